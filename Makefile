@@ -1,0 +1,41 @@
+# Every verb sets itself up: it needs only Python >= 3.11 with pip, and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test lint types bench clean help
+
+help:
+	@echo "make demo   run the main job on a real model: base, ProFS and DPO with 30 % of the labels flipped"
+	@echo "make test   run the tests (no network beyond installing)"
+	@echo "make lint   check style;  make types  check types;  make bench  measure speed and memory, as ratios"
+	@echo "make clean  remove the environment and what the tools left (never the downloads or your runs)"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/bench run --methods profs,dpo --noise 0.3
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not network and not gpu"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache lightning_logs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,83 @@
+"""Names for things that plug in: ours by a table, other distributions' by entry points, anyone's by a decorator."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from bench.core.errors import UsageError
+
+T = TypeVar("T")
+
+
+def unknown(kind: str, name: str, known: Mapping[str, object] | Iterator[str]) -> UsageError:
+    """The error for a name nobody registered: what was asked, what is near, what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    return UsageError(f"unknown {kind} '{name}'{hint} known: {', '.join(names)}")
+
+
+class Registry(Generic[T]):
+    """Maps names to classes of one kind, importing a class only when it is asked for.
+
+    Arguments:
+        kind: what the names name, for messages: "method", "task", "scorer".
+        builtin: name to "module:attribute".
+        group: entry-point group in which other distributions announce theirs.
+    """
+
+    def __init__(self, kind: str, builtin: Mapping[str, str], group: str) -> None:
+        self.kind = kind
+        self.group = group
+        self._paths = dict(builtin)
+        self._loaded: dict[str, type[T]] = {}
+        self._searched = False
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator: make a class known by `name`. A name taken by another class is an error."""
+
+        def add(cls: type[T]) -> type[T]:
+            path = f"{cls.__module__}:{cls.__qualname__}"
+            if self._paths.get(name, path) != path:
+                raise ValueError(f"{self.kind} '{name}' is registered already, by {self._paths[name]}")
+            self._paths[name] = path
+            self._loaded[name] = cls
+            return cls
+
+        return add
+
+    def __getitem__(self, name: str) -> type[T]:
+        """The class named `name`.
+
+        Raises:
+            UsageError: nobody registered it.
+        """
+        self._search()
+        if name not in self._loaded:
+            if name not in self._paths:
+                raise unknown(self.kind, name, self._paths)
+            module, _, attribute = self._paths[name].partition(":")
+            self._loaded[name] = getattr(import_module(module), attribute)
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._search()
+        return iter(sorted(self._paths))
+
+    def __contains__(self, name: object) -> bool:
+        self._search()
+        return name in self._paths
+
+    def __len__(self) -> int:
+        self._search()
+        return len(self._paths)
+
+    def _search(self) -> None:
+        if not self._searched:
+            self._searched = True
+            for point in entry_points(group=self.group):
+                self._paths.setdefault(point.name, point.value)

@@ -1,0 +1,103 @@
+"""The one interface that every alignment method implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bench.core.progress import Progress, Silent
+from bench.core.registry import Registry
+from bench.core.values import AlignmentReport, PreferencePair, Value
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+R = TypeVar("R")
+
+
+class SharedWork:
+    """Results that several cells of one run can share, e.g. embeddings of the same texts by the same weights.
+
+    Keys must name everything the result depends on, the model's fingerprint first: a key is an identity, not a hint.
+    """
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable, compute: Callable[[], R]) -> R:
+        """The result stored under `key`, computed on first use."""
+        if key not in self._results:
+            self._results[key] = compute()
+        result: R = self._results[key]
+        return result
+
+
+@dataclass(frozen=True)
+class AlignmentContext:
+    """What a method may use besides the model and the pairs. It never tells which labels are noise."""
+
+    seed: int
+    model_fingerprint: str
+    """Identity of the model's weights and tokenizer before alignment; first part of every `shared` key."""
+    scratch: Path
+    """An existing directory for temporary files; the caller removes it."""
+    held_out: Sequence[PreferencePair] = ()
+    """Clean pairs for diagnostics alone: no choice may rest on them."""
+    progress: Progress = field(default_factory=Silent)
+    shared: SharedWork = field(default_factory=SharedWork)
+
+
+class AlignmentMethod(Value, ABC):
+    """A way of aligning a model with preference pairs.
+
+    A method is a frozen, validated set of hyperparameters; nothing is computed before `align`. Modules that define
+    methods import torch where they use it, so that listing and checking methods stays fast.
+    """
+
+    def check(self, model_config: Any, n_pairs: int) -> None:
+        """Refuse what can be known to fail before weights are loaded.
+
+        Arguments:
+            model_config: the model's `transformers` configuration.
+            n_pairs: preference pairs that `align` will be given.
+
+        Raises:
+            UsageError: says what was found and what to do.
+        """
+
+    @abstractmethod
+    def align(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        pairs: Sequence[PreferencePair],
+        *,
+        context: AlignmentContext,
+    ) -> AlignmentReport:
+        """Change `model` IN PLACE so that it prefers `chosen` to `rejected`, and say what was done.
+
+        Arguments:
+            model: in evaluation mode, on the device it is to be aligned on; left in evaluation mode, with no hooks,
+                adapters or patched methods.
+            tokenizer: the model's own; left as it was found.
+            pairs: training pairs with noise already in them.
+            context: seed, scratch directory, progress display and shared work.
+
+        Raises:
+            BenchError: the pairs or the model do not allow it; the model is then as it was.
+        """
+
+
+METHODS: Registry[AlignmentMethod] = Registry(
+    "method",
+    {
+        "base": "methods.unaligned:Unaligned",
+        "profs": "methods.profs:ProFS",
+        "dpo": "methods.dpo:DPO",
+    },
+    group="alignment_bench.methods",
+)
+register_method = METHODS.register

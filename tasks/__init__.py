@@ -1,0 +1,1 @@
+"""What the data is and what is measured: preference pairs, toxicity, perplexity, capability."""

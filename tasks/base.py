@@ -1,0 +1,76 @@
+"""The one interface that every measurement implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.core.progress import Progress, Silent
+from bench.core.registry import Registry
+from bench.core.values import Metric, Value
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class EvaluationContext:
+    """What a task may use besides the model. Nothing here may change a number beyond floating-point rounding."""
+
+    batch_size: int = 32
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a task measured, and the text that the model generated for it."""
+
+    metric: Metric
+    generations: Sequence[Mapping[str, Any]] = ()
+    """One plain JSON row an output, kept beside the record so that new scorers can be applied later."""
+
+
+class Task(Value, ABC):
+    """A measurement of a causal language model.
+
+    A task is a frozen, validated set of settings. `identity` says what the number depends on, `prepare` fetches and
+    checks everything, `evaluate` measures. Modules that define tasks import torch where they use it.
+    """
+
+    limit: int | None = None
+    """Items to measure, the first of the task's own fixed order; None for all."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, Any]:
+        """Everything but the model that can change the result, as plain JSON: settings and hashes of data and scorers.
+
+        Needs no network: hashes of what is not at hand yet are the pinned ones.
+        """
+
+    @abstractmethod
+    def prepare(self, progress: Progress) -> None:
+        """Fetch and check what `evaluate` needs, before any model is loaded.
+
+        Raises:
+            BenchError: something is missing or broken; says what and what to do.
+        """
+
+    @abstractmethod
+    def evaluate(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext
+    ) -> TaskResult:
+        """Measure `model`, which stays as it is (in evaluation mode, on its device)."""
+
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    {
+        "toxicity": "tasks.toxicity:Toxicity",
+        "perplexity": "tasks.perplexity:Perplexity",
+        "capability": "tasks.capability:Capability",
+    },
+    group="alignment_bench.tasks",
+)
+register_task = TASKS.register

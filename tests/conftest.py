@@ -1,0 +1,73 @@
+"""Tiny random models and a tokenizer made in the process: they prove plumbing, never results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a hub fails at once
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+SPECIAL = ("<|end|>", "<|start|>")
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes as tokens, `<|end|>` as end and padding; adds no special token by itself."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=SPECIAL[0], pad_token=SPECIAL[0], bos_token=SPECIAL[1]
+    )
+
+
+def _gpt2(vocabulary: int, **changes: Any) -> PreTrainedModel:
+    settings: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 256}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, bos_token_id=1, eos_token_id=0, **(settings | changes)))
+
+
+def _llama(vocabulary: int, **changes: Any) -> PreTrainedModel:
+    settings: dict[str, Any] = {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": True,
+    }
+    config = LlamaConfig(vocab_size=vocabulary, bos_token_id=1, eos_token_id=0, pad_token_id=0, **(settings | changes))
+    return LlamaForCausalLM(config)
+
+
+@pytest.fixture(scope="session")
+def make_model(tiny_tokenizer: PreTrainedTokenizerFast) -> Callable[..., PreTrainedModel]:
+    """`make_model("gpt2" | "llama", seed=0, **config_changes)`: a new two-layer float32 model in evaluation mode."""
+
+    def make(family: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
+        torch.manual_seed(seed)
+        build = {"gpt2": _gpt2, "llama": _llama}[family]
+        return build(len(tiny_tokenizer), **changes).eval()
+
+    return make
+
+
+@pytest.fixture(params=["gpt2", "llama"])
+def tiny_model(request: pytest.FixtureRequest, make_model: Callable[..., PreTrainedModel]) -> PreTrainedModel:
+    """One fresh tiny model of each family in turn."""
+    return make_model(request.param)
