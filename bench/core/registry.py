@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -13,9 +13,9 @@ from bench.core.errors import UsageError
 T = TypeVar("T")
 
 
-def unknown(kind: str, name: str, known: Mapping[str, object] | Iterator[str]) -> UsageError:
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name nobody registered: what was asked, what is near, what there is."""
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ";"
     return UsageError(f"unknown {kind} '{name}'{hint} known: {', '.join(names)}")

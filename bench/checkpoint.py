@@ -1,0 +1,203 @@
+"""A folder that `save_pretrained` wrote: which of its files count, whether it is whole, and how it is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any, cast
+
+from bench.core.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_VOCABULARIES = frozenset(
+    {"tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json", "vocab.txt"}
+)
+_SETTINGS = frozenset(
+    {
+        *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
+        *("added_tokens.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+    }
+)
+_WEIGHTS = (
+    (re.compile(r"model(-\d+-of-(\d+))?\.safetensors"), "model.safetensors.index.json"),
+    (re.compile(r"pytorch_model(-\d+-of-(\d+))?\.bin"), "pytorch_model.bin.index.json"),
+)
+"""Single or sharded weights and the index of the shards, the preferred format first. Transformers reads the second as
+tensors only (`weights_only`), so that nothing in it is run."""
+
+
+def checkpoint_files(names: Iterable[str]) -> list[str]:
+    """Of the files of a checkpoint, those that loading it reads: weights in one format, configuration, tokenizer."""
+    there = set(names)
+    return sorted((there & (_VOCABULARIES | _SETTINGS)) | set(_weight_files(there)))
+
+
+def lacking(names: Iterable[str]) -> list[str]:
+    """What a checkpoint with these files needs and does not have, in words; empty where it is whole."""
+    there = set(names)
+    lacks = [] if "config.json" in there else ["config.json"]
+    if not _weight_files(there):
+        lacks.append("weights (model.safetensors, pytorch_model.bin, or all of their shards with the index)")
+    if not there & _VOCABULARIES:
+        lacks.append("a tokenizer (tokenizer.json or the like)")
+    return lacks
+
+
+def read_config(folder: Path, locator: str) -> PreTrainedConfig:
+    """The model's configuration; no weights are read.
+
+    Arguments:
+        folder: holds config.json.
+        locator: names the model in messages.
+
+    Raises:
+        UsageError: this version of transformers does not know the architecture without running the model's own code,
+            it is no causal language model, or it is quantised.
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    try:
+        with quiet_transformers():
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"the configuration of {locator} cannot be used: {_first_line(error)}") from error
+    if config.is_encoder_decoder or config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UsageError(f"{locator} is a '{config.model_type}' model, not a causal (decoder-only) language model")
+    if getattr(config, "quantization_config", None) is not None:
+        raise UsageError(
+            f"the weights of {locator} are quantised, so that they can be neither edited nor tuned; "
+            "use the unquantised checkpoint"
+        )
+    return config
+
+
+def load_checkpoint(
+    folder: Path, locator: str, *, dtype: str, device: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model in evaluation mode and tokenizer with a padding token, from files alone, running no code of theirs.
+
+    Arguments:
+        folder: a whole checkpoint.
+        locator: names the model in messages.
+        dtype: name of a torch floating-point type, e.g. "float32".
+        device: of torch, e.g. "cpu" or "cuda:0".
+
+    Raises:
+        UsageError: the configuration cannot be used (see `read_config`), or the tokenizer can neither pad nor end.
+        BenchError: the files cannot be read, or do not hold every weight of the model.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(folder, locator)
+    tokenizer = load_tokenizer(folder, locator)
+    loader: Any = AutoModelForCausalLM  # transformers types these calls only in part
+    try:
+        with quiet_transformers():
+            model, found = loader.from_pretrained(
+                folder,
+                config=config,
+                dtype=getattr(torch, dtype),
+                device_map={"": device},
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except UnpicklingError as error:  # torch's own message advises to load it without this protection
+        raise BenchError(
+            f"{locator} could not be loaded from {folder}: its .bin weights hold more than tensors, "
+            "which could run code and is refused; use a checkpoint in safetensors"
+        ) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise BenchError(f"{locator} could not be loaded from {folder}: {_first_line(error)}") from error
+    _check_every_weight_was_there(found, locator)
+    if model.generation_config.pad_token_id is None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(folder: Path, locator: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint, with a padding token.
+
+    Raises:
+        UsageError: it can neither pad nor end.
+        BenchError: its files cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise BenchError(f"the tokenizer of {locator} could not be loaded: {_first_line(error)}") from error
+    pad_with_end(tokenizer, locator)
+    return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def pad_with_end(tokenizer: PreTrainedTokenizerBase, locator: str) -> None:
+    """Give a tokenizer without a padding token its end token for one; padded positions are masked everywhere.
+
+    Raises:
+        UsageError: it has neither.
+    """
+    if tokenizer.pad_token is not None:
+        return
+    if tokenizer.eos_token is None:
+        raise UsageError(
+            f"the tokenizer of {locator} has neither a padding nor an end token, so that texts cannot be batched; "
+            "set pad_token or eos_token in its tokenizer_config.json"
+        )
+    tokenizer.pad_token = tokenizer.eos_token
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' own progress bars and advice off the terminal; its errors still raise."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging  # its functions have no types
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _weight_files(there: set[str]) -> list[str]:
+    """Weight files of the first format that is there as a whole, with the index where there are shards."""
+    for pattern, index in _WEIGHTS:
+        matches = [match for match in map(pattern.fullmatch, there) if match]
+        single = [match[0] for match in matches if match[2] is None]
+        shards = [match for match in matches if match[2] is not None]
+        if single:
+            return single
+        if shards and index in there and len(shards) == int(shards[0][2]):
+            return [index, *(match[0] for match in shards)]
+    return []
+
+
+def _check_every_weight_was_there(found: dict[str, Any], locator: str) -> None:
+    """Transformers only warns of weights that it did not find, and makes random ones up."""
+    absent = sorted(found["missing_keys"])
+    if absent:
+        raise BenchError(
+            f"the files of {locator} hold no values for {len(absent)} of its weights (the first: {absent[0]}); "
+            "the checkpoint is incomplete or of another architecture than its config.json says"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
