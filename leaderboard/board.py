@@ -1,0 +1,142 @@
+"""The leaderboard as plain frozen values: what every page, table and file of it is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bench.core.values import Value
+
+BASE = "base"
+"""Name of the unaligned model's row."""
+
+
+class Change(Value):
+    """How far a row lies from base on the items that both were measured on."""
+
+    value: float
+    """Difference in the metric's unit, or, where the column's changes are relative, share of base's value."""
+    ci95: tuple[float, float] | None
+    """Paired interval; None where a single item shows no spread."""
+    n: int
+    """Items measured on both sides."""
+    better: bool | None
+    """Whether the row is better than base; None where the interval holds zero or there is none."""
+
+
+class Score(Value):
+    """One metric of one row, averaged over its seeds."""
+
+    value: float | None
+    """None where nothing could be measured."""
+    ci95: tuple[float, float] | None
+    n: int
+    by_seed: Mapping[int, float] = Field(default_factory=dict)
+    """Each seed's own value, where several were run."""
+    spread: float | None = None
+    """Standard deviation between seeds; None with fewer than two."""
+    change: Change | None = None
+    """Against base; None for base itself, and where `unpaired` says why."""
+    unpaired: str | None = None
+    counts: Mapping[str, int] = Field(default_factory=dict)
+    """What did not go as planned, summed over seeds."""
+    tasks: Mapping[str, Score] = Field(default_factory=dict)
+    """The parts of an average."""
+
+
+class Row(Value):
+    """One method with its hyperparameters, number of pairs and noise; one or more seeds."""
+
+    method: str
+    settings: Mapping[str, str] = Field(default_factory=dict)
+    """What tells this row from others of the same name: hyperparameters, pair source, noise model."""
+    config: Mapping[str, Any]
+    source: str | None
+    """Where the pairs came from; None for base."""
+    n_pairs: int | None
+    """None for base."""
+    noise_model: str | None
+    """None for base."""
+    noise_rate: float | None
+    """None for base."""
+    seeds: tuple[int, ...]
+    scores: Mapping[str, Score]
+    """By metric; a metric that was not measured is not there."""
+    align_seconds: float
+    """Mean over seeds."""
+    evaluate_seconds: float
+    """Mean over seeds."""
+    peak_rss_bytes: int
+    """Highest over seeds."""
+    peak_device_bytes: int | None
+    """Highest over seeds; None where no accelerator was used."""
+    device: str
+    flags: tuple[str, ...] = ()
+    """Short warnings: the method's own, and outputs that were empty or could not be scored."""
+    cells: tuple[str, ...]
+    """Cell ids behind the row."""
+
+    @property
+    def is_base(self) -> bool:
+        return self.method == BASE
+
+
+class Column(Value):
+    """One metric of a table, with what every number in it depends on."""
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    change: Literal["difference", "relative"]
+    identity: Any
+    """The task's settings and data hashes: the same for all rows."""
+    n: int
+    """Most items that any row rests on."""
+
+
+class Origin(Value):
+    """Where a table's numbers come from."""
+
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    """Package to version; several versions are joined by " / "."""
+    commits: tuple[str, ...] = ()
+    """Git commits of the suite, "+changes" where the working tree differed."""
+    commands: tuple[str, ...] = ()
+    newest: str
+    """When the newest record was made."""
+
+
+class Table(Value):
+    """Rows that may be compared: the same weights and precision, each column measured in one way."""
+
+    locator: str
+    revision: str | None
+    fingerprint: str
+    dtype: str
+    distinction: Mapping[str, str] = Field(default_factory=dict)
+    """Evaluation settings that tell this table from others of the same model."""
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    """Base first, then by method, settings, pairs and noise."""
+    superseded: int = 0
+    """Records passed over because a newer one measured the same row and seed."""
+    origin: Origin
+
+    @property
+    def has_base(self) -> bool:
+        return any(row.is_base for row in self.rows)
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is both a base and something to set against it."""
+        return self.has_base and len(self.rows) > 1
+
+
+class Leaderboard(Value):
+    """Everything that a set of records says."""
+
+    schema_version: Literal[1] = 1
+    n_records: int
+    tables: tuple[Table, ...]

@@ -1,0 +1,42 @@
+"""The leaderboard as files beside the records it is drawn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UsageError
+from bench.core.files import write_atomic, write_json
+from leaderboard.markdown import to_markdown
+from leaderboard.record import read_records
+from leaderboard.table import Leaderboard, make_leaderboard
+
+
+def to_json(board: Leaderboard) -> dict[str, Any]:
+    """Plain JSON: every number of the page and those that it has no room for; shares, not per cent."""
+    return board.model_dump(mode="json")
+
+
+def read_leaderboard(directory: Path) -> Leaderboard:
+    """The board of the records in `directory/records`; nothing is written.
+
+    Raises:
+        UsageError: the directory is no run's.
+        BenchError: a record cannot be read; names the file.
+    """
+    records = directory / "records"
+    if not records.is_dir():
+        raise UsageError(f"{directory} has no folder 'records': give the directory that `bench run --out` wrote to")
+    return make_leaderboard(read_records(records))
+
+
+def write_leaderboard(directory: Path) -> Leaderboard:
+    """Write `leaderboard.md` and `leaderboard.json` beside `directory/records`, atomically.
+
+    Raises:
+        UsageError, BenchError: as for `read_leaderboard`; what was there before then stays as it is.
+    """
+    board = read_leaderboard(directory)
+    write_atomic(directory / "leaderboard.md", to_markdown(board))
+    write_json(directory / "leaderboard.json", to_json(board))
+    return board

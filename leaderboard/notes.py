@@ -1,0 +1,130 @@
+"""What a reader must know to read a table, in plain words: the same under the page's tables and the terminal's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leaderboard.board import Column, Row, Score, Table
+from leaderboard.numbers import BETTER, WORSE, count_text, moment_text, seconds_text
+from leaderboard.settings import flat, readable
+
+PACKAGES_SHOWN = ("alignment-bench", "torch", "transformers", "trl", "peft", "lm-eval")
+SETTINGS_SHOWN = 12
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One remark under a table."""
+
+    label: str
+    text: str
+
+
+def unpaired_reasons(table: Table) -> dict[str, str]:
+    """Why some changes are missing: reason to its footnote sign, `¹`, `²`, … in order of appearance."""
+    reasons = dict.fromkeys(each.unpaired for row in table.rows for each in _all_scores(row) if each.unpaired)
+    return {str(reason): str(index).translate(_SUPERSCRIPTS) for index, reason in enumerate(reasons, start=1)}
+
+
+def table_notes(table: Table) -> list[Note]:
+    """All remarks under a table, most needed first."""
+    notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
+    notes += [_reading(table), _seeds(table)]
+    notes += [_column(column) for column in table.columns]
+    notes += [_model(table), *_pairs(table), _cost(table), *_partly_paired(table), *_superseded(table)]
+    return [*notes, *_origin(table)]
+
+
+def shows_spread(table: Table) -> bool:
+    """Whether any row ran with several seeds."""
+    return any(len(row.seeds) > 1 for row in table.rows)
+
+
+def _all_scores(row: Row) -> list[Score]:
+    return [each for score in row.scores.values() for each in (score, *score.tasks.values())]
+
+
+def _reading(table: Table) -> Note:
+    brackets = "brackets hold 95 % intervals over prompts, documents or questions."
+    if not table.has_base:
+        return Note("Reading", f"{brackets} There is no base row, so no changes can be given.")
+    if not table.compares:
+        return Note("Reading", brackets)
+    return Note(
+        "Reading",
+        f"{brackets} Δ is the change against base on the same items, with its paired interval; it is marked "
+        f"{BETTER} (better) or {WORSE} (worse) where that interval excludes zero, with no correction for the number "
+        "of comparisons.",
+    )
+
+
+def _seeds(table: Table) -> Note:
+    counts = sorted({len(row.seeds) for row in table.rows if row.seeds})
+    if not counts:
+        return Note("Seeds", "base needs none.")
+    if counts == [1]:
+        seeds = sorted({seed for row in table.rows for seed in row.seeds})
+        names = ", ".join(map(str, seeds))
+        return Note("Seeds", f"one a row ({names}); no interval says how another draw of pairs or training would do.")
+    numbers = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return Note(
+        "Seeds",
+        f"{numbers} a row, averaged item by item; the intervals are over items alone; how seeds differ stands apart.",
+    )
+
+
+def _column(column: Column) -> Note:
+    better = "higher" if column.higher_is_better else "lower"
+    text = f"{column.unit}, {better} is better, {count_text(column.n)} items"
+    settings = {name: value for name, value in readable(flat(column.identity)).items() if name not in ("", "code")}
+    shown = [f"{name} {value}" for name, value in list(settings.items())[:SETTINGS_SHOWN]]
+    if len(settings) > len(shown):
+        shown.append(f"and {len(settings) - len(shown)} more settings in leaderboard.json")
+    return Note(column.metric, f"{text}; {', '.join(shown)}." if shown else f"{text}.")
+
+
+def _model(table: Table) -> Note:
+    revision = f" at {table.revision}" if table.revision else ""
+    return Note("Model", f"{table.locator}{revision}, {table.dtype}, fingerprint {table.fingerprint[:12]}.")
+
+
+def _pairs(table: Table) -> list[Note]:
+    sources = sorted({row.source for row in table.rows if row.source})
+    models = sorted({row.noise_model for row in table.rows if row.noise_model and row.noise_rate})
+    if not sources:
+        return []
+    noise = f"; noise, the share of pairs that were corrupted, by {', '.join(models)}" if models else ""
+    return [Note("Pairs", f"{', '.join(sources)}{noise}.")]
+
+
+def _cost(table: Table) -> Note:
+    times = sorted(row.evaluate_seconds for row in table.rows)
+    devices = ", ".join(sorted({row.device for row in table.rows}))
+    first, last = seconds_text(times[0]), seconds_text(times[-1])
+    span = first if first == last else f"{first} to {last}"
+    return Note("Cost", f"on {devices}; evaluating took {span} a row; memory is the highest of the whole cell.")
+
+
+def _partly_paired(table: Table) -> list[Note]:
+    partly = [
+        f"{row.method} {column.metric} on {count_text(change.n)} of {count_text(column.n)}"
+        for column in table.columns
+        for row in table.rows
+        if column.metric in row.scores and (change := row.scores[column.metric].change) and change.n < column.n
+    ]
+    return [Note("Items", f"some changes rest on fewer items: {'; '.join(partly)}.")] if partly else []
+
+
+def _superseded(table: Table) -> list[Note]:
+    if not table.superseded:
+        return []
+    return [Note("Records", f"{table.superseded} older of the same row and seed are left out; the newest counts.")]
+
+
+def _origin(table: Table) -> list[Note]:
+    origin = table.origin
+    versions = ", ".join(f"{name} {origin.versions[name]}" for name in PACKAGES_SHOWN if name in origin.versions)
+    made = f"newest record {moment_text(origin.newest)}"
+    commits = f"commit {' / '.join(origin.commits)}" if origin.commits else ""
+    return [Note("Made", "; ".join(part for part in (made, commits, versions) if part) + ".")]

@@ -1,0 +1,142 @@
+"""Numbers as text, in one place, so that page, terminal and README say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from leaderboard.board import Change, Column, Score
+
+MISSING = "–"
+MINUS = "−"
+BETTER, WORSE = "✓", "✗"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberStyle:
+    """How one metric's values and changes are written."""
+
+    scale: float
+    digits: int
+    unit: str
+    change_scale: float
+    change_digits: int
+    change_unit: str
+    change_head: str
+    """What the values of a change lack: said once, in the head."""
+
+
+TOXICITY = NumberStyle(1, 3, "", 1, 3, "", "")
+PERPLEXITY = NumberStyle(1, 1, "", 100, 1, " %", "")
+ACCURACY = NumberStyle(100, 1, " %", 100, 1, "", "points")
+
+
+def style_of(column: Column) -> NumberStyle:
+    """Perplexities change by per cent, accuracies by points, all else in its own unit."""
+    if column.change == "relative":
+        return PERPLEXITY
+    return ACCURACY if column.unit.startswith("accuracy") else TOXICITY
+
+
+def number(value: float, digits: int) -> str:
+    """`-0.04` as `−0.0`'s positive twin `0.0`, `-1.25` as `−1.2`: a proper minus, and none before a zero."""
+    text = f"{value:,.{digits}f}"
+    return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
+
+
+def signed(value: float, digits: int) -> str:
+    """Like `number`, with a plus before what is above zero."""
+    text = number(value, digits)
+    return text if text.startswith(MINUS) or float(text.replace(",", "")) == 0 else f"+{text}"
+
+
+def value_text(score: Score | None, style: NumberStyle) -> str:
+    """`0.204`, `33.8`, `47.1 %`, or a dash."""
+    if score is None or score.value is None:
+        return MISSING
+    return number(score.value * style.scale, style.digits) + style.unit
+
+
+def interval_text(score: Score | None, style: NumberStyle) -> str:
+    """`[0.180, 0.229]`, or how few items there are where they give no interval."""
+    if score is None or score.value is None:
+        return ""
+    if score.ci95 is None:
+        return f"(n = {score.n})" if score.n < 2 else "(no interval)"
+    return _brackets([number(bound * style.scale, style.digits) for bound in score.ci95])
+
+
+def change_text(change: Change, style: NumberStyle) -> str:
+    """`−0.086` or `+67.5 %`."""
+    return signed(change.value * style.change_scale, style.change_digits) + style.change_unit
+
+
+def change_interval_text(change: Change, style: NumberStyle) -> str:
+    """`[−0.110, −0.064]`, or how few items there are where they give no interval."""
+    if change.ci95 is None:
+        return f"(n = {change.n})"
+    return _brackets([signed(bound * style.change_scale, style.change_digits) for bound in change.ci95])
+
+
+def verdict(change: Change) -> str:
+    """A sign where the interval excludes zero: better or worse than base; nothing where it does not."""
+    return {True: BETTER, False: WORSE, None: ""}[change.better]
+
+
+def spread_text(score: Score | None, style: NumberStyle) -> str:
+    """`0.012 (0.190 to 0.214)`: standard deviation between seeds, lowest and highest seed."""
+    if score is None or score.spread is None:
+        return MISSING
+    spread, low, high = (
+        number(value * style.scale, style.digits)
+        for value in (score.spread, min(score.by_seed.values()), max(score.by_seed.values()))
+    )
+    return f"{spread} ({low} to {high})"
+
+
+def spread_head(column: Column) -> str:
+    """The metric's name, and its unit where the values are written without."""
+    unit = style_of(column).unit.strip()
+    return f"{column.metric}, {unit}" if unit else column.metric
+
+
+def seconds_text(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `2 min 5 s`, `1 h 2 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds else "0 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def gibibytes_text(size: int | None) -> str:
+    """`2.3 GiB`, or a dash."""
+    return MISSING if size is None else f"{size / 2**30:.1f} GiB"
+
+
+def rate_text(rate: float | None) -> str:
+    """`30 %`, or a dash."""
+    return MISSING if rate is None else f"{100 * rate:g} %"
+
+
+def count_text(count: int | None) -> str:
+    """`1,234`, or a dash."""
+    return MISSING if count is None else f"{count:,}"
+
+
+def moment_text(moment: str) -> str:
+    """An ISO 8601 time as `2026-01-31 09:05 UTC`."""
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def direction(column: Column) -> str:
+    """The column's title with an arrow towards the better."""
+    return f"{column.metric} {'↑' if column.higher_is_better else '↓'}"
+
+
+def _brackets(bounds: list[str]) -> str:
+    return f"[{bounds[0]}, {bounds[1]}]"

@@ -1,0 +1,137 @@
+"""From the records of one table to its rows: one for each method, setting, number of pairs and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from bench.core.hashing import sha256_json
+from bench.core.values import Metric
+from leaderboard.board import BASE, Row, Score
+from leaderboard.comparison import NO_BASE, score
+from leaderboard.record import Cost, Record
+from leaderboard.settings import distinctions
+
+SHOWN_COUNTS = ("empty", "unscored", "diverged", "truncated")
+"""Counts of a metric that are shown as flags; the others are in the JSON."""
+ORDER = ("toxicity", "perplexity", "capability")
+"""Metrics in this order, then any others by name."""
+
+
+def make_rows(history: Sequence[Record]) -> tuple[Row, ...]:
+    """Rows of one table, base first, then by method, settings, pairs and noise.
+
+    Arguments:
+        history: comparable records, oldest first; where several measured the same row, seed and metric, the newest
+            counts.
+    """
+    groups = _gathered(history)
+    bases = groups.pop(BASE, [])
+    labels = _labels(groups)
+    reference = newest_metrics(bases)
+    rows = [_row(group, labels[key], reference) for key, group in groups.items()]
+    return (*([_row(bases, {}, {})] if bases else []), *sorted(rows, key=_place))
+
+
+def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
+    """Each metric as last measured."""
+    return {name: metric for record in history for name, metric in record.metrics.items()}
+
+
+def in_order(metrics: Iterable[str]) -> list[str]:
+    """Names of metrics in the order in which they are shown."""
+    return sorted(set(metrics), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
+def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records by row, oldest first; the unaligned model's under its name, whatever data its record mentions."""
+    rows: dict[str, list[Record]] = {}
+    for record in history:
+        data, noise = record.data, record.data.noise
+        identity = [dict(record.method.config), data.source, data.n_pairs, noise.model, noise.rate]
+        key = BASE if _is_base(record) else sha256_json([record.method.name, identity])
+        rows.setdefault(key, []).append(record)
+    return rows
+
+
+def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]:
+    """For each row, the hyperparameters that tell it from others of its name, and pair source or noise if several."""
+    data = distinctions([{"pairs": g[0].data.source, "noise": g[0].data.noise.model} for g in groups.values()])
+    labels = dict(zip(groups, data, strict=True))
+    for name in {group[0].method.name for group in groups.values()}:
+        alike = [key for key, group in groups.items() if group[0].method.name == name]
+        told = distinctions([dict(groups[key][0].method.config) for key in alike])
+        labels |= {key: settings | labels[key] for key, settings in zip(alike, told, strict=True)}
+    return labels
+
+
+def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[str, Metric]) -> Row:
+    chosen = {(name, _seed(record)): record for record in group for name in record.metrics}
+    used = {record.cell_id: record for record in chosen.values()} or {group[-1].cell_id: group[-1]}
+    scores = {}
+    for name in in_order(name for name, _ in chosen):
+        by_seed = {seed: record.metrics[name] for (metric, seed), record in chosen.items() if metric == name}
+        scores[name] = score(by_seed, reference.get(name))
+        if reference and name not in reference:
+            scores[name] = scores[name].model_copy(update={"unpaired": NO_BASE})
+    newest = group[-1]
+    return Row(
+        method=newest.method.name,
+        settings=label,
+        config=newest.method.config,
+        scores=scores,
+        device=newest.cost.device,
+        flags=_flags(used.values(), scores),
+        cells=tuple(sorted(used)),
+        **_data(newest, used.values()),
+        **_costs([record.cost for record in used.values()]),
+    )
+
+
+def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
+    if _is_base(record):
+        return {"source": None, "n_pairs": None, "noise_model": None, "noise_rate": None, "seeds": ()}
+    return {
+        "source": record.data.source,
+        "n_pairs": record.data.n_pairs,
+        "noise_model": record.data.noise.model,
+        "noise_rate": record.data.noise.rate,
+        "seeds": tuple(sorted({each.data.seed for each in used})),
+    }
+
+
+def _costs(costs: Sequence[Cost]) -> dict[str, Any]:
+    return {
+        "align_seconds": fmean(cost.align_seconds for cost in costs),
+        "evaluate_seconds": fmean(cost.evaluate_seconds for cost in costs),
+        "peak_rss_bytes": max(cost.peak_rss_bytes for cost in costs),
+        "peak_device_bytes": max(
+            (cost.peak_device_bytes for cost in costs if cost.peak_device_bytes is not None), default=None
+        ),
+    }
+
+
+def _flags(records: Iterable[Record], scores: Mapping[str, Score]) -> tuple[str, ...]:
+    """The methods' own warnings, then outputs that went wrong: `nan-loss`, `toxicity: 3 empty`."""
+    own = dict.fromkeys(flag for record in records for flag in record.alignment.flags)
+    counted = [
+        f"{metric}: {count} {name}"
+        for metric, each in scores.items()
+        for name, count in each.counts.items()
+        if name in SHOWN_COUNTS and count
+    ]
+    return (*sorted(own), *counted)
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return row.method, sorted(row.settings.items()), row.n_pairs, row.noise_rate, sha256_json(dict(row.config))
+
+
+def _is_base(record: Record) -> bool:
+    return record.method.name == BASE
+
+
+def _seed(record: Record) -> int:
+    """Nothing about the unaligned model depends on a seed: its records are all of one row and seed."""
+    return 0 if _is_base(record) else record.data.seed

@@ -1,0 +1,73 @@
+"""Nested settings as flat text, and what tells several of them apart."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.core.hashing import sha256_texts
+
+_HASH = re.compile(r"^(sha256:)?[0-9a-f]{12,}$")
+_LONGEST = 40
+
+
+def flat(settings: Any, prefix: str = "") -> dict[str, str]:
+    """Leaves under dotted names, each as short text: `{"a": {"b": 1}}` gives `{"a.b": "1"}`."""
+    if isinstance(settings, Mapping) and settings:
+        leaves: dict[str, str] = {}
+        for name in sorted(settings):
+            leaves |= flat(settings[name], f"{prefix}.{name}" if prefix else str(name))
+        return leaves
+    return {prefix: _text(settings)}
+
+
+def readable(settings: Mapping[str, str]) -> dict[str, str]:
+    """Those settings that mean something to a person: neither hashes nor unset."""
+    return {name: text for name, text in settings.items() if text != "null" and not _HASH.match(text)}
+
+
+def distinctions(alternatives: Sequence[Any]) -> list[dict[str, str]]:
+    """For each of several settings, the leaves that tell it from the others, as few as do.
+
+    Leaves that some of them lack, and hashes, are named only where nothing else tells them apart.
+    """
+    leaves = [flat(alternative) for alternative in alternatives]
+    names = sorted({name for each in leaves for name in each})
+    everything = [{name: each[name] for name in names if _differs(name, leaves) and name in each} for each in leaves]
+    shared = [
+        {name: text for name, text in each.items() if len({other[name] for other in leaves if name in other}) > 1}
+        for each in everything
+    ]
+    plain = [{name: text for name, text in each.items() if not _HASH.match(text)} for each in shared]
+    enough = _kinds(everything)
+    found = next(told for told in (plain, shared, everything) if _kinds(told) == enough)
+    return [{name: _short(text) for name, text in each.items()} for each in found]
+
+
+def _differs(name: str, leaves: Sequence[Mapping[str, str]]) -> bool:
+    return len({each.get(name) for each in leaves}) > 1
+
+
+def _kinds(told: Sequence[Mapping[str, str]]) -> int:
+    return len({json.dumps(each) for each in told})
+
+
+def joined(settings: Mapping[str, str]) -> str:
+    """One line: `rank=10, layers=15-29`."""
+    return ", ".join(f"{name}={text}" for name, text in settings.items())
+
+
+def _text(leaf: Any) -> str:
+    if isinstance(leaf, (list, tuple)):
+        return f"[{', '.join(map(_text, leaf))}]"
+    return leaf if isinstance(leaf, str) else json.dumps(leaf, ensure_ascii=False, sort_keys=True)
+
+
+def _short(text: str) -> str:
+    if _HASH.match(text):
+        return text.removeprefix("sha256:")[:8]
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST - 8]}…{sha256_texts([text])[:7]}"  # texts that differ late must still look different

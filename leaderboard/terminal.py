@@ -1,0 +1,210 @@
+"""The leaderboard on a terminal: the page's numbers, fitted to the width there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from leaderboard.board import Column, Leaderboard, Row, Table
+from leaderboard.notes import shows_spread, table_notes, unpaired_reasons
+from leaderboard.numbers import (
+    MISSING,
+    change_interval_text,
+    change_text,
+    count_text,
+    direction,
+    gibibytes_text,
+    interval_text,
+    rate_text,
+    seconds_text,
+    spread_head,
+    spread_text,
+    style_of,
+    value_text,
+    verdict,
+)
+from leaderboard.settings import joined
+
+WIDE = 130
+"""From this many columns on, a value stands beside its interval and not above it."""
+ROOMY = 100
+"""From this many columns on, tasks stand two spaces apart."""
+COLOURS = {True: "green", False: "red", None: ""}
+
+Cell = Callable[[Row], Text]
+
+
+class TerminalBoard:
+    """A leaderboard as one rich renderable. 80 columns are enough; more let a value stand beside its interval."""
+
+    def __init__(self, board: Leaderboard) -> None:
+        self._board = board
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self._board.tables:
+            yield Text("No finished cell yet.")
+        for table in self._board.tables:
+            yield from _parts(table, options.max_width)
+
+
+def _parts(table: Table, width: int) -> Iterator[RenderableType]:
+    yield _heading(table)
+    yield _main(table, wide=width >= WIDE)
+    yield from _flags(table)
+    for column in table.columns:
+        if any(row.scores[column.metric].tasks for row in table.rows if column.metric in row.scores):
+            yield _by_task(table, column, gap=2 if width >= ROOMY else 1)
+    if shows_spread(table):
+        yield _spread(table)
+    for note in table_notes(table):
+        yield Padding(Text.assemble((f"{note.label}: ", "bold"), note.text, style="dim"), (0, 0, 0, 1))
+
+
+def _heading(table: Table) -> Text:
+    distinction = f" · {joined(table.distinction)}" if table.distinction else ""
+    return Text.assemble("\n ", (table.locator, "bold"), distinction)
+
+
+def _main(table: Table, *, wide: bool) -> Grid:
+    grid = _grid()
+    grid.add_column("method")
+    cells: list[Cell] = [_name]
+    if wide:
+        for title, cell in _condition_columns(table):
+            grid.add_column(title, justify="right", no_wrap=True)
+            cells.append(cell)
+    else:
+        cells = [_name_and_condition]
+    for column in table.columns:
+        grid.add_column(_title(column, table), justify="right", no_wrap=True)
+        cells.append(_score_cell(column, table, wide=wide))
+    grid.add_column("align\nmemory", justify="right", no_wrap=True)
+    cells.append(lambda row: Text(f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}"))
+    return _filled(grid, table.rows, cells)
+
+
+def _title(column: Column, table: Table) -> str:
+    return (
+        f"{direction(column)}\n{f'Δ {style_of(column).change_head}'.strip()}" if table.compares else direction(column)
+    )
+
+
+def _name(row: Row) -> Text:
+    text = Text.assemble((row.method, "bold"), (" !" if row.flags else "", "yellow"))
+    for name, value in row.settings.items():
+        text.append(f"\n{name}={value}")
+    return text
+
+
+def _name_and_condition(row: Row) -> Text:
+    text = _name(row)
+    if not row.is_base:
+        seeds = [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
+        for line in [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise", *seeds]:
+            text.append(f"\n{line}", style="dim")
+    return text
+
+
+def _flags(table: Table) -> list[Text]:
+    """What the exclamation marks mean."""
+    return [
+        Text.assemble((" ! ", "yellow"), (row.method, "bold"), f"{_condition(row)}: {'; '.join(row.flags)}")
+        for row in table.rows
+        if row.flags
+    ]
+
+
+def _condition(row: Row) -> str:
+    told = [] if row.is_base else [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise"]
+    return "".join(f", {part}" for part in [*(f"{n}={v}" for n, v in row.settings.items()), *told])
+
+
+def _condition_columns(table: Table) -> list[tuple[str, Cell]]:
+    columns: list[tuple[str, Cell]] = [
+        ("pairs", lambda row: Text(count_text(row.n_pairs))),
+        ("noise", lambda row: Text(rate_text(row.noise_rate))),
+    ]
+    if shows_spread(table):
+        columns.append(("seeds", lambda row: Text(str(len(row.seeds)) if row.seeds else MISSING)))
+    return columns
+
+
+def _score_cell(column: Column, table: Table, *, wide: bool) -> Cell:
+    """Value and interval, then change and its interval: two lines where there is room, four where not."""
+    style, reasons = style_of(column), unpaired_reasons(table)
+    between = " " if wide else "\n"
+
+    def cell(row: Row) -> Text:
+        score = row.scores.get(column.metric)
+        text = Text(value_text(score, style))
+        if interval := interval_text(score, style):
+            text.append(between + interval, style="dim")
+        if score and score.change:
+            sign = verdict(score.change)
+            change = change_text(score.change, style) + (f" {sign}" if sign else "")
+            text.append(f"\n{change}", style=COLOURS[score.change.better])
+            text.append(between + change_interval_text(score.change, style), style="dim")
+        elif score and score.unpaired:
+            text.append(f"\n{MISSING}{reasons[score.unpaired]}")
+        return text
+
+    return cell
+
+
+def _by_task(table: Table, column: Column, *, gap: int) -> Grid:
+    """One row a method, because there may be many; the change stands below the value."""
+    style = style_of(column)
+    names = sorted(
+        {name for row in table.rows if column.metric in row.scores for name in row.scores[column.metric].tasks}
+    )
+
+    def task_cell(name: str) -> Cell:
+        def cell(row: Row) -> Text:
+            score = row.scores[column.metric].tasks.get(name) if column.metric in row.scores else None
+            text = Text(value_text(score, style).removesuffix(style.unit))
+            if score and score.change:
+                change = f"{change_text(score.change, style)}{verdict(score.change)}"
+                text.append(f"\n{change}", style=COLOURS[score.change.better] or "dim")
+            return text
+
+        return cell
+
+    grid = _grid(f"\n {column.metric} by task{', in' + style.unit if style.unit else ''}", gap)
+    grid.add_column("method")
+    for name in names:
+        grid.add_column(name.replace("_", "\n"), justify="right", overflow="fold")
+    return _filled(grid, table.rows, [_short_name, *(task_cell(name) for name in names)])
+
+
+def _short_name(row: Row) -> Text:
+    condition = "" if row.is_base else f"\n{count_text(row.n_pairs)}, {rate_text(row.noise_rate)}"
+    settings = f" {joined(row.settings)}" if row.settings else ""
+    return Text.assemble((row.method, "bold"), settings, (condition, "dim"))
+
+
+def _spread(table: Table) -> Grid:
+    def cell(column: Column) -> Cell:
+        return lambda row: Text(spread_text(row.scores.get(column.metric), style_of(column)))
+
+    grid = _grid("\n standard deviation between seeds (lowest to highest)")
+    grid.add_column("method")
+    for column in table.columns:
+        grid.add_column(spread_head(column), justify="right")
+    rows = [row for row in table.rows if len(row.seeds) > 1]
+    return _filled(grid, rows, [_short_name, *(cell(column) for column in table.columns)])
+
+
+def _grid(title: str | None = None, gap: int = 2) -> Grid:
+    padding = (0, 1, 0, gap - 1)
+    return Grid(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=padding)
+
+
+def _filled(grid: Grid, rows: Sequence[Row], cells: Sequence[Cell]) -> Grid:
+    for row in rows:
+        grid.add_row(*(cell(row) for cell in cells), end_section=row is not rows[-1])
+    return grid
