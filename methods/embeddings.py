@@ -1,0 +1,169 @@
+"""Sentence embeddings after every block of a model: one pass over each distinct text, kept for every later use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+
+from bench.core.errors import BenchError
+from bench.core.progress import Advance, Progress
+from methods.families import Anatomy
+from methods.passages import Passage
+
+Batch = dict[str, Tensor]
+
+
+class EmbeddingStore:
+    """Embeddings of passages by one model, on the CPU in float32."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Passage, Tensor] = {}
+
+    def missing(self, passages: Sequence[Passage], depth: int) -> list[Passage]:
+        """The distinct passages of which the first `depth` blocks are not all known."""
+        return [p for p in dict.fromkeys(passages) if p not in self._rows or len(self._rows[p]) < depth]
+
+    def add(self, passages: Sequence[Passage], rows: Tensor) -> None:
+        """Keep (passages, blocks, d_model) embeddings."""
+        self._rows.update(zip(passages, rows, strict=True))
+
+    def matrix(self, passages: Sequence[Passage], layer: int) -> Tensor:
+        """Embeddings after block `layer`, (passages, d_model)."""
+        return torch.stack([self._rows[passage][layer] for passage in passages])
+
+
+def embed(
+    store: EmbeddingStore,
+    anatomy: Anatomy,
+    passages: Sequence[Passage],
+    depth: int,
+    *,
+    padding_id: int,
+    batch_size: int,
+    progress: Progress,
+) -> int:
+    """Bring into `store` what it lacks of the residual stream after the first `depth` blocks, before any final norm.
+
+    Runs the body alone, longest texts first, and stops after block `depth` - 1. Positions are averaged as each block
+    is left, so that memory never holds a sequence of activations for more than one block. The model is not changed.
+
+    Arguments:
+        padding_id: token that fills up the rows of a batch on the right; seen only by poolings that count padding.
+
+    Returns:
+        Number of texts that were run.
+
+    Raises:
+        BenchError: an activation is NaN or infinite; names the layer.
+    """
+    missing = sorted(store.missing(passages, depth), key=lambda p: max(len(p.ids), p.stop), reverse=True)
+    if missing:
+        batches = _Batches(missing, batch_size, padding_id)
+        with progress.track("embed texts", len(missing)) as advance:
+            embedder = _Embedder(anatomy, depth, batches, store, advance)
+            _trainer(anatomy.values[0].weight.device).predict(embedder, batches, return_predictions=False)
+    return len(missing)
+
+
+class _Batches:
+    """Batches of right-padded tokens, with the weight of every position in its text's average."""
+
+    def __init__(self, passages: Sequence[Passage], size: int, padding_id: int) -> None:
+        self.groups = [passages[start : start + size] for start in range(0, len(passages), size)]
+        self.padding_id = padding_id
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for passages in self.groups:
+            yield self._collate(passages)
+
+    def _collate(self, passages: Sequence[Passage]) -> Batch:
+        shape = len(passages), max(max(len(passage.ids), passage.stop) for passage in passages)
+        batch = {
+            "input_ids": torch.full(shape, self.padding_id),
+            "attention_mask": torch.zeros(shape, dtype=torch.long),
+            "weights": torch.zeros(shape),
+        }
+        for row, (ids, start, stop) in enumerate(passages):
+            batch["input_ids"][row, : len(ids)] = torch.tensor(ids)
+            batch["attention_mask"][row, : len(ids)] = 1
+            batch["weights"][row, start:stop] = 1 / (stop - start)
+        return batch
+
+
+class _Embedder(LightningModule):
+    """Feeds a store with one batch of embeddings after another."""
+
+    def __init__(
+        self, anatomy: Anatomy, depth: int, batches: _Batches, store: EmbeddingStore, advance: Advance
+    ) -> None:
+        super().__init__()
+        # In a tuple the model is no submodule: Lightning would move it to the CPU when it is done.
+        self.parts = (anatomy.body, anatomy.blocks[:depth])
+        self.groups = batches.groups
+        self.store = store
+        self.advance = advance
+
+    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
+        body, blocks = self.parts
+        rows = pool_blocks(body, blocks, batch).cpu()
+        finite = rows.isfinite().all(dim=2).all(dim=0)
+        if not finite.all():
+            raise BenchError(
+                f"the activations after layer {int(finite.logical_not().nonzero()[0])} are NaN or infinite; float16 "
+                "overflowing is the usual cause: load the model in bfloat16 or float32"
+            )
+        self.store.add(self.groups[batch_index], rows)
+        self.advance(len(rows))
+        return rows
+
+
+class _EndOfPassError(Exception):
+    """Ends a forward pass early, as nothing after the last block wanted is needed."""
+
+
+def pool_blocks(body: nn.Module, blocks: Sequence[nn.Module], batch: Batch) -> Tensor:
+    """Weighted averages over positions of what each of `blocks` adds up to, (texts, blocks, d_model), float32.
+
+    Arguments:
+        blocks: the first blocks of `body`, in order; the pass ends after the last of them.
+        batch: `input_ids`, `attention_mask` and `weights`, each (texts, positions); weights in float32.
+    """
+    weights = batch["weights"].unsqueeze(1)
+    pools: list[Tensor] = []
+
+    def pool(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output  # a few families return a tuple
+        pools.append(torch.bmm(weights, hidden.float()).squeeze(1))
+        if len(pools) == len(blocks):
+            raise _EndOfPassError
+
+    with ExitStack() as hooks:
+        for block in blocks:
+            hooks.callback(block.register_forward_hook(pool).remove)
+        try:
+            body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+        except _EndOfPassError:
+            return torch.stack(pools, dim=1)
+    raise AssertionError("a block of the model was never run")
+
+
+def _trainer(device: torch.device) -> Trainer:
+    """A trainer that runs where the model is and shows, logs and saves nothing."""
+    return Trainer(
+        accelerator=device.type,
+        devices=1 if device.index is None else [device.index],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        inference_mode=False,  # buffers that a model grows in inference mode could not be trained with afterwards
+        plugins=[LightningEnvironment()],  # one process, also inside a cluster's job
+    )

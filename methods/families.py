@@ -1,0 +1,219 @@
+"""Where each model family keeps its blocks and the MLP matrices that write the residual stream: one table of data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from bench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+POST_NORM = (
+    "a norm after the MLP rescales what the value matrix writes before it reaches the residual stream; "
+    "the matrix itself is projected, as in the paper's equation"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Paths of the parts of one architecture, as attribute names joined by dots."""
+
+    body: str
+    """From the causal language model to the module that runs embeddings and blocks, without the LM head."""
+    blocks: str
+    """From the body to its list of blocks."""
+    value: str
+    """From a block to the MLP's second matrix, the one that writes the residual stream."""
+    transposed: bool = False
+    """Whether its weight is stored (d_ff, d_model), as GPT-2's Conv1D does, and not (d_model, d_ff), as Linear does."""
+    note: str = ""
+    """What a reader of the edit should know."""
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "gpt2": Family("transformer", "h", "mlp.c_proj", transposed=True),
+        "gpt_neo": Family("transformer", "h", "mlp.c_proj"),
+        "gptj": Family("transformer", "h", "mlp.fc_out"),
+        "gpt_neox": Family("gpt_neox", "layers", "mlp.dense_4h_to_h"),
+        "opt": Family("model.decoder", "layers", "fc2"),
+        "llama": Family("model", "layers", "mlp.down_proj"),
+        "mistral": Family("model", "layers", "mlp.down_proj"),
+        "qwen2": Family("model", "layers", "mlp.down_proj"),
+        "qwen3": Family("model", "layers", "mlp.down_proj"),
+        "gemma": Family("model", "layers", "mlp.down_proj"),
+        "gemma2": Family("model", "layers", "mlp.down_proj", note=POST_NORM),
+        "gemma3": Family("model.language_model", "layers", "mlp.down_proj", note=POST_NORM),
+        "gemma3_text": Family("model", "layers", "mlp.down_proj", note=POST_NORM),
+        "phi": Family("model", "layers", "mlp.fc2"),
+        "phi3": Family("model", "layers", "mlp.down_proj"),
+        "smollm3": Family("model", "layers", "mlp.down_proj"),
+        "falcon": Family("transformer", "h", "mlp.dense_4h_to_h"),
+    }
+)
+"""By the `model_type` of a transformers configuration."""
+
+
+@dataclass(frozen=True)
+class ValueMatrix:
+    """One block's MLP value matrix."""
+
+    name: str
+    """Of the module, from the model's root: its parameters are `name.weight` and `name.bias`."""
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of one loaded model."""
+
+    family: Family
+    body: nn.Module
+    blocks: tuple[nn.Module, ...]
+    values: tuple[ValueMatrix, ...]
+    """One a block."""
+
+
+def check_config(config: Any) -> None:
+    """Refuse models that cannot be edited, from their transformers configuration alone.
+
+    An architecture that the table does not know is built without weights and searched.
+
+    Raises:
+        UsageError: quantised, encoder-decoder, post-norm OPT, or an architecture in which no value matrix is found.
+    """
+    if getattr(config, "quantization_config", None) is not None:
+        raise UsageError(
+            "the model is quantised, and an edit of packed weights would be rounded away; use the unquantised weights"
+        )
+    if config.is_encoder_decoder:
+        raise UsageError(f"'{config.model_type}' is an encoder-decoder; only decoder-only language models are edited")
+    if config.model_type == "opt" and not config.do_layer_norm_before:
+        raise UsageError(
+            "this OPT normalises the residual stream after each block (do_layer_norm_before=false, as OPT-350m), so "
+            "that editing a value matrix would not remove a direction from it; use another size of OPT"
+        )
+    if config.model_type not in FAMILIES:
+        find_family(_skeleton(config))
+
+
+def locate(model: PreTrainedModel) -> Anatomy:
+    """The parts of `model`, in memory and editable.
+
+    Raises:
+        UsageError: unknown architecture, a matrix that is not where it belongs, or weights that are quantised,
+            offloaded, on several devices, or shared.
+    """
+    family = FAMILIES.get(model.config.model_type) or find_family(model)
+    names = {module: name for name, module in model.named_modules()}
+    try:
+        body = model.get_submodule(family.body)
+        blocks = tuple(attrgetter(family.blocks)(body))
+        modules: list[Any] = [block.get_submodule(family.value) for block in blocks]
+        values = [ValueMatrix(names[module], module.weight, module.bias) for module in modules]
+    except AttributeError as error:
+        raise UsageError(
+            f"this {type(model).__name__} is not built as a '{model.config.model_type}' language model, whose MLP "
+            f"matrices are {family.body}.{family.blocks}.*.{family.value}.weight: {error}; load it unquantised and "
+            "with its language-model head"
+        ) from error
+    _refuse_unreachable(model, values)
+    return Anatomy(family, body, blocks, tuple(values))
+
+
+def find_family(model: PreTrainedModel) -> Family:
+    """The parts of an architecture that the table does not know, where its structure leaves no doubt.
+
+    A value matrix is a linear map to d_model from another width, outside attention; every block must hold exactly one
+    of them, at the same path, and no stack of matrices as mixtures of experts do.
+
+    Raises:
+        UsageError: nothing or more than one thing fits; lists the modules seen.
+    """
+    from torch import nn
+
+    config = model.config.get_text_config()
+    stacks = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers
+    }
+    found = [
+        Family(body, blocks, path, transposed, f"found by structure: {name}.*.{path}")
+        for name, stack in stacks.items()
+        for body, _, blocks in [name.rpartition(".")]
+        for path, transposed in _common_values(stack, config.hidden_size)
+    ]
+    if len(found) != 1:
+        block = next((stack[0] for stack in stacks.values()), model)
+        seen = ", ".join(name for name, module in block.named_modules() if name and not list(module.children()))
+        raise UsageError(
+            f"cannot tell which matrix writes the MLP's output in a '{model.config.model_type}' "
+            f"({len(found)} candidates); known families: {', '.join(sorted(FAMILIES))}; "
+            f"modules of its first block: {seen}"
+        )
+    return found[0]
+
+
+def _common_values(stack: nn.ModuleList, d_model: int) -> list[tuple[str, bool]]:
+    """Paths and orientations of the value matrices of a stack of blocks; empty where blocks differ or hold stacks."""
+    if any(parameter.ndim > 2 for parameter in stack.parameters()):
+        return []
+    candidates = [_value_candidates(block, d_model) for block in stack]
+    return candidates[0] if all(found == candidates[0] for found in candidates) else []
+
+
+def _value_candidates(block: nn.Module, d_model: int) -> list[tuple[str, bool]]:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    found = []
+    for name, module in block.named_modules():
+        if isinstance(module, nn.Linear | Conv1D) and not any("att" in part for part in name.lower().split(".")):
+            transposed = isinstance(module, Conv1D)
+            wide, out = module.weight.shape if transposed else reversed(module.weight.shape)
+            if out == d_model and wide != d_model:
+                found.append((name, transposed))
+    return found
+
+
+def _skeleton(config: Any) -> PreTrainedModel:
+    """A model of this configuration that has shapes but no weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    architectures: Any = AutoModelForCausalLM  # whose from_config carries no types
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = architectures.from_config(config)
+    except ValueError as error:
+        raise UsageError(
+            f"transformers has no causal language model for '{config.model_type}'; "
+            f"known families: {', '.join(sorted(FAMILIES))}"
+        ) from error
+    return model
+
+
+def _refuse_unreachable(model: PreTrainedModel, values: list[ValueMatrix]) -> None:
+    devices = {str(parameter.device) for parameter in model.parameters()}
+    if len(devices) > 1 or "meta" in devices:
+        raise UsageError(
+            f"the model's weights lie on {', '.join(sorted(devices))} (device_map or offloading); "
+            "load it whole on one device to edit it"
+        )
+    uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    for value in values:
+        if not value.weight.is_floating_point() or value.weight.element_size() < 2:
+            raise UsageError(f"{value.name}.weight is quantised ({value.weight.dtype}); use the unquantised weights")
+        if uses[id(value.weight)] > 1:
+            raise UsageError(
+                f"{value.name}.weight is shared with another module, so that it cannot be edited for one block alone"
+            )
