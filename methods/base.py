@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -25,14 +26,22 @@ class SharedWork:
     """
 
     def __init__(self) -> None:
-        self._results: dict[Hashable, Any] = {}
+        self._results: dict[Hashable, tuple[Any, float]] = {}
+        self.reused_seconds = 0.0
+        """What the results that were found ready took when they were computed: reuse must not make a method look
+        cheaper than it is alone."""
 
     def get(self, key: Hashable, compute: Callable[[], R]) -> R:
-        """The result stored under `key`, computed on first use."""
-        if key not in self._results:
-            self._results[key] = compute()
-        result: R = self._results[key]
-        return result
+        """The result stored under `key`, computed on first use. `compute` must not call `get` itself."""
+        if key in self._results:
+            result, seconds = self._results[key]
+            self.reused_seconds += seconds
+        else:
+            start = time.perf_counter()
+            result = compute()
+            self._results[key] = (result, time.perf_counter() - start)
+        found: R = result
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,95 @@
+"""Log-probabilities of completions, computed once for all cells that share the texts and the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from bench.core.hashing import sha256_json
+from bench.core.progress import Advance
+from methods.base import AlignmentContext
+from methods.preference_tokens import Completion, PairTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Precision = Literal["float32", "bfloat16"]
+TOKENS_PER_BATCH = 1024  # 200 MB of logits for a vocabulary of 50,000
+
+
+def completion_logps(
+    model: PreTrainedModel, completions: Sequence[Completion], precision: Precision, advance: Advance
+) -> list[float]:
+    """Log-probability of each answer given its prompt, summed over the answer's tokens, in nats.
+
+    Arguments:
+        model: in evaluation mode; left as it is.
+        completions: in any order; texts of like length are batched, padded on the right and masked.
+        precision: "bfloat16" runs the model under autocast, as training does; sums are float32 in any case.
+        advance: told the completions done.
+    """
+    logps = [0.0] * len(completions)
+    for batch in _batches(completions):
+        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            values = _batch_logps(model, [completions[index] for index in batch])
+        for index, value in zip(batch, values.tolist(), strict=True):
+            logps[index] = value
+        advance(len(batch))
+    return logps
+
+
+def shared_logps(
+    model: PreTrainedModel, pairs: Sequence[PairTokens], precision: Precision, context: AlignmentContext
+) -> Mapping[Completion, float]:
+    """Log-probabilities of both completions of all pairs under the weights as they came.
+
+    They depend on no label, so that all noise rates, losses and training seeds on one set of pairs share them. The
+    completions are put in an order of their own first: batches, and with them the last bits, are the same whatever
+    the order and the labels of the pairs.
+    """
+    completions = sorted({completion for pair in pairs for completion in (pair.chosen, pair.rejected)})
+    content = sha256_json([[completion.prompt, completion.answer] for completion in completions])
+    if not completions:
+        return {}
+    key = (context.model_fingerprint, "completion-logps", str(model.dtype), str(model.device), precision, content)
+
+    def compute() -> Mapping[Completion, float]:
+        with context.progress.track("reference log-probabilities", len(completions)) as advance:
+            logps = completion_logps(model, completions, precision, advance)
+        return dict(zip(completions, logps, strict=True))
+
+    return context.shared.get(key, compute)
+
+
+def _batches(completions: Sequence[Completion]) -> Iterator[list[int]]:
+    """Indices in groups of like length, longest first, each of at most TOKENS_PER_BATCH tokens with padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(completions)), key=lambda index: -len(completions[index])):
+        if batch and (len(batch) + 1) * len(completions[batch[0]]) > TOKENS_PER_BATCH:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _batch_logps(model: PreTrainedModel, completions: Sequence[Completion]) -> torch.Tensor:
+    """Summed log-probabilities, (completions,), float32."""
+    width = max(map(len, completions))
+    ids = torch.zeros(len(completions), width, dtype=torch.long)  # the padding's id is of no account: it is masked
+    present = torch.zeros_like(ids)
+    scored = torch.zeros_like(ids, dtype=torch.bool)
+    for row, completion in enumerate(completions):
+        length = len(completion)
+        ids[row, :length] = torch.tensor(completion.prompt + completion.answer)
+        present[row, :length] = 1
+        scored[row, len(completion.prompt) : length] = True
+    ids, present, scored = (tensor.to(model.device) for tensor in (ids, present, scored))
+    logits = model(input_ids=ids, attention_mask=present, use_cache=False).logits[:, :-1]
+    targets, scored = ids[:, 1:], scored[:, 1:]
+    sums = torch.zeros(len(completions), device=model.device)
+    logits = logits[scored].float()
+    logps = logits.gather(1, targets[scored][:, None])[:, 0] - logits.logsumexp(dim=1)
+    return sums.index_add(0, scored.nonzero()[:, 0], logps)
