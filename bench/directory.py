@@ -1,0 +1,73 @@
+"""The run's directory: what lies where, and what is already done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.core.errors import UsageError
+from bench.core.files import write_atomic, write_json, write_jsonl
+from bench.spec import RunSpec
+from leaderboard.record import Record, read_records, write_record
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Records, generations and the board of one or more runs."""
+
+    path: Path
+
+    @property
+    def records(self) -> Path:
+        return self.path / "records"
+
+    @property
+    def failures(self) -> Path:
+        return self.path / "failures"
+
+    def check(self) -> None:
+        """Make sure that results can be written, before any work is done.
+
+        Raises:
+            UsageError: the path is a file, or cannot be written to.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is a file; --out takes a directory")
+        try:
+            self.records.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.path} ({error.strerror}); choose another with --out") from error
+        if not os.access(self.records, os.W_OK):
+            raise UsageError(f"cannot write to {self.records}: permission denied; choose another with --out")
+
+    def finished(self) -> dict[str, Record]:
+        """Finished cells by id.
+
+        Raises:
+            BenchError: a record cannot be read; names the file.
+        """
+        return {record.cell_id: record for record in read_records(self.records)} if self.records.is_dir() else {}
+
+    def save_spec(self, spec: RunSpec) -> None:
+        """Keep the resolved settings of the newest run beside its results."""
+        settings = spec.model_dump(mode="json")
+        write_atomic(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+
+    def save(self, record: Record, generations: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Write a cell's generated text and then its record, which makes it count as finished."""
+        for task, rows in generations.items():
+            write_jsonl(self.path / "generations" / f"{record.cell_id}.{task}.jsonl", rows)
+        write_record(record, self.records)
+        self._failure(record.cell_id).unlink(missing_ok=True)
+
+    def save_failure(self, cell_id: str, message: str, trace: str) -> None:
+        """Keep what went wrong with a cell; it is tried again by the next run."""
+        write_json(self._failure(cell_id), {"cell_id": cell_id, "error": message, "trace": trace})
+
+    def _failure(self, cell_id: str) -> Path:
+        return self.failures / f"{cell_id}.json"

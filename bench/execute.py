@@ -1,0 +1,132 @@
+"""One cell: load the model, align it, measure it, make the record."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cells import Cell
+from bench.core.progress import Progress
+from bench.devices import device_kind
+from bench.memory import PeakMemory
+from bench.models import ModelSource
+from bench.provenance import provenance
+from leaderboard.record import Cost, Record
+from methods.base import AlignmentContext, SharedWork
+from tasks.base import EvaluationContext, Task, TaskResult
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from bench.core.values import AlignmentReport
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What all cells of a run have in common."""
+
+    source: ModelSource
+    fingerprint: str
+    device: str
+    dtype: str
+    batch_size: int
+    tasks: Mapping[str, Task]
+    progress: Progress
+    shared: SharedWork
+
+    def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """A fresh copy of the unaligned model, in evaluation mode, and its tokenizer."""
+        with self.progress.track("load the model", None):
+            return self.source.load(dtype=self.dtype, device=self.device)
+
+
+Generations = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
+    """Align and measure; nothing is written."""
+    reset_device_memory(bench.device)
+    with PeakMemory() as memory:
+        model, tokenizer = bench.load()
+        report, align_seconds = _align(cell, bench, model, tokenizer)
+        start = time.perf_counter()
+        results = _evaluate(bench, model, tokenizer)
+        evaluate_seconds = time.perf_counter() - start
+    cost = Cost(
+        align_seconds=round(align_seconds, 3),
+        evaluate_seconds=round(evaluate_seconds, 3),
+        peak_rss_bytes=memory.bytes,
+        peak_device_bytes=peak_device_memory(bench.device),
+        device=device_name(bench.device),
+    )
+    record = Record(
+        cell_id=cell.id,
+        model=cell.model,
+        method=cell.method_info,
+        data=cell.data_info,
+        evaluation=cell.evaluation,
+        metrics={name: result.metric for name, result in results.items()},
+        cost=cost,
+        alignment=report,
+        provenance={**provenance(), "batch_size": bench.batch_size},
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return record, {name: result.generations for name, result in results.items() if result.generations}
+
+
+def _align(
+    cell: Cell, bench: Workbench, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[AlignmentReport, float]:
+    """The method's report, and the seconds it took or would have taken without the work of earlier cells."""
+    preferences = cell.preferences
+    with tempfile.TemporaryDirectory(prefix="alignment-bench-") as scratch:
+        context = AlignmentContext(
+            seed=preferences.seed if preferences else 0,
+            model_fingerprint=f"{bench.fingerprint}-{bench.dtype}-{device_kind(bench.device)}",
+            scratch=Path(scratch),
+            held_out=preferences.held_out if preferences else (),
+            progress=bench.progress,
+            shared=bench.shared,
+        )
+        reused = bench.shared.reused_seconds
+        start = time.perf_counter()
+        report = cell.method.align(model, tokenizer, preferences.pairs if preferences else (), context=context)
+        seconds = time.perf_counter() - start
+    return report, seconds + bench.shared.reused_seconds - reused
+
+
+def _evaluate(bench: Workbench, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, TaskResult]:
+    context = EvaluationContext(batch_size=bench.batch_size, progress=bench.progress)
+    return {name: task.evaluate(model, tokenizer, context=context) for name, task in bench.tasks.items()}
+
+
+def reset_device_memory(device: str) -> None:
+    """Begin a new high-water mark of accelerator memory."""
+    if device_kind(device) == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_device_memory(device: str) -> int | None:
+    """Highest accelerator memory in bytes since the last reset; None on a CPU."""
+    if device_kind(device) != "cuda":
+        return None
+    import torch
+
+    return torch.cuda.max_memory_allocated(device)
+
+
+def device_name(device: str) -> str:
+    """What the device is called, e.g. "cpu" or "cuda: NVIDIA H200"."""
+    if device_kind(device) != "cuda":
+        return device_kind(device)
+    import torch
+
+    return f"cuda: {torch.cuda.get_device_name(device)}"

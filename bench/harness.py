@@ -1,0 +1,242 @@
+"""From a spec to a leaderboard: plan, fetch, align, measure, record, each finished cell only once."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.cells import Cell, expand_cells
+from bench.core.assets import PypiFile, describe_missing
+from bench.core.errors import BenchError, UsageError
+from bench.core.progress import Progress, Silent
+from bench.devices import device_kind, resolve_batch_size, resolve_device, resolve_dtype
+from bench.directory import RunDirectory
+from bench.execute import Workbench, execute
+from bench.models import ModelSource, resolve_model
+from bench.spec import RunSpec, build_methods, build_tasks
+from leaderboard.export import write_leaderboard
+from leaderboard.record import ModelInfo
+from methods.base import SharedWork
+from tasks.base import Task
+from tasks.on_policy import build_pairs, cached_pairs, on_policy_assets
+from tasks.pairs import PairPool, load_pairs
+from tasks.prompts import Prompt, load_prompts, make_prompt, shared_texts
+
+if TYPE_CHECKING:
+    from leaderboard.board import Leaderboard
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do."""
+
+    cells: Sequence[Cell]
+    """Empty where the pairs are yet to be made: cells are known by their content."""
+    combinations: int
+    """How many cells there will be."""
+    finished: frozenset[str]
+    downloads: Sequence[str]
+    pairs_ready: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did."""
+
+    leaderboard: Leaderboard
+    executed: Sequence[str]
+    failed: Mapping[str, str]
+    """Cell id to message."""
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A spec with every "auto" answered and every name looked up."""
+
+    spec: RunSpec
+    source: ModelSource
+    tasks: Mapping[str, Task]
+    device: str
+    dtype: str
+
+    @property
+    def model_info(self) -> ModelInfo:
+        return ModelInfo(
+            locator=self.source.locator,
+            revision=self.source.revision,
+            fingerprint=self.source.fingerprint(),
+            dtype=self.dtype,
+        )
+
+
+def plan(spec: RunSpec) -> Plan:
+    """Check a spec and say what a run of it would do; nothing is fetched or run."""
+    setting = _resolve(spec)
+    directory = RunDirectory(spec.out)
+    downloads = [*setting.source.missing(), *describe_missing(_assets(setting))]
+    finished = frozenset(directory.finished())
+    n_methods = len(build_methods(spec)) - 1
+    combinations = 1 + n_methods * len(spec.pairs.sizes) * len(spec.noise.rates) * len(spec.seeds)
+    pool = None if downloads else _pool_at_hand(setting, Silent())
+    cells = [] if pool is None else _cells(setting, pool)
+    return Plan(cells, combinations, finished, downloads, pool is not None)
+
+
+def run(spec: RunSpec, *, progress: Progress | None = None) -> Outcome:
+    """Do what a spec asks for and write records and leaderboard to its directory.
+
+    Finished cells are never run again. A cell that fails is noted in `failures/` and the others go on.
+
+    Raises:
+        UsageError: the spec cannot be done as asked.
+        BenchError: something that every cell needs cannot be had.
+    """
+    progress = progress or Silent()
+    setting = _resolve(spec)
+    directory = RunDirectory(spec.out)
+    directory.check()
+    finished = directory.finished()
+    setting.source.fetch(progress)
+    cells = _cells(setting, _pool(setting, progress))
+    directory.save_spec(spec)
+    pending = [cell for cell in cells if cell.id not in finished]
+    failed: dict[str, str] = {}
+    try:
+        if pending:
+            _prepare(setting, pending, progress)
+            failed = _execute_all(pending, setting, directory, progress)
+    finally:
+        board = write_leaderboard(directory.path)
+    return Outcome(board, [cell.id for cell in pending if cell.id not in failed], failed)
+
+
+def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
+    """The pairs that a run of `spec` would use, built now if they have to be."""
+    progress = progress or Silent()
+    setting = _resolve(spec)
+    setting.source.fetch(progress)
+    return _pool(setting, progress)
+
+
+def _resolve(spec: RunSpec) -> _Setting:
+    build_methods(spec)
+    tasks = build_tasks(spec)
+    source = resolve_model(spec.model)
+    device = resolve_device(spec.device)
+    return _Setting(spec, source, tasks, device, resolve_dtype(spec.dtype, device))
+
+
+def _cells(setting: _Setting, pool: PairPool) -> list[Cell]:
+    return expand_cells(setting.spec, setting.model_info, device_kind(setting.device), pool, setting.tasks)
+
+
+def _assets(setting: _Setting) -> list[PypiFile]:
+    assets = [asset for task in setting.tasks.values() for asset in task.assets()]
+    if setting.spec.pairs.source == "on-policy":
+        assets += on_policy_assets(setting.spec.pairs.on_policy)
+    return assets
+
+
+def _evaluation_prompts(setting: _Setting, progress: Progress) -> list[Prompt]:
+    """All prompts of the toxicity task's source, whatever its limit, so that the limit never changes the pairs."""
+    source = getattr(setting.tasks.get("toxicity"), "prompts", None)
+    return load_prompts(source, progress) if source else []
+
+
+def _pool(setting: _Setting, progress: Progress) -> PairPool:
+    pool = _pool_at_hand(setting, progress)
+    if pool is None:
+        _check_methods(setting)
+        pool = _build_pool(setting, progress)
+    return pool
+
+
+def _pool_at_hand(setting: _Setting, progress: Progress) -> PairPool | None:
+    """The pairs, unless they are yet to be sampled from the model."""
+    pairs = setting.spec.pairs
+    prompts = _evaluation_prompts(setting, progress)
+    if pairs.source == "on-policy":
+        return cached_pairs(pairs.on_policy, model_fingerprint=_fingerprint(setting), exclude=prompts)
+    pool = load_pairs(pairs.source, progress, load_tokenizer=setting.source.load_tokenizer)
+    _refuse_overlap(pool, prompts)
+    return pool
+
+
+def _build_pool(setting: _Setting, progress: Progress) -> PairPool:
+    bench = _workbench(setting, progress)
+    return build_pairs(
+        setting.spec.pairs.on_policy,
+        model_fingerprint=_fingerprint(setting),
+        load_model=bench.load,
+        progress=progress,
+        exclude=_evaluation_prompts(setting, progress),
+        batch_size=bench.batch_size,
+    )
+
+
+def _refuse_overlap(pool: PairPool, prompts: Sequence[Prompt]) -> None:
+    shared = shared_texts((make_prompt(pair.prompt) for pair in pool.pairs), prompts)
+    if shared:
+        raise UsageError(
+            f"{len(shared)} of the prompts in {pool.source} are also evaluation prompts, e.g. {shared[0]!r}; "
+            "take them out of one side, or evaluate on others with --set tasks.toxicity.prompts=SOURCE"
+        )
+
+
+def _fingerprint(setting: _Setting) -> str:
+    """Identity of what generates: the same weights sample other texts in another arithmetic."""
+    return f"{setting.source.fingerprint()}-{setting.dtype}-{device_kind(setting.device)}"
+
+
+def _workbench(setting: _Setting, progress: Progress) -> Workbench:
+    return Workbench(
+        source=setting.source,
+        fingerprint=setting.source.fingerprint(),
+        device=setting.device,
+        dtype=setting.dtype,
+        batch_size=resolve_batch_size(setting.spec.batch_size, setting.device),
+        tasks=setting.tasks,
+        progress=progress,
+        shared=SharedWork(),
+    )
+
+
+def _check_methods(setting: _Setting) -> None:
+    """Refuse what cannot work whatever the pairs are, before time is spent on making them."""
+    config = setting.source.config()
+    for method in build_methods(setting.spec).values():
+        for size in setting.spec.pairs.sizes:
+            method.check(config, sys.maxsize if size is None else size)
+
+
+def _prepare(setting: _Setting, pending: Sequence[Cell], progress: Progress) -> None:
+    """Everything that can fail before a model is loaded."""
+    config = setting.source.config()
+    for cell in pending:
+        if cell.preferences is not None:
+            cell.method.check(config, len(cell.preferences.pairs))
+    for task in setting.tasks.values():
+        task.prepare(progress)
+
+
+def _execute_all(
+    pending: Sequence[Cell], setting: _Setting, directory: RunDirectory, progress: Progress
+) -> dict[str, str]:
+    """Run every pending cell and record it as it finishes; messages of those that failed, by id."""
+    bench = _workbench(setting, progress)
+    failed: dict[str, str] = {}
+    with progress.track("cells", len(pending)) as advance:
+        for cell in pending:
+            progress.note(f"cell {cell.id}")
+            try:
+                record, generations = execute(cell, bench)
+                directory.save(record, generations)
+            except Exception as error:
+                failed[cell.id] = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+                directory.save_failure(cell.id, failed[cell.id], traceback.format_exc())
+                progress.note(f"cell {cell.id} failed: {failed[cell.id]}")
+            advance(1)
+    return failed

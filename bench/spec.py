@@ -1,0 +1,137 @@
+"""What a run is asked to do: read from YAML, overridden by flags, frozen and checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, PositiveInt
+
+from bench.core.errors import UsageError
+from bench.core.values import Value
+from bench.validation import validated
+from methods.base import METHODS, AlignmentMethod
+from tasks.base import TASKS, Task
+from tasks.on_policy import OnPolicySettings
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+"""Lies beside this package in a checkout and in an installation alike."""
+
+BASE = "base"
+"""The name of the unaligned model, a row of every board."""
+
+
+def _some_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("give at least one")
+    if len(set(values)) != len(values):
+        raise ValueError("the same value stands there twice")
+    return values
+
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class PairsSpec(Value):
+    """Which preference pairs, and how many of them."""
+
+    source: str = "on-policy"
+    """`on-policy`, `file:PATH.jsonl`, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
+    sizes: Annotated[tuple[PositiveInt | None, ...], AfterValidator(_some_distinct)] = (None,)
+    """Training pairs, one cell each; null for all there are."""
+    held_out: int = Field(default=32, ge=0)
+    """Clean pairs set aside for diagnostics; never trained on and never used to choose anything."""
+    on_policy: OnPolicySettings = OnPolicySettings()
+
+
+class NoiseSpec(Value):
+    """How labels are corrupted."""
+
+    model: str = "flip"
+    rates: Annotated[tuple[Rate, ...], AfterValidator(_some_distinct)] = (0.0,)
+
+
+class RunSpec(Value):
+    """A run: one model, some methods, every combination of size, noise rate and seed."""
+
+    model: str = "smollm2-135m"
+    """A name from `bench list models`, `hub:ORG/NAME[@REVISION]`, or `file:FOLDER`."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of weights and arithmetic; auto: float32 on a CPU, bfloat16 on an accelerator that has it."""
+    device: str = "auto"
+    batch_size: PositiveInt | Literal["auto"] = "auto"
+    """Of evaluation; no number depends on it beyond floating-point rounding."""
+    methods: Mapping[str, Mapping[str, Any]] = Field(default_factory=lambda: {"profs": {}, "dpo": {}})
+    """Row name to hyperparameters; `use` names the method where it is not the row's name."""
+    pairs: PairsSpec = PairsSpec()
+    noise: NoiseSpec = NoiseSpec()
+    seeds: Annotated[tuple[int, ...], AfterValidator(_some_distinct)] = (0,)
+    tasks: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=lambda: {"toxicity": {}, "perplexity": {}, "capability": {}}, min_length=1
+    )
+    """Task name to settings."""
+    out: Path = Path("runs/default")
+
+
+def build_methods(spec: RunSpec) -> dict[str, AlignmentMethod]:
+    """The spec's methods by row name, `base` first, validated.
+
+    Raises:
+        UsageError: an unknown method or hyperparameter, or a value out of range.
+    """
+    built: dict[str, AlignmentMethod] = {BASE: validated(METHODS[BASE], {}, "methods.base")}
+    for name, settings in spec.methods.items():
+        kind = str(settings.get("use", name))
+        if kind == BASE and name != BASE:
+            raise UsageError(f"methods.{name}: the unaligned model is on every board already, as '{BASE}'")
+        config = {key: value for key, value in settings.items() if key != "use"}
+        built[name] = validated(METHODS[kind], config, f"methods.{name}")
+    return built
+
+
+def build_tasks(spec: RunSpec) -> dict[str, Task]:
+    """The spec's tasks by name, validated.
+
+    Raises:
+        UsageError: an unknown task or setting, or the scorer that labels the pairs is also the judge.
+    """
+    built = {name: validated(TASKS[name], settings, f"tasks.{name}") for name, settings in spec.tasks.items()}
+    judge = getattr(built.get("toxicity"), "scorer", None)
+    if spec.pairs.source == "on-policy" and judge == spec.pairs.on_policy.scorer:
+        raise UsageError(
+            f"scorer '{judge}' would both label the pairs and judge the result, which rewards whatever it gets wrong; "
+            "choose another with --scorer, or another labeller with --set pairs.on_policy.scorer=NAME"
+        )
+    return built
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, as written.
+
+    Raises:
+        UsageError: no such file, not YAML, or not a mapping; names the line where it can.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read config {path}: {error.strerror}; `bench list configs` names ours") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path} must hold a mapping of settings, found {type(settings).__name__}")
+    return settings
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with the suite, by name."""
+    return {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+
+
+def find_config(name: str | None) -> Path:
+    """The file that `--config` means: a path, or the name of a shipped one; the quickstart where nothing is given."""
+    shipped = shipped_configs()
+    if name is None:
+        return shipped["quickstart"]
+    return shipped[name] if name in shipped and not Path(name).exists() else Path(name)

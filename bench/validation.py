@@ -1,0 +1,57 @@
+"""Turns pydantic's findings into one line that a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bench.core.errors import UsageError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(cls: type[M], settings: Mapping[str, Any], where: str) -> M:
+    """An instance of `cls` made from `settings`.
+
+    Arguments:
+        cls: a pydantic model that forbids unknown keys.
+        settings: what the user wrote.
+        where: what the settings belong to, for the message, e.g. "configs/mine.yaml: methods.dpo".
+
+    Raises:
+        UsageError: names the first key at fault, what was found there and what is allowed.
+    """
+    try:
+        return cls.model_validate(settings)
+    except ValidationError as error:
+        raise UsageError(explain(cls, error, where)) from error
+
+
+def explain(cls: type[BaseModel], error: ValidationError, where: str) -> str:
+    """One sentence for the first of pydantic's findings, and how many more there are."""
+    first, *others = error.errors(include_url=False)
+    place = ".".join(str(part) for part in (where, *first["loc"]) if part != "")
+    more = f" ({len(others)} more)" if others else ""
+    if first["type"] == "extra_forbidden":
+        known = sorted(_fields_at(cls, first["loc"][:-1]))
+        name = str(first["loc"][-1])
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        return f"unknown key {place}; {hint}known here: {', '.join(known)}{more}"
+    if first["type"] == "missing":
+        return f"{place} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return f"{place}: {message}; found {first['input']!r}{more}"
+
+
+def _fields_at(cls: type[BaseModel], path: Sequence[int | str]) -> Sequence[str]:
+    """The field names of the model that `path` leads to from `cls`."""
+    for part in path:
+        annotation = cls.model_fields[str(part)].annotation if str(part) in cls.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        cls = annotation
+    return list(cls.model_fields)

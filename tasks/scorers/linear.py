@@ -1,0 +1,156 @@
+"""A linear profanity and toxicity classifier on word counts: a second opinion that shares nothing with the others."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core.assets import PypiFile, convert_once
+from bench.core.errors import BenchError
+from bench.core.files import write_json
+from bench.core.progress import Progress, Silent
+from tasks.scorers.base import Scorer
+from tasks.scorers.pickles import Stub, read_joblib
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MODEL = PypiFile(
+    requirement="alt-profanity-check==1.9.1",
+    member="profanity_check/data/model.joblib",
+    sha256="aeafc04849d4d93db4721cf30a86ebf22085595294b8a07d51918e7fa98f538b",
+    wheel_bytes=758_600,
+)
+VECTORIZER = PypiFile(
+    requirement="alt-profanity-check==1.9.1",
+    member="profanity_check/data/vectorizer.joblib",
+    sha256="19c5200dc6a41f026e0558e2f164f5fe8d8f58e502b46b37e4385037fcfa4831",
+    wheel_bytes=758_600,
+)
+STUBS = frozenset(
+    {
+        "sklearn.calibration.CalibratedClassifierCV",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.svm._classes.LinearSVC",
+        "sklearn.feature_extraction.text.TfidfVectorizer",
+        "sklearn.feature_extraction.text.TfidfTransformer",
+    }
+)
+IMPLEMENTED = {
+    "analyzer": "word",
+    "lowercase": True,
+    "ngram_range": (1, 1),
+    "strip_accents": None,
+    "preprocessor": None,
+    "tokenizer": None,
+    "binary": False,
+    "norm": "l2",
+    "use_idf": True,
+    "sublinear_tf": False,
+}
+"""How the vectorizer must count words for what is written here to be what it does."""
+
+
+class Linear(Scorer):
+    """Probability that a text is offensive, by calibrated linear support vector machines on TF-IDF word weights.
+
+    A text without any of the classifier's 15,442 words is not scored: the answer would be that for no text at all.
+    """
+
+    def identity(self) -> Mapping[str, Any]:
+        return {
+            "scorer": "linear",
+            "version": 1,
+            "files": {asset.locator: asset.sha256 for asset in (MODEL, VECTORIZER)},
+        }
+
+    def assets(self) -> Sequence[PypiFile]:
+        return [MODEL, VECTORIZER]
+
+    def prepare(self, progress: Progress) -> None:
+        _folder(progress)
+
+    def score(self, texts: Sequence[str]) -> list[float | None]:
+        ensemble = _ensemble(_folder(Silent()))
+        return [ensemble.probability(text) for text in texts]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Support vector machines whose calibrated probabilities are averaged."""
+
+    pattern: re.Pattern[str]
+    """What counts as a word."""
+    words: Mapping[str, int]
+    """Columns of the known words; stop words are not among them."""
+    idf: NDArray[Any]
+    """(words,)"""
+    coefficients: NDArray[Any]
+    """(machines, words)"""
+    intercepts: NDArray[Any]
+    slopes: NDArray[Any]
+    offsets: NDArray[Any]
+
+    def probability(self, text: str) -> float | None:
+        """Mean over machines of Platt's calibrated probability; None where a text holds no known word."""
+        import numpy
+        from scipy.special import expit
+
+        counts = Counter(word for word in self.pattern.findall(text.lower()) if word in self.words)
+        if not counts:
+            return None
+        columns = [self.words[word] for word in counts]
+        weights = numpy.array(list(counts.values())) * self.idf[columns]
+        decisions = self.coefficients[:, columns] @ (weights / numpy.linalg.norm(weights)) + self.intercepts
+        return float(expit(-(self.slopes * decisions + self.offsets)).mean())
+
+
+def _folder(progress: Progress) -> Path:
+    return convert_once("linear-v1", [MODEL, VECTORIZER], convert, progress)
+
+
+@cache
+def _ensemble(folder: Path) -> Ensemble:
+    return load(folder)
+
+
+def load(folder: Path) -> Ensemble:
+    """The classifier from a folder that `convert` filled."""
+    from safetensors.numpy import load_file
+
+    vectorizer = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    return Ensemble(re.compile(vectorizer["pattern"]), vectorizer["words"], **load_file(folder / "model.safetensors"))
+
+
+def convert(sources: list[Path], folder: Path) -> None:
+    """Write `model.safetensors` and `words.json` from the two joblib files."""
+    import numpy
+    from safetensors.numpy import save_file
+
+    model, vectorizer = (read_joblib(path, STUBS) for path in sources)
+    found = {key: getattr(vectorizer, key) for key in IMPLEMENTED}
+    if found != IMPLEMENTED or model.method != "sigmoid":
+        raise BenchError(f"{sources[1]} counts words in a way that is not implemented: {found}")
+    machines = model.calibrated_classifiers_
+    tensors = {
+        "idf": _idf(vectorizer),
+        "coefficients": numpy.stack([machine.estimator.coef_.array[0] for machine in machines]),
+        "intercepts": numpy.array([machine.estimator.intercept_.array[0] for machine in machines]),
+        "slopes": numpy.array([machine.calibrators[0].a_ for machine in machines]),
+        "offsets": numpy.array([machine.calibrators[0].b_ for machine in machines]),
+    }
+    save_file(tensors, folder / "model.safetensors")
+    words = {word: int(column) for word, column in vectorizer.vocabulary_.items()}
+    write_json(folder / "words.json", {"pattern": vectorizer.token_pattern, "words": words})
+
+
+def _idf(vectorizer: Stub) -> NDArray[Any]:
+    idf: NDArray[Any] = vars(vectorizer)["_tfidf"].idf_.array
+    return idf

@@ -1,0 +1,252 @@
+"""The quickstart's path end to end on a tiny random model: plumbing, never results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from bench.core.errors import BenchError, UsageError
+from bench.core.progress import Progress, Silent
+from bench.harness import make_pairs, plan, run
+from bench.spec import RunSpec
+from leaderboard.record import read_records
+from tasks.scorers.base import SCORERS, Scorer
+
+
+class VowelScorer(Scorer):
+    """Calls a text the more toxic the more vowels it has."""
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"name": "vowels"}
+
+    def prepare(self, progress: Progress) -> None:
+        pass
+
+    def score(self, texts: Sequence[str]) -> list[float | None]:
+        return [sum(c in "aeiou" for c in text) / len(text) if text.strip() else None for text in texts]
+
+
+class LengthScorer(VowelScorer):
+    """Calls a text the more toxic the shorter its bytes print."""
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"name": "lengths"}
+
+    def score(self, texts: Sequence[str]) -> list[float | None]:
+        return [1 / len(text) if text.strip() else None for text in texts]
+
+
+@pytest.fixture(autouse=True)
+def scorers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, cls in {"test-vowels": VowelScorer, "test-lengths": LengthScorer}.items():
+        SCORERS.register(name)(cls)
+    yield
+    for name in ("test-vowels", "test-lengths"):
+        SCORERS._paths.pop(name)
+        SCORERS._loaded.pop(name)
+
+
+@pytest.fixture
+def spec(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_model: Callable[..., PreTrainedModel],
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> RunSpec:
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
+    model = tmp_path / "model"
+    make_model("llama").save_pretrained(model)
+    tiny_tokenizer.save_pretrained(model)
+    write_rows(tmp_path / "pairs.jsonl", [pair(i) for i in range(24)])
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"evaluate number {i}"} for i in range(6)])
+    write_rows(tmp_path / "train.jsonl", [{"prompt": f"train on number {i}"} for i in range(6)])
+    write_rows(tmp_path / "texts.jsonl", [{"text": f"A calm text about number {i}, and no more."} for i in range(5)])
+    return RunSpec.model_validate(
+        {
+            "model": f"file:{model}",
+            "device": "cpu",
+            "batch_size": 4,
+            "methods": {
+                "profs": {"rank": 1, "layers": "all"},
+                "dpo": {"learning_rate": 1e-3, "lora_rank": 2, "batch_size": 4},
+            },
+            "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 4},
+            "noise": {"rates": [0.3]},
+            "tasks": {
+                "toxicity": {
+                    "prompts": f"file:{tmp_path / 'prompts.jsonl'}",
+                    "scorer": "test-vowels",
+                    "max_new_tokens": 4,
+                },
+                "perplexity": {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16},
+            },
+            "out": str(tmp_path / "out"),
+        }
+    )
+
+
+def pair(index: int) -> dict[str, str]:
+    return {"prompt": f"say {index}", "chosen": f" kind {index}" * 2, "rejected": f" rude {index * 7}" * 2}
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def changed(spec: RunSpec, **changes: Any) -> RunSpec:
+    return RunSpec.model_validate({**spec.model_dump(mode="json"), **changes})
+
+
+def test_a_run_leaves_records_generations_and_a_board(spec: RunSpec) -> None:
+    outcome = run(spec)
+    assert not outcome.failed
+    records = {record.method.name: record for record in read_records(spec.out / "records")}
+    assert set(records) == {"base", "profs", "dpo"}
+    assert records["base"].data.n_pairs == 0
+    profs, dpo = records["profs"], records["dpo"]
+    assert profs.data == dpo.data
+    assert profs.data.n_pairs == 20
+    assert profs.data.noise.n_flipped == 6
+    assert profs.alignment.changed
+    assert profs.metrics["perplexity"].value != records["base"].metrics["perplexity"].value
+    for record in records.values():
+        assert record.metrics["toxicity"].n + record.metrics["toxicity"].counts["unscored"] == 6
+        assert record.cost.peak_rss_bytes > 0
+        rows = (spec.out / "generations" / f"{record.cell_id}.toxicity.jsonl").read_text().splitlines()
+        assert len(rows) == 6
+    page = (spec.out / "leaderboard.md").read_text()
+    assert "profs" in page
+    assert "dpo" in page
+    assert json.loads((spec.out / "leaderboard.json").read_text())
+    assert (spec.out / "config.yaml").is_file()
+
+
+def test_a_second_run_does_no_work_and_makes_the_same_board(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(spec)
+    page = (spec.out / "leaderboard.md").read_bytes()
+    monkeypatch.setattr("bench.harness.execute", lambda *_: pytest.fail("a finished cell was run again"))
+    outcome = run(spec)
+    assert outcome.executed == []
+    assert (spec.out / "leaderboard.md").read_bytes() == page
+
+
+def test_a_changed_setting_is_a_new_cell_and_the_others_stay(spec: RunSpec) -> None:
+    run(spec)
+    methods = {"profs": {"rank": 2, "layers": "all"}, "dpo": spec.methods["dpo"]}
+    outcome = run(changed(spec, methods=methods))
+    assert [cell_id.split("-")[0] for cell_id in outcome.executed] == ["profs"]
+
+
+def test_other_weights_are_other_cells(
+    spec: RunSpec, make_model: Callable[..., PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    before = {cell.id for cell in plan(spec).cells}
+    make_model("llama", seed=1).save_pretrained(spec.model.removeprefix("file:"))
+    assert not before & {cell.id for cell in plan(spec).cells}
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bench.harness
+
+    execute = bench.harness.execute
+
+    def interrupt(cell: Any, workbench: Any) -> Any:
+        if cell.name == "dpo":
+            raise KeyboardInterrupt
+        return execute(cell, workbench)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bench.harness.execute", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(spec)
+    assert "profs" in (spec.out / "leaderboard.md").read_text()
+    assert [cell_id.split("-")[0] for cell_id in run(spec).executed] == ["dpo"]
+
+
+def test_a_failing_cell_is_noted_and_the_others_go_on(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bench.harness
+
+    execute = bench.harness.execute
+
+    def fail(cell: Any, workbench: Any) -> Any:
+        if cell.name == "profs":
+            raise BenchError("layer 1 has no weights")
+        return execute(cell, workbench)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bench.harness.execute", fail)
+        outcome = run(spec)
+    assert list(outcome.failed.values()) == ["layer 1 has no weights"]
+    (failure,) = (spec.out / "failures").glob("*.json")
+    assert json.loads(failure.read_text())["error"] == "layer 1 has no weights"
+    assert {record.method.name for record in read_records(spec.out / "records")} == {"base", "dpo"}
+    assert len(run(spec).executed) == 1
+    assert not list((spec.out / "failures").glob("*.json"))
+
+
+def test_methods_and_rates_share_the_same_nested_flips(spec: RunSpec) -> None:
+    cells = plan(changed(spec, noise={"rates": [0.1, 0.3]})).cells
+    low, high = (
+        {cell.preferences.flipped for cell in cells if cell.preferences and cell.preferences.rate == rate}
+        for rate in (0.1, 0.3)
+    )
+    assert len(low) == len(high) == 1
+    assert set(low.pop()) < set(high.pop())
+
+
+def test_a_plan_names_every_cell_and_what_is_done(spec: RunSpec) -> None:
+    before = plan(spec)
+    assert before.combinations == len(before.cells) == 3
+    assert not before.finished
+    assert before.downloads == []
+    assert not spec.out.exists()
+    run(spec)
+    assert {cell.id for cell in plan(spec).cells} == plan(spec).finished
+
+
+def test_more_pairs_than_there_are_is_refused_before_the_model_is_loaded(
+    spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.models.ModelSource.load", lambda *_, **__: pytest.fail("the model was loaded"))
+    with pytest.raises(UsageError, match="21"):
+        run(changed(spec, pairs={**spec.pairs.model_dump(), "sizes": [21]}))
+
+
+def test_training_on_evaluation_prompts_is_refused(spec: RunSpec, tmp_path: Path) -> None:
+    write_rows(tmp_path / "pairs.jsonl", [*map(pair, range(8)), {**pair(9), "prompt": "Evaluate number 3!"}])
+    with pytest.raises(UsageError, match="1 of the prompts .* are also evaluation prompts"):
+        run(spec)
+
+
+def test_an_unwritable_directory_is_refused_first(spec: RunSpec, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match="taken is a file"):
+        run(changed(spec, out=str(tmp_path / "taken")))
+
+
+def test_a_broken_record_is_named(spec: RunSpec) -> None:
+    (spec.out / "records").mkdir(parents=True)
+    (spec.out / "records" / "half.json").write_text('{"schema_version": 1,')
+    with pytest.raises(BenchError, match=r"half\.json"):
+        run(spec)
+
+
+def test_pairs_can_be_made_from_the_model_s_own_samples(spec: RunSpec, tmp_path: Path) -> None:
+    settings = {
+        "prompts": f"file:{tmp_path / 'train.jsonl'}",
+        "scorer": "test-lengths",
+        "samples": 3,
+        "min_gap": 0.0,
+        "max_new_tokens": 6,
+    }
+    on_policy = changed(spec, pairs={"source": "on-policy", "held_out": 0, "on_policy": settings}, methods={})
+    assert not plan(on_policy).pairs_ready
+    pool = make_pairs(on_policy, progress=Silent())
+    assert pool.pairs
+    assert plan(on_policy).pairs_ready
+    assert make_pairs(on_policy) == pool

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.core.errors import UsageError
+from bench.settings import resolve_spec
+from bench.spec import RunSpec, build_methods, build_tasks, shipped_configs
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "methods": {"profs": {"rank": 3}, "dpo": {"beta": 0.2}},
+                "noise": {"rates": [0.1]},
+                "tasks": {"toxicity": {"limit": 5}, "perplexity": {}},
+            }
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_config_is_a_valid_spec(name: str) -> None:
+    spec = resolve_spec(name)
+    assert next(iter(build_methods(spec))) == "base"
+    assert build_tasks(spec)
+
+
+def test_nothing_given_means_the_quickstart() -> None:
+    assert resolve_spec(None) == resolve_spec("quickstart")
+
+
+def test_the_file_wins_over_defaults_flags_over_the_file_and_set_over_flags(config: Path) -> None:
+    spec = resolve_spec(
+        str(config),
+        flags=[(["noise", "rates"], [0.3]), (["model"], "gpt2")],
+        assignments=["noise.rates=[0.5]"],
+    )
+    assert spec.methods["profs"] == {"rank": 3}
+    assert spec.model == "gpt2"
+    assert spec.noise.rates == (0.5,)
+    assert spec.seeds == RunSpec().seeds
+
+
+def test_choosing_methods_keeps_their_settings_and_drops_the_others(config: Path) -> None:
+    spec = resolve_spec(str(config), methods=["dpo", "base"])
+    assert spec.methods == {"dpo": {"beta": 0.2}}
+    assert list(build_methods(spec)) == ["base", "dpo"]
+
+
+def test_limit_reaches_every_task(config: Path) -> None:
+    spec = resolve_spec(str(config), limit=7)
+    assert {name: settings["limit"] for name, settings in spec.tasks.items()} == {"toxicity": 7, "perplexity": 7}
+
+
+def test_one_method_can_stand_in_several_rows(config: Path) -> None:
+    config.write_text("methods: {dpo-gentle: {use: dpo, beta: 0.5}, dpo: {}}\n")
+    methods = build_methods(resolve_spec(str(config)))
+    assert [(name, getattr(method, "beta", None)) for name, method in methods.items()] == [
+        ("base", None),
+        ("dpo-gentle", 0.5),
+        ("dpo", 0.1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"methods": ["prosf"]}, "unknown method 'prosf'; did you mean 'profs'"),
+        ({"tasks": ["toxic"]}, "unknown task 'toxic'; did you mean 'toxicity'"),
+        ({"scorer": "linear", "tasks": ["perplexity"]}, "not among --tasks perplexity"),
+        ({"flags": [(["noise", "rates"], [1.5])]}, "noise.rates.0: .* found 1.5"),
+        ({"flags": [(["noise", "rates"], [])]}, "at least one"),
+        ({"flags": [(["seeds"], [1, 1])]}, "twice"),
+        ({"flags": [(["pairs", "sizes"], [0])]}, "pairs.sizes"),
+        ({"assignments": ["methods.kto.beta=1"]}, "'kto' is not in this run's methods"),
+        ({"assignments": ["noise.rate=0.1"]}, "unknown key noise.rate; did you mean 'rates'"),
+        ({"assignments": ["nosie=0.1"]}, "did you mean 'noise'"),
+        ({"assignments": ["batch_size=none"]}, "batch_size"),
+    ],
+)
+def test_a_wrong_setting_is_named(config: Path, given: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve_spec(str(config), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("methods.dpo.bta=1", "unknown key methods.dpo.bta; did you mean 'beta'"),
+        ("methods.dpo.beta=-1", "methods.dpo.beta: .* found -1"),
+        ("methods.profs.rank=0", "methods.profs.rank"),
+    ],
+)
+def test_a_wrong_hyperparameter_is_named(config: Path, assignment: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_methods(resolve_spec(str(config), assignments=[assignment]))
+
+
+def test_the_scorer_that_labels_cannot_judge(config: Path) -> None:
+    spec = resolve_spec(str(config), scorer="linear", assignments=["pairs.on_policy.scorer=linear"])
+    with pytest.raises(UsageError, match="'linear' would both label the pairs and judge"):
+        build_tasks(spec)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "not YAML"), ("- 1", "mapping"), ("", "mapping"), ("modle: x", "did you mean 'model'")],
+)
+def test_a_broken_file_is_named(config: Path, text: str, message: str) -> None:
+    config.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve_spec(str(config))
+    assert str(config) in str(caught.value)
+
+
+def test_a_missing_file_points_to_the_shipped_ones() -> None:
+    with pytest.raises(UsageError, match="bench list configs"):
+        resolve_spec("no-such.yaml")

