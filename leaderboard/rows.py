@@ -15,6 +15,8 @@ from leaderboard.settings import distinctions
 
 SHOWN_COUNTS = ("empty", "unscored", "diverged", "truncated")
 """Counts of a metric that are shown as flags; the others are in the JSON."""
+NOTEWORTHY = 0.05
+"""From this share of the items on."""
 ORDER = ("toxicity", "perplexity", "capability")
 """Metrics in this order, then any others by name."""
 
@@ -119,7 +121,7 @@ def _flags(records: Iterable[Record], scores: Mapping[str, Score]) -> tuple[str,
         f"{metric}: {count} {name}"
         for metric, each in scores.items()
         for name, count in each.counts.items()
-        if name in SHOWN_COUNTS and count
+        if name in SHOWN_COUNTS and count >= NOTEWORTHY * (each.n + count)
     ]
     return (*sorted(own), *counted)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError
+from bench.core.prediction import predict
 from bench.core.progress import Advance, Progress
 from methods.families import Anatomy
 from methods.passages import Passage
@@ -23,6 +25,8 @@ class EmbeddingStore:
 
     def __init__(self) -> None:
         self._rows: dict[Passage, Tensor] = {}
+        self.seconds_per_text = 0.0
+        """What the last pass took, for saying what a pass that was not needed would have taken."""
 
     def missing(self, passages: Sequence[Passage], depth: int) -> list[Passage]:
         """The distinct passages of which the first `depth` blocks are not all known."""
@@ -63,51 +67,45 @@ def embed(
     """
     missing = sorted(store.missing(passages, depth), key=lambda p: max(len(p.ids), p.stop), reverse=True)
     if missing:
-        batches = _Batches(missing, batch_size, padding_id)
+        groups = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
+        start = time.perf_counter()
         with progress.track("embed texts", len(missing)) as advance:
-            embedder = _Embedder(anatomy, depth, batches, store, advance)
-            _trainer(anatomy.values[0].weight.device).predict(embedder, batches, return_predictions=False)
+            embedder = _Embedder(anatomy, depth, groups, store, advance)
+            predict(embedder, groups, partial(_collate, padding_id=padding_id), anatomy.values[0].weight.device)
+        store.seconds_per_text = (time.perf_counter() - start) / len(missing)
     return len(missing)
 
 
-class _Batches:
-    """Batches of right-padded tokens, with the weight of every position in its text's average."""
-
-    def __init__(self, passages: Sequence[Passage], size: int, padding_id: int) -> None:
-        self.groups = [passages[start : start + size] for start in range(0, len(passages), size)]
-        self.padding_id = padding_id
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for passages in self.groups:
-            yield self._collate(passages)
-
-    def _collate(self, passages: Sequence[Passage]) -> Batch:
-        shape = len(passages), max(max(len(passage.ids), passage.stop) for passage in passages)
-        batch = {
-            "input_ids": torch.full(shape, self.padding_id),
-            "attention_mask": torch.zeros(shape, dtype=torch.long),
-            "weights": torch.zeros(shape),
-        }
-        for row, (ids, start, stop) in enumerate(passages):
-            batch["input_ids"][row, : len(ids)] = torch.tensor(ids)
-            batch["attention_mask"][row, : len(ids)] = 1
-            batch["weights"][row, start:stop] = 1 / (stop - start)
-        return batch
+def _collate(passages: Sequence[Passage], *, padding_id: int) -> Batch:
+    """Right-padded tokens, with the weight of every position in its text's average."""
+    shape = len(passages), max(max(len(passage.ids), passage.stop) for passage in passages)
+    batch = {
+        "input_ids": torch.full(shape, padding_id),
+        "attention_mask": torch.zeros(shape, dtype=torch.long),
+        "weights": torch.zeros(shape),
+    }
+    for row, (ids, start, stop) in enumerate(passages):
+        batch["input_ids"][row, : len(ids)] = torch.tensor(ids)
+        batch["attention_mask"][row, : len(ids)] = 1
+        batch["weights"][row, start:stop] = 1 / (stop - start)
+    return batch
 
 
 class _Embedder(LightningModule):
     """Feeds a store with one batch of embeddings after another."""
 
     def __init__(
-        self, anatomy: Anatomy, depth: int, batches: _Batches, store: EmbeddingStore, advance: Advance
+        self,
+        anatomy: Anatomy,
+        depth: int,
+        groups: Sequence[Sequence[Passage]],
+        store: EmbeddingStore,
+        advance: Advance,
     ) -> None:
         super().__init__()
         # In a tuple the model is no submodule: Lightning would move it to the CPU when it is done.
         self.parts = (anatomy.body, anatomy.blocks[:depth])
-        self.groups = batches.groups
+        self.groups = groups
         self.store = store
         self.advance = advance
 
@@ -153,17 +151,3 @@ def pool_blocks(body: nn.Module, blocks: Sequence[nn.Module], batch: Batch) -> T
         except _EndOfPassError:
             return torch.stack(pools, dim=1)
     raise AssertionError("a block of the model was never run")
-
-
-def _trainer(device: torch.device) -> Trainer:
-    """A trainer that runs where the model is and shows, logs and saves nothing."""
-    return Trainer(
-        accelerator=device.type,
-        devices=1 if device.index is None else [device.index],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        inference_mode=False,  # buffers that a model grows in inference mode could not be trained with afterwards
-        plugins=[LightningEnvironment()],  # one process, also inside a cluster's job
-    )

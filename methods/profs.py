@@ -212,6 +212,8 @@ class ProFS(AlignmentMethod):
             batch_size=self.batch_size,
             progress=context.progress,
         )
+        n_reused = len(set(texts.chosen + texts.rejected)) - n_embedded
+        context.shared.reused_seconds += n_reused * store.seconds_per_text
         return store, n_embedded
 
     def _arrange(self, texts: PassagePairs, seed: int) -> PassagePairs:

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench.core.errors import BenchError
+from bench.core.prediction import predict
 from bench.core.progress import Advance, Progress
-from tasks.prediction import predict
 from tasks.windows import Window
 
 if TYPE_CHECKING:

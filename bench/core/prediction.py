@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +32,7 @@ def predict(
         collate_fn=collate,
         generator=torch.Generator(),
     )
-    with _quiet():
+    with _quiet(), _interruptible():
         _trainer(device).predict(module, loader, return_predictions=False)
 
 
@@ -45,6 +47,22 @@ def _trainer(device: torch.device) -> Trainer:
         inference_mode=False,  # tensors a model caches meanwhile must stay usable in later training
         plugins=[LightningEnvironment()],  # one process, also inside a cluster's job
     )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be `KeyboardInterrupt`: Lightning 2.6 exits instead and ignores every further one."""
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if is_main and handler is not None:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
