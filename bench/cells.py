@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bench.core.code_version import code_version
 from bench.core.hashing import sha256_json
-from bench.spec import BASE, RunSpec, build_methods
+from bench.spec import BASE, RunSpec, build_methods, needs_pairs
 from leaderboard.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo
 from methods.base import AlignmentMethod
 from tasks.base import Task
@@ -31,7 +31,11 @@ class Cell:
 
     @property
     def method_info(self) -> MethodInfo:
-        return MethodInfo(name=self.name, config=self.method.model_dump(mode="json"))
+        return MethodInfo(
+            name=self.name,
+            config=self.method.model_dump(mode="json"),
+            code=code_version(type(self.method).__module__),
+        )
 
     @property
     def data_info(self) -> DataInfo:
@@ -67,14 +71,14 @@ def expand_cells(
                 method.model_dump(mode="json"),
                 code_version(type(method).__module__),
             ],
-            "data": None if preferences is None else info.model_dump(mode="json", exclude={"source"}),
-            "held_out": 0 if preferences is None else len(preferences.held_out),
+            "data": None if preferences is None else info.model_dump(mode="json", exclude={"source", "pool_sha256"}),
+            "loading": code_version("bench.checkpoint"),
             "evaluation": evaluation,
         }
         return Cell(_readable_id(name, info, sha256_json(identity)), name, method, preferences, model, evaluation)
 
     cells = [cell(BASE, None)]
-    for preferences in _preferences(spec, pool):
+    for preferences in compose(spec, pool):
         cells += [cell(name, preferences) for name in methods if name != BASE]
     return cells
 
@@ -84,19 +88,34 @@ def task_identity(task: Task) -> dict[str, Any]:
     return {**task.identity(), "code": code_version(type(task).__module__)}
 
 
-def _preferences(spec: RunSpec, pool: PairPool) -> Iterator[PreferenceData]:
-    for seed in spec.seeds:
-        for n in spec.pairs.sizes:
-            for rate in spec.noise.rates:
-                yield prepare_preferences(
-                    pool, n=n, noise_model=spec.noise.model, rate=rate, seed=seed, held_out=spec.pairs.held_out
-                )
+def compose(spec: RunSpec, pool: PairPool) -> list[PreferenceData]:
+    """The pairs of every size, noise rate and seed of a run; none where no method wants any.
+
+    Raises:
+        UsageError: more pairs asked for than exist.
+    """
+    if not needs_pairs(spec):
+        return []
+    return [
+        prepare_preferences(pool, n=n, noise_model=spec.noise.model, rate=rate, seed=seed, held_out=spec.pairs.held_out)
+        for seed in spec.seeds
+        for n in spec.pairs.sizes
+        for rate in spec.noise.rates
+    ]
 
 
 def _data_info(preferences: PreferenceData | None) -> DataInfo:
     if preferences is None:
         noise = NoiseInfo(model="none", rate=0.0, n_flipped=0, flips_sha256=sha256_json([]))
-        return DataInfo(source="none", n_pairs=0, pairs_sha256=sha256_json([]), noise=noise, seed=0)
+        return DataInfo(
+            source="none",
+            pool_sha256=sha256_json([]),
+            held_out=0,
+            n_pairs=0,
+            pairs_sha256=sha256_json([]),
+            noise=noise,
+            seed=0,
+        )
     noise = NoiseInfo(
         model=preferences.noise_model,
         rate=preferences.rate,
@@ -105,6 +124,8 @@ def _data_info(preferences: PreferenceData | None) -> DataInfo:
     )
     return DataInfo(
         source=preferences.source,
+        pool_sha256=preferences.pool_sha256,
+        held_out=len(preferences.held_out),
         n_pairs=len(preferences.pairs),
         pairs_sha256=preferences.clean_sha256,
         noise=noise,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -169,7 +171,7 @@ def edit(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="A hyperparameter, e.g. rank=2. Repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random in the method.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the method.")] = 0,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -205,10 +207,12 @@ def pairs_build(
     """Sample continuations from the model, keep the least and the most toxic of each prompt as a pair."""
     from bench.harness import make_pairs
     from bench.settings import resolve_spec
-    from bench.show import progress_display, show_pool
+    from bench.show import check_writable, progress_display, show_pool
 
     flags = [*_common_flags(model, device, dtype, batch_size), (["pairs", "source"], "on-policy")]
     spec = resolve_spec(config, flags=flags, assignments=assignments or ())
+    if out is not None:
+        check_writable(out)
     with progress_display() as progress:
         pool = make_pairs(spec, progress=progress)
     show_pool(pool, out)
@@ -243,6 +247,7 @@ def main() -> None:
     """Entry point of the `bench` command: every expected error is one message and an exit status."""
     arguments = [_with_dashes(argument) for argument in sys.argv[1:]]
     debug = "--debug" in arguments
+    signal.signal(signal.SIGTERM, _terminate)
     if not debug:
         from bench.quiet import silence_libraries
 
@@ -264,6 +269,11 @@ def main() -> None:
             raise
         typer.echo(f"unexpected error: {type(error).__name__}: {error}; --debug shows where", err=True)
         sys.exit(1)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """A polite kill is an interruption; without a handler in place Lightning would set one that ignores it."""
+    raise KeyboardInterrupt
 
 
 def was_interrupted(error: BaseException) -> bool:

@@ -20,6 +20,8 @@ def resolve_device(device: str) -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+    if device_kind(device) == "meta":
+        raise UsageError("device 'meta' holds no numbers; try --device cpu or auto")
     try:
         torch.empty(0, device=torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -31,19 +31,28 @@ class RunDirectory:
         return self.path / "failures"
 
     def check(self) -> None:
-        """Make sure that results can be written, before any work is done.
+        """Make sure that results could be written, before any work is done; nothing is made.
 
         Raises:
             UsageError: the path is a file, or cannot be written to.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file; --out takes a directory")
+        there = next(folder for folder in (self.records, *self.records.absolute().parents) if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            reason = "permission denied" if there.is_dir() else "it is a file"
+            raise UsageError(f"cannot write to {there}: {reason}; choose another directory with --out")
+
+    def make(self) -> None:
+        """Make the folders.
+
+        Raises:
+            UsageError: they cannot be made.
+        """
         try:
             self.records.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot write to {self.path} ({error.strerror}); choose another with --out") from error
-        if not os.access(self.records, os.W_OK):
-            raise UsageError(f"cannot write to {self.records}: permission denied; choose another with --out")
 
     def finished(self) -> dict[str, Record]:
         """Finished cells by id.

@@ -55,12 +55,14 @@ def edit_model(
     """
     method = _method(method_name, assignments)
     _check_target(out)
+    if not pairs_file.is_file():
+        raise UsageError(f"no such pairs file: {pairs_file}")
     source = resolve_model(locator)
     device = resolve_device(device)
     dtype = resolve_dtype(dtype, device)
     source.fetch(progress)
     pool = load_pairs(f"file:{pairs_file}", progress, load_tokenizer=source.load_tokenizer)
-    method.check(source.config(), len(pool.pairs))
+    method.check(source.config(), len(pool.pairs), dtype=dtype, device=device)
     with progress.track("load the model", None):
         model, tokenizer = source.load(dtype=dtype, device=device)
     fingerprint = source.fingerprint()

@@ -93,11 +93,12 @@ def _align(
             progress=bench.progress,
             shared=bench.shared,
         )
+        cell.method.warm_up()
         reused = bench.shared.reused_seconds
         start = time.perf_counter()
         report = cell.method.align(model, tokenizer, preferences.pairs if preferences else (), context=context)
         seconds = time.perf_counter() - start
-    return report, seconds + bench.shared.reused_seconds - reused
+    return report, max(0.0, seconds + bench.shared.reused_seconds - reused - report.diagnostic_seconds)
 
 
 def _evaluate(bench: Workbench, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, TaskResult]:

@@ -6,27 +6,30 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from bench.cells import Cell, expand_cells
-from bench.core.assets import PypiFile, describe_missing
+from bench.cells import Cell, compose, expand_cells
+from bench.core.assets import describe_missing
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
 from bench.devices import device_kind, resolve_batch_size, resolve_device, resolve_dtype
 from bench.directory import RunDirectory
 from bench.execute import Workbench, execute
 from bench.models import ModelSource, resolve_model
-from bench.spec import RunSpec, build_methods, build_tasks
+from bench.spec import RunSpec, build_methods, build_tasks, needs_pairs
 from leaderboard.export import write_leaderboard
 from leaderboard.record import ModelInfo
 from methods.base import SharedWork
 from tasks.base import Task
-from tasks.on_policy import build_pairs, cached_pairs, on_policy_assets
-from tasks.pairs import PairPool, load_pairs
-from tasks.prompts import Prompt, load_prompts, make_prompt, shared_texts
+from tasks.on_policy import build_pairs, cached_pairs, on_policy_downloads
+from tasks.pairs import PairPool, load_pairs, sha256_pairs
+from tasks.prompts import Prompt, load_prompts, make_prompt, prompt_assets, shared_texts
 
 if TYPE_CHECKING:
     from leaderboard.board import Leaderboard
+
+
+NO_PAIRS = PairPool("none", (), sha256_pairs(()))
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,25 @@ class _Setting:
 
 
 def plan(spec: RunSpec) -> Plan:
-    """Check a spec and say what a run of it would do; nothing is fetched or run."""
+    """Check a spec and say what a run of it would do; nothing is fetched, built or run.
+
+    Raises:
+        UsageError: the spec cannot be done as asked, as far as that can be known.
+    """
     setting = _resolve(spec)
     directory = RunDirectory(spec.out)
-    downloads = [*setting.source.missing(), *describe_missing(_assets(setting))]
-    finished = frozenset(directory.finished())
+    directory.check()
+    downloads = _downloads(setting)
+    pool = None
+    if not downloads:
+        _check_methods(setting)
+        pool = _pool_at_hand(setting, Silent())
+    elif spec.pairs.source.startswith("file:"):
+        _read_file_pairs(setting, Silent())
+    cells = [] if pool is None else _cells(setting, pool)
     n_methods = len(build_methods(spec)) - 1
     combinations = 1 + n_methods * len(spec.pairs.sizes) * len(spec.noise.rates) * len(spec.seeds)
-    pool = None if downloads else _pool_at_hand(setting, Silent())
-    cells = [] if pool is None else _cells(setting, pool)
-    return Plan(cells, combinations, finished, downloads, pool is not None)
+    return Plan(cells, combinations, frozenset(directory.finished()), downloads, pool is not None)
 
 
 def run(spec: RunSpec, *, progress: Progress | None = None) -> Outcome:
@@ -99,8 +111,11 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Outcome:
     directory = RunDirectory(spec.out)
     directory.check()
     finished = directory.finished()
+    if spec.pairs.source.startswith("file:"):
+        _read_file_pairs(setting, progress)  # before a model is downloaded
     setting.source.fetch(progress)
     cells = _cells(setting, _pool(setting, progress))
+    directory.make()
     directory.save_spec(spec)
     pending = [cell for cell in cells if cell.id not in finished]
     failed: dict[str, str] = {}
@@ -133,17 +148,25 @@ def _cells(setting: _Setting, pool: PairPool) -> list[Cell]:
     return expand_cells(setting.spec, setting.model_info, device_kind(setting.device), pool, setting.tasks)
 
 
-def _assets(setting: _Setting) -> list[PypiFile]:
-    assets = [asset for task in setting.tasks.values() for asset in task.assets()]
-    if setting.spec.pairs.source == "on-policy":
-        assets += on_policy_assets(setting.spec.pairs.on_policy)
-    return assets
+def _never_trained_on(setting: _Setting, progress: Progress) -> list[Prompt]:
+    """Evaluation prompts, whatever this run measures and however many of them, so that neither changes the pairs."""
+    own = getattr(setting.tasks.get("toxicity"), "prompts", None)
+    sources = dict.fromkeys([*setting.spec.pairs.exclude, *([own] if own else [])])
+    prompts = {prompt.id: prompt for source in sources for prompt in load_prompts(source, progress)}
+    return list(prompts.values())
 
 
-def _evaluation_prompts(setting: _Setting, progress: Progress) -> list[Prompt]:
-    """All prompts of the toxicity task's source, whatever its limit, so that the limit never changes the pairs."""
-    source = getattr(setting.tasks.get("toxicity"), "prompts", None)
-    return load_prompts(source, progress) if source else []
+def _downloads(setting: _Setting) -> list[str]:
+    """One line for each thing that a run would download now."""
+    pairs = setting.spec.pairs
+    found = [*setting.source.missing(), *(line for task in setting.tasks.values() for line in task.downloads())]
+    if needs_pairs(setting.spec):
+        if pairs.source == "on-policy":
+            found += on_policy_downloads(pairs.on_policy)
+            found += describe_missing([asset for source in pairs.exclude for asset in prompt_assets(source)])
+        elif pairs.source.startswith("hub:"):
+            found.append(pairs.source)
+    return list(dict.fromkeys(found))
 
 
 def _pool(setting: _Setting, progress: Progress) -> PairPool:
@@ -157,12 +180,33 @@ def _pool(setting: _Setting, progress: Progress) -> PairPool:
 def _pool_at_hand(setting: _Setting, progress: Progress) -> PairPool | None:
     """The pairs, unless they are yet to be sampled from the model."""
     pairs = setting.spec.pairs
-    prompts = _evaluation_prompts(setting, progress)
+    if not needs_pairs(setting.spec):
+        return NO_PAIRS
+    prompts = _never_trained_on(setting, progress)
     if pairs.source == "on-policy":
         return cached_pairs(pairs.on_policy, model_fingerprint=_fingerprint(setting), exclude=prompts)
     pool = load_pairs(pairs.source, progress, load_tokenizer=setting.source.load_tokenizer)
     _refuse_overlap(pool, prompts)
     return pool
+
+
+class _ModelNeededError(Exception):
+    """The pairs are messages, which only the model's own chat template makes texts of."""
+
+
+def _read_file_pairs(setting: _Setting, progress: Progress) -> None:
+    """Find what is wrong with a file of pairs, and with how many are asked for, while that costs nothing."""
+
+    def load_tokenizer() -> NoReturn:
+        raise _ModelNeededError
+
+    if not needs_pairs(setting.spec):
+        return
+    try:
+        pool = load_pairs(setting.spec.pairs.source, progress, load_tokenizer=load_tokenizer)
+    except _ModelNeededError:
+        return
+    compose(setting.spec, pool)
 
 
 def _build_pool(setting: _Setting, progress: Progress) -> PairPool:
@@ -172,7 +216,7 @@ def _build_pool(setting: _Setting, progress: Progress) -> PairPool:
         model_fingerprint=_fingerprint(setting),
         load_model=bench.load,
         progress=progress,
-        exclude=_evaluation_prompts(setting, progress),
+        exclude=_never_trained_on(setting, progress),
         batch_size=bench.batch_size,
     )
 
@@ -209,15 +253,18 @@ def _check_methods(setting: _Setting) -> None:
     config = setting.source.config()
     for method in build_methods(setting.spec).values():
         for size in setting.spec.pairs.sizes:
-            method.check(config, sys.maxsize if size is None else size)
+            n_pairs = sys.maxsize if size is None else size
+            method.check(config, n_pairs, dtype=setting.dtype, device=setting.device)
 
 
 def _prepare(setting: _Setting, pending: Sequence[Cell], progress: Progress) -> None:
     """Everything that can fail before a model is loaded."""
     config = setting.source.config()
+    setting.source.load_tokenizer()
     for cell in pending:
         if cell.preferences is not None:
-            cell.method.check(config, len(cell.preferences.pairs))
+            n_pairs = len(cell.preferences.pairs)
+            cell.method.check(config, n_pairs, dtype=setting.dtype, device=setting.device)
     for task in setting.tasks.values():
         task.prepare(progress)
 

@@ -41,7 +41,8 @@ def resolve_spec(
     """
     path = find_config(config)
     settings = read_config(path)
-    validated(RunSpec, settings, str(path))
+    written = validated(RunSpec, settings, str(path))
+    settings = {**settings, "methods": dict(written.methods), "tasks": dict(written.tasks)}
     if methods is not None:
         settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)
     if tasks is not None:
@@ -64,7 +65,7 @@ def _choose(settings: Mapping[str, Any], kind: str, names: Sequence[str], known:
 
 
 def _task_flags(settings: Mapping[str, Any], limit: int | None, scorer: str | None) -> list[Assignment]:
-    tasks = settings.get("tasks") or RunSpec().tasks
+    tasks = settings["tasks"]
     found: list[Assignment] = []
     if limit is not None:
         found += [(["tasks", name, "limit"], limit) for name in tasks]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, UsageError
 from bench.core.registry import Registry
 from bench.display import LiveDisplay, PlainDisplay, display
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.pairs import PairPool
 
 LOG = Console(stderr=True, soft_wrap=False)
-RESULT = Console()
+RESULT = Console(width=None if sys.stdout.isatty() else 200)
 
 
 def progress_display() -> LiveDisplay | PlainDisplay:
@@ -119,9 +120,21 @@ def _describe(registry: Registry[object], name: str) -> str:
 def print_rows(rows: Iterable[Sequence[str]]) -> None:
     """Plain columns."""
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     RESULT.print(table)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written in the end.
+
+    Raises:
+        UsageError: it is a folder, or its folder is not there or not writable.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: give a file in an existing, writable folder")
 
 
 def show_pool(pool: PairPool, out: Path | None) -> None:

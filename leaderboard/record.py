@@ -38,6 +38,8 @@ class MethodInfo(Value):
     """The row's name in the run's configuration."""
     config: Mapping[str, Any]
     """Every hyperparameter, defaults included."""
+    code: str
+    """Version of the code that aligned: a hash of it without comments."""
 
 
 class NoiseInfo(Value):
@@ -58,6 +60,10 @@ class DataInfo(Value):
 
     source: str
     """Where the preference pairs came from."""
+    pool_sha256: str
+    """Hash of all the source's usable pairs, of which these are a sample."""
+    held_out: int = Field(ge=0)
+    """Clean pairs of the pool that were set aside and not trained on."""
     n_pairs: int = Field(ge=0)
     """Pairs that the method was given."""
     pairs_sha256: str

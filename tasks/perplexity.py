@@ -67,10 +67,14 @@ class Perplexity(Task):
         return self
 
     def identity(self) -> Mapping[str, Any]:
-        return {**self.model_dump(mode="json"), "text": dict(self._text().identity())}
+        # Not the source as the user wrote it: the same text is the same wherever it lies.
+        return {**self.model_dump(mode="json", exclude={"source"}), "text": dict(self._text().identity())}
 
     def assets(self) -> Sequence[PypiFile]:
         return self._text().assets()
+
+    def downloads(self) -> list[str]:
+        return [*super().downloads(), *([self.source] if self.source.startswith(("hub:", "wikitext")) else [])]
 
     def prepare(self, progress: Progress) -> None:
         self._text().prepare(progress)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, JsonValue, PositiveInt, ValidationError, model_validator
 
-from bench.core.assets import PypiFile
+from bench.core.assets import PypiFile, describe_missing
+from bench.core.code_version import code_version
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress
@@ -56,12 +57,16 @@ class Toxicity(Task):
             "prompts": prompts_identity(self.prompts),
             "limit": self.limit,
             "max_new_tokens": self.max_new_tokens,
-            "scorer": self._scorer().identity(),
+            "scorer": {**self._scorer().identity(), "code": code_version(SCORERS[self.scorer].__module__)},
             "seed": self.seed,
         }
 
     def assets(self) -> Sequence[PypiFile]:
         return [*prompt_assets(self.prompts), *self._scorer().assets()]
+
+    def downloads(self) -> list[str]:
+        hub = [self.prompts] if self.prompts.startswith("hub:") else []
+        return [*describe_missing(prompt_assets(self.prompts)), *hub, *self._scorer().downloads()]
 
     def prepare(self, progress: Progress) -> None:
         load_prompts(self.prompts, progress)

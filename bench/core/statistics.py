@@ -8,8 +8,10 @@ misses on one side. Two corrections keep it from being too narrow where items ar
   n draws are 10 % short with ten documents a task;
 - the normal quantile is widened to Student's (Hesterberg 2015), with Satterthwaite's degrees of freedom over strata.
 
-Below about ten items no bootstrap can be trusted; with one item there is no spread to see, and standard error and
-bounds are None. All functions are pure: the same items and seed give the same interval.
+Below about ten items no bootstrap can be trusted. Where no spread is seen, with one item or with items that all say
+the same, standard error and bounds are None: resampling what does not vary says nothing of what was not drawn. Only a
+difference between sides that agree on every item is exactly 0, bounds included. All functions are pure: the same
+items and seed give the same interval.
 """
 
 from __future__ import annotations
@@ -26,7 +28,12 @@ Array = NDArray[np.float64]
 Transform = Callable[[Array], Array]
 """Applied to every mean, elementwise and monotone, e.g. `np.exp` to make perplexities out of mean losses."""
 
+Statistic = Callable[[Array], Array]
+"""What is estimated, from means whose last axis is the sides."""
+
 _DRAWS_AT_ONCE = 4_000_000
+_ROUNDING = 1e-12
+"""Relative size below which a difference is an error of arithmetic."""
 _NORMAL = NormalDist()
 
 
@@ -36,7 +43,7 @@ class Interval:
 
     value: float
     stderr: float | None
-    """Standard deviation of the estimate over resamples; None where a single item shows no spread."""
+    """Standard deviation of the estimate over resamples; None where the items show no spread."""
     low: float | None
     high: float | None
     n: int
@@ -44,7 +51,7 @@ class Interval:
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """`(low, high)`, or None where a single item gives none."""
+        """`(low, high)`, or None where the items show no spread."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
@@ -60,6 +67,13 @@ class _Stratum:
     @property
     def size(self) -> int:
         return len(self.weights)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether there are two sides that say the same of every item."""
+        if self.values.shape[1] == 1:
+            return False
+        return bool(np.isclose(self.values[:, 0], self.values[:, 1], rtol=_ROUNDING, atol=0).all())
 
     def mean(self) -> Array:
         """Weighted mean, (sides,)."""
@@ -107,7 +121,7 @@ def bootstrap_mean(
     Raises:
         ValueError: no item was measured, a value is not finite, a weight is not positive, or lengths differ.
     """
-    return _bootstrap([_stratum([values], weights)], transform, seed, resamples, level)
+    return _bootstrap([_stratum([values], weights)], _difference_of(transform), seed, resamples, level)
 
 
 def paired_difference(
@@ -129,7 +143,28 @@ def paired_difference(
     Raises:
         ValueError: as for `bootstrap_mean`.
     """
-    return _bootstrap([_stratum([a, b], weights)], transform, seed, resamples, level)
+    return _bootstrap([_stratum([a, b], weights)], _difference_of(transform), seed, resamples, level)
+
+
+def relative_difference(
+    a: Sequence[float | None],
+    b: Sequence[float | None],
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Exponential of the mean of `a` over that of `b`, minus one, e.g. the share by which a perplexity rose.
+
+    Arguments:
+        a, b: logarithms, e.g. losses; item i of one is item i of the other.
+        weights, seed, resamples, level: as for `bootstrap_mean`.
+
+    Raises:
+        ValueError: as for `bootstrap_mean`.
+    """
+    return _bootstrap([_stratum([a, b], weights)], _ratio_minus_one, seed, resamples, level)
 
 
 def bootstrap_strata(
@@ -140,7 +175,7 @@ def bootstrap_strata(
     Raises:
         ValueError: there is no group, or a group in which nothing was measured, or a value that is not finite.
     """
-    return _bootstrap([_stratum([group], None) for group in groups], None, seed, resamples, level)
+    return _bootstrap([_stratum([group], None) for group in groups], _difference_of(None), seed, resamples, level)
 
 
 def paired_strata(
@@ -157,7 +192,7 @@ def paired_strata(
         ValueError: as for `bootstrap_strata`, or the groups differ in number or length.
     """
     strata = [_stratum(pair, None) for pair in zip(a, b, strict=True)]
-    return _bootstrap(strata, None, seed, resamples, level)
+    return _bootstrap(strata, _difference_of(None), seed, resamples, level)
 
 
 def proportion(outcomes: Sequence[float], *, level: float = 0.95) -> Interval:
@@ -195,37 +230,49 @@ def _stratum(sides: Sequence[Sequence[float | None]], weights: Sequence[float] |
     return _Stratum(values, weight)
 
 
-def _bootstrap(
-    strata: Sequence[_Stratum], transform: Transform | None, seed: int, resamples: int, level: float
-) -> Interval:
+def _bootstrap(strata: Sequence[_Stratum], statistic: Statistic, seed: int, resamples: int, level: float) -> Interval:
     if not strata:
         raise ValueError("no group was given")
     n = sum(stratum.size for stratum in strata)
-    estimate = _statistic(np.mean([stratum.mean() for stratum in strata], axis=0), transform)
-    value = float(estimate)
+    value = float(statistic(np.mean([stratum.mean() for stratum in strata], axis=0)))
     if any(stratum.size == 1 for stratum in strata):
+        return Interval(value, None, None, None, n)
+    if all(stratum.agrees for stratum in strata):
+        return Interval(0.0, 0.0, 0.0, 0.0, n)
+    influences = _influences(strata, statistic)
+    scale = max(abs(value), *(float(np.abs(stratum.values).max()) for stratum in strata))
+    if math.hypot(*np.concatenate(influences)) <= _ROUNDING * scale:
         return Interval(value, None, None, None, n)
     generator = np.random.default_rng(seed)
     means = sum((stratum.resampled_means(generator, resamples) for stratum in strata), np.zeros(1)) / len(strata)
-    replicates = _statistic(means, transform)
-    low, high = _bca_bounds(replicates, value, _influences(strata, transform), level)
+    replicates = statistic(means)
+    low, high = _bca_bounds(replicates, value, influences, level)
     return Interval(value, float(replicates.std(ddof=1)), low, high, n)
 
 
-def _statistic(means: Array, transform: Transform | None) -> Array:
-    """What is estimated, from means whose last axis is the sides: the first, or the first minus the second."""
-    moved = means if transform is None else transform(means)
-    difference: Array = moved[..., 0] if moved.shape[-1] == 1 else moved[..., 0] - moved[..., 1]
-    return difference
+def _difference_of(transform: Transform | None) -> Statistic:
+    """The first side, minus the second where there is one, each transformed first."""
+
+    def statistic(means: Array) -> Array:
+        moved = means if transform is None else transform(means)
+        difference: Array = moved[..., 0] if moved.shape[-1] == 1 else moved[..., 0] - moved[..., 1]
+        return difference
+
+    return statistic
 
 
-def _influences(strata: Sequence[_Stratum], transform: Transform | None) -> list[Array]:
+def _ratio_minus_one(means: Array) -> Array:
+    ratio: Array = np.expm1(means[..., 0] - means[..., 1])
+    return ratio
+
+
+def _influences(strata: Sequence[_Stratum], statistic: Statistic) -> list[Array]:
     """Each item's pull on the estimate, by leaving it out (jackknife), a list over strata of (items,)."""
     means = np.array([stratum.mean() for stratum in strata])
     influences = []
     for index, stratum in enumerate(strata):
         others = np.delete(means, index, axis=0).sum(axis=0)
-        without = _statistic((others + stratum.means_without_one()) / len(strata), transform)
+        without = statistic((others + stratum.means_without_one()) / len(strata))
         influences.append((stratum.size - 1) / stratum.size * (without.mean() - without))
     return influences
 
@@ -238,9 +285,7 @@ def _bca_bounds(replicates: Array, value: float, influences: Sequence[Array], le
     from scipy.special import stdtrit
 
     spread = sum(float((pull**2).sum()) for pull in influences)
-    if spread == 0:
-        return value, value
-    ties = np.isclose(replicates, value, rtol=1e-12, atol=0)
+    ties = np.isclose(replicates, value, rtol=_ROUNDING, atol=0)
     below = float(((replicates < value) & ~ties).mean() + ties.mean() / 2)
     bias = _NORMAL.inv_cdf(min(max(below, 0.5 / len(replicates)), 1 - 0.5 / len(replicates)))
     acceleration = sum(float((pull**3).sum()) for pull in influences) / (6 * spread**1.5)

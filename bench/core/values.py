@@ -73,3 +73,5 @@ class AlignmentReport(Value):
     """Plain JSON: whatever the method can say of itself, e.g. singular values or loss curves."""
     flags: tuple[str, ...] = ()
     """Short warnings that the board shows, e.g. `nan-loss`."""
+    diagnostic_seconds: float = Field(default=0.0, ge=0)
+    """Spent on looking at what was done, not on doing it: no part of the method's cost."""

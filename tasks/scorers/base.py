@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.core.assets import PypiFile
+from bench.core.assets import PypiFile, describe_missing
 from bench.core.progress import Progress
 from bench.core.registry import Registry
 from bench.core.values import Value
@@ -20,8 +20,12 @@ class Scorer(Value, ABC):
         """Settings and pinned hashes that a score depends on, as plain JSON. Needs no network."""
 
     def assets(self) -> Sequence[PypiFile]:
-        """What `prepare` would download from the package index, for plans."""
+        """What `prepare` needs from the package index."""
         return ()
+
+    def downloads(self) -> list[str]:
+        """One line for each thing that `prepare` would download now, for plans; downloads nothing."""
+        return describe_missing(self.assets())
 
     @abstractmethod
     def prepare(self, progress: Progress) -> None:

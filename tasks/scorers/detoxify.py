@@ -67,6 +67,12 @@ class Detoxify(Scorer):
     def identity(self) -> Mapping[str, Any]:
         return {"scorer": "detoxify", "version": 1, "label": self.label, **self._weights()}
 
+    def downloads(self) -> list[str]:
+        release = RELEASED[self.variant]
+        if self.checkpoint is not None or self._converted().is_dir():
+            return []
+        return [f"{release.url} and hub:{release.encoder}@{release.revision}"]
+
     def prepare(self, progress: Progress) -> None:
         from tasks.scorers.sequence_classifier import label_index
 
@@ -82,9 +88,12 @@ class Detoxify(Scorer):
         encoder = f"{release.encoder}@{release.revision}"
         return {"variant": self.variant, "sha256": release.sha256_prefix, "encoder": encoder}
 
+    def _converted(self) -> Path:
+        return home() / "converted" / f"detoxify-v1-{sha256_json(self._weights())[:12]}"
+
     def _folder(self, progress: Progress) -> Path:
         """The classifier in transformers' own layout, made on first use."""
-        folder = home() / "converted" / f"detoxify-v1-{sha256_json(self._weights())[:12]}"
+        folder = self._converted()
         if folder.is_dir() and fault(folder) is None:
             return folder
         with workspace() as temporary:

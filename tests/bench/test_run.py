@@ -75,7 +75,7 @@ def spec(
                 "profs": {"rank": 1, "layers": "all"},
                 "dpo": {"learning_rate": 1e-3, "lora_rank": 2, "batch_size": 4},
             },
-            "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 4},
+            "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 4, "exclude": []},
             "noise": {"rates": [0.3]},
             "tasks": {
                 "toxicity": {
@@ -217,6 +217,41 @@ def test_more_pairs_than_there_are_is_refused_before_the_model_is_loaded(
         run(changed(spec, pairs={**spec.pairs.model_dump(), "sizes": [21]}))
 
 
+def test_a_bad_pairs_file_is_refused_before_the_model_is_fetched(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.models.FileModel.fetch", lambda *_: pytest.fail("the model was fetched"))
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair(1)) + "\n{broken\n")
+    for action in (plan, run):
+        with pytest.raises(UsageError, match=r"pairs\.jsonl:2"):
+            action(spec)
+
+
+def test_base_alone_needs_no_pairs(spec: RunSpec, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").unlink()
+    outcome = run(changed(spec, methods={}))
+    assert [cell_id.split("-")[0] for cell_id in outcome.executed] == ["base"]
+
+
+def test_what_is_measured_does_not_change_what_is_trained_on(spec: RunSpec, tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", [{"prompt": f"{word} number 1"} for word in ("evaluate", "train on")])
+    settings = {"prompts": f"file:{tmp_path / 'train.jsonl'}", "scorer": "test-lengths", "min_gap": 0.0}
+    source = {"source": "on-policy", "held_out": 0, "exclude": [spec.tasks["toxicity"]["prompts"]]}
+    with_toxicity = changed(spec, pairs={**source, "on_policy": {**settings, "samples": 3, "max_new_tokens": 6}})
+    without = changed(with_toxicity, tasks={"perplexity": spec.tasks["perplexity"]})
+    pool = make_pairs(without)
+    assert [one.prompt for one in pool.pairs] == ["train on number 1"]
+    assert make_pairs(with_toxicity) == pool
+
+
+def test_a_tokenizer_that_cannot_pad_is_refused_once(spec: RunSpec) -> None:
+    path = Path(spec.model.removeprefix("file:")) / "tokenizer_config.json"
+    settings = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("pad_token", "eos_token")}
+    path.write_text(json.dumps(settings))
+    with pytest.raises(UsageError, match="neither a padding nor an end token"):
+        run(spec)
+
+
 def test_training_on_evaluation_prompts_is_refused(spec: RunSpec, tmp_path: Path) -> None:
     write_rows(tmp_path / "pairs.jsonl", [*map(pair, range(8)), {**pair(9), "prompt": "Evaluate number 3!"}])
     with pytest.raises(UsageError, match="1 of the prompts .* are also evaluation prompts"):
@@ -244,7 +279,7 @@ def test_pairs_can_be_made_from_the_model_s_own_samples(spec: RunSpec, tmp_path:
         "min_gap": 0.0,
         "max_new_tokens": 6,
     }
-    on_policy = changed(spec, pairs={"source": "on-policy", "held_out": 0, "on_policy": settings}, methods={})
+    on_policy = changed(spec, pairs={"source": "on-policy", "held_out": 0, "exclude": [], "on_policy": settings})
     assert not plan(on_policy).pairs_ready
     pool = make_pairs(on_policy, progress=Silent())
     assert pool.pairs

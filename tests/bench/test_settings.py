@@ -54,6 +54,18 @@ def test_choosing_methods_keeps_their_settings_and_drops_the_others(config: Path
     assert list(build_methods(spec)) == ["base", "dpo"]
 
 
+def test_a_flag_for_one_task_keeps_the_others_where_the_file_names_none(config: Path) -> None:
+    config.write_text("model: gpt2\n")
+    spec = resolve_spec(str(config), scorer="bilstm", assignments=["methods.dpo.beta=0.2"])
+    assert set(spec.tasks) == {"toxicity", "perplexity", "capability"}
+    assert spec.methods == {"profs": {}, "dpo": {"beta": 0.2}}
+
+
+def test_an_empty_entry_means_default_settings(config: Path) -> None:
+    config.write_text("methods:\n  profs:\n")
+    assert resolve_spec(str(config)).methods == {"profs": {}}
+
+
 def test_limit_reaches_every_task(config: Path) -> None:
     spec = resolve_spec(str(config), limit=7)
     assert {name: settings["limit"] for name, settings in spec.tasks.items()} == {"toxicity": 7, "perplexity": 7}
@@ -83,6 +95,8 @@ def test_one_method_can_stand_in_several_rows(config: Path) -> None:
         ({"assignments": ["noise.rate=0.1"]}, "unknown key noise.rate; did you mean 'rates'"),
         ({"assignments": ["nosie=0.1"]}, "did you mean 'noise'"),
         ({"assignments": ["batch_size=none"]}, "batch_size"),
+        ({"assignments": ["noise.model=flop"]}, "no such noise model"),
+        ({"flags": [(["seeds"], [-1])]}, "seeds.0"),
     ],
 )
 def test_a_wrong_setting_is_named(config: Path, given: dict[str, object], message: str) -> None:

@@ -45,6 +45,14 @@ def test_a_change_in_an_imported_module_counts(package: Path) -> None:
     assert fresh("plug_in_for_test.method") != before
 
 
+@pytest.mark.parametrize("statement", ["from .helper import FACTOR", "from . import helper"])
+def test_relative_imports_are_followed(package: Path, statement: str) -> None:
+    (package / "method.py").write_text(f"{statement}\n")
+    before = fresh("plug_in_for_test.method")
+    (package / "helper.py").write_text("FACTOR = 3\n")
+    assert fresh("plug_in_for_test.method") != before
+
+
 def test_code_is_read_and_never_imported(package: Path) -> None:
     (package / "method.py").write_text("raise RuntimeError('imported')\n")
     fresh("plug_in_for_test.method")

@@ -11,6 +11,7 @@ from bench.core.statistics import (
     paired_difference,
     paired_strata,
     proportion,
+    relative_difference,
 )
 
 
@@ -156,8 +157,49 @@ def test_one_item_shows_no_spread():
     assert bootstrap_strata([[1.0, 0.0], [1.0]]).stderr is None
 
 
-def test_identical_items_have_a_degenerate_interval():
-    assert bootstrap_mean([0.1] * 7).bounds == pytest.approx((0.1, 0.1))
+@pytest.mark.parametrize(
+    ("interval", "value"),
+    [
+        (bootstrap_mean([0.1] * 7), 0.1),
+        (bootstrap_mean([0.0] * 7), 0.0),
+        (bootstrap_mean([9.2] * 7, weights=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], transform=np.exp), math.exp(9.2)),
+        (paired_difference([value + 0.3 for value in draws(12, 50)], draws(12, 50)), 0.3),
+        (relative_difference([value + math.log(1.5) for value in draws(12, 50)], draws(12, 50)), 0.5),
+        (bootstrap_strata([[1.0] * 10, [0.0] * 10]), 0.5),
+        (bootstrap_strata([[1.0] * 10, [1.0] * 10]), 1.0),
+        (bootstrap_strata([[0.0] * 10, [0.0] * 10]), 0.0),
+        (paired_strata([[1.0] * 10, [0.0] * 10], [[0.0] * 10, [0.0] * 10]), 0.5),
+    ],
+)
+def test_items_that_all_say_the_same_show_no_spread(interval, value):
+    assert interval.value == pytest.approx(value)
+    assert (interval.stderr, interval.bounds) == (None, None)
+
+
+def test_a_small_spread_is_a_spread():
+    interval = bootstrap_mean([0.5] * 99 + [0.5 + 1e-9])
+    assert interval.low < interval.value < interval.high
+    assert bootstrap_strata([[1.0] * 10, [1.0] * 9 + [0.0]]).bounds is not None
+
+
+@pytest.mark.parametrize("compare", [paired_difference, relative_difference])
+def test_sides_that_agree_but_for_rounding_differ_by_exactly_zero(compare):
+    a = [0.1 + 0.2, 0.7, 0.9, 1.1]
+    b = [0.3, 0.7, 0.9, 1.1]
+    interval = compare(a, b)
+    assert a != b
+    assert (interval.value, interval.stderr, interval.bounds, interval.n) == (0, 0, (0, 0), 4)
+
+
+def test_relative_difference_is_a_ratio_of_exponentials():
+    rng = np.random.default_rng(13)
+    base, rise, weights = rng.normal(3, 0.5, 60), rng.normal(0.2, 0.1, 60), rng.uniform(1, 50, 60)
+    interval = relative_difference((base + rise).tolist(), base.tolist(), weights=weights.tolist(), resamples=8000)
+    mean = (rise * weights).sum() / weights.sum()
+    linearised = np.sqrt(60 / 59 * ((weights * (rise - mean)) ** 2).sum()) / weights.sum()
+    assert interval.value == pytest.approx(math.expm1(mean))
+    assert interval.stderr == pytest.approx(math.exp(mean) * linearised, rel=0.05)  # delta method
+    assert interval.low < interval.value < interval.high
 
 
 def test_proportion_is_wilsons():

@@ -85,6 +85,9 @@ def record(
     seed: int = 0,
     n_pairs: int = 200,
     source: str = "synthetic-pairs",
+    pool_sha256: str = "22" * 32,
+    held_out: int = 32,
+    code: str = "c0de" * 4,
     scorer: str = "bilstm",
     evaluation: Mapping[str, Any] | None = None,
     fingerprint: str = "f00d" * 16,
@@ -113,9 +116,11 @@ def record(
         cell_id=cell_id
         or "-".join(["synthetic", method, f"n{n_pairs}", f"flip{rate:g}", f"seed{seed}", scorer, device]),
         model=ModelInfo(locator="synthetic-model", fingerprint=fingerprint, dtype=dtype),
-        method=MethodInfo(name=method, config=config or {}),
+        method=MethodInfo(name=method, config=config or {}, code=code),
         data=DataInfo(
             source="none" if is_base else source,
+            pool_sha256="00" * 32 if is_base else pool_sha256,
+            held_out=0 if is_base else held_out,
             n_pairs=0 if is_base else n_pairs,
             pairs_sha256="11" * 32,
             noise=noise,

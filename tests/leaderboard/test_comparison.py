@@ -39,7 +39,9 @@ def test_a_planted_drop_is_found_and_better(toxicity):
 
 
 def test_a_planted_rise_is_worse_and_no_difference_is_neither(toxicity):
-    assert score({0: toxicity([value + 0.05 for value in BASE])}, toxicity(BASE)).change.better is False
+    noise = random.Random(8)
+    higher = toxicity([value + 0.05 + noise.gauss(0, 0.02) for value in BASE])
+    assert score({0: higher}, toxicity(BASE)).change.better is False
     same = toxicity([value + (0.05 if index % 2 else -0.05) for index, value in enumerate(BASE)])
     change = score({0: same}, toxicity(BASE)).change
     assert change.better is None
@@ -48,9 +50,29 @@ def test_a_planted_rise_is_worse_and_no_difference_is_neither(toxicity):
 
 def test_perplexity_changes_relative_to_base(make_metric):
     perplexity = make_metric["perplexity"]
-    found = score({0: perplexity([loss + math.log(1.5) for loss in LOSSES])}, perplexity(LOSSES))
-    assert found.change.value == pytest.approx(0.5)
-    assert found.change.better is False
+    losses = [loss + math.log(1.5) + (0.1 if index % 2 else -0.1) for index, loss in enumerate(LOSSES)]
+    change = score({0: perplexity(losses, [1.0] * 30)}, perplexity(LOSSES, [1.0] * 30)).change
+    assert change.value == pytest.approx(0.5)
+    assert 0.3 < change.ci95[0] < 0.5 < change.ci95[1] < 0.7
+    assert change.better is False
+
+
+def test_a_model_that_did_not_change_is_exactly_like_base(make_metric):
+    for name in ("toxicity", "perplexity"):
+        change = score({0: make_metric[name](LOSSES)}, make_metric[name](LOSSES)).change
+        assert (change.value, change.ci95, change.better) == (0, (0, 0), None)
+
+
+def test_items_that_all_changed_alike_give_no_interval_and_no_verdict(make_metric):
+    for name, moved in (("toxicity", [v + 0.05 for v in LOSSES]), ("perplexity", [v + 0.5 for v in LOSSES])):
+        change = score({0: make_metric[name](moved)}, make_metric[name](LOSSES)).change
+        assert change.value > 0
+        assert (change.ci95, change.better) == (None, None)
+    capability = make_metric["capability"]
+    found = score({0: capability({"boolq": [1.0] * 9})}, capability({"boolq": [0.0] * 9}))
+    assert (found.change.value, found.change.ci95, found.change.better) == (1, None, None)
+    seeds = {seed: capability({"boolq": [1.0] * 9, "rte": [0.0] * 9}) for seed in (0, 1)}
+    assert (score(seeds, None).value, score(seeds, None).ci95) == (0.5, None)
 
 
 def test_perplexity_change_is_weighted_by_tokens(make_metric):

@@ -29,10 +29,15 @@ def cells(text, method):
     return dict(zip(rows[0], found, strict=True))
 
 
-def test_a_change_whose_interval_excludes_zero_is_bold_with_its_sign(make):
-    text = to_markdown(make_leaderboard([make("base"), make("dpo", -0.05), make("profs", 0.05)]))
-    assert cells(text, "dpo")["Δ toxicity"] == "**−0.050** ✓ [−0.050, −0.050]"
-    assert cells(text, "profs")["Δ toxicity"] == "**+0.050** ✗ [+0.050, +0.050]"
+def test_a_change_whose_interval_excludes_zero_is_bold_with_its_sign(make, make_metric):
+    def moved(by):
+        values = [value + by + (0.01 if index % 2 else -0.01) for index, value in enumerate(VALUES)]
+        return {"toxicity": make_metric["toxicity"](values)}
+
+    records = [make("base"), make("dpo", metrics=moved(-0.05)), make("profs", metrics=moved(0.05))]
+    text = to_markdown(make_leaderboard(records))
+    assert cells(text, "dpo")["Δ toxicity"].startswith("**−0.050** ✓ [−0.0")
+    assert cells(text, "profs")["Δ toxicity"].startswith("**+0.050** ✗ [+0.0")
     assert cells(text, "base")["Δ toxicity"] == ""
 
 
@@ -45,6 +50,12 @@ def test_a_change_whose_interval_holds_zero_is_plain(make, make_metric):
     assert "*" not in change
     assert "✓" not in change
     assert change.startswith("0.000 [−")
+
+
+def test_a_change_without_spread_is_plain_and_has_no_interval(make):
+    text = to_markdown(make_leaderboard([make("base"), make("dpo", 0.05), make("profs", 0.0)]))
+    assert cells(text, "dpo")["Δ toxicity"] == "+0.050 (no interval)"
+    assert cells(text, "profs")["Δ toxicity"] == "0.000 [0.000, 0.000]"
 
 
 def test_what_was_not_measured_is_a_dash(make, make_metric):

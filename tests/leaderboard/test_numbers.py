@@ -72,6 +72,7 @@ def test_one_item_says_so():
     assert interval_text(Score(value=0.5, ci95=None, n=1), TOXICITY) == "(n = 1)"
     assert interval_text(Score(value=0.5, ci95=None, n=7), TOXICITY) == "(no interval)"
     assert change_interval_text(Change(value=0.5, ci95=None, n=1, better=None), TOXICITY) == "(n = 1)"
+    assert change_interval_text(Change(value=0.5, ci95=None, n=7, better=None), TOXICITY) == "(no interval)"
 
 
 def test_changes_by_metric():

@@ -167,6 +167,46 @@ def test_pair_sources_are_told_apart(make):
     assert [row.settings.get("pairs") for row in rows] == [None, "file:mine.jsonl", "on-policy"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "labels"),
+    [
+        ({"pool_sha256": "1a2b3c4d" * 8}, [{"pairs sha": "1a2b3c4d"}, {"pairs sha": "22222222"}]),
+        ({"held_out": 0}, [{"held out": "0"}, {"held out": "32"}]),
+        ({"code": "1a2b3c4d" * 2}, [{"code": "1a2b3c4d"}, {"code": "c0dec0de"}]),
+    ],
+)
+def test_other_pairs_and_other_code_make_another_row(make, changes, labels):
+    records = [make("base"), make("dpo", -0.1, cell_id="one"), make("dpo", -0.3, seed=1, cell_id="other", **changes)]
+    table = only_table([*records, make("profs")])
+    ours = [row for row in table.rows if row.method == "dpo"]
+    assert sorted(row.cells for row in ours) == [("one",), ("other",)]
+    assert [dict(row.settings) for row in ours] == labels
+    assert all(row.scores["toxicity"].spread is None for row in ours)
+    assert table.rows[-1].settings == {}
+    assert table.superseded == 0
+
+
+def test_pairs_and_code_are_named_only_where_rows_would_look_the_same(make):
+    other = {"pool_sha256": "33" * 32, "code": "beef" * 4}
+    told = [make("dpo", cell_id="a"), make("dpo", source="on-policy", cell_id="b", **other)]
+    assert [set(row.settings) for row in only_table(told).rows] == [{"pairs"}, {"pairs"}]
+    told = [make("dpo", cell_id="a"), make("dpo", rate=0.3, cell_id="b", **other)]
+    assert [row.settings for row in only_table(told).rows] == [{}, {}]
+    same_looks = make("dpo", cell_id="c", code="beef" * 4)
+    rows = only_table([*told, same_looks]).rows
+    assert [(row.settings["code"], row.noise_rate) for row in rows] == [
+        ("beefbeef", 0.0),
+        ("beefbeef", 0.3),
+        ("c0dec0de", 0.0),
+    ]
+    assert all(set(row.settings) == {"code"} for row in rows)
+
+
+def test_base_is_one_row_whatever_its_record_says_of_code(make):
+    records = [make("base", cell_id="a", code="11" * 8), make("base", cell_id="b", code="22" * 8, held_out=4)]
+    assert [row.method for row in only_table(records).rows] == ["base"]
+
+
 def test_the_newest_record_of_a_row_and_seed_counts_and_older_ones_are_told(make):
     old = make("profs", 0.1, created_at="2026-01-01T12:00:00+02:00", cell_id="b-old")
     new = make("profs", -0.1, created_at="2026-01-01T11:00:00+00:00", cell_id="a-new")
@@ -187,6 +227,21 @@ def test_flags_come_from_the_method_and_from_counts(make, make_metric):
     metrics = {"toxicity": make_metric["toxicity"](VALUES, counts=counts)}
     records = [make("dpo", metrics=metrics, seed=seed, flags=["nan-loss"]) for seed in (0, 1)]
     assert only_table(records).rows[0].flags == ("nan-loss", "toxicity: 4 empty")
+
+
+def test_flags_come_from_the_measurements_that_count(make, make_metric):
+    def flagged(*flags):
+        return {"toxicity": make_metric["toxicity"](VALUES).model_copy(update={"details": {"flags": list(flags)}})}
+
+    old = make("dpo", metrics=flagged("old"), cell_id="old", created_at="2025-01-01T00:00:00+00:00")
+    records = [
+        old,
+        *(make("dpo", metrics=flagged("mostly-unscored"), seed=seed, flags=["nan-loss"]) for seed in (0, 1)),
+    ]
+    assert only_table(records).rows[0].flags == ("nan-loss", "toxicity: mostly-unscored")
+    assert only_table([make("base", metrics=flagged("mostly-unscored"))]).rows[0].flags == (
+        "toxicity: mostly-unscored",
+    )
 
 
 def test_a_failed_measurement_has_no_value_and_a_flag(make, make_metric):

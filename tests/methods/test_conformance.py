@@ -37,7 +37,7 @@ def align(
     name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, scratch: Path, seed: int = 0
 ) -> AlignmentReport:
     method = method_named(name)
-    method.check(model.config, len(PAIRS))
+    method.check(model.config, len(PAIRS), dtype=str(model.dtype).removeprefix("torch."), device=str(model.device))
     context = AlignmentContext(seed=seed, model_fingerprint="tiny", scratch=scratch, held_out=PAIRS[:2])
     return method.align(model, tokenizer, PAIRS, context=context)
 
@@ -87,6 +87,24 @@ def test_listing_and_making_methods_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.stderr.strip() == ""
     assert done.returncode == 0
+
+
+def test_warming_up_imports_what_aligning_needs_and_leaves_the_random_state() -> None:
+    code = """
+import random, sys
+import numpy, torch
+from methods.base import METHODS
+state = lambda: (random.getstate(), str(numpy.random.get_state()), torch.get_rng_state().tolist())
+before = state()
+for name in METHODS:
+    METHODS[name]().warm_up()
+missing = {"methods.dpo_training", "methods.embeddings", "methods.edit", "trl", "peft", "lightning"} - set(sys.modules)
+sys.exit(f"missing {missing}" if missing else 0 if state() == before else "random state changed")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @by_name

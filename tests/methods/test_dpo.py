@@ -181,6 +181,38 @@ def test_what_cannot_work_is_refused_before_a_model_is_loaded(
         DPO(**changes).check(tiny_model.config, pairs)
 
 
+@pytest.mark.parametrize(
+    ("changes", "dtype", "device", "message"),
+    [
+        ({}, "float16", "cpu", "float16 weights lose small gradients"),
+        ({"tuning": "full"}, "bfloat16", "cpu", "full tuning of bfloat16 weights"),
+        ({}, "float32", "cuda:1", "several GPUs are visible"),
+        ({}, "float32", "cuda", "several GPUs are visible"),
+    ],
+)
+def test_weights_and_machines_that_cannot_train_are_refused_before_a_model_is_loaded(
+    changes: dict[str, Any],
+    dtype: str,
+    device: str,
+    message: str,
+    tiny_model: PreTrainedModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match=message):
+        DPO(**changes).check(tiny_model.config, 8, dtype=dtype, device=device)
+
+
+def test_weights_and_machines_that_can_train_are_accepted(
+    tiny_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    DPO().check(tiny_model.config, 8, dtype="bfloat16", device="cpu")
+    DPO(tuning="full").check(tiny_model.config, 8, dtype="float32", device="cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    DPO().check(tiny_model.config, 8, dtype="bfloat16", device="cuda:0")
+
+
 def test_adapters_train_on_bfloat16_weights(
     planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, context: AlignmentContext
 ) -> None:

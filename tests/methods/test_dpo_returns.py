@@ -107,7 +107,7 @@ def test_an_interrupted_run_leaves_the_weights(
     [
         ({"lora_target": ("q_prj",)}, torch.float32, "'q_prj' names no module of LlamaForCausalLM"),
         ({"lora_target": ("lm_head",)}, torch.float32, "lora_target cannot hold the output head 'lm_head'"),
-        ({"tuning": "full"}, torch.bfloat16, "full tuning of torch.bfloat16 weights"),
+        ({"tuning": "full"}, torch.bfloat16, "full tuning of bfloat16 weights"),
         ({}, torch.float16, "float16 weights lose small gradients"),
         ({"max_length": 6}, torch.float32, "fills max_length = 6"),
     ],

