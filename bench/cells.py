@@ -71,7 +71,7 @@ def expand_cells(
                 method.model_dump(mode="json"),
                 code_version(type(method).__module__),
             ],
-            "data": None if preferences is None else info.model_dump(mode="json", exclude={"source", "pool_sha256"}),
+            "data": None if preferences is None else info.model_dump(mode="json", exclude={"source"}),
             "loading": code_version("bench.checkpoint"),
             "evaluation": evaluation,
         }

@@ -393,42 +393,6 @@ def test_check_accepts_the_limits(tiny_model: PreTrainedModel) -> None:
     ProFS(rank=32, center="none").check(tiny_model.config, 32)
 
 
-def test_reused_embeddings_are_charged_what_their_own_pass_took(
-    make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast
-) -> None:
-    """A tiny pass takes far more a text than a big one, and must not set the price of the big one's texts."""
-    model, big, tiny, shared = make_model("llama"), toxic_pairs(400), toxic_pairs(2, seed=1), SharedWork()
-
-    def seconds(pairs: list[PreferencePair], center: str, layers: str = "all") -> tuple[float, float]:
-        """What embedding took, and what was charged for work found ready; each centre has subspaces of its own."""
-        before = shared.reused_seconds
-        method = ProFS(rank=1, layers=layers, center=center)
-        report = method.align(copy.deepcopy(model), tiny_tokenizer, pairs, context=context(shared))
-        return report.details["embed_seconds"], shared.reused_seconds - before
-
-    seconds(toxic_pairs(2, seed=2), "mean")  # imports and first calls
-    took, charged = seconds(big, "mean")
-    assert charged < 0.01 * took
-    tiny_took, _ = seconds(tiny, "mean")
-    assert tiny_took / len(tiny) > 4 * took / len(big)
-    again, charged = seconds(big, "none")
-    assert again < 0.5 * took
-    assert 0.5 * took < charged <= took
-
-
-def test_embeddings_that_are_too_shallow_are_run_again_and_not_charged(
-    make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast
-) -> None:
-    model, pairs, shared = make_model("llama"), toxic_pairs(8), SharedWork()
-    for layers in ("0", "1"):
-        shared.reused_seconds = 0.0
-        ProFS(rank=1, layers=layers).align(copy.deepcopy(model), tiny_tokenizer, pairs, context=context(shared))
-        assert shared.reused_seconds < 1e-3  # finding the store itself
-    report = ProFS(rank=1, layers="1").align(model, tiny_tokenizer, pairs, context=context(shared))
-    assert report.details["n_embedded"] == 0
-    assert shared.reused_seconds > 1e-3
-
-
 def break_activations(model: PreTrainedModel) -> None:
     with torch.no_grad():
         locate(model).values[1].weight[0, 0] = torch.inf
