@@ -37,6 +37,7 @@ class LiveDisplay:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            speed_estimate_period=600,  # batches can take minutes on a laptop, and half a minute forgets them
         )
 
     def __enter__(self) -> LiveDisplay:
