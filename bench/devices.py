@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.core.errors import UsageError
 
-BATCH_ON_CPU = 32
+BATCH_ON_CPU = 64
 BATCH_ON_ACCELERATOR = 128
 
 
