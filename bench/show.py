@@ -111,10 +111,38 @@ def _describe(registry: Registry[object], name: str) -> str:
         cls = registry[name]
     except ImportError as error:
         return f"not available: {error}"
-    fields = getattr(cls, "model_fields", {})
-    settings = ", ".join(f"{key}={field.get_default(call_default_factory=True)}" for key, field in fields.items())
+    settings = _settings(cls)
     summary = (cls.__doc__ or "").strip().splitlines()[0]
-    return f"{summary}\n{settings}" if settings else summary
+    missing, restrictions = _availability(cls)
+    return "\n".join(line for line in (missing, summary, settings, *restrictions) if line)
+
+
+def _settings(cls: type[object]) -> str:
+    """A class's settings with their defaults; of a control's only those that differ from what it is a control of."""
+    from methods.base import METHODS
+
+    fields = getattr(cls, "model_fields", {})
+    defaults = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
+    controlled = getattr(cls, "control_of", None)
+    if controlled is None:
+        return ", ".join(f"{key}={value}" for key, value in defaults.items())
+    others = METHODS[controlled].model_fields
+    own = [
+        f"{key}={value}"
+        for key, value in defaults.items()
+        if key not in others or fields[key].annotation != others[key].annotation
+    ]
+    return ", ".join([*own, f"settings of {controlled}, as its row has them"])
+
+
+def _availability(cls: type[object]) -> tuple[str, Sequence[str]]:
+    """Why a method cannot be used here, empty where it can, and which of its settings cannot."""
+    from methods.base import AlignmentMethod
+
+    if not issubclass(cls, AlignmentMethod):
+        return "", ()
+    missing = cls.unavailable()
+    return "" if missing is None else f"not available: {missing}", cls.restrictions()
 
 
 def print_rows(rows: Iterable[Sequence[str]]) -> None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
@@ -55,6 +55,13 @@ class AlignmentContext:
     """An existing directory for temporary files; the caller removes it."""
     held_out: Sequence[PreferencePair] = ()
     """Clean pairs for diagnostics alone: no choice may rest on them."""
+    clean: Sequence[PreferencePair] = ()
+    """The training pairs before noise, row by row, for diagnostics alone: no choice may rest on them."""
+    neutral: Sequence[str] = ()
+    """Prose that has nothing to do with the pairs, at least two texts for each; only for methods that ask for it by
+    `needs_neutral`."""
+    explain: bool = False
+    """Whether the report is to say more than the method had to find out; the time goes to `diagnostic_seconds`."""
     progress: Progress = field(default_factory=Silent)
     shared: SharedWork = field(default_factory=SharedWork)
 
@@ -65,6 +72,21 @@ class AlignmentMethod(Value, ABC):
     A method is a frozen, validated set of hyperparameters; nothing is computed before `align`. Modules that define
     methods import torch where they use it, so that listing and checking methods stays fast.
     """
+
+    control_of: ClassVar[str | None] = None
+    """The method that this one is a control for: in a run, what is not set for it is as that one has it."""
+    needs_neutral: ClassVar[bool] = False
+    """Whether `align` reads `context.neutral`; what that holds is then part of what the method is."""
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why this installation cannot run the method; None where it can. Imports nothing heavy."""
+        return None
+
+    @classmethod
+    def restrictions(cls) -> tuple[str, ...]:
+        """Settings of an available method that this installation cannot run, each with the reason; likewise light."""
+        return ()
 
     def warm_up(self) -> None:
         """Import what `align` needs, so that the first cell's cost does not hold what later ones find ready."""
@@ -110,7 +132,16 @@ METHODS: Registry[AlignmentMethod] = Registry(
     {
         "base": "methods.unaligned:Unaligned",
         "profs": "methods.profs:ProFS",
+        "profs-random": "methods.controls:RandomDirections",
+        "profs-rematched": "methods.controls:RematchedPairs",
+        "profs-clean": "methods.controls:CleanPairs",
+        "mean-difference": "methods.controls:MeanDifference",
         "dpo": "methods.dpo:DPO",
+        "cdpo": "methods.cdpo:CDPO",
+        "kto": "methods.kto:KTO",
+        "sft": "methods.sft:SFT",
+        "simpo": "methods.simpo:SimPO",
+        "orpo": "methods.orpo:ORPO",
     },
     group="alignment_bench.methods",
 )

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from methods.base import AlignmentContext
-from methods.preference_tokens import Completion, PairTokens, tokenize_pairs
+from methods.diagnostics import OffTheBill
+from methods.preference_tokens import Completion, PairTokens
 from methods.reference import Precision, completion_logps, shared_logps
+from methods.training_curves import mean
+from methods.training_data import method_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from methods.dpo import DPO
+    from methods.tuning import TuningMethod
 
 
 class HeldOut:
-    """The held-out pairs of one alignment; `look` comes before training, `compare` after it."""
+    """The held-out pairs of one alignment; `look` comes before training, `glance` during it, `compare` after it."""
 
-    def __init__(self, method: DPO, context: AlignmentContext, precision: Precision) -> None:
-        self.seconds = 0.0
-        """Spent here so far. Work found ready is not charged to the method's cost either."""
+    def __init__(self, method: TuningMethod, context: AlignmentContext, precision: Precision) -> None:
+        self._bill = OffTheBill(context.shared)
         self._method, self._context, self._precision = method, context, precision
         self._pairs: Sequence[PairTokens] = ()
         self._before: Mapping[Completion, float] = {}
+        self._curve: dict[str, list[float]] = {"step": [], "margin": [], "accuracy": []}
+
+    @property
+    def seconds(self) -> float:
+        """Spent here so far. Work found ready is not charged to the method's cost either."""
+        return self._bill.seconds
 
     def look(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Take the log-probabilities under the weights as they came.
@@ -35,47 +44,57 @@ class HeldOut:
         """
         if not self._context.held_out:
             return
-        method = self._method
-        with self._off_the_bill():
-            self._pairs = tokenize_pairs(
-                self._context.held_out, tokenizer, max_length=method.max_length, append_eos=method.append_eos
-            )
+        with self._bill:
+            self._pairs = method_tokens(self._method, self._context.held_out, tokenizer)
             self._before = shared_logps(model, self._pairs, self._precision, self._context)
+            self._add(0, self._before)
 
-    def compare(self, model: PreTrainedModel) -> dict[str, float] | None:
+    def glance(self, model: PreTrainedModel, step: int) -> None:
+        """Add a point to the curve, while `model` is in training; nothing without held-out pairs."""
+        if self._pairs:
+            with self._bill, evaluating(model):
+                self._add(step, self._logps(model))
+
+    def compare(self, model: PreTrainedModel) -> dict[str, Any] | None:
         """Log-probability margins in nats before and after, and implicit rewards; None without held-out pairs."""
         if not self._pairs:
             return None
-        with self._off_the_bill():
-            sides = [side for pair in self._pairs for side in (pair.chosen, pair.rejected)]
-            after = completion_logps(model, sides, self._precision, lambda units: None)
-            return self._margins(dict(zip(sides, after, strict=True)))
+        with self._bill:
+            return self._margins(self._logps(model))
 
-    def _margins(self, after: Mapping[Completion, float]) -> dict[str, float]:
+    def _logps(self, model: PreTrainedModel) -> Mapping[Completion, float]:
+        sides = [side for pair in self._pairs for side in (pair.chosen, pair.rejected)]
+        return dict(zip(sides, completion_logps(model, sides, self._precision, lambda units: None), strict=True))
+
+    def _add(self, step: int, logps: Mapping[Completion, float]) -> None:
+        margins = [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs]
+        self._curve["step"].append(step)
+        self._curve["margin"].append(mean(margins))
+        self._curve["accuracy"].append(mean([margin > 0 for margin in margins]))
+
+    def _margins(self, after: Mapping[Completion, float]) -> dict[str, Any]:
         old, new = (
             [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs] for logps in (self._before, after)
         )
         gains = [late - early for early, late in zip(old, new, strict=True)]
+        scale = self._method.reward_scale
         return {
             "pairs": len(self._pairs),
-            "margin_before": _mean(old),
-            "margin_after": _mean(new),
-            "accuracy_before": _mean([margin > 0 for margin in old]),
-            "accuracy_after": _mean([margin > 0 for margin in new]),
-            "reward_margin": self._method.beta * _mean(gains),
-            "reward_accuracy": _mean([gain > 0 for gain in gains]),
+            "margin_before": mean(old),
+            "margin_after": mean(new),
+            "accuracy_before": mean([margin > 0 for margin in old]),
+            "accuracy_after": mean([margin > 0 for margin in new]),
+            "reward_margin": None if scale is None else scale * mean(gains),
+            "reward_accuracy": mean([gain > 0 for gain in gains]),
+            "curve": self._curve,
         }
 
-    @contextmanager
-    def _off_the_bill(self) -> Iterator[None]:
-        shared = self._context.shared
-        reused, started = shared.reused_seconds, time.perf_counter()
-        try:
-            yield
-        finally:
-            shared.reused_seconds = reused
-            self.seconds += time.perf_counter() - started
 
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """A model that is in training, in evaluation mode for a while; nothing random is drawn."""
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()

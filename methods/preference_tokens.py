@@ -32,19 +32,37 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How many tokens of a pair are kept."""
+
+    whole: int
+    """Of prompt and completion together, from the start."""
+    prompt: int | None = None
+    """Of the prompt, from its end, but for the special token that a tokenizer puts before a text."""
+    completion: int | None = None
+    """Of a completion, from its start."""
+
+
+@dataclass(frozen=True, slots=True)
 class PairTokens:
     """One preference pair as token ids; both completions have the same prompt."""
 
     chosen: Completion
     rejected: Completion
     truncated: bool
-    """Whether `max_length` cut off a part of either completion."""
+    """Whether a limit cut off a part of the prompt or of either completion."""
     merged: bool
     """Whether tokens merge across the end of the prompt, so that the completion starts inside the prompt's text."""
 
 
 def tokenize_pairs(
-    pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase, *, max_length: int, append_eos: bool
+    pairs: Sequence[PreferencePair],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    append_eos: bool,
+    max_prompt_length: int | None = None,
+    max_completion_length: int | None = None,
 ) -> list[PairTokens]:
     """Token ids of pairs, the same for the reference and for the policy.
 
@@ -56,6 +74,8 @@ def tokenize_pairs(
         pairs: texts; `prompt + chosen` is what a model reads.
         tokenizer: left as it is.
         max_length: tokens of prompt and completion together that are kept, from the start.
+        max_prompt_length: tokens of the prompt that are kept, from its end; an opening special token stays.
+        max_completion_length: tokens of a completion that are kept, from its start.
         append_eos: end each completion with the end-of-text token; otherwise no such token is added, not even by a
             tokenizer that adds one by itself, as the end of a text that was cut off says nothing of where it ends.
 
@@ -71,13 +91,20 @@ def tokenize_pairs(
     rejected = _tokenize([pair.prompt + pair.rejected for pair in pairs], tokenizer)
     end: Ids = (tokenizer.eos_token_id,) if append_eos else ()
     rows = zip(prompts, chosen, rejected, strict=True)
-    return [_split(index, *row, end=end, max_length=max_length) for index, row in enumerate(rows)]
+    limits = Limits(max_length, max_prompt_length, max_completion_length)
+    opening = tuple(tokenizer("")["input_ids"][:1])
+    return [_split(index, *row, end=end, limits=limits, opening=opening) for index, row in enumerate(rows)]
 
 
-def _split(index: int, prompt: Ids, chosen: Ids, rejected: Ids, *, end: Ids, max_length: int) -> PairTokens:
-    start = min(_common_prefix(prompt, chosen), _common_prefix(prompt, rejected))
-    whole = [ids if end and ids[-1:] == end else ids + end for ids in (chosen, rejected)]
-    completions = [Completion(ids[:start], ids[start:max_length]) for ids in whole]
+def _split(
+    index: int, prompt: Ids, chosen: Ids, rejected: Ids, *, end: Ids, limits: Limits, opening: Ids
+) -> PairTokens:
+    shared = min(_common_prefix(prompt, chosen), _common_prefix(prompt, rejected))
+    kept = _shortened(prompt[:shared], limits.prompt, opening)
+    start, max_length = len(kept), limits.whole
+    answers = [(ids if end and ids[-1:] == end else ids + end)[shared:] for ids in (chosen, rejected)]
+    room = max(0, max_length - start)
+    completions = [Completion(kept, ids[: _least(room, limits.completion)]) for ids in answers]
     for side, completion in zip(("chosen", "rejected"), completions, strict=True):
         if start >= max_length:
             raise UsageError(
@@ -89,9 +116,22 @@ def _split(index: int, prompt: Ids, chosen: Ids, rejected: Ids, *, end: Ids, max
     return PairTokens(
         chosen=completions[0],
         rejected=completions[1],
-        truncated=max(map(len, whole)) > max_length,
-        merged=start < len(prompt),
+        truncated=start < shared or any(len(ids) > _least(room, limits.completion) for ids in answers),
+        merged=shared < len(prompt),
     )
+
+
+def _shortened(prompt: Ids, limit: int | None, opening: Ids) -> Ids:
+    """The end of a prompt, which a completion goes on from, behind the special token that opened it."""
+    if limit is None or len(prompt) <= limit:
+        return prompt
+    if prompt[:1] == opening:
+        return prompt[:1] + prompt[len(prompt) - limit + 1 :]
+    return prompt[-limit:]
+
+
+def _least(room: int, limit: int | None) -> int:
+    return room if limit is None else min(room, limit)
 
 
 def _tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Ids]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -31,9 +31,9 @@ def completion_logps(
         advance: told the completions done.
     """
     logps = [0.0] * len(completions)
-    for batch in _batches(completions):
+    for batch in like_lengths(completions):
         with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            values = _batch_logps(model, [completions[index] for index in batch])
+            values = batch_logps(model, [completions[index] for index in batch])
         for index, value in zip(batch, values.tolist(), strict=True):
             logps[index] = value
         advance(len(batch))
@@ -45,29 +45,51 @@ def shared_logps(
 ) -> Mapping[Completion, float]:
     """Log-probabilities of both completions of all pairs under the weights as they came.
 
-    They depend on no label, so that all noise rates, losses and training seeds on one set of pairs share them. The
-    completions are put in an order of their own first: batches, and with them the last bits, are the same whatever
-    the order and the labels of the pairs.
+    They depend on no label, so that all noise rates, losses and training seeds on one set of pairs share them.
     """
-    completions = sorted({completion for pair in pairs for completion in (pair.chosen, pair.rejected)})
-    content = sha256_json([[completion.prompt, completion.answer] for completion in completions])
-    if not completions:
+    sides = [completion for pair in pairs for completion in (pair.chosen, pair.rejected)]
+    return shared_completion_logps(model, sides, precision, context)
+
+
+def shared_completion_logps(
+    model: PreTrainedModel,
+    completions: Iterable[Completion],
+    precision: Precision,
+    context: AlignmentContext,
+    weights: str = "",
+) -> Mapping[Completion, float]:
+    """Log-probabilities of completions, computed by whoever asks first.
+
+    The completions are put in an order of their own: batches, and with them the last bits, are the same whatever the
+    order they come in.
+
+    Arguments:
+        model: in evaluation mode.
+        completions: in any order, repeated or not.
+        precision: as for `completion_logps`.
+        context: whose shared work this is.
+        weights: what was done to the weights that `context.model_fingerprint` names, e.g. "nf4"; empty for nothing.
+    """
+    ordered = sorted(set(completions))
+    content = sha256_json([[completion.prompt, completion.answer] for completion in ordered])
+    if not ordered:
         return {}
-    key = (context.model_fingerprint, "completion-logps", str(model.dtype), str(model.device), precision, content)
+    name = f"completion-logps-{weights}" if weights else "completion-logps"
+    key = (context.model_fingerprint, name, str(model.dtype), str(model.device), precision, content)
 
     def compute() -> Mapping[Completion, float]:
-        with context.progress.track("reference log-probabilities", len(completions)) as advance:
-            logps = completion_logps(model, completions, precision, advance)
-        return dict(zip(completions, logps, strict=True))
+        with context.progress.track("reference log-probabilities", len(ordered)) as advance:
+            logps = completion_logps(model, ordered, precision, advance)
+        return dict(zip(ordered, logps, strict=True))
 
     return context.shared.get(key, compute)
 
 
-def _batches(completions: Sequence[Completion]) -> Iterator[list[int]]:
-    """Indices in groups of like length, longest first, each of at most TOKENS_PER_BATCH tokens with padding."""
+def like_lengths(completions: Sequence[Completion], tokens_per_batch: int = TOKENS_PER_BATCH) -> Iterator[list[int]]:
+    """Indices in groups of like length, longest first, each of at most `tokens_per_batch` tokens with padding."""
     batch: list[int] = []
     for index in sorted(range(len(completions)), key=lambda index: -len(completions[index])):
-        if batch and (len(batch) + 1) * len(completions[batch[0]]) > TOKENS_PER_BATCH:
+        if batch and (len(batch) + 1) * len(completions[batch[0]]) > tokens_per_batch:
             yield batch
             batch = []
         batch.append(index)
@@ -75,8 +97,8 @@ def _batches(completions: Sequence[Completion]) -> Iterator[list[int]]:
         yield batch
 
 
-def _batch_logps(model: PreTrainedModel, completions: Sequence[Completion]) -> torch.Tensor:
-    """Summed log-probabilities, (completions,), float32."""
+def batch_logps(model: PreTrainedModel, completions: Sequence[Completion]) -> torch.Tensor:
+    """Summed log-probability of each answer given its prompt, (completions,), float32, differentiable."""
     width = max(map(len, completions))
     ids = torch.zeros(len(completions), width, dtype=torch.long)  # the padding's id is of no account: it is masked
     present = torch.zeros_like(ids)

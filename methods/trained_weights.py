@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,20 +15,79 @@ from transformers.pytorch_utils import Conv1D
 from bench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, Trainer
 
-    from methods.dpo import DPO
+    from methods.tuning import TuningMethod
 
 
-def adapter_settings(method: DPO, model: PreTrainedModel) -> LoraConfig:
-    """Low-rank adapters as `method` asks for them on `model`.
+class Weights(ABC):
+    """What of a model is trained. Making one prepares the model IN PLACE; either `keep` or `undo` ends it."""
+
+    label: str = ""
+    """What tells the log-probabilities of the prepared model from those of the model as it came."""
+
+    @abstractmethod
+    def keep(self, trainer: Trainer) -> tuple[str, ...]:
+        """Leave the model with what was trained, plain as it came.
+
+        Returns:
+            Names of the parameters that differ from before.
+        """
+
+    @abstractmethod
+    def undo(self, trainer: Trainer | None) -> None:
+        """Leave the model as it came."""
+
+
+class AdapterWeights(Weights):
+    """Low-rank adapters, which TRL attaches; they are merged in the end."""
+
+    def keep(self, trainer: Trainer) -> tuple[str, ...]:
+        return merge_adapter(trainer.model)
+
+    def undo(self, trainer: Trainer | None) -> None:
+        if trainer is not None:
+            cast(PeftModel, trainer.model).unload()
+
+
+class AllWeights(Weights):
+    """Every parameter; a copy waits on disk, where it costs no memory while training."""
+
+    def __init__(self, model: PreTrainedModel, path: Path) -> None:
+        self._model, self._path = model, path
+        model.requires_grad_(True)
+        save_weights(model, path)
+
+    def keep(self, trainer: Trainer) -> tuple[str, ...]:
+        trainer.accelerator.free_memory()  # the optimiser's state is twice the weights and sits in reference cycles
+        return changed_weights(self._model, self._path)
+
+    def undo(self, trainer: Trainer | None) -> None:
+        restore_weights(self._model, self._path)
+
+
+def trained_weights(method: TuningMethod, model: PreTrainedModel, scratch: Path) -> Weights:
+    """What `method` trains of `model`, which is prepared for it IN PLACE."""
+    if method.tuning == "full":
+        return AllWeights(model, scratch / "before.safetensors")
+    if method.tuning == "qlora":
+        from methods.quantised_weights import QuantisedWeights  # in here, since it needs bitsandbytes
+
+        return QuantisedWeights(model)
+    return AdapterWeights()
+
+
+def adapter_settings(method: TuningMethod, model: PreTrainedModel) -> LoraConfig | None:
+    """Low-rank adapters as `method` asks for them on `model`; None where it trains all weights.
 
     Raises:
         UsageError: a target names no module of the model, or its output head.
     """
+    if method.tuning == "full":
+        return None
     if method.lora_target != "all-linear":
         for target in method.lora_target:
-            _refuse_target(target, model)
+            _refuse_target(method.name, target, model)
     return LoraConfig(
         r=method.lora_rank,
         lora_alpha=method.lora_alpha,
@@ -38,14 +98,14 @@ def adapter_settings(method: DPO, model: PreTrainedModel) -> LoraConfig:
     )
 
 
-def _refuse_target(target: str, model: PreTrainedModel) -> None:
-    found = [module for name, module in model.named_modules() if name == target or name.endswith(f".{target}")]
+def _refuse_target(name: str, target: str, model: PreTrainedModel) -> None:
+    found = [module for path, module in model.named_modules() if path == target or path.endswith(f".{target}")]
     if not found:
-        raise UsageError(f"dpo: lora_target '{target}' names no module of {type(model).__name__}")
+        raise UsageError(f"{name}: lora_target '{target}' names no module of {type(model).__name__}")
     head = cast(Any, model).get_output_embeddings()  # transformers gives it no type
     if head in found:
         raise UsageError(
-            f"dpo: lora_target cannot hold the output head '{target}': TRL reads its weights past an adapter"
+            f"{name}: lora_target cannot hold the output head '{target}': TRL reads its weights past an adapter"
         )
 
 
@@ -66,20 +126,23 @@ def merge_adapter(adapted: PeftModel) -> tuple[str, ...]:
     return tuple(changed)
 
 
-def save_weights(model: PreTrainedModel, path: Path) -> None:
-    """Keep all weights aside on disk, where they cost no memory while training."""
-    save_file({name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}, path)
+def save_weights(model: torch.nn.Module, path: Path) -> None:
+    """Keep all weights that are trained aside on disk, where they cost no memory."""
+    save_file(
+        {name: weight.detach().contiguous() for name, weight in model.named_parameters() if weight.requires_grad}, path
+    )
 
 
-def restore_weights(model: PreTrainedModel, path: Path) -> None:
+def restore_weights(model: torch.nn.Module, path: Path) -> None:
     """Put saved weights back, IN PLACE."""
     saved = load_file(path)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(saved[name])
+            if name in saved:
+                parameter.copy_(saved[name])
 
 
-def changed_weights(model: PreTrainedModel, path: Path) -> tuple[str, ...]:
-    """Names of the parameters that differ from the saved ones."""
+def changed_weights(model: torch.nn.Module, path: Path) -> tuple[str, ...]:
+    """Names of the parameters that differ from the saved ones, all of which were saved."""
     saved = load_file(path)
     return tuple(name for name, parameter in model.named_parameters() if not torch.equal(parameter.cpu(), saved[name]))

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.values import PreferencePair
 from methods.base import AlignmentContext, SharedWork
-from methods.dpo import DPO, SMOOTHED, Loss
+from methods.dpo import DPO
+from methods.dpo_losses import LOSSES
+from methods.pair_rows import scored_rows
 from methods.preference_tokens import PairTokens, tokenize_pairs
 
 MakeModel = Callable[..., PreTrainedModel]
@@ -34,8 +36,7 @@ def test_a_flipped_pair_is_a_swapped_pair_and_shares_its_reference(
     tiny_tokenizer: PreTrainedTokenizerFast,
     tmp_path: Path,
 ) -> None:
-    from methods.dpo_training import training_rows
-    from methods.reference import shared_logps
+    from methods.reference import shared_completion_logps
 
     model, shared = make_model("llama"), SharedWork()
 
@@ -43,7 +44,7 @@ def test_a_flipped_pair_is_a_swapped_pair_and_shares_its_reference(
         progress = make_recorder()
         context = AlignmentContext(0, "tiny", tmp_path, progress=progress, shared=shared)
         tokens = tokenize_pairs(pairs, tiny_tokenizer, max_length=64, append_eos=False)
-        return training_rows(tokens, shared_logps(model, tokens, "float32", context)), progress
+        return scored_rows(tokens, lambda sides: shared_completion_logps(model, sides, "float32", context)), progress
 
     straight, first = rows(planted(16))
     flipped, second = rows([pair.flipped() for pair in planted(16)])
@@ -112,24 +113,24 @@ CLOSED_FORMS: dict[str, Callable[[float, float, int, int], float]] = {
 def test_loss_of_a_fixed_batch_is_the_closed_form(
     planted: Planted,
     half_flipped: Flip,
-    loss: Loss,
+    loss: str,
     tuning: Any,
     make_model: MakeModel,
     tiny_tokenizer: PreTrainedTokenizerFast,
     context: AlignmentContext,
 ) -> None:
-    from methods.dpo_training import make_trainer, training_rows
-    from methods.reference import shared_logps
+    from methods.reference import shared_completion_logps
     from methods.restoration import borrowed
+    from methods.training import make_trainer
 
-    smoothing = 0.2 if loss in SMOOTHED else 0.0
+    smoothing = 0.2 if LOSSES[loss].smoothed else 0.0
     method = DPO(loss=loss, beta=BETA, label_smoothing=smoothing, tuning=tuning, batch_size=6)
     model = make_model("llama")
     tokens = tokenize_pairs(half_flipped(planted(6)), tiny_tokenizer, max_length=64, append_eos=False)
     reference = exact_logps(model, tokens)
     with borrowed(model):
-        rows = training_rows(tokens, shared_logps(model, tokens, "float32", context))
-        trainer = make_trainer(method, model, tiny_tokenizer, rows, "float32", context)
+        rows = scored_rows(tokens, lambda sides: shared_completion_logps(model, sides, "float32", context))
+        trainer = make_trainer(method, model, tiny_tokenizer, rows, "float32", context, n_pairs=len(rows))
         torch.manual_seed(1)
         with torch.no_grad():
             for parameter in trainer.model.parameters():
@@ -151,26 +152,28 @@ def test_losses_are_those_that_trl_knows() -> None:
     from trl import DPOTrainer
 
     found = re.findall(r'loss_type == "(\w+)"', inspect.getsource(DPOTrainer._compute_loss))
-    assert sorted(found) == sorted(get_args(Loss))
+    assert sorted(found) == sorted(LOSSES)
     reading = re.split(r'loss_type == "(\w+)"', inspect.getsource(DPOTrainer._compute_loss))
     branches = dict(zip(reading[1::2], reading[2::2], strict=True))
-    assert sorted(name for name, code in branches.items() if "label_smoothing" in code) == sorted(SMOOTHED)
+    assert sorted(name for name, code in branches.items() if "label_smoothing" in code) == sorted(
+        name for name, facts in LOSSES.items() if facts.smoothed
+    )
 
 
 def test_merged_weights_give_the_adapters_logits(
     planted: Planted, tiny_model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, context: AlignmentContext
 ) -> None:
-    from methods.dpo_training import make_trainer, training_rows
-    from methods.reference import shared_logps
+    from methods.reference import shared_completion_logps
     from methods.restoration import borrowed
     from methods.trained_weights import merge_adapter
+    from methods.training import make_trainer
 
     texts = torch.tensor([tiny_tokenizer("some words to read")["input_ids"]])
     with borrowed(tiny_model), torch.no_grad():
         base = tiny_model(texts).logits
         tokens = tokenize_pairs(planted(8), tiny_tokenizer, max_length=64, append_eos=False)
-        rows = training_rows(tokens, shared_logps(tiny_model, tokens, "float32", context))
-        trainer = make_trainer(DPO(**QUICK), tiny_model, tiny_tokenizer, rows, "float32", context)
+        rows = scored_rows(tokens, lambda sides: shared_completion_logps(tiny_model, sides, "float32", context))
+        trainer = make_trainer(DPO(**QUICK), tiny_model, tiny_tokenizer, rows, "float32", context, n_pairs=len(rows))
         with torch.enable_grad():
             trainer.train()
         adapted = trainer.model.eval()(texts).logits

@@ -73,10 +73,10 @@ def test_a_diverged_run_is_an_error_and_leaves_the_weights(
 
 
 def test_divergence_in_the_very_last_step_is_an_error() -> None:
-    from methods.dpo_training import Watch, refuse_divergence
+    from methods.training_watch import Watch, refuse_divergence
 
     sound, broken = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.tensor([1.0, math.inf]))
-    watch = Watch(lambda units: None)
+    watch = Watch(DPO(), lambda units: None)
     refuse_divergence(DPO(), watch, [sound])
     with pytest.raises(BenchError, match="no longer finite after the last step"):
         refuse_divergence(DPO(), watch, [sound, broken])

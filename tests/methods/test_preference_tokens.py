@@ -110,3 +110,34 @@ def test_an_end_that_the_tokenizer_has_not_is_refused() -> None:
     with pytest.raises(UsageError, match="no end-of-text token"):
         tokenize_pairs([PAIR], tokenizer, max_length=16, append_eos=True)
     assert tokenize_pairs([PAIR], tokenizer, max_length=16, append_eos=False)[0].chosen.answer == (2, 4, 3)
+
+
+def limited(template: str, prompt: int | None, completion: int | None, append_eos: bool = False) -> PairTokens:
+    pair = PreferencePair(prompt="xyxyc", chosen=" bxa", rejected=" c")
+    return tokenize_pairs(
+        [pair],
+        letters_tokenizer(template),
+        max_length=16,
+        append_eos=append_eos,
+        max_prompt_length=prompt,
+        max_completion_length=completion,
+    )[0]
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "kept"),
+    [("$A", 2, (7, 5)), ("$A", 5, (6, 7, 6, 7, 5)), ("<start> $A", 3, (START, 7, 5)), ("<start> $A", 1, (START,))],
+)
+def test_a_prompt_keeps_its_end_and_the_token_that_opens_it(template: str, prompt: int, kept: tuple[int, ...]) -> None:
+    tokens = limited(template, prompt, None)
+    assert tokens.chosen.prompt == tokens.rejected.prompt == kept
+    assert tokens.chosen.answer == limited(template, None, None).chosen.answer == (2, 4, 6, 3)
+    assert tokens.truncated == (prompt != 5)
+
+
+@pytest.mark.parametrize(("append_eos", "limit", "kept"), [(False, 3, (2, 4, 6)), (True, 4, (2, 4, 6, 3))])
+def test_a_completion_keeps_its_start(append_eos: bool, limit: int, kept: tuple[int, ...]) -> None:
+    tokens = limited("$A", None, limit, append_eos)
+    assert tokens.chosen.answer == kept
+    assert tokens.rejected.answer == ((2, 5, END) if append_eos else (2, 5))
+    assert tokens.truncated

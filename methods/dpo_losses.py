@@ -1,0 +1,92 @@
+"""The losses on pairs that TRL's DPOTrainer knows, and what each of them reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from bench.core.registry import unknown
+
+
+@dataclass(frozen=True)
+class LossFacts:
+    """What is worth knowing of a loss before training with it."""
+
+    source: str
+    """Where it was proposed."""
+    smoothed: bool = False
+    """Whether TRL's code for it reads `label_smoothing`; it ignores it silently in all others."""
+    labels: bool = True
+    """Whether it says which completion is better, so that smoothing would mean something."""
+
+
+LOSSES: Mapping[str, LossFacts] = MappingProxyType(
+    {
+        "sigmoid": LossFacts("DPO, arXiv 2305.18290"),
+        "sigmoid_norm": LossFacts("length-normalised DPO of Tulu 3, arXiv 2411.15124"),
+        "hinge": LossFacts("SLiC-HF, arXiv 2305.10425"),
+        "ipo": LossFacts("IPO, arXiv 2310.12036, on log-probabilities per token"),
+        "robust": LossFacts("robust DPO (rDPO), arXiv 2403.00409", smoothed=True),
+        "exo_pair": LossFacts("EXO, arXiv 2402.00856", smoothed=True),
+        "nca_pair": LossFacts("NCA, arXiv 2402.05369"),
+        "bco_pair": LossFacts("BCO, arXiv 2404.04656"),
+        "sppo_hard": LossFacts("SPPO with hard labels, arXiv 2405.00675"),
+        "aot": LossFacts("alignment by optimal transport, arXiv 2406.05882", smoothed=True),
+        "aot_unpaired": LossFacts("the same, unpaired, arXiv 2406.05882", smoothed=True),
+        "apo_zero": LossFacts("anchored preference optimisation, arXiv 2408.06266"),
+        "apo_down": LossFacts("the same, for chosen texts worse than the model's own, arXiv 2408.06266"),
+        "discopop": LossFacts("DiscoPOP, arXiv 2406.08414"),
+        "sft": LossFacts("likelihood of the chosen completion, mean over tokens", labels=False),
+    }
+)
+"""By TRL's `loss_type`; a test holds the table to the TRL that is installed."""
+ALIASES: Mapping[str, str] = MappingProxyType({"dpo": "sigmoid", "rdpo": "robust"})
+"""Names from the papers. `cdpo` is no loss of TRL's but a method here."""
+
+
+def canonical_loss(given: Any) -> str | dict[str, float]:
+    """A loss or a mixture of losses by TRL's own names.
+
+    Arguments:
+        given: one name, or weights by name.
+
+    Raises:
+        ValueError: TRL knows no such loss, or the mixture is empty, names one loss twice, or has a weight of 0 or less.
+    """
+    if isinstance(given, str):
+        return _canonical(given)
+    if not isinstance(given, Mapping) or not given:
+        raise ValueError("give the name of a loss or weights of several, such as {sigmoid: 1.0, sft: 0.2}")
+    named = {_canonical(str(name)): weight for name, weight in given.items()}
+    if len(named) < len(given):
+        raise ValueError(f"a loss stands in the mixture twice: {', '.join(map(str, given))}")
+    for name, weight in named.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise ValueError(f"the weight of loss '{name}' is {weight}; give a number above 0")
+    return {name: float(weight) for name, weight in named.items()}
+
+
+def smoothing_fault(losses: Mapping[str, float], label_smoothing: float) -> str | None:
+    """What is wrong with `label_smoothing` for these losses; None where each reads it or has no labels to smooth."""
+    smoothed = ", ".join(name for name, facts in LOSSES.items() if facts.smoothed)
+    deaf = [name for name in losses if LOSSES[name].labels and not LOSSES[name].smoothed]
+    if label_smoothing and deaf:
+        return (
+            f"loss '{deaf[0]}' ignores label_smoothing, which is {label_smoothing}; "
+            f"set it to 0 or choose one of {smoothed}, or the method cdpo"
+        )
+    if label_smoothing and not any(LOSSES[name].labels for name in losses):
+        return f"loss 'sft' reads no labels, so that label_smoothing, which is {label_smoothing}, would be ignored"
+    if "exo_pair" in losses and not label_smoothing:
+        return "loss 'exo_pair' needs label_smoothing above 0; its paper recommends 0.001"
+    return None
+
+
+def _canonical(name: str) -> str:
+    found = ALIASES.get(name, name)
+    if found not in LOSSES:
+        raise ValueError(str(unknown("loss", name, [*LOSSES, *ALIASES])))
+    return found

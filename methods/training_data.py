@@ -1,0 +1,80 @@
+"""The pairs of a training run: as tokens, and with the validation pairs set aside."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.core.errors import UsageError
+from bench.core.values import PreferencePair
+from methods.preference_tokens import PairTokens, tokenize_pairs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from methods.tuning import TuningMethod
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Pairs as token ids, each with the label that it came with, reversed or not."""
+
+    training: Sequence[PairTokens]
+    validation: Sequence[PairTokens]
+    """Held out to select the weights by; empty where nothing is selected."""
+
+
+def training_data(
+    method: TuningMethod, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase, seed: int
+) -> TrainingData:
+    """The pairs that are trained on and, of other prompts, those that the weights are selected by.
+
+    Raises:
+        UsageError: a pair has nothing to learn from, or too few prompts are left to train on.
+    """
+    tokens = method_tokens(method, pairs, tokenizer)
+    aside = validation_indices(pairs, method.n_validation(len(pairs)), seed)
+    training = [pair for index, pair in enumerate(tokens) if index not in aside]
+    if len(training) < 2:
+        raise UsageError(
+            f"{method.name}: validation holds out whole prompts, which leaves {len(training)} of {len(pairs)} pairs "
+            "to train on; lower validation or give pairs of more prompts"
+        )
+    return TrainingData(training, [tokens[index] for index in sorted(aside)])
+
+
+def validation_indices(pairs: Sequence[PreferencePair], count: int, seed: int) -> frozenset[int]:
+    """Which pairs are held out: all those of prompts drawn at random, until there are at least `count`.
+
+    Labels play no part: the same pairs are held out at every noise rate.
+    """
+    by_prompt: dict[str, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        by_prompt.setdefault(pair.prompt, []).append(index)
+    prompts = random.Random(seed).sample(list(by_prompt), len(by_prompt))
+    aside: list[int] = []
+    for prompt in prompts:
+        if len(aside) >= count:
+            break
+        aside += by_prompt[prompt]
+    return frozenset(aside)
+
+
+def method_tokens(
+    method: TuningMethod, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase
+) -> list[PairTokens]:
+    """Token ids of pairs as `method` asks for them.
+
+    Raises:
+        UsageError: a pair has nothing to learn from.
+    """
+    return tokenize_pairs(
+        pairs,
+        tokenizer,
+        max_length=method.max_length,
+        append_eos=method.append_eos,
+        max_prompt_length=method.max_prompt_length,
+        max_completion_length=method.max_completion_length,
+    )
