@@ -12,6 +12,7 @@ from bench.spec import BASE, RunSpec, build_methods, needs_pairs
 from leaderboard.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo
 from methods.base import AlignmentMethod
 from tasks.base import Task
+from tasks.neutral import neutral_identity
 from tasks.pairs import PairPool
 from tasks.preferences import PreferenceData, prepare_preferences
 
@@ -28,12 +29,15 @@ class Cell:
     """None for the unaligned model, which sees no pairs."""
     model: ModelInfo
     evaluation: Mapping[str, Any]
+    neutral: Mapping[str, Any]
+    """Which prose the method is given; empty for methods that read none."""
 
     @property
     def method_info(self) -> MethodInfo:
         return MethodInfo(
             name=self.name,
-            config=self.method.model_dump(mode="json"),
+            # Beside the hyperparameters, so that a board never takes cells with other prose for seeds of one row.
+            config={**self.method.model_dump(mode="json"), **({"neutral": self.neutral} if self.neutral else {})},
             code=code_version(type(self.method).__module__),
         )
 
@@ -55,7 +59,7 @@ def expand_cells(
         tasks: what is measured, by name.
 
     Raises:
-        UsageError: more pairs asked for than exist.
+        UsageError: more pairs asked for than exist, or neutral texts in a file that does not.
     """
     evaluation = {name: task_identity(task) for name, task in tasks.items()}
     methods = build_methods(spec)
@@ -63,6 +67,7 @@ def expand_cells(
     def cell(name: str, preferences: PreferenceData | None) -> Cell:
         method = methods[name]
         info = _data_info(preferences)
+        neutral = neutral_identity(spec.pairs.neutral) if method.needs_neutral else {}
         identity = {
             "model": model.model_dump(mode="json", include={"fingerprint", "dtype"}),
             "device": device_kind,
@@ -74,8 +79,10 @@ def expand_cells(
             "data": None if preferences is None else info.model_dump(mode="json", exclude={"source"}),
             "loading": code_version("bench.checkpoint"),
             "evaluation": evaluation,
+            **({"neutral": neutral} if neutral else {}),
         }
-        return Cell(_readable_id(name, info, sha256_json(identity)), name, method, preferences, model, evaluation)
+        id = _readable_id(name, info, sha256_json(identity))
+        return Cell(id, name, method, preferences, model, evaluation, neutral)
 
     cells = [cell(BASE, None)]
     for preferences in compose(spec, pool):

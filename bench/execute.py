@@ -16,6 +16,7 @@ from bench.devices import device_kind
 from bench.memory import PeakMemory
 from bench.models import ModelSource
 from bench.provenance import provenance
+from bench.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
 from leaderboard.record import Cost, Record
 from methods.base import AlignmentContext, SharedWork
 from tasks.base import EvaluationContext, Task, TaskResult
@@ -38,6 +39,8 @@ class Workbench:
     tasks: Mapping[str, Task]
     progress: Progress
     shared: SharedWork
+    neutral: Sequence[str] = ()
+    """Prose for the methods that need it."""
 
     def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """A fresh copy of the unaligned model, in evaluation mode, and its tokenizer."""
@@ -73,7 +76,11 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         metrics={name: result.metric for name, result in results.items()},
         cost=cost,
         alignment=report,
-        provenance={**provenance(), "batch_size": bench.batch_size},
+        provenance={
+            **provenance(),
+            "batch_size": bench.batch_size,
+            WHOLE_MODEL: weights_sha256(tensor_sha256s(model)),
+        },
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return record, {name: result.generations for name, result in results.items() if result.generations}
@@ -90,6 +97,9 @@ def _align(
             model_fingerprint=f"{bench.fingerprint}-{bench.dtype}-{device_kind(bench.device)}",
             scratch=Path(scratch),
             held_out=preferences.held_out if preferences else (),
+            clean=preferences.clean if preferences else (),
+            neutral=bench.neutral if cell.method.needs_neutral else (),
+            explain=True,
             progress=bench.progress,
             shared=bench.shared,
         )

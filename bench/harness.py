@@ -21,6 +21,7 @@ from leaderboard.export import write_leaderboard
 from leaderboard.record import ModelInfo
 from methods.base import SharedWork
 from tasks.base import Task
+from tasks.neutral import neutral_downloads, neutral_identity, neutral_texts
 from tasks.on_policy import build_pairs, cached_pairs, on_policy_downloads
 from tasks.pairs import PairPool, load_pairs, sha256_pairs
 from tasks.prompts import Prompt, load_prompts, make_prompt, prompt_assets, shared_texts
@@ -121,8 +122,8 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Outcome:
     failed: dict[str, str] = {}
     try:
         if pending:
-            _prepare(setting, pending, progress)
-            failed = _execute_all(pending, setting, directory, progress)
+            neutral = _prepare(setting, pending, progress)
+            failed = _execute_all(pending, _workbench(setting, progress, neutral), directory)
     finally:
         board = write_leaderboard(directory.path)
     return Outcome(board, [cell.id for cell in pending if cell.id not in failed], failed)
@@ -137,11 +138,16 @@ def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
 
 
 def _resolve(spec: RunSpec) -> _Setting:
-    build_methods(spec)
+    if _needs_neutral(spec):
+        neutral_identity(spec.pairs.neutral)  # which finds out whether a file is there
     tasks = build_tasks(spec)
     source = resolve_model(spec.model)
     device = resolve_device(spec.device)
     return _Setting(spec, source, tasks, device, resolve_dtype(spec.dtype, device))
+
+
+def _needs_neutral(spec: RunSpec) -> bool:
+    return any(method.needs_neutral for method in build_methods(spec).values())
 
 
 def _cells(setting: _Setting, pool: PairPool) -> list[Cell]:
@@ -166,6 +172,8 @@ def _downloads(setting: _Setting) -> list[str]:
             found += describe_missing([asset for source in pairs.exclude for asset in prompt_assets(source)])
         elif pairs.source.startswith("hub:"):
             found.append(pairs.source)
+    if _needs_neutral(setting.spec):
+        found += neutral_downloads(pairs.neutral)
     return list(dict.fromkeys(found))
 
 
@@ -235,7 +243,7 @@ def _fingerprint(setting: _Setting) -> str:
     return f"{setting.source.fingerprint()}-{setting.dtype}-{device_kind(setting.device)}"
 
 
-def _workbench(setting: _Setting, progress: Progress) -> Workbench:
+def _workbench(setting: _Setting, progress: Progress, neutral: Sequence[str] = ()) -> Workbench:
     return Workbench(
         source=setting.source,
         fingerprint=setting.source.fingerprint(),
@@ -245,6 +253,7 @@ def _workbench(setting: _Setting, progress: Progress) -> Workbench:
         tasks=setting.tasks,
         progress=progress,
         shared=SharedWork(),
+        neutral=neutral,
     )
 
 
@@ -257,8 +266,8 @@ def _check_methods(setting: _Setting) -> None:
             method.check(config, n_pairs, dtype=setting.dtype, device=setting.device)
 
 
-def _prepare(setting: _Setting, pending: Sequence[Cell], progress: Progress) -> None:
-    """Everything that can fail before a model is loaded."""
+def _prepare(setting: _Setting, pending: Sequence[Cell], progress: Progress) -> list[str]:
+    """Everything that can fail before a model is loaded; returns the neutral texts, where a method needs any."""
     config = setting.source.config()
     setting.source.load_tokenizer()
     for cell in pending:
@@ -267,13 +276,13 @@ def _prepare(setting: _Setting, pending: Sequence[Cell], progress: Progress) -> 
             cell.method.check(config, n_pairs, dtype=setting.dtype, device=setting.device)
     for task in setting.tasks.values():
         task.prepare(progress)
+    needed = [2 * len(cell.preferences.pairs) for cell in pending if cell.preferences and cell.method.needs_neutral]
+    return neutral_texts(setting.spec.pairs.neutral, max(needed), progress) if needed else []
 
 
-def _execute_all(
-    pending: Sequence[Cell], setting: _Setting, directory: RunDirectory, progress: Progress
-) -> dict[str, str]:
+def _execute_all(pending: Sequence[Cell], bench: Workbench, directory: RunDirectory) -> dict[str, str]:
     """Run every pending cell and record it as it finishes; messages of those that failed, by id."""
-    bench = _workbench(setting, progress)
+    progress = bench.progress
     failed: dict[str, str] = {}
     with progress.track("cells", len(pending)) as advance:
         for cell in pending:

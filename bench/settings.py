@@ -8,7 +8,7 @@ from typing import Any
 from bench.core.errors import UsageError
 from bench.core.registry import unknown
 from bench.overrides import assign, parse_assignment, select
-from bench.spec import BASE, RunSpec, find_config, read_config
+from bench.spec import BASE, RunSpec, Settings, find_config, read_config
 from bench.validation import validated
 from methods.base import METHODS
 from tasks.base import TASKS
@@ -36,6 +36,9 @@ def resolve_spec(
         scorer: the judge of the toxicity task.
         assignments: `key=value` texts of --set, applied last.
 
+    Returns:
+        The spec, in which controls have the settings of the method that they control, where they have none themselves.
+
     Raises:
         UsageError: says which key, what was found there and what is allowed.
     """
@@ -53,7 +56,46 @@ def resolve_spec(
         place, value = parse_assignment(text)
         _check_place(settings, place)
         settings = assign(settings, place, value)
-    return validated(RunSpec, settings, "")
+    spec = validated(RunSpec, settings, "")
+    # A method need not be in the run for its control to take after it.
+    rows = {**written.methods, **spec.methods}
+    return spec.model_copy(update={"methods": {name: _as_control(name, rows) for name in spec.methods}})
+
+
+def _as_control(name: str, rows: Settings) -> Mapping[str, Any]:
+    """The settings of row `name`, completed from the row that it is a control of, if it is one.
+
+    A setting is taken over where both methods have it and allow it the same values.
+    """
+    own = rows[name]
+    control = METHODS[_kind(name, rows)]
+    if control.control_of is None:
+        return own
+    controlled = _controlled_row(name, control.control_of, rows)
+    fields, others = control.model_fields, METHODS[control.control_of].model_fields
+    alike = {key for key in fields.keys() & others.keys() if fields[key].annotation == others[key].annotation}
+    return {**{key: value for key, value in controlled.items() if key in alike}, **own}
+
+
+def _controlled_row(name: str, method: str, rows: Settings) -> Mapping[str, Any]:
+    """The settings of the row of `method`: the one of its name, or else the only one; none where there is no such row.
+
+    Raises:
+        UsageError: it could be either of several.
+    """
+    candidates = [row for row in rows if _kind(row, rows) == method]
+    if method in candidates:
+        return rows[method]
+    if len(candidates) > 1 and not rows[name]:
+        raise UsageError(
+            f"methods.{name} is a control of {method}, of which there are several rows ({', '.join(candidates)}); give "
+            f"it settings of its own, or call the one that it controls '{method}'"
+        )
+    return rows[candidates[0]] if len(candidates) == 1 else {}
+
+
+def _kind(row: str, rows: Settings) -> str:
+    return str(rows[row].get("use", row))
 
 
 def _choose(settings: Mapping[str, Any], kind: str, names: Sequence[str], known: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from methods.base import METHODS, AlignmentMethod
 from tasks.base import TASKS, Task
 from tasks.noise import NOISE_MODELS
 from tasks.on_policy import OnPolicySettings
+from tasks.texts import text_source
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 """Lies beside this package in a checkout and in an installation alike."""
@@ -36,6 +37,11 @@ def _known_noise(name: str) -> str:
     if name not in NOISE_MODELS:
         raise ValueError(f"no such noise model; known: {', '.join(NOISE_MODELS)}")
     return name
+
+
+def _known_texts(locator: str) -> str:
+    text_source(locator)
+    return locator
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -65,6 +71,9 @@ class PairsSpec(Value):
     """Prompt sources that are never trained on, besides the toxicity task's own. They stay excluded where a run does
     not measure toxicity, so that what is measured never changes what is trained on."""
     on_policy: OnPolicySettings = OnPolicySettings()
+    neutral: Annotated[str, AfterValidator(_known_texts)] = "wikipedia-boolq"
+    """Prose for controls that use none of the pairs' texts: a source as for the perplexity task. Methods that do not
+    read it do not depend on it."""
 
 
 class NoiseSpec(Value):

@@ -15,6 +15,7 @@ from bench.core.errors import BenchError
 from bench.core.prediction import predict
 from bench.core.progress import Advance, Progress
 from methods.families import Anatomy
+from methods.last_block import Reading, watched_modules
 from methods.passages import Passage
 
 Batch = dict[str, Tensor]
@@ -56,6 +57,7 @@ def embed(
     *,
     padding_id: int,
     batch_size: int,
+    last_block: Reading,
     progress: Progress,
 ) -> int:
     """Bring into `store` what it lacks of the residual stream after the first `depth` blocks, before any final norm.
@@ -64,19 +66,27 @@ def embed(
     is left, so that memory never holds a sequence of activations for more than one block. The model is not changed.
 
     Arguments:
+        store: of this model, and of this reading of its last block.
+        depth: blocks wanted, from the first.
         padding_id: token that fills up the rows of a batch on the right; seen only by poolings that count padding.
+        batch_size: texts a pass.
+        last_block: whether the model's last block is read as it is or as the reference code reads it.
 
     Returns:
         Number of texts that were run.
 
     Raises:
         BenchError: an activation is NaN or infinite; names the layer.
+        UsageError: the model's attention does not allow this reading of the last block.
     """
     missing = sorted(store.missing(passages, depth), key=lambda p: max(len(p.ids), p.stop), reverse=True)
     if missing:
         groups = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-        with progress.track("embed texts", len(missing)) as advance:
-            embedder = _Embedder(anatomy, depth, groups, store, advance)
+        with (
+            watched_modules(anatomy, depth, last_block) as watched,
+            progress.track("embed texts", len(missing)) as advance,
+        ):
+            embedder = _Embedder(anatomy.body, watched, groups, store, advance)
             predict(embedder, groups, partial(_collate, padding_id=padding_id), anatomy.values[0].weight.device)
     return len(missing)
 
@@ -101,23 +111,22 @@ class _Embedder(LightningModule):
 
     def __init__(
         self,
-        anatomy: Anatomy,
-        depth: int,
+        body: nn.Module,
+        watched: Sequence[nn.Module],
         groups: Sequence[Sequence[Passage]],
         store: EmbeddingStore,
         advance: Advance,
     ) -> None:
         super().__init__()
         # In a tuple the model is no submodule: Lightning would move it to the CPU when it is done.
-        self.parts = (anatomy.body, anatomy.blocks[:depth])
+        self.parts = (body, watched)
         self.groups = groups
         self.store = store
         self.advance = advance
         self.batch_started = time.perf_counter()
 
     def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
-        body, blocks = self.parts
-        rows = pool_blocks(body, blocks, batch).cpu()
+        rows = pool_blocks(*self.parts, batch).cpu()
         finite = rows.isfinite().all(dim=2).all(dim=0)
         if not finite.all():
             raise BenchError(
@@ -139,7 +148,9 @@ def pool_blocks(body: nn.Module, blocks: Sequence[nn.Module], batch: Batch) -> T
     """Weighted averages over positions of what each of `blocks` adds up to, (texts, blocks, d_model), float32.
 
     Arguments:
-        blocks: the first blocks of `body`, in order; the pass ends after the last of them.
+        body: runs the embeddings and blocks.
+        blocks: modules of `body` whose outputs are wanted, in the order in which they run: its first blocks, or what
+            stands in for the last. The pass ends after the last of them.
         batch: `input_ids`, `attention_mask` and `weights`, each (texts, positions); weights in float32.
     """
     weights = batch["weights"].unsqueeze(1)

@@ -31,44 +31,58 @@ class Family:
     """From the body to its list of blocks."""
     value: str
     """From a block to the MLP's second matrix, the one that writes the residual stream."""
+    keys: tuple[str, ...]
+    """From a block to the matrices of the MLP that read the residual stream: one, or gate and up."""
     transposed: bool = False
-    """Whether its weight is stored (d_ff, d_model), as GPT-2's Conv1D does, and not (d_model, d_ff), as Linear does."""
+    """Whether weights are stored (inputs, outputs), as GPT-2's Conv1D does, and not (outputs, inputs), as Linear does.
+    """
     note: str = ""
     """What a reader of the edit should know."""
 
 
+KEYS_UNKNOWN = (
+    "weights=key and weights=both need the matrices that read the residual stream, and those of this architecture are "
+    "not in the table of families; use weights=value"
+)
+"""Why `weights` other than `value` are refused where the family was found by structure."""
+GATED = ("mlp.gate_proj", "mlp.up_proj")
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
-        "gpt2": Family("transformer", "h", "mlp.c_proj", transposed=True),
-        "gpt_neo": Family("transformer", "h", "mlp.c_proj"),
-        "gptj": Family("transformer", "h", "mlp.fc_out"),
-        "gpt_neox": Family("gpt_neox", "layers", "mlp.dense_4h_to_h"),
-        "opt": Family("model.decoder", "layers", "fc2"),
-        "llama": Family("model", "layers", "mlp.down_proj"),
-        "mistral": Family("model", "layers", "mlp.down_proj"),
-        "qwen2": Family("model", "layers", "mlp.down_proj"),
-        "qwen3": Family("model", "layers", "mlp.down_proj"),
-        "gemma": Family("model", "layers", "mlp.down_proj"),
-        "gemma2": Family("model", "layers", "mlp.down_proj", note=POST_NORM),
-        "gemma3": Family("model.language_model", "layers", "mlp.down_proj", note=POST_NORM),
-        "gemma3_text": Family("model", "layers", "mlp.down_proj", note=POST_NORM),
-        "phi": Family("model", "layers", "mlp.fc2"),
-        "phi3": Family("model", "layers", "mlp.down_proj"),
-        "smollm3": Family("model", "layers", "mlp.down_proj"),
-        "falcon": Family("transformer", "h", "mlp.dense_4h_to_h"),
+        "gpt2": Family("transformer", "h", "mlp.c_proj", ("mlp.c_fc",), transposed=True),
+        "gpt_neo": Family("transformer", "h", "mlp.c_proj", ("mlp.c_fc",)),
+        "gptj": Family("transformer", "h", "mlp.fc_out", ("mlp.fc_in",)),
+        "gpt_neox": Family("gpt_neox", "layers", "mlp.dense_4h_to_h", ("mlp.dense_h_to_4h",)),
+        "opt": Family("model.decoder", "layers", "fc2", ("fc1",)),
+        "llama": Family("model", "layers", "mlp.down_proj", GATED),
+        "mistral": Family("model", "layers", "mlp.down_proj", GATED),
+        "qwen2": Family("model", "layers", "mlp.down_proj", GATED),
+        "qwen3": Family("model", "layers", "mlp.down_proj", GATED),
+        "gemma": Family("model", "layers", "mlp.down_proj", GATED),
+        "gemma2": Family("model", "layers", "mlp.down_proj", GATED, note=POST_NORM),
+        "gemma3": Family("model.language_model", "layers", "mlp.down_proj", GATED, note=POST_NORM),
+        "gemma3_text": Family("model", "layers", "mlp.down_proj", GATED, note=POST_NORM),
+        "phi": Family("model", "layers", "mlp.fc2", ("mlp.fc1",)),
+        "phi3": Family("model", "layers", "mlp.down_proj", ("mlp.gate_up_proj",)),
+        "smollm3": Family("model", "layers", "mlp.down_proj", GATED),
+        "falcon": Family("transformer", "h", "mlp.dense_4h_to_h", ("mlp.dense_h_to_4h",)),
     }
 )
 """By the `model_type` of a transformers configuration."""
 
 
 @dataclass(frozen=True)
-class ValueMatrix:
-    """One block's MLP value matrix."""
+class Matrix:
+    """One matrix of a block's MLP."""
 
     name: str
     """Of the module, from the model's root: its parameters are `name.weight` and `name.bias`."""
     weight: nn.Parameter
     bias: nn.Parameter | None
+    stream_last: bool
+    """Whether the weight's second axis is the residual stream's, and not its first."""
+    writes: bool
+    """Whether it writes the residual stream, and not reads it."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +92,24 @@ class Anatomy:
     family: Family
     body: nn.Module
     blocks: tuple[nn.Module, ...]
-    values: tuple[ValueMatrix, ...]
+    values: tuple[Matrix, ...]
     """One a block."""
+    keys: tuple[tuple[Matrix, ...], ...]
+    """One or two a block; empty where the family was found by structure and its keys are not known."""
 
 
-def check_config(config: Any) -> None:
+def check_config(config: Any, *, keys: bool = False) -> None:
     """Refuse models that cannot be edited, from their transformers configuration alone.
 
     An architecture that the table does not know is built without weights and searched.
 
+    Arguments:
+        config: of transformers.
+        keys: whether the matrices that read the residual stream are to be edited.
+
     Raises:
-        UsageError: quantised, encoder-decoder, post-norm OPT, or an architecture in which no value matrix is found.
+        UsageError: quantised, encoder-decoder, post-norm OPT, an architecture in which no value matrix is found, or one
+            whose keys are wanted and not known.
     """
     if getattr(config, "quantization_config", None) is not None:
         raise UsageError(
@@ -102,6 +123,8 @@ def check_config(config: Any) -> None:
             "that editing a value matrix would not remove a direction from it; use another size of OPT"
         )
     if config.model_type not in FAMILIES:
+        if keys:
+            raise UsageError(f"'{config.model_type}': {KEYS_UNKNOWN}")
         find_family(_skeleton(config))
 
 
@@ -117,16 +140,24 @@ def locate(model: PreTrainedModel) -> Anatomy:
     try:
         body = model.get_submodule(family.body)
         blocks = tuple(attrgetter(family.blocks)(body))
-        modules: list[Any] = [block.get_submodule(family.value) for block in blocks]
-        values = [ValueMatrix(names[module], module.weight, module.bias) for module in modules]
+        values = [_matrix(block, family.value, names, family.transposed, writes=True) for block in blocks]
+        keys = [
+            tuple(_matrix(block, key, names, not family.transposed, writes=False) for key in family.keys)
+            for block in blocks
+        ]
     except AttributeError as error:
         raise UsageError(
             f"this {type(model).__name__} is not built as a '{model.config.model_type}' language model, whose MLP "
             f"matrices are {family.body}.{family.blocks}.*.{family.value}.weight: {error}; load it unquantised and "
             "with its language-model head"
         ) from error
-    _refuse_unreachable(model, values)
-    return Anatomy(family, body, blocks, tuple(values))
+    _refuse_unreachable(model, [*values, *(key for block in keys for key in block)])
+    return Anatomy(family, body, blocks, tuple(values), tuple(keys))
+
+
+def _matrix(block: nn.Module, path: str, names: Mapping[nn.Module, str], stream_last: bool, *, writes: bool) -> Matrix:
+    module: Any = block.get_submodule(path)
+    return Matrix(names[module], module.weight, module.bias, stream_last, writes)
 
 
 def find_family(model: PreTrainedModel) -> Family:
@@ -147,7 +178,7 @@ def find_family(model: PreTrainedModel) -> Family:
         if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers
     }
     found = [
-        Family(body, blocks, path, transposed, f"found by structure: {name}.*.{path}")
+        Family(body, blocks, path, (), transposed, f"found by structure: {name}.*.{path}")
         for name, stack in stacks.items()
         for body, _, blocks in [name.rpartition(".")]
         for path, transposed in _common_values(stack, config.hidden_size)
@@ -202,7 +233,7 @@ def _skeleton(config: Any) -> PreTrainedModel:
     return model
 
 
-def _refuse_unreachable(model: PreTrainedModel, values: list[ValueMatrix]) -> None:
+def _refuse_unreachable(model: PreTrainedModel, matrices: list[Matrix]) -> None:
     devices = {str(parameter.device) for parameter in model.parameters()}
     if len(devices) > 1 or "meta" in devices:
         raise UsageError(
@@ -210,7 +241,7 @@ def _refuse_unreachable(model: PreTrainedModel, values: list[ValueMatrix]) -> No
             "load it whole on one device to edit it"
         )
     uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
-    for value in values:
+    for value in matrices:
         if not value.weight.is_floating_point() or value.weight.element_size() < 2:
             raise UsageError(f"{value.name}.weight is quantised ({value.weight.dtype}); use the unquantised weights")
         if uses[id(value.weight)] > 1:

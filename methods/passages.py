@@ -70,6 +70,11 @@ def read_pairs(
     return PassagePairs(chosen, rejected)
 
 
+def read_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[tuple[int, ...]]:
+    """Texts as tokens, read as `read_pairs` reads those of pairs; one that has no tokens stays empty."""
+    return [tuple(ids) for ids in _encode(tokenizer, texts, max_length, offsets=False)["input_ids"]]
+
+
 def _read_side(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],

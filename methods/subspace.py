@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -21,12 +21,20 @@ class Subspace:
     directions: Tensor
     """Orthonormal rows, (directions, d_model), float32."""
     singular_values: Tensor
-    """All of them, descending, (min(pairs, d_model),), float64."""
+    """All of them, descending, (min(pairs, d_model),), float64; empty where directions were not found in embeddings."""
+    agreement: Tensor | None = None
+    """For each direction the share of pairs whose rejected text lies further along it than the chosen one; None where
+    it was not counted."""
 
     @property
     def numerical_rank(self) -> int:
         """Number of singular values that are more than rounding."""
         return int((self.singular_values > RESOLUTION * self.singular_values[0]).sum())
+
+    def first(self, rank: int) -> Subspace:
+        """The same with the first `rank` directions alone; the spectrum stays whole."""
+        agreement = None if self.agreement is None else self.agreement[:rank]
+        return replace(self, directions=self.directions[:rank], agreement=agreement)
 
     def energy(self, rank: int) -> float:
         """Share of the squared singular values that the first `rank` directions hold."""
@@ -38,6 +46,9 @@ def unwanted_subspace(chosen: Tensor, rejected: Tensor, count: int, center: Cent
     """Top directions along which rejected embeddings differ from chosen ones.
 
     Computed in float64 from the smaller of the two Gram matrices, which is exact to well below float32's rounding.
+
+    A singular vector has no sign of its own. Each direction is turned so that the rejected embeddings lie on its
+    positive side on average, which is for readers: an edit removes VᵀV, where signs cancel.
 
     Arguments:
         chosen, rejected: one layer's embeddings, (pairs, d_model), row i of one pairs with row i of the other.
@@ -64,7 +75,11 @@ def unwanted_subspace(chosen: Tensor, rejected: Tensor, count: int, center: Cent
     top = vectors.flip(1)[:, : min(count, found.numerical_rank)]
     right = top if tall else differences.T @ top / singular_values[: top.shape[1]]
     # The factorisation only cleans up rounding: each direction keeps its place.
-    return Subspace(torch.linalg.qr(right).Q.T.float().contiguous(), singular_values)
+    directions = torch.linalg.qr(right).Q.T
+    positions = differences @ directions.T
+    signs = torch.where(positions.mean(dim=0) < 0, -1.0, 1.0)
+    directions = (signs[:, None] * directions).float().contiguous()
+    return Subspace(directions, singular_values, (signs * positions > 0).double().mean(dim=0))
 
 
 def center_direction(chosen: Tensor, center: Center) -> Tensor | None:

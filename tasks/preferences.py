@@ -23,6 +23,8 @@ class PreferenceData:
     """Of every usable pair of the source, in order."""
     pairs: tuple[PreferencePair, ...]
     """What a method trains on: noisy, and without margins, whose sign would tell which labels are wrong."""
+    clean: tuple[PreferencePair, ...]
+    """The same before noise, row by row, for diagnostics alone."""
     held_out: tuple[PreferencePair, ...]
     """Clean pairs for diagnostics, the same for every size, rate and seed; no prompt of theirs is trained on."""
     clean_sha256: str
@@ -72,6 +74,7 @@ def prepare_preferences(
         source=pool.source,
         pool_sha256=pool.sha256,
         pairs=tuple(replace(pair, margin=None) for pair in corruption.pairs),
+        clean=tuple(replace(pair, margin=None) for pair in clean),
         held_out=tuple(pair for index, pair in enumerate(pool.pairs) if index in aside),
         clean_sha256=sha256_pairs(clean),
         flipped=corruption.indices,

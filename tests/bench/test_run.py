@@ -285,3 +285,25 @@ def test_pairs_can_be_made_from_the_model_s_own_samples(spec: RunSpec, tmp_path:
     assert pool.pairs
     assert plan(on_policy).pairs_ready
     assert make_pairs(on_policy) == pool
+
+
+def test_the_record_of_a_noisy_edit_says_what_became_of_each_layer(spec: RunSpec) -> None:
+    run(changed(spec, methods={"profs": spec.methods["profs"]}))
+    (record,) = [each for each in read_records(spec.out / "records") if each.method.name == "profs"]
+    layers = record.alignment.details["layers"]
+    assert [layer["layer"] for layer in layers] == [0, 1]
+    for layer in layers:
+        assert layer["rank"] == 1
+        assert 0 < layer["energy_removed"] < 1
+        assert layer["singular_values"]
+        (matrix,) = layer["matrices"]
+        assert matrix["rank"] == 1
+        assert 0 < matrix["relative_norm"] < 1
+        assert matrix["sha256_before"] != matrix["sha256_after"]
+        (direction,) = layer["directions"]
+        assert direction["promotes"]
+        assert direction["suppresses"]
+        (angle,) = layer["angles_to_clean_degrees"]
+        assert 0 < angle <= 90  # the noise moved the centre
+    assert [layer["matrices"][0]["name"] for layer in layers] == list(record.alignment.changed)
+    assert record.alignment.diagnostic_seconds > 0

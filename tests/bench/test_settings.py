@@ -81,6 +81,76 @@ def test_one_method_can_stand_in_several_rows(config: Path) -> None:
     ]
 
 
+CONTROLS = ("profs-random", "profs-rematched", "profs-clean")
+
+
+def test_a_control_has_the_settings_of_what_it_controls() -> None:
+    spec = resolve_spec("quickstart", methods=["profs", *CONTROLS, "mean-difference", "dpo"])
+    assert spec.methods["profs"] == {"rank": 20, "layers": "15-22"}
+    for name in CONTROLS:
+        assert spec.methods[name] == spec.methods["profs"]
+    assert spec.methods["mean-difference"] == {"layers": "15-22"}
+    assert spec.methods["dpo"] == resolve_spec("quickstart").methods["dpo"]
+    methods = build_methods(spec)
+    assert {methods[name].model_dump()["rank"] for name in CONTROLS} == {20}
+    assert methods["mean-difference"].model_dump()["rank"] == 1
+
+
+def test_a_control_keeps_what_is_set_for_itself_and_follows_what_is_set_for_the_other() -> None:
+    spec = resolve_spec(
+        "quickstart",
+        methods=["profs-random", "profs-clean", "mean-difference", "profs"],
+        assignments=[
+            "methods.profs-random.rank=3",
+            "methods.profs.rank=5",
+            "methods.profs.center=none",
+            "methods.profs.preset=opt-6.7b",
+        ],
+    )
+    others = {"layers": "15-22", "center": "none", "preset": "opt-6.7b"}
+    assert spec.methods["profs-random"] == {**others, "rank": 3}
+    assert spec.methods["profs-clean"] == {**others, "rank": 5}
+    assert spec.methods["mean-difference"] == others
+    build_methods(spec)
+
+
+def test_a_control_takes_after_a_row_that_is_not_run() -> None:
+    spec = resolve_spec("quickstart", methods=["profs-rematched"])
+    assert spec.methods == {"profs-rematched": {"rank": 20, "layers": "15-22"}}
+
+
+def test_a_control_without_a_row_to_take_after_has_the_defaults(config: Path) -> None:
+    config.write_text("methods: {dpo: {}}\n")
+    assert resolve_spec(str(config), methods=["profs-random"]).methods == {"profs-random": {}}
+
+
+def test_a_control_takes_after_the_one_row_that_uses_the_method_whatever_its_name(config: Path) -> None:
+    config.write_text(
+        "methods: {wide: {use: profs, rank: 7}, chance: {use: profs-random}, more: {use: profs-random, layers: all}}\n"
+    )
+    spec = resolve_spec(str(config))
+    assert spec.methods["chance"] == {"use": "profs-random", "rank": 7}
+    assert spec.methods["more"] == {"use": "profs-random", "rank": 7, "layers": "all"}
+    config.write_text("methods: {wide: {use: profs, rank: 7}, profs: {rank: 3}, profs-random: {}}\n")
+    assert resolve_spec(str(config)).methods["profs-random"] == {"rank": 3}
+
+
+def test_a_control_that_could_take_after_several_rows_is_asked_which(config: Path) -> None:
+    rows = "wide: {use: profs, rank: 7}, thin: {use: profs, rank: 1}"
+    config.write_text(f"methods: {{{rows}, profs-random: {{}}}}\n")
+    with pytest.raises(UsageError, match=r"profs-random is a control of profs, .* several rows \(wide, thin\)"):
+        resolve_spec(str(config))
+    config.write_text(f"methods: {{{rows}, profs-random: {{rank: 3}}}}\n")
+    assert resolve_spec(str(config)).methods["profs-random"] == {"rank": 3}
+
+
+def test_a_spec_written_out_and_read_again_is_the_same(tmp_path: Path) -> None:
+    spec = resolve_spec("quickstart", methods=["profs", *CONTROLS, "mean-difference"])
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(spec.model_dump(mode="json")))
+    assert resolve_spec(str(path)) == spec
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -97,6 +167,7 @@ def test_one_method_can_stand_in_several_rows(config: Path) -> None:
         ({"assignments": ["batch_size=none"]}, "batch_size"),
         ({"assignments": ["noise.model=flop"]}, "no such noise model"),
         ({"flags": [(["seeds"], [-1])]}, "seeds.0"),
+        ({"assignments": ["pairs.neutral=wikipedia"]}, "pairs.neutral: unknown text source 'wikipedia'"),
     ],
 )
 def test_a_wrong_setting_is_named(config: Path, given: dict[str, object], message: str) -> None:
@@ -137,3 +208,12 @@ def test_a_broken_file_is_named(config: Path, text: str, message: str) -> None:
 def test_a_missing_file_points_to_the_shipped_ones() -> None:
     with pytest.raises(UsageError, match="bench list configs"):
         resolve_spec("no-such.yaml")
+
+
+def test_the_controls_config_is_the_quickstart_with_controls() -> None:
+    ours, quickstart = resolve_spec("controls"), resolve_spec("quickstart")
+    assert set(ours.methods) == {*quickstart.methods, *CONTROLS, "mean-difference"}
+    assert {name: ours.methods[name] for name in quickstart.methods} == quickstart.methods
+    assert {ours.methods[name]["rank"] for name in CONTROLS} == {20}
+    assert (ours.model, ours.pairs, ours.tasks) == (quickstart.model, quickstart.pairs, quickstart.tasks)
+    assert ours.noise.rates == (0.0, 0.3)

@@ -19,12 +19,18 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from bench.core.values import AlignmentReport, PreferencePair
 from methods.base import METHODS, AlignmentContext, AlignmentMethod
 
-SMALL: dict[str, dict[str, Any]] = {"profs": {"rank": 1, "layers": "all"}, "dpo": {"max_steps": 2, "max_length": 64}}
+SMALL: dict[str, dict[str, Any]] = {
+    **{
+        name: {"rank": 1, "layers": "all"} for name in METHODS if name == "profs" or METHODS[name].control_of == "profs"
+    },
+    "dpo": {"max_steps": 2, "max_length": 64},
+}
 """Settings that suit two layers and a few pairs; methods that are not named here take their defaults."""
 PAIRS = tuple(
     PreferencePair(prompt=f"once there was {name}", chosen=f" who fed {count} hens", rejected=f" who hit {count} dogs")
     for count, name in enumerate(["Ann", "Bo", "Cy", "Dee", "Eve", "Flo", "Gus", "Hal"])
 )
+NEUTRAL = tuple(f"the town of {name} has a market, a mill and a bridge over the river" for name in "ABCDEFGHIJKLMNOPQR")
 
 by_name = pytest.mark.parametrize("name", METHODS)
 
@@ -34,12 +40,29 @@ def method_named(name: str) -> AlignmentMethod:
 
 
 def align(
-    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, scratch: Path, seed: int = 0
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    scratch: Path,
+    seed: int = 0,
+    **diagnostics: Any,
 ) -> AlignmentReport:
     method = method_named(name)
     method.check(model.config, len(PAIRS), dtype=str(model.dtype).removeprefix("torch."), device=str(model.device))
-    context = AlignmentContext(seed=seed, model_fingerprint="tiny", scratch=scratch, held_out=PAIRS[:2])
+    context = AlignmentContext(
+        seed=seed,
+        model_fingerprint="tiny",
+        scratch=scratch,
+        neutral=NEUTRAL if method.needs_neutral else (),
+        **diagnostics,
+    )
     return method.align(model, tokenizer, PAIRS, context=context)
+
+
+def diagnostics() -> dict[str, Any]:
+    """All that a method may look at and must not go by."""
+    clean = tuple(pair.flipped() if row % 3 == 0 else pair for row, pair in enumerate(PAIRS))
+    return {"held_out": PAIRS[:2], "clean": clean, "explain": True}
 
 
 def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -98,7 +121,8 @@ state = lambda: (random.getstate(), str(numpy.random.get_state()), torch.get_rng
 before = state()
 for name in METHODS:
     METHODS[name]().warm_up()
-missing = {"methods.dpo_training", "methods.embeddings", "methods.edit", "trl", "peft", "lightning"} - set(sys.modules)
+needed = {"methods.dpo_training", "methods.embeddings", "methods.edit", "methods.control_directions"}
+missing = (needed | {"trl", "peft", "lightning"}) - set(sys.modules)
 sys.exit(f"missing {missing}" if missing else 0 if state() == before else "random state changed")
 """
     done = subprocess.run(
@@ -111,8 +135,9 @@ sys.exit(f"missing {missing}" if missing else 0 if state() == before else "rando
 def test_changes_the_weights_it_names_and_nothing_else(
     name: str, tiny_model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
+    method_named(name).warm_up()  # a first import of Lightning draws random numbers
     before, around = weights(tiny_model), surroundings(tiny_model, tiny_tokenizer)
-    report = align(name, tiny_model, tiny_tokenizer, tmp_path)
+    report = align(name, tiny_model, tiny_tokenizer, tmp_path, **diagnostics())
     assert surroundings(tiny_model, tiny_tokenizer) == around
     parameters = {key for key, _ in tiny_model.named_parameters()}
     after = tiny_model.state_dict()
@@ -131,6 +156,18 @@ def test_same_seed_same_weights(
         model = make_model("llama")
         torch.manual_seed(attempt)
         align(name, model, tiny_tokenizer, tmp_path, seed=5)
+        outcomes.append(weights(model))
+    assert all(torch.equal(outcomes[0][key], outcomes[1][key]) for key in outcomes[0])
+
+
+@by_name
+def test_nothing_is_chosen_by_what_is_there_for_diagnostics(
+    name: str, make_model: Callable[..., PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    outcomes = []
+    for given in ({}, diagnostics()):
+        model = make_model("llama")
+        align(name, model, tiny_tokenizer, tmp_path, **given)
         outcomes.append(weights(model))
     assert all(torch.equal(outcomes[0][key], outcomes[1][key]) for key in outcomes[0])
 
@@ -155,5 +192,5 @@ def test_says_nothing_on_the_terminal(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    align(name, make_model("llama"), tiny_tokenizer, tmp_path)
+    align(name, make_model("llama"), tiny_tokenizer, tmp_path, **diagnostics())
     assert capfd.readouterr() == ("", "")

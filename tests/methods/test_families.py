@@ -6,7 +6,7 @@ import copy
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -40,11 +40,29 @@ SIGLIP = {
     "image_size": 8,
     "patch_size": 4,
 }
-# model type: configuration class, its settings, the final norm, the value weight of block {}, and whether that weight
-# is stored transposed. Written from the modelling code, not from the table under test.
-MODELS: dict[str, tuple[str, dict[str, Any], str, str, bool]] = {
-    "gpt2": ("GPT2Config", GPT_LIKE, "transformer.ln_f", "transformer.h.{}.mlp.c_proj", True),
-    "gpt_neo": (
+LLAMA_KEYS = ("mlp.gate_proj", "mlp.up_proj")
+
+
+class Case(NamedTuple):
+    """One family, written from its modelling code and not from the table under test."""
+
+    config_class: str
+    settings: dict[str, Any]
+    final_norm: str
+    value: str
+    """The MLP's second matrix in block {}."""
+    keys: tuple[str, ...]
+    """The matrices that read the stream, named as `value` is from the block on."""
+    stored_transposed: bool = False
+
+    def key_names(self, layer: int) -> list[str]:
+        block = self.value.format(layer).partition(f".{layer}.")[0] + f".{layer}."
+        return [block + key for key in self.keys]
+
+
+MODELS: dict[str, Case] = {
+    "gpt2": Case("GPT2Config", GPT_LIKE, "transformer.ln_f", "transformer.h.{}.mlp.c_proj", ("mlp.c_fc",), True),
+    "gpt_neo": Case(
         "GPTNeoConfig",
         {
             "num_layers": 2,
@@ -55,17 +73,19 @@ MODELS: dict[str, tuple[str, dict[str, Any], str, str, bool]] = {
         },
         "transformer.ln_f",
         "transformer.h.{}.mlp.c_proj",
-        False,
+        ("mlp.c_fc",),
     ),
-    "gptj": ("GPTJConfig", GPT_LIKE | {"rotary_dim": 8}, "transformer.ln_f", "transformer.h.{}.mlp.fc_out", False),
-    "gpt_neox": (
+    "gptj": Case(
+        "GPTJConfig", GPT_LIKE | {"rotary_dim": 8}, "transformer.ln_f", "transformer.h.{}.mlp.fc_out", ("mlp.fc_in",)
+    ),
+    "gpt_neox": Case(
         "GPTNeoXConfig",
         {k: v for k, v in LLAMA_LIKE.items() if k not in ("head_dim", "num_key_value_heads")},
         "gpt_neox.final_layer_norm",
         "gpt_neox.layers.{}.mlp.dense_4h_to_h",
-        False,
+        ("mlp.dense_h_to_4h",),
     ),
-    "opt": (
+    "opt": Case(
         "OPTConfig",
         {
             "num_hidden_layers": 2,
@@ -77,28 +97,28 @@ MODELS: dict[str, tuple[str, dict[str, Any], str, str, bool]] = {
         },
         "model.decoder.final_layer_norm",
         "model.decoder.layers.{}.fc2",
-        False,
+        ("fc1",),
     ),
-    "phi": (
+    "phi": Case(
         "PhiConfig",
         {k: v for k, v in LLAMA_LIKE.items() if k != "head_dim"},
         "model.final_layernorm",
         "model.layers.{}.mlp.fc2",
-        False,
+        ("mlp.fc1",),
     ),
-    "falcon": (
+    "falcon": Case(
         "FalconConfig",
         {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "max_position_embeddings": 256},
         "transformer.ln_f",
         "transformer.h.{}.mlp.dense_4h_to_h",
-        False,
+        ("mlp.dense_h_to_4h",),
     ),
-    "gemma3": (
+    "gemma3": Case(
         "Gemma3Config",
         {"text_config": LLAMA_LIKE | {"vocab_size": 258}, "vision_config": SIGLIP, "mm_tokens_per_image": 4},
         "model.language_model.norm",
         "model.language_model.layers.{}.mlp.down_proj",
-        False,
+        LLAMA_KEYS,
     ),
 }
 for name, config_class in {
@@ -112,14 +132,14 @@ for name, config_class in {
     "phi3": "Phi3Config",
     "smollm3": "SmolLM3Config",
 }.items():
-    MODELS[name] = (config_class, LLAMA_LIKE, "model.norm", "model.layers.{}.mlp.down_proj", False)
+    keys = ("mlp.gate_up_proj",) if name == "phi3" else LLAMA_KEYS
+    MODELS[name] = Case(config_class, LLAMA_LIKE, "model.norm", "model.layers.{}.mlp.down_proj", keys)
 
 
 def build(name: str, vocabulary: int) -> PreTrainedModel:
     """A new two-layer model whose norms are not all the identity."""
-    config_class, settings, *_ = MODELS[name]
-    config = getattr(transformers, config_class)(
-        vocab_size=vocabulary, bos_token_id=1, eos_token_id=0, pad_token_id=0, **settings
+    config = getattr(transformers, MODELS[name].config_class)(
+        vocab_size=vocabulary, bos_token_id=1, eos_token_id=0, pad_token_id=0, **MODELS[name].settings
     )
     return randomised(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32))
 
@@ -156,14 +176,23 @@ def residual_stream(model: PreTrainedModel, ids: Sequence[int], final_norm: str)
 
 
 def oracle(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[PreferencePair]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[PreferencePair], weights: str
 ) -> dict[str, np.ndarray]:
-    """The edited weights by arXiv 2405.13967, equations 1 to 3, one text at a time, in float64."""
-    *_, final_norm, value, transposed = MODELS[model.config.model_type]
+    """The edited weights by arXiv 2405.13967, equations 1 to 3, one text at a time, in float64.
+
+    A value matrix maps the MLP's inner space to the stream, y = W x, and is replaced by (I - P) W, as in equation 3. A
+    key matrix maps the stream to the inner space, and what it is given is projected instead: W (I - P).
+    """
+    case = MODELS[model.config.model_type]
     slow = copy.deepcopy(model).double()
 
     def embeddings(texts: list[str]) -> np.ndarray:
-        return np.stack([residual_stream(slow, tokenizer(text)["input_ids"], final_norm) for text in texts])
+        return np.stack([residual_stream(slow, tokenizer(text)["input_ids"], case.final_norm) for text in texts])
+
+    def matrix(name: str) -> np.ndarray:
+        """As it is applied, (outputs, inputs)."""
+        weight = slow.get_submodule(name).weight.detach().numpy()
+        return weight.T if case.stored_transposed else weight
 
     toxic = embeddings([pair.prompt + pair.rejected for pair in pairs])
     clean = embeddings([pair.prompt + pair.chosen for pair in pairs])
@@ -173,27 +202,33 @@ def oracle(
         centring = np.outer(mean, mean) / (mean @ mean)
         T = (toxic[:, layer] - clean[:, layer]) @ (np.eye(len(mean)) - centring)
         V = np.linalg.svd(T)[2][:RANK]
-        weight = slow.get_submodule(value.format(layer)).weight.detach().numpy()
-        W = weight.T if transposed else weight
-        W = (np.eye(len(mean)) - V.T @ V) @ W
-        edited[value.format(layer) + ".weight"] = W.T if transposed else W
-    return edited
+        keep = np.eye(len(mean)) - V.T @ V
+        if weights != "key":
+            edited[case.value.format(layer)] = keep @ matrix(case.value.format(layer))
+        if weights != "value":
+            edited |= {name: matrix(name) @ keep for name in case.key_names(layer)}
+    return {f"{name}.weight": W.T if case.stored_transposed else W for name, W in edited.items()}
 
 
 def test_oracle_covers_the_table() -> None:
     assert set(MODELS) == set(FAMILIES)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_edit_equals_the_paper(name: str, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [*((name, weights) for name in sorted(MODELS) for weights in ("value", "both")), ("gpt2", "key"), ("llama", "key")],
+)
+def test_edit_equals_the_paper(name: str, weights: Any, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     model = build(name, len(tiny_tokenizer))
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     pairs = random_pairs(7)
-    expected = oracle(model, tiny_tokenizer, pairs)
+    expected = oracle(model, tiny_tokenizer, pairs, weights)
 
-    report = ProFS(rank=RANK, layers="all", batch_size=4).align(model, tiny_tokenizer, pairs, context=context())
+    method = ProFS(rank=RANK, layers="all", batch_size=4, weights=weights)
+    report = method.align(model, tiny_tokenizer, pairs, context=context())
 
     assert set(report.changed) == set(expected)
+    assert len(report.changed) == len(expected)
     for key, tensor in model.state_dict().items():
         if key in expected:
             wanted = torch.from_numpy(expected[key])

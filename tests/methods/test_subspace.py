@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from methods.edit import edit_value, remove_directions
-from methods.families import ValueMatrix
 from methods.subspace import center_direction, unwanted_subspace
 
 
@@ -89,46 +85,3 @@ def test_nearly_dependent_directions_stay_orthonormal() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"chosen is \(3, 4\) and rejected is \(2, 4\)"):
         unwanted_subspace(torch.ones(3, 4), torch.ones(2, 4), 1)
-
-
-@pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
-def test_edit_removes_the_directions(transposed: bool, dtype: torch.dtype, tolerance: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.linalg.qr(torch.randn(16, 3, generator=generator, dtype=torch.float64)).Q.T.contiguous()
-    original = torch.randn(16, 40, generator=generator).to(dtype)
-    weight = torch.nn.Parameter((original.T if transposed else original).clone())
-
-    change = remove_directions(weight, directions, transposed=transposed)
-
-    W = (weight.T if transposed else weight).detach().double()
-    expected = (torch.eye(16).double() - projector(directions.double())) @ original.double()
-    assert weight.dtype == dtype
-    assert (W - expected).norm() < tolerance * expected.norm()
-    assert (directions.double() @ W).norm() < tolerance * original.double().norm()
-    assert change.relative_norm == pytest.approx(math.sqrt(3 / 16), rel=0.2)
-    assert change.left < tolerance
-    edited = weight.detach().clone()
-    remove_directions(weight, directions, transposed=transposed)
-    assert (weight.double() - edited.double()).norm() < tolerance * edited.double().norm()
-
-
-def test_low_precision_is_rounded_once() -> None:
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.linalg.qr(torch.randn(16, 2, generator=generator)).Q.T.contiguous()
-    original = torch.randn(16, 40, generator=generator).bfloat16()
-    weight = torch.nn.Parameter(original.clone())
-    remove_directions(weight, directions, transposed=False)
-    wide = original.float()
-    assert torch.equal(weight.detach(), (wide - directions.T @ (directions @ wide)).bfloat16())
-
-
-def test_bias_is_edited_only_when_asked() -> None:
-    directions = torch.eye(4)[:1]
-    for asked, names in ((False, ("block.weight",)), (True, ("block.weight", "block.bias"))):
-        linear = torch.nn.Linear(8, 4)
-        before = linear.bias.tolist()
-        value = ValueMatrix("block", linear.weight, linear.bias)
-        _, changed = edit_value(value, directions, transposed=False, edit_bias=asked)
-        assert changed == names
-        assert linear.bias.tolist() == [0 if asked else before[0], *before[1:]]

@@ -40,6 +40,14 @@ def test_sizes_are_nested_and_rates_share_their_clean_pairs(pool: PairPool) -> N
     assert [i for i, pair in enumerate(noisy.pairs) if "bad" in pair.chosen] == list(noisy.flipped)
 
 
+def test_the_clean_pairs_lie_row_by_row_beside_the_noisy_ones(pool: PairPool) -> None:
+    data = prepare_preferences(pool, n=40, seed=3, held_out=5, rate=0.3)
+    assert data.clean == prepare_preferences(pool, n=40, seed=3, held_out=5).pairs
+    assert data.n_flipped == 12
+    for row, (clean, noisy) in enumerate(zip(data.clean, data.pairs, strict=True)):
+        assert noisy == (clean.flipped() if row in data.flipped else clean)
+
+
 def test_hashes_tell_other_subsamples_and_other_flips(pool: PairPool) -> None:
     cells = [prepare_preferences(pool, n=30, seed=seed, rate=rate) for seed in (0, 1) for rate in (0.0, 0.2, 0.4)]
     assert len({cell.clean_sha256 for cell in cells}) == 2
@@ -48,7 +56,8 @@ def test_hashes_tell_other_subsamples_and_other_flips(pool: PairPool) -> None:
 
 
 def test_no_margin_tells_a_method_which_labels_are_wrong(pool: PairPool) -> None:
-    assert {pair.margin for pair in prepare_preferences(pool, rate=0.5).pairs} == {None}
+    data = prepare_preferences(pool, rate=0.5)
+    assert {pair.margin for pair in (*data.pairs, *data.clean)} == {None}
 
 
 @pytest.mark.parametrize(("held_out", "count"), [(7, 7), (0.1, 6), (0, 0), (0.0, 0)])
