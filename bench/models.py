@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import hub
-from bench.catalogue import MODELS
+from bench.catalogue import MODELS, ModelEntry
 from bench.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_config
 from bench.core.assets import PypiFile, convert_once, converted_path, describe_missing
 from bench.core.cache import file_sha256
@@ -19,6 +19,7 @@ from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.gguf import CONVERSION, convert_gguf
+from bench.licence import terms_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -66,6 +67,20 @@ class ModelSource(ABC):
     @abstractmethod
     def folder(self) -> Path:
         """The local checkpoint, after `fetch`."""
+
+    @property
+    def entry(self) -> ModelEntry | None:
+        """What the catalogue says of this model, whatever its revision."""
+        return next((entry for entry in MODELS.values() if entry.locator == self.locator.partition("@")[0]), None)
+
+    @property
+    def hub_name(self) -> str | None:
+        """ORG/NAME on the hub, where that is known."""
+        return self.entry.hub_name if self.entry else None
+
+    def fetch_terms(self, progress: Progress) -> Path:
+        """The folder that holds the model's card and licence texts, where there are any. After `fetch`."""
+        return self.folder()
 
     def config(self) -> PreTrainedConfig:
         """The model's configuration, without its weights.
@@ -167,6 +182,19 @@ class HubModel(ModelSource):
             )
         hub.download(self.repository, self._commit, wanted, progress)
         hub.write_receipt(self.repository, self._revision_asked, hub.Receipt(commit=self._commit, files=wanted))
+
+    @property
+    def hub_name(self) -> str:
+        return self.repository
+
+    def fetch_terms(self, progress: Progress) -> Path:
+        try:
+            sizes = hub.file_sizes(self.repository, self._commit)
+        except hub.HubUnreachableError:
+            progress.note(f"{self.locator}: the hub cannot be asked for its licence; using what is known here")
+            return self.folder()
+        wanted = {name: sizes[name] for name in terms_files(sizes)}
+        return hub.download(self.repository, self._commit, wanted, progress) if wanted else self.folder()
 
     def fingerprint(self) -> str:
         return sha256_json({"hub": self.repository, "commit": self._commit})
