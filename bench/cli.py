@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from bench.cli_options import ENVIRONMENT, Batch, Config, Device, Dtype, Format, Listing, Model, Set, common_flags
 from bench.core.errors import BenchError
 
 INTERRUPTED = 130
-ENVIRONMENT = "ALIGNMENT_BENCH_"
 
 app = typer.Typer(
     name="bench",
@@ -26,47 +25,8 @@ app = typer.Typer(
 )
 pairs_app = typer.Typer(help="Preference pairs: build them from a model's own samples.", no_args_is_help=True)
 app.add_typer(pairs_app, name="pairs")
-
-
-class Listing(StrEnum):
-    """What `bench list` can list."""
-
-    methods = "methods"
-    tasks = "tasks"
-    scorers = "scorers"
-    models = "models"
-    configs = "configs"
-
-
-class Format(StrEnum):
-    """How a leaderboard is printed."""
-
-    markdown = "markdown"
-    json = "json"
-    table = "table"
-
-
-Config = Annotated[
-    str | None,
-    typer.Option(
-        "--config", "-c", help="YAML file or shipped name.", show_default="quickstart", envvar=f"{ENVIRONMENT}CONFIG"
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", help="Name from `bench list models`, hub id, or folder.", envvar=f"{ENVIRONMENT}MODEL"
-    ),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, or auto.", envvar=f"{ENVIRONMENT}DEVICE")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16, or auto.", envvar=f"{ENVIRONMENT}DTYPE")]
-Batch = Annotated[
-    str | None,
-    typer.Option("--batch-size", help="Evaluation batch: a number or auto.", envvar=f"{ENVIRONMENT}BATCH_SIZE"),
-]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Any setting, e.g. methods.dpo.learning_rate=5e-5. Repeatable.")
-]
+analyse_app = typer.Typer(help="Look at a model and its pairs without aligning anything.", no_args_is_help=True)
+app.add_typer(analyse_app, name="analyse")
 
 
 @app.command()
@@ -110,7 +70,7 @@ def run(
     from bench.settings import resolve_spec
     from bench.show import show_outcome, show_plan
 
-    flags: list[tuple[list[str], Any]] = _common_flags(model, device, dtype, batch_size)
+    flags: list[tuple[list[str], Any]] = common_flags(model, device, dtype, batch_size)
     if noise is not None:
         flags.append((["noise", "rates"], split_numbers(noise, "--noise")))
     if pairs is not None:
@@ -164,34 +124,50 @@ def leaderboard(
 
 @app.command()
 def edit(
-    method: Annotated[str, typer.Option(help="See `bench list methods`.")],
-    pairs_file: Annotated[Path, typer.Option(help="JSONL with prompt, chosen, rejected.")],
+    pairs_file: Annotated[
+        Path, typer.Option(help="JSONL with prompt, chosen, rejected; with --record the whole pool.")
+    ],
     out: Annotated[Path, typer.Option(help="New directory for the Hugging Face checkpoint.")],
+    method: Annotated[str | None, typer.Option(help="See `bench list methods`.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="A finished cell's record: align as it says, with its metrics on the card.")
+    ] = None,
     model: Model = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="A hyperparameter, e.g. rank=2. Repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the method.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the method.", show_default="0")
+    ] = None,
+    neutral: Annotated[str | None, typer.Option(help="Prose for the controls that read some.")] = None,
     device: Device = None,
     dtype: Dtype = None,
+    push_to_hub: Annotated[str | None, typer.Option(help="ORG/NAME: also upload the checkpoint there.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
 ) -> None:
-    """Align one model and save it as a Hugging Face checkpoint."""
-    from bench.edit import edit_model
+    """Align one model and save it as a Hugging Face checkpoint with a model card."""
+    from bench.edit import EditRequest, edit_model
     from bench.show import progress_display
 
+    request = EditRequest(
+        pairs_file=pairs_file,
+        out=out,
+        model=model,
+        method=method,
+        assignments=assignments or (),
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        neutral=neutral,
+        record=record,
+        push_to=push_to_hub,
+        private=private,
+    )
     with progress_display() as progress:
-        path = edit_model(
-            model or "smollm2-135m",
-            method,
-            pairs_file,
-            out,
-            assignments=assignments or (),
-            seed=seed,
-            device=device or "auto",
-            dtype=dtype or "auto",
-            progress=progress,
-        )
-    typer.echo(path)
+        edited = edit_model(request, progress)
+    typer.echo(edited.folder)
+    if edited.url is not None:
+        typer.echo(edited.url)
 
 
 @pairs_app.command("build")
@@ -209,13 +185,98 @@ def pairs_build(
     from bench.settings import resolve_spec
     from bench.show import check_writable, progress_display, show_pool
 
-    flags = [*_common_flags(model, device, dtype, batch_size), (["pairs", "source"], "on-policy")]
+    flags = [*common_flags(model, device, dtype, batch_size), (["pairs", "source"], "on-policy")]
     spec = resolve_spec(config, flags=flags, assignments=assignments or ())
     if out is not None:
         check_writable(out)
     with progress_display() as progress:
         pool = make_pairs(spec, progress=progress)
     show_pool(pool, out)
+
+
+@app.command()
+def tune(
+    method: Annotated[str, typer.Argument(help="A method, or a row of the configuration's methods.")],
+    config: Config = None,
+    model: Model = None,
+    noise: Annotated[float | None, typer.Option(help="Share of labels flipped, 0 to 1.")] = None,
+    pairs: Annotated[int | None, typer.Option(min=1, help="Training pairs, the validation share included.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of pairs, noise, split and search.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Settings to try, those of earlier calls included.")] = 20,
+    validation: Annotated[float, typer.Option(help="Share of the training pairs that judges.")] = 0.25,
+    space: Annotated[Path | None, typer.Option(help="YAML file: what to vary; see docs/tune.md.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    assignments: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the search.", show_default="runs/tune/METHOD")] = None,
+) -> None:
+    """Search a method's hyperparameters on a share of the noisy training pairs; write the winner as a config."""
+    from bench.show import progress_display
+    from bench.show_tuning import show_tuned
+    from bench.tune import tune as search
+    from bench.tune_request import resolve_tuning
+
+    flags = common_flags(model, device, dtype, None)
+    single = {("noise", "rates"): noise, ("pairs", "sizes"): pairs, ("seeds",): seed}
+    flags += [(list(place), [value]) for place, value in single.items() if value is not None]
+    tuning = resolve_tuning(
+        method,
+        config,
+        flags=flags,
+        assignments=assignments or (),
+        space_file=space,
+        trials=trials,
+        validation=validation,
+        out=out,
+    )
+    with progress_display() as progress:
+        tuned = search(tuning, progress=progress)
+    show_tuned(tuned)
+
+
+@analyse_app.command("overlap")
+def analyse_overlap(
+    config: Config = None,
+    model: Model = None,
+    sizes: Annotated[str, typer.Option(help="Pairs whose mean gradient is taken; several: 8,32,128.")] = "8,32,128",
+    rank: Annotated[int, typer.Option(min=1, help="Directions of each block's ProFS subspace.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the subsample and of random draws.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    assignments: Set = None,
+    out: Annotated[Path, typer.Option(help="Directory for overlap.json, .csv, .png and .svg.")] = Path("runs/overlap"),
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+) -> None:
+    """Show how much of DPO's first gradient lies in the ProFS subspace, block by block, against controls."""
+    from bench.analyse import analyse_overlap as analyse
+    from bench.overlap_tables import show_overlap
+    from bench.overrides import split_integers
+    from bench.settings import resolve_spec
+    from bench.show import progress_display
+
+    flags = common_flags(model, device, dtype, None)
+    spec = resolve_spec(config, flags=flags, assignments=assignments or ())
+    numbers = split_integers(sizes, "--sizes")
+    with progress_display() as progress:
+        report = analyse(spec, numbers, rank=rank, seed=seed, out=out, progress=progress)
+    show_overlap(report, out, format.value)
+
+
+@app.command()
+def inspect(
+    record: Annotated[str, typer.Argument(help="A record's file, RUN_DIR:CELL, or a run's directory with one.")],
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Picture's file: .png, .svg or .pdf.", show_default="RUN_DIR/figures/CELL.png"),
+    ] = None,
+    no_plot: Annotated[bool, typer.Option("--no-plot", help="Draw no picture.")] = False,
+    directions: Annotated[int, typer.Option(min=0, help="Directions of each layer put in tokens.")] = 1,
+) -> None:
+    """Show what one cell's method did to the model: layers, directions as tokens, curves."""
+    from bench.inspect_record import inspect_record
+
+    inspect_record(record, format.value, plot=plot, draw=not no_plot, directions=directions)
 
 
 @app.command()
@@ -233,14 +294,6 @@ def schema() -> None:
     from bench.show import show_schema
 
     show_schema()
-
-
-def _common_flags(
-    model: str | None, device: str | None, dtype: str | None, batch_size: str | None
-) -> list[tuple[list[str], Any]]:
-    size = int(batch_size) if batch_size is not None and batch_size.isdecimal() else batch_size
-    given = {"model": model, "device": device, "dtype": dtype, "batch_size": size}
-    return [([key], value) for key, value in given.items() if value is not None]
 
 
 def main() -> None:
