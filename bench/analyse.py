@@ -18,7 +18,7 @@ from bench.directory import RunDirectory
 from bench.harness import make_pairs
 from bench.models import resolve_model
 from bench.provenance import provenance
-from bench.spec import RunSpec, build_methods
+from bench.spec import RunSpec, build_methods, hyperparameters
 from bench.validation import validated
 from methods.base import AlignmentContext
 from methods.profs import ProFS
@@ -97,7 +97,7 @@ def overlap_spec(spec: RunSpec, sizes: Sequence[int], rank: int) -> RunSpec:
         UsageError: a size or the rank cannot be; says which.
     """
     written = [row for name, row in spec.methods.items() if row.get("use", name) == "profs"]
-    row = {key: value for key, value in (written[0] if written else {}).items() if key != "use"}
+    row = hyperparameters(written[0]) if written else {}
     settings = spec.model_dump(mode="json")
     settings["methods"] = {"profs": {**row, "rank": rank, "layers": "all"}}
     settings["pairs"]["sizes"] = list(sizes)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench.core.code_version import code_version
 from bench.core.hashing import sha256_json
-from bench.spec import BASE, RunSpec, build_methods, needs_pairs
-from leaderboard.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo
+from bench.spec import BASE, RunSpec, build_methods, needs_pairs, stated_tuning
+from leaderboard.ledger import Tuned
+from leaderboard.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from methods.base import AlignmentMethod
 from tasks.base import Task
 from tasks.neutral import neutral_identity
@@ -31,6 +32,8 @@ class Cell:
     evaluation: Mapping[str, Any]
     neutral: Mapping[str, Any]
     """Which prose the method is given; empty for methods that read none."""
+    tuned: Tuned | None
+    """How the hyperparameters were found; no part of the id, as the same ones found by luck give the same weights."""
 
     @property
     def method_info(self) -> MethodInfo:
@@ -39,6 +42,7 @@ class Cell:
             # Beside the hyperparameters, so that a board never takes cells with other prose for seeds of one row.
             config={**self.method.model_dump(mode="json"), **({"neutral": self.neutral} if self.neutral else {})},
             code=code_version(type(self.method).__module__),
+            tuned=self.tuned,
         )
 
     @property
@@ -82,12 +86,29 @@ def expand_cells(
             **({"neutral": neutral} if neutral else {}),
         }
         id = _readable_id(name, info, sha256_json(identity))
-        return Cell(id, name, method, preferences, model, evaluation, neutral)
+        return Cell(id, name, method, preferences, model, evaluation, neutral, stated_tuning(spec, name))
 
     cells = [cell(BASE, None)]
     for preferences in compose(spec, pool):
         cells += [cell(name, preferences) for name in methods if name != BASE]
     return cells
+
+
+def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> list[str]:
+    """One line for each finished cell whose record says something else of its tuning than the configuration says now.
+
+    The record is not touched: it says how its numbers came about, and nothing that happened later changes that.
+    """
+    lines = []
+    for cell in cells:
+        record = finished.get(cell.id)
+        if record is not None and record.method.tuned != cell.tuned:
+            there, here = (str(each.trials) if each else "no" for each in (record.method.tuned, cell.tuned))
+            lines.append(
+                f"cell {cell.id} is finished; its record, which stays as it is, states another tuning ({there} trials) "
+                f"than the configuration does ({here} trials); move the record away to run the cell again"
+            )
+    return lines
 
 
 def task_identity(task: Task) -> dict[str, Any]:

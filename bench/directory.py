@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ class RunDirectory:
     @property
     def failures(self) -> Path:
         return self.path / "failures"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What interrupted cells go on from, a folder for each; empty when all cells are recorded."""
+        return self.path / "checkpoints"
 
     def check(self) -> None:
         """Make sure that results could be written, before any work is done; nothing is made.
@@ -73,10 +79,27 @@ class RunDirectory:
             write_jsonl(self.path / "generations" / f"{record.cell_id}.{task}.jsonl", rows)
         write_record(record, self.records)
         self._failure(record.cell_id).unlink(missing_ok=True)
+        self._drop_checkpoint(record.cell_id)
 
     def save_failure(self, cell_id: str, message: str, trace: str) -> None:
-        """Keep what went wrong with a cell; it is tried again by the next run."""
-        write_json(self._failure(cell_id), {"cell_id": cell_id, "error": message, "trace": trace})
+        """Keep what went wrong with a cell; it is tried again by the next run, from its checkpoint if it has one."""
+        failure = {"cell_id": cell_id, "error": message, "trace": trace}
+        kept = self.kept_checkpoint(cell_id)
+        if kept is None:
+            self._drop_checkpoint(cell_id)
+        else:
+            failure["checkpoint"] = str(kept)
+        write_json(self._failure(cell_id), failure)
+
+    def kept_checkpoint(self, cell_id: str) -> Path | None:
+        """Where the next run goes on with a cell that is not finished; None where it has to start over."""
+        folder = self.checkpoints / cell_id
+        return folder if folder.is_dir() and any(folder.iterdir()) else None
+
+    def _drop_checkpoint(self, cell_id: str) -> None:
+        shutil.rmtree(self.checkpoints / cell_id, ignore_errors=True)
+        if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
+            self.checkpoints.rmdir()
 
     def _failure(self, cell_id: str) -> Path:
         return self.failures / f"{cell_id}.json"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cells import Cell
 from bench.core.progress import Progress
 from bench.devices import device_kind
+from bench.ledger import Meter
 from bench.memory import PeakMemory
 from bench.models import ModelSource
 from bench.provenance import provenance
@@ -41,6 +42,8 @@ class Workbench:
     shared: SharedWork
     neutral: Sequence[str] = ()
     """Prose for the methods that need it."""
+    checkpoints: Path | None = None
+    """Where interrupted cells leave what they go on from, each in a folder of its name; None: nowhere."""
 
     def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """A fresh copy of the unaligned model, in evaluation mode, and its tokenizer."""
@@ -56,7 +59,11 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
     reset_device_memory(bench.device)
     with PeakMemory() as memory:
         model, tokenizer = bench.load()
-        report, align_seconds = _align(cell, bench, model, tokenizer)
+        cell.method.warm_up()
+        with Meter(bench.device) as meter:
+            report, align_seconds = _align(cell, bench, model, tokenizer)
+        peak = peak_device_memory(bench.device)
+        ledger = meter.ledger(cell.method_info, cell.data_info, report, seconds=align_seconds, peak_device_bytes=peak)
         start = time.perf_counter()
         results = _evaluate(bench, model, tokenizer)
         evaluate_seconds = time.perf_counter() - start
@@ -75,6 +82,7 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         evaluation=cell.evaluation,
         metrics={name: result.metric for name, result in results.items()},
         cost=cost,
+        ledger=ledger,
         alignment=report,
         provenance={
             **provenance(),
@@ -89,7 +97,7 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
 def _align(
     cell: Cell, bench: Workbench, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[AlignmentReport, float]:
-    """The method's report, and the seconds it took or would have taken without the work of earlier cells."""
+    """The method's report, and the seconds it took or would have taken in one go, without the work of earlier cells."""
     preferences = cell.preferences
     with tempfile.TemporaryDirectory(prefix="alignment-bench-") as scratch:
         context = AlignmentContext(
@@ -100,15 +108,16 @@ def _align(
             clean=preferences.clean if preferences else (),
             neutral=bench.neutral if cell.method.needs_neutral else (),
             explain=True,
+            checkpoints=bench.checkpoints / cell.id if bench.checkpoints is not None else None,
             progress=bench.progress,
             shared=bench.shared,
         )
-        cell.method.warm_up()
         reused = bench.shared.reused_seconds
         start = time.perf_counter()
         report = cell.method.align(model, tokenizer, preferences.pairs if preferences else (), context=context)
         seconds = time.perf_counter() - start
-    return report, max(0.0, seconds + bench.shared.reused_seconds - reused - report.diagnostic_seconds)
+    billed = max(0.0, seconds + bench.shared.reused_seconds - reused - report.diagnostic_seconds)
+    return report, billed + report.earlier_seconds
 
 
 def _evaluate(bench: Workbench, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, TaskResult]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
-from bench.cells import Cell, compose, expand_cells
+from bench.cells import Cell, compose, expand_cells, restated_tuning
 from bench.core.assets import describe_missing
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
@@ -118,12 +118,15 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Outcome:
     cells = _cells(setting, _pool(setting, progress))
     directory.make()
     directory.save_spec(spec)
+    for line in restated_tuning(cells, finished):
+        progress.note(line)
     pending = [cell for cell in cells if cell.id not in finished]
     failed: dict[str, str] = {}
     try:
         if pending:
             neutral = _prepare(setting, pending, progress)
-            failed = _execute_all(pending, _workbench(setting, progress, neutral), directory)
+            bench = replace(_workbench(setting, progress, neutral), checkpoints=directory.checkpoints)
+            failed = _execute_all(pending, bench, directory)
     finally:
         board = write_leaderboard(directory.path)
     return Outcome(board, [cell.id for cell in pending if cell.id not in failed], failed)
@@ -294,5 +297,8 @@ def _execute_all(pending: Sequence[Cell], bench: Workbench, directory: RunDirect
                 failed[cell.id] = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
                 directory.save_failure(cell.id, failed[cell.id], traceback.format_exc())
                 progress.note(f"cell {cell.id} failed: {failed[cell.id]}")
+                kept = directory.kept_checkpoint(cell.id)
+                if kept is not None:
+                    progress.note(f"the next run goes on from {kept}; delete it to start that cell over")
             advance(1)
     return failed

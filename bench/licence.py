@@ -19,6 +19,16 @@ _TEXTS = re.compile(r"(licen[sc]e|notice|use_policy|copying)(\.\w+)?", re.IGNORE
 
 NOTICES: Mapping[str, str] = {
     "gemma": "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
+    "llama2": "Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Meta Platforms, Inc. All Rights "
+    "Reserved",
+    "llama3": "Meta Llama 3 is licensed under the Meta Llama 3 Community License, Copyright © Meta Platforms, Inc. All "
+    "Rights Reserved",
+    "llama3.1": "Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright © Meta Platforms, Inc. All "
+    "Rights Reserved",
+    "llama3.2": "Llama 3.2 is licensed under the Llama 3.2 Community License, Copyright © Meta Platforms, Inc. All "
+    "Rights Reserved",
+    "llama3.3": "Llama 3.3 is licensed under the Llama 3.3 Community License, Copyright © Meta Platforms, Inc. All "
+    "Rights Reserved",
 }
 """Sentences that the terms want in a NOTICE file beside every copy, by the hub's identifier of the licence."""
 

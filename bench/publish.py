@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from pathlib import Path
 
 from bench.core.errors import BenchError, UsageError
@@ -41,6 +42,10 @@ def check_destination(repository: str, *, private: bool) -> None:
         return
     except errors.HFValidationError as error:
         raise UsageError(f"--push-to-hub: {_reason(error)}") from error
+    except errors.HfHubHTTPError as error:
+        if error.response.status_code != HTTPStatus.UNAUTHORIZED:
+            raise BenchError(f"the hub cannot be asked about {repository}: {_reason(error)}") from error
+        raise UsageError(f"--push-to-hub: the hub does not accept the token: {_reason(error)}") from error
     except Exception as error:  # httpx, its successors and OSError: whichever the installed version raises
         raise BenchError(f"the hub cannot be asked about {repository}: {_reason(error)}") from error
     files = {file.rfilename for file in found.siblings or []} - _MADE_BY_THE_HUB

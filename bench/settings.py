@@ -52,14 +52,47 @@ def resolve_spec(
         settings = _choose(settings, "tasks", tasks, TASKS)
     for place, value in [*flags, *_task_flags(settings, limit, scorer)]:
         settings = assign(settings, place, value)
-    for text in assignments:
-        place, value = parse_assignment(text)
+    places = sorted(map(parse_assignment, assignments), key=lambda parsed: not _is_preset(parsed[0]))
+    for place, value in places:
         _check_place(settings, place)
-        settings = assign(settings, place, value)
+        settings = assign(_before_preset(settings, place, value), place, value)
+    settings = _without_stale_tuning(settings, [place for place, _ in places])
     spec = validated(RunSpec, settings, "")
     # A method need not be in the run for its control to take after it.
     rows = {**written.methods, **spec.methods}
     return spec.model_copy(update={"methods": {name: _as_control(name, rows) for name in spec.methods}})
+
+
+def _before_preset(settings: dict[str, Any], place: Sequence[str], value: Any) -> dict[str, Any]:
+    """A preset given by --set comes before what the file has in that row: its fields stand, unless --set as well."""
+    if not _is_preset(place):
+        return settings
+    rows = settings["methods"]
+    row = rows.get(place[1]) or {}
+    fields = METHODS[_kind(place[1], {**rows, place[1]: row})].preset_settings(str(value))
+    return assign(settings, place[:2], {key: row[key] for key in row if key not in fields})
+
+
+def _is_preset(place: Sequence[str]) -> bool:
+    return len(place) == 3 and (place[0], place[2]) == ("methods", "preset")
+
+
+def _without_stale_tuning(settings: dict[str, Any], places: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """What a row says of its tuning holds for the hyperparameters beside it, and not for others put in their place.
+
+    Arguments:
+        settings: with what stands at `places` changed already.
+        places: in which --set has put something.
+    """
+    changed: dict[str, set[str]] = {}
+    for kind, *rest in places:
+        if kind == "methods" and len(rest) > 1:
+            changed.setdefault(rest[0], set()).add(rest[1])
+    for row, keys in changed.items():
+        written = settings["methods"][row]
+        if "tuned" not in keys and isinstance(written, Mapping):
+            settings = assign(settings, ["methods", row], {key: written[key] for key in written if key != "tuned"})
+    return settings
 
 
 def _as_control(name: str, rows: Settings) -> Mapping[str, Any]:

@@ -28,18 +28,18 @@ def show_tuned(tuned: Tuned) -> None:
 
 def _table(trials: Sequence[Trial], varied: Sequence[str]) -> Table:
     """The best different settings, best first."""
-    done = [(trial.gain, trial) for trial in trials if trial.gain is not None and trial.state == "done"]
+    done = [(trial.sure, trial) for trial in trials if trial.sure is not None and trial.state == "done"]
     done.sort(key=lambda pair: -pair[0])
     table = Table(box=None, caption="gain and margin in nats a pair, cost in nats a token", caption_justify="left")
     for heading in ("trial", "setting", "gain", "margin", "cost", "seconds"):
         table.add_column(heading, no_wrap=heading != "setting")
-    for gain, trial in done[:SHOWN]:
+    for _, trial in done[:SHOWN]:
         setting = ", ".join(f"{name} {trial.settings[name]}" for name in varied)
         asides = [*(["as configured"] if trial.number == 0 else []), *trial.flags]
         table.add_row(
             str(trial.number + 1),
             Text(setting + (f" ({', '.join(asides)})" if asides else "")),
-            f"{gain:+.4f} ± {trial.stderr:.4f}",
+            f"{trial.gain:+.4f} ± {trial.stderr:.4f}",
             f"{trial.margin:+.2f}",
             f"{trial.cost:+.3f}",
             f"{trial.seconds:.0f}",

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 from bench.core.errors import UsageError
 from bench.core.values import Value
 from bench.validation import validated
+from leaderboard.ledger import Tuned
 from methods.base import METHODS, AlignmentMethod
 from tasks.base import TASKS, Task
 from tasks.noise import NOISE_MODELS
@@ -23,6 +24,9 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 BASE = "base"
 """The name of the unaligned model, a row of every board."""
+
+ROW_KEYS = ("use", "tuned")
+"""Keys of a methods row that are no hyperparameters: they stand for the method and for how its settings were found."""
 
 
 def _some_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -94,7 +98,8 @@ class RunSpec(Value):
     batch_size: PositiveInt | Literal["auto"] = "auto"
     """Of evaluation; no number depends on it beyond floating-point rounding."""
     methods: Settings = Field(default_factory=lambda: {"profs": {}, "dpo": {}})
-    """Row name to hyperparameters; `use` names the method where it is not the row's name."""
+    """Row name to hyperparameters; `use` names the method where it is not the row's name, and `tuned` says how the
+    hyperparameters were found."""
     pairs: PairsSpec = PairsSpec()
     noise: NoiseSpec = NoiseSpec()
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_some_distinct)] = (0,)
@@ -112,16 +117,35 @@ def build_methods(spec: RunSpec) -> dict[str, AlignmentMethod]:
     """The spec's methods by row name, `base` first, validated.
 
     Raises:
-        UsageError: an unknown method or hyperparameter, or a value out of range.
+        UsageError: an unknown method or hyperparameter, a value out of range, or a statement on tuning that is none.
     """
     built: dict[str, AlignmentMethod] = {BASE: validated(METHODS[BASE], {}, "methods.base")}
     for name, settings in spec.methods.items():
         kind = str(settings.get("use", name))
         if kind == BASE and name != BASE:
             raise UsageError(f"methods.{name}: the unaligned model is on every board already, as '{BASE}'")
-        config = {key: value for key, value in settings.items() if key != "use"}
-        built[name] = validated(METHODS[kind], config, f"methods.{name}")
+        built[name] = validated(METHODS[kind], hyperparameters(settings), f"methods.{name}")
+        stated_tuning(spec, name)
     return built
+
+
+def hyperparameters(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a row's settings that are the method's own."""
+    return {key: value for key, value in row.items() if key not in ROW_KEYS}
+
+
+def stated_tuning(spec: RunSpec, name: str) -> Tuned | None:
+    """How the hyperparameters of row `name` were found, where it says so.
+
+    Raises:
+        UsageError: what it says is no such statement, or it is the unaligned model's row.
+    """
+    stated = spec.methods.get(name, {}).get("tuned")
+    if stated is None:
+        return None
+    if name == BASE:
+        raise UsageError(f"methods.{BASE}.tuned: the unaligned model has nothing to tune")
+    return validated(Tuned, stated, f"methods.{name}.tuned")
 
 
 def build_tasks(spec: RunSpec) -> dict[str, Task]:

@@ -45,7 +45,15 @@ class Trial(Value):
     @property
     def proven(self) -> bool:
         """Whether its gain is more than chance would give a single trial."""
-        return self.gain is not None and self.stderr is not None and self.gain > ONE_SIDED_95 * self.stderr
+        return self.sure is not None and self.sure > 0
+
+    @property
+    def sure(self) -> float | None:
+        """What its gain is at least, one-sided 95 % of the time; None where it failed.
+
+        Trials are ranked by this: damage has heavy tails, and the greatest mean gain may be luck.
+        """
+        return None if self.gain is None or self.stderr is None else self.gain - ONE_SIDED_95 * self.stderr
 
 
 @dataclass(frozen=True)
@@ -89,12 +97,12 @@ class TrialFile:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """The one with the greatest gain; of equals the first.
+    """The one with the surest gain; of equals the first.
 
     Raises:
         BenchError: none succeeded; says why the last one did not.
     """
-    done = [(trial.gain, trial) for trial in trials if trial.gain is not None]
+    done = [(trial.sure, trial) for trial in trials if trial.sure is not None]
     if not done:
         raise BenchError(f"none of {len(trials)} trials succeeded; the last one: {trials[-1].error}")
     return max(done, key=lambda pair: pair[0])[1]

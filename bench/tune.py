@@ -179,7 +179,7 @@ def _next_trial(tuning: Tuning, space: SearchSpace, judge: Judge, trials: Sequen
         settings = {**tuning.fixed, **{name: tuning.configured.get(name, values[name]) for name in space.dimensions}}
         return _try(tuning, judge, trials, settings, space.place(method))
     tried = [
-        (trial.parameters, trial.gain) for trial in trials if trial.parameters is not None and trial.gain is not None
+        (trial.parameters, trial.sure) for trial in trials if trial.parameters is not None and trial.sure is not None
     ]
     parameters = space.propose(tried, len(trials), judge.seed)
     return _try(tuning, judge, trials, {**tuning.fixed, **space.settings(parameters)}, parameters)

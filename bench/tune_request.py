@@ -11,7 +11,7 @@ from bench.core.registry import unknown
 from bench.overrides import assign, parse_assignment
 from bench.search_space import SearchSpace, check_space, default_space, read_space
 from bench.settings import Assignment, resolve_spec
-from bench.spec import BASE, RunSpec, find_config, read_config
+from bench.spec import BASE, RunSpec, find_config, hyperparameters, read_config, stated_tuning
 from bench.tune import Tuning
 from bench.validation import validated
 from methods.base import METHODS
@@ -57,8 +57,9 @@ def resolve_tuning(
         raise UsageError(
             f"--validation is the share of the training pairs to judge by, between 0 and 1; found {validation}"
         )
-    configured = {name: value for name, value in settings.items() if name != "use"}
+    configured = hyperparameters(settings)
     validated(method, configured, f"methods.{row}")
+    stated_tuning(spec, row)
     space = _space(row, kind, configured, _fixed(row, assignments), space_file)
     return Tuning(
         spec=spec.model_copy(update={"methods": {row: settings}}),

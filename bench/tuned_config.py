@@ -12,6 +12,7 @@ import yaml
 from bench.core.files import write_atomic
 from bench.overrides import assign
 from bench.trials import Trial, best_trial
+from leaderboard.ledger import Tuned
 
 
 def write_best(
@@ -28,7 +29,8 @@ def write_best(
         search: what their numbers depend on, as in the file of trials.
     """
     best = best_trial(trials)
-    settings = {**({"use": kind} if kind != row else {}), **best.settings}
+    tuned = {"tuned": _tuned(written["methods"][row], trials, search)}
+    settings = {**({"use": kind} if kind != row else {}), **best.settings, **tuned}
     config = assign(written, ["methods", row], settings)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     lines = [
@@ -38,6 +40,23 @@ def write_best(
     ]
     write_atomic(path, "".join(f"# {line}\n" for line in lines) + text)
     return path
+
+
+def _tuned(row: Mapping[str, Any], trials: Sequence[Trial], search: Mapping[str, Any]) -> dict[str, Any]:
+    """What the row says of its own tuning from now on; an earlier search, which this one started from, is added up."""
+    best = best_trial(trials)
+    earlier = Tuned.model_validate(row.get("tuned") or {"trials": 0, "seconds": 0.0})
+    seconds = sum(trial.seconds for trial in trials)
+    tuned = Tuned(
+        trials=earlier.trials + len(trials),
+        seconds=None if earlier.seconds is None else round(earlier.seconds + seconds, 1),
+        gain=best.gain,
+        stderr=best.stderr,
+        criterion=search["criterion"]["name"],
+        validation_pairs=search["validation"]["pairs"],
+        noise=search["data"]["noise"]["rate"],
+    )
+    return tuned.model_dump(mode="json", exclude_none=True)
 
 
 def describe_search(row: str, trials: Sequence[Trial], search: Mapping[str, Any]) -> list[str]:

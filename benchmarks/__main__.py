@@ -28,6 +28,11 @@ CLAIMS = (
     Claim("edit_peak_memory_over_forward", "  the same: peak memory", 1.3),
     Claim("sweep_seconds_over_edit", "72 edits (6 noise rates × 4 ranks × 3 sizes) / one edit: time", 1.5),
     Claim("sweep_processor_seconds_over_edit", "  the same: processor time", 1.5),
+    Claim("train_seconds_over_bare", "DPO training step / bare TRL step on the same batch: time", 1.05),
+    Claim("train_processor_seconds_over_bare", "  the same: processor time", 1.05),
+    Claim("train_peak_memory_over_bare", "  the same: peak memory", 1.05),
+    Claim("tuning_sweep_over_training", "6 noise rates of DPO / 6 bare TRL trainings + 1 reference pass: time", 1.05),
+    Claim("tuning_sweep_processor_over_training", "  the same: processor time", 1.05),
     Claim("single_over_batched", "toxicity one prompt at a time / batched: time", 1.0, at_most=False),
 )
 
@@ -35,11 +40,11 @@ CLAIMS = (
 def main() -> None:
     """Measure everything and print it beside its bound."""
     silence_libraries()
-    from benchmarks import profs_edit, toxicity_batching
+    from benchmarks import dpo_training, profs_edit, toxicity_batching
 
     console = Console()
     table = Table("measured", "ratio", "bound", "", box=None, pad_edge=False)
-    ratios = dict(profs_edit.measure())
+    ratios = {**profs_edit.measure(), **dpo_training.measure()}
     batching = toxicity_batching.measure()
     ratios["single_over_batched"] = batching["ratio"]
     for claim in CLAIMS:

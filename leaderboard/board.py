@@ -47,6 +47,33 @@ class Score(Value):
     """The parts of an average."""
 
 
+class Budget(Value):
+    """What a row's method was given besides pairs, and what it took besides time: the mean over seeds, of memory the
+    highest. None: it has no such thing, or nobody knows; never 0 in its stead."""
+
+    steps: float | None = None
+    """Optimiser steps."""
+    tokens_trained: float | None = None
+    """Tokens read forward and backward."""
+    tokens_forward: float | None = None
+    """Tokens read forward alone."""
+    trials: int | None = None
+    """Settings that were tried before the row's were chosen; None where the configuration did not say."""
+    tuning_seconds: float | None = None
+    """Spent on those trials."""
+    peak_rss_bytes: int | None = None
+    """Of the process while the method ran, model included."""
+    peak_device_bytes: int | None = None
+    """From loading the model to the end of the method; None where no accelerator was used."""
+    energy_joules: float | None = None
+    """Of everything in `energy_sources` while the method ran."""
+    energy_is_its_own: bool = False
+    """Whether diagnostics, and what earlier cells had done already, came to less than a tenth of the method's time."""
+    energy_sources: tuple[str, ...] = ()
+    energy_missing: tuple[str, ...] = ()
+    """Why there is no energy."""
+
+
 class Row(Value):
     """One method with its hyperparameters, number of pairs and noise; one or more seeds."""
 
@@ -81,6 +108,7 @@ class Row(Value):
     peak_device_bytes: int | None
     """Highest over seeds; None where no accelerator was used."""
     device: str
+    budget: Budget
     flags: tuple[str, ...] = ()
     """Short warnings: the method's own, the measurements', and outputs that were empty or could not be scored."""
     cells: tuple[str, ...]
@@ -135,6 +163,11 @@ class Table(Value):
     @property
     def has_base(self) -> bool:
         return any(row.is_base for row in self.rows)
+
+    @property
+    def has_aligned(self) -> bool:
+        """Whether any row is of an aligned model."""
+        return any(not row.is_base for row in self.rows)
 
     @property
     def compares(self) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from leaderboard.board import Column, Leaderboard, Row, Score, Table
+from leaderboard.budget import BudgetColumn, budget_columns
 from leaderboard.notes import shows_spread, table_notes, unpaired_reasons
 from leaderboard.numbers import (
     MISSING,
@@ -50,6 +51,8 @@ def _sections(table: Table) -> list[str]:
             if table.compares:
                 sections.append(_TASK_CHANGES)
             sections.append(_by_task(table, column))
+    if table.has_aligned:
+        sections += ["### Budget", _budget(table)]
     if shows_spread(table):
         sections += ["### Between seeds", "Standard deviation between seeds (lowest to highest).", _spread(table)]
     notes = [f"- **{escaped(note.label)}:** {escaped(note.text)}" for note in table_notes(table)]
@@ -70,6 +73,8 @@ def _heading(table: Table) -> str:
 
 def _main(table: Table) -> str:
     columns = _row_columns(table)
+    if table.has_aligned:
+        columns.append(("trials", lambda row: count_text(row.budget.trials)))
     for column in table.columns:
         columns += _metric_columns(column, table)
     columns += [
@@ -151,17 +156,25 @@ def _spread(table: Table) -> str:
     return _grid(columns, [row for row in table.rows if len(row.seeds) > 1])
 
 
+def _budget(table: Table) -> str:
+    def cell(column: BudgetColumn) -> Cell:
+        return lambda row: _whole(column.text(row))
+
+    columns = [*_row_columns(table), *((column.title, cell(column)) for column in budget_columns(table))]
+    return _grid([*columns, ("device", lambda row: escaped(row.device))], table.rows)
+
+
 def _whole(text: str) -> str:
     """Text that a browser does not break over lines."""
     return text.replace(" ", _NO_BREAK)
 
 
 def _grid(columns: Sequence[tuple[str, Cell]], rows: Sequence[Row]) -> str:
-    """A padded Markdown table; the first column to the left, numbers to the right, flags to the left."""
+    """A padded Markdown table; the first column to the left, numbers to the right, words to the left."""
     header = [escaped(title) for title, _ in columns]
     body = [[cell(row) for _, cell in columns] for row in rows]
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(columns))]
-    left = [i == 0 or title == "flags" for i, (title, _) in enumerate(columns)]
+    left = [i == 0 or title in ("flags", "device") for i, (title, _) in enumerate(columns)]
     rule = [
         ("-" * max(width, 3)) if is_left else "-" * max(width - 1, 2) + ":"
         for width, is_left in zip(widths, left, strict=True)

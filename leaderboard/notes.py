@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leaderboard.board import Column, Row, Score, Table
+from leaderboard.flags import known_flags
 from leaderboard.numbers import BETTER, WORSE, count_text, moment_text, seconds_text
 from leaderboard.settings import flat, readable
 
@@ -30,9 +31,9 @@ def unpaired_reasons(table: Table) -> dict[str, str]:
 def table_notes(table: Table) -> list[Note]:
     """All remarks under a table, most needed first."""
     notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
-    notes += [_reading(table), _seeds(table)]
+    notes += [_reading(table), _seeds(table), *_flags(table)]
     notes += [_column(column) for column in table.columns]
-    notes += [_model(table), *_pairs(table), _cost(table), *_partly_paired(table), *_superseded(table)]
+    notes += [_model(table), *_pairs(table), _cost(table), *_budget(table), *_partly_paired(table), *_superseded(table)]
     return [*notes, *_origin(table)]
 
 
@@ -104,6 +105,41 @@ def _cost(table: Table) -> Note:
     first, last = seconds_text(times[0]), seconds_text(times[-1])
     span = first if first == last else f"{first} to {last}"
     return Note("Cost", f"on {devices}; evaluating took {span} a row; memory is the highest of the whole cell.")
+
+
+def _flags(table: Table) -> list[Note]:
+    meanings = known_flags(flag for row in table.rows for flag in row.flags)
+    return [Note(name, meaning) for name, meaning in meanings.items()]
+
+
+def _budget(table: Table) -> list[Note]:
+    """What the columns of the budget table count; nothing where only base is on the table."""
+    if not table.has_aligned:
+        return []
+    text = (
+        "tokens trained are read forward and backward, tokens read forward alone; trials are settings that were tried "
+        "before these were chosen; align memory is the highest while the method ran; a dash: there is none, or nobody "
+        "says."
+    )
+    return [Note("Budget", text), _energy(table)] if _energy_known(table) else [Note("Budget", text)]
+
+
+def _energy_known(table: Table) -> bool:
+    return any(row.budget.energy_joules is not None or row.budget.energy_missing for row in table.rows)
+
+
+def _energy(table: Table) -> Note:
+    """What was counted, and why it was not."""
+    sources = sorted({source for row in table.rows for source in row.budget.energy_sources})
+    reasons = sorted({reason for row in table.rows for reason in row.budget.energy_missing})
+    if not sources:
+        return Note("Energy", f"not counted: {'; '.join(reasons)}.")
+    text = f"all that {'; '.join(sources)} took while the method ran, whoever used it"
+    if any(row.budget.energy_joules is not None and not row.budget.energy_is_its_own for row in table.rows):
+        text += "; ~: more than a tenth of the time went into diagnostics, or was saved by what earlier cells had done"
+    if reasons:
+        text += f"; not counted for some rows: {'; '.join(reasons)}"
+    return Note("Energy", f"{text}.")
 
 
 def _partly_paired(table: Table) -> list[Note]:

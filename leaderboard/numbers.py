@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -126,6 +127,31 @@ def rate_text(rate: float | None) -> str:
 def count_text(count: int | None) -> str:
     """`1,234`, or a dash."""
     return MISSING if count is None else f"{count:,}"
+
+
+def rough_count_text(count: float | None) -> str:
+    """`950`, `9.6k`, `104k`, `1.2M`, or a dash."""
+    if count is None:
+        return MISSING
+    scaled, unit = _scaled(count, ("", "k", "M", "G", "T"))
+    return f"{scaled:.{1 if unit and scaled < 99.95 else 0}f}{unit}"
+
+
+def energy_text(joules: float | None) -> str:
+    """`0.5 J`, `512 J`, `9.6 kJ`, `1.2 MJ`, or a dash."""
+    if joules is None:
+        return MISSING
+    scaled, unit = _scaled(joules, ("J", "kJ", "MJ", "GJ"))
+    return f"{scaled:.{1 if scaled < 99.95 else 0}f} {unit}"
+
+
+def _scaled(value: float, units: Sequence[str]) -> tuple[float, str]:
+    """A value in the unit in which it stays below 1,000, rounding included."""
+    for unit in units[:-1]:
+        if round(value) < 1000:
+            return value, unit
+        value /= 1000
+    return value, units[-1]
 
 
 def moment_text(moment: str) -> str:

@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.core.errors import BenchError
 from bench.core.files import write_json
-from bench.core.values import AlignmentReport, Items, Metric, Value
+from bench.core.values import AlignmentReport, Effort, Items, Metric, Value
+from leaderboard.ledger import Ledger, Tuned
 
 SCHEMA_VERSION = 1
 
@@ -40,6 +41,8 @@ class MethodInfo(Value):
     """Every hyperparameter, defaults included."""
     code: str
     """Version of the code that aligned: a hash of it without comments."""
+    tuned: Tuned | None = None
+    """How the hyperparameters were found, as the configuration said when the cell ran; None where it did not say."""
 
 
 class NoiseInfo(Value):
@@ -104,6 +107,8 @@ class Record(Value):
     metrics: Mapping[str, Metric]
     """What each task measured, under the task's name."""
     cost: Cost
+    ledger: Ledger | None = None
+    """What the method was given and what it took; None in records from before there were ledgers."""
     alignment: AlignmentReport
     provenance: Mapping[str, Any]
     """Where the numbers come from: `command`, `packages` (to versions), `python`, `platform`, `git`, and more."""
@@ -162,11 +167,28 @@ def read_records(directory: Path) -> list[Record]:
     return [read_record(path) for path in sorted(directory.glob("*.json")) if not path.name.startswith(".")]
 
 
+_DESCRIBED: tuple[type[Value], ...] = (
+    Record,
+    ModelInfo,
+    MethodInfo,
+    Tuned,
+    DataInfo,
+    NoiseInfo,
+    Cost,
+    Ledger,
+    AlignmentReport,
+    Effort,
+    Metric,
+    Items,
+)
+"""Whose fields the schema explains."""
+
+
 def record_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a record's file, as `docs/record.schema.json` holds it."""
     schema = Record.model_json_schema(mode="serialization")
     parts = {"Record": schema} | schema["$defs"]
-    for value in (Record, ModelInfo, MethodInfo, DataInfo, NoiseInfo, Cost, AlignmentReport, Metric, Items):
+    for value in _DESCRIBED:
         for name, text in _field_docstrings(value).items():
             parts[value.__name__]["properties"][name]["description"] = text
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema

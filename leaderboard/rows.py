@@ -9,6 +9,7 @@ from typing import Any
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric
 from leaderboard.board import BASE, Row, Score
+from leaderboard.budget import make_budget
 from leaderboard.comparison import NO_BASE, score
 from leaderboard.record import Cost, Record
 from leaderboard.settings import distinctions
@@ -74,10 +75,7 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]
 
 def _origins(rows: Sequence[tuple[Record, Mapping[str, str]]]) -> list[dict[str, str]]:
     """For rows of one name, given with their labels, what else must be said of all so that no two look the same."""
-    origins = [
-        {"pairs sha": record.data.pool_sha256, "held out": record.data.held_out, "code": record.method.code}
-        for record, _ in rows
-    ]
+    origins = [_origin(record) for record, _ in rows]
     looks = [(dict(label), record.data.n_pairs, record.data.noise.rate) for record, label in rows]
     needed = {
         name
@@ -86,6 +84,16 @@ def _origins(rows: Sequence[tuple[Record, Mapping[str, str]]]) -> list[dict[str,
         for name in told
     }
     return distinctions([{name: origin[name] for name in needed} for origin in origins])
+
+
+def _origin(record: Record) -> dict[str, Any]:
+    tuned = record.method.tuned
+    origin = {"pairs sha": record.data.pool_sha256, "held out": record.data.held_out, "code": record.method.code}
+    # The hash is told only where the number of trials does not tell rows apart.
+    return origin | {
+        "trials": tuned.trials if tuned else "not stated",
+        "tuning sha": sha256_json(tuned.model_dump(mode="json") if tuned else None),
+    }
 
 
 def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[str, Metric]) -> Row:
@@ -105,6 +113,7 @@ def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[s
         code=newest.method.code,
         scores=scores,
         device=newest.cost.device,
+        budget=make_budget(list(used.values())),
         flags=_flags(used.values(), [(name, record.metrics[name]) for (name, _), record in chosen.items()], scores),
         cells=tuple(sorted(used)),
         **_data(newest, used.values()),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -11,6 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from leaderboard.board import Column, Leaderboard, Row, Table
+from leaderboard.budget import BudgetColumn, budget_columns
 from leaderboard.notes import shows_spread, table_notes, unpaired_reasons
 from leaderboard.numbers import (
     MISSING,
@@ -30,7 +33,7 @@ from leaderboard.numbers import (
 )
 from leaderboard.settings import joined
 
-WIDE = 130
+WIDE = 134
 """From this many columns on, a value stands beside its interval and not above it."""
 ROOMY = 100
 """From this many columns on, tasks stand two spaces apart."""
@@ -59,6 +62,8 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     for column in table.columns:
         if any(row.scores[column.metric].tasks for row in table.rows if column.metric in row.scores):
             yield _by_task(table, column, gap=2 if width >= ROOMY else 1)
+    if table.has_aligned:
+        yield _budget(table)
     if shows_spread(table):
         yield _spread(table)
     for note in table_notes(table):
@@ -105,7 +110,8 @@ def _name_and_condition(row: Row) -> Text:
     text = _name(row)
     if not row.is_base:
         seeds = [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
-        for line in [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise", *seeds]:
+        trials = [] if row.budget.trials is None else [f"{count_text(row.budget.trials)} trials"]
+        for line in [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise", *seeds, *trials]:
             text.append(f"\n{line}", style="dim")
     return text
 
@@ -131,6 +137,8 @@ def _condition_columns(table: Table) -> list[tuple[str, Cell]]:
     ]
     if shows_spread(table):
         columns.append(("seeds", lambda row: Text(str(len(row.seeds)) if row.seeds else MISSING)))
+    if table.has_aligned:
+        columns.append(("trials", lambda row: Text(count_text(row.budget.trials))))
     return columns
 
 
@@ -179,6 +187,33 @@ def _by_task(table: Table, column: Column, *, gap: int) -> Grid:
     for name in names:
         grid.add_column(name.replace("_", "\n"), justify="right", overflow="fold")
     return _filled(grid, table.rows, [_short_name, *(task_cell(name) for name in names)])
+
+
+def _budget(table: Table) -> Grid:
+    """What each row was given and took; on which device, where not all ran on the same."""
+    devices = sorted({row.device for row in table.rows})
+
+    def cell(columns: Sequence[BudgetColumn]) -> Cell:
+        return lambda row: Text("\n".join(column.text(row) for column in columns))
+
+    grid = _grid("\n budget" + (f" on {devices[0]}" if len(devices) == 1 else ""), 1)
+    grid.add_column("method")
+    grid.add_column("pairs", justify="right")
+    cells: list[Cell] = [_name_and_noise, lambda row: Text(count_text(row.n_pairs))]
+    for _, group in groupby(budget_columns(table), attrgetter("subject")):
+        columns = list(group)
+        grid.add_column("\n".join(column.title for column in columns), justify="right", no_wrap=True)
+        cells.append(cell(columns))
+    if len(devices) > 1:
+        grid.add_column("device", overflow="fold")
+        cells.append(lambda row: Text(row.device))
+    return _filled(grid, table.rows, cells)
+
+
+def _name_and_noise(row: Row) -> Text:
+    settings = f" {joined(row.settings)}" if row.settings else ""
+    noise = "" if row.is_base else f"\n{rate_text(row.noise_rate)} noise"
+    return Text.assemble((row.method, "bold"), settings, (noise, "dim"))
 
 
 def _short_name(row: Row) -> Text:

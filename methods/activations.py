@@ -39,6 +39,10 @@ class Activations:
         self.anatomy = anatomy
         self.n_embedded = 0
         """Texts that had to be run."""
+        self.tokens = 0
+        """Tokens of the texts that were asked for, whether they had to be run or another edit had left them; a text of
+        which deeper blocks were asked for later counts again."""
+        self._depths: dict[Passage, int] = {}
         self._padding_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self._context = context
         self._batch_size = batch_size
@@ -54,6 +58,9 @@ class Activations:
         """
         if self._padding_id is None and any(passage.stop > len(passage.ids) for passage in passages):
             raise UsageError("pooling=all-positions needs a tokenizer with a padding or end token; use pooling=mean")
+        fresh = [passage for passage in dict.fromkeys(passages) if self._depths.get(passage, 0) < depth]
+        self._depths |= dict.fromkeys(fresh, depth)
+        self.tokens += sum(len(passage.ids) for passage in fresh)
         shared = self._context.shared
         shared.reused_seconds += self._store.seconds_saved(passages, depth)
         self.n_embedded += embed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -62,6 +62,9 @@ class AlignmentContext:
     `needs_neutral`."""
     explain: bool = False
     """Whether the report is to say more than the method had to find out; the time goes to `diagnostic_seconds`."""
+    checkpoints: Path | None = None
+    """A directory that outlives this process, to go on from after an interruption; it may not exist yet, and what is
+    in it was left by the same method on the same data. The caller removes it. None: nothing is to outlive it."""
     progress: Progress = field(default_factory=Silent)
     shared: SharedWork = field(default_factory=SharedWork)
 
@@ -77,6 +80,11 @@ class AlignmentMethod(Value, ABC):
     """The method that this one is a control for: in a run, what is not set for it is as that one has it."""
     needs_neutral: ClassVar[bool] = False
     """Whether `align` reads `context.neutral`; what that holds is then part of what the method is."""
+
+    @classmethod
+    def preset_settings(cls, preset: str) -> Mapping[str, Any]:
+        """The fields that `preset` sets where they are not given; none where the method has no such preset."""
+        return {}
 
     @classmethod
     def unavailable(cls) -> str | None:

@@ -18,6 +18,8 @@ class EditPlan:
     details: Mapping[str, Any] = field(default_factory=dict)
     """How that was chosen, for the report; empty where it was given."""
     flags: tuple[str, ...] = ()
+    tokens_forward: int = 0
+    """Tokens that were read to choose it, those of embeddings not among them."""
 
     @property
     def layers(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,7 +46,7 @@ class HeldOut:
         if not self._context.held_out:
             return
         with self._bill:
-            self._pairs = method_tokens(self._method, self._context.held_out, tokenizer)
+            self._pairs = method_tokens(self._method, self._context.held_out, tokenizer, self._context)
             self._before = shared_logps(model, self._pairs, self._precision, self._context)
             self._add(0, self._before)
 
@@ -54,6 +55,16 @@ class HeldOut:
         if self._pairs:
             with self._bill, evaluating(model):
                 self._add(step, self._logps(model))
+
+    def restart(self) -> None:
+        """Forget what was seen in an attempt at training that is given up."""
+        self._curve = {name: values[:1] for name, values in self._curve.items()}
+
+    def remembered(self, folder: Path) -> dict[str, Any]:
+        return {"curve": self._curve}
+
+    def remember(self, state: Mapping[str, Any], folder: Path) -> None:
+        self._curve = state["curve"]
 
     def compare(self, model: PreTrainedModel) -> dict[str, Any] | None:
         """Log-probability margins in nats before and after, and implicit rewards; None without held-out pairs."""

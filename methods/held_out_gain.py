@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from bench.core.values import PreferencePair
 from methods.preference_tokens import Completion, PairTokens
@@ -33,7 +33,12 @@ class HeldOutGain:
     @property
     def proven(self) -> bool:
         """Whether the gain is more than chance would give."""
-        return self.gain > ONE_SIDED_95 * self.stderr
+        return self.sure > 0
+
+    @property
+    def sure(self) -> float:
+        """What the gain is at least, one-sided 95 % of the time."""
+        return self.gain - ONE_SIDED_95 * self.stderr
 
 
 def held_out_gain(
@@ -50,18 +55,30 @@ def held_out_gain(
         beta: strength of the pull towards the model as it was, above 0.
     """
 
-    def rise(side: Completion) -> float:
-        return after[side] - before[side]
-
-    margins = [rise(pair.chosen) - rise(pair.rejected) for pair in pairs]
-    gains = [math.log(2) - dpo_loss(beta * margin) for margin in margins]
+    margins = [
+        after[pair.chosen] - before[pair.chosen] - (after[pair.rejected] - before[pair.rejected]) for pair in pairs
+    ]
+    gain, stderr = mean_and_stderr([math.log(2) - dpo_loss(beta * margin) for margin in margins])
     sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    return HeldOutGain(
-        gain=fmean(gains),
-        stderr=stdev(gains) / math.sqrt(len(gains)),
-        margin=fmean(margins),
-        cost=-sum(map(rise, sides)) / sum(side.scored for side in sides),
-    )
+    fall = sum(before[side] - after[side] for side in sides)
+    return HeldOutGain(gain, stderr, margin=fmean(margins), cost=fall / sum(side.scored for side in sides))
+
+
+def pair_costs(
+    pairs: Sequence[PairTokens], before: Mapping[Completion, float], after: Mapping[Completion, float]
+) -> list[float]:
+    """Fall of the log-probability of each pair's two completions, in nats a token."""
+    return [
+        sum(before[side] - after[side] for side in sides) / sum(side.scored for side in sides)
+        for sides in ((pair.chosen, pair.rejected) for pair in pairs)
+    ]
+
+
+def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of two or more values and its standard error; not numbers where a value is none."""
+    mean = fmean(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return mean, math.sqrt(variance / len(values))
 
 
 def dpo_loss(reward_margin: float) -> float:
@@ -70,7 +87,7 @@ def dpo_loss(reward_margin: float) -> float:
 
 
 def split_by_prompt(pairs: Sequence[PreferencePair], folds: int, seed: int) -> list[list[int]]:
-    """Rows of `pairs` in `folds` parts of like size, none empty, pairs of one prompt together where prompts suffice.
+    """Rows of `pairs` in `folds` parts of like size, pairs of one prompt together where there are prompts enough.
 
     Without prompts, or with fewer distinct ones than folds, every pair stands for itself.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,7 @@ def tokenize_pairs(
     append_eos: bool,
     max_prompt_length: int | None = None,
     max_completion_length: int | None = None,
+    ids: Mapping[str, Ids] | None = None,
 ) -> list[PairTokens]:
     """Token ids of pairs, the same for the reference and for the policy.
 
@@ -78,6 +79,7 @@ def tokenize_pairs(
         max_completion_length: tokens of a completion that are kept, from its start.
         append_eos: end each completion with the end-of-text token; otherwise no such token is added, not even by a
             tokenizer that adds one by itself, as the end of a text that was cut off says nothing of where it ends.
+        ids: what `text_ids` gave for all texts of the pairs; made here where it is not given.
 
     Raises:
         UsageError: a completion has no token left to learn from, or there is no end-of-text token to append.
@@ -86,14 +88,27 @@ def tokenize_pairs(
         raise UsageError("append_eos: this tokenizer has no end-of-text token; set append_eos to false")
     if not pairs:
         return []  # transformers' tokenizers fail on an empty list
-    prompts = _tokenize([pair.prompt for pair in pairs], tokenizer)
-    chosen = _tokenize([pair.prompt + pair.chosen for pair in pairs], tokenizer)
-    rejected = _tokenize([pair.prompt + pair.rejected for pair in pairs], tokenizer)
+    ids = text_ids(pairs, tokenizer) if ids is None else ids
+    rows = [[ids[text] for text in _texts(pair)] for pair in pairs]
     end: Ids = (tokenizer.eos_token_id,) if append_eos else ()
-    rows = zip(prompts, chosen, rejected, strict=True)
     limits = Limits(max_length, max_prompt_length, max_completion_length)
     opening = tuple(tokenizer("")["input_ids"][:1])
     return [_split(index, *row, end=end, limits=limits, opening=opening) for index, row in enumerate(rows)]
+
+
+def pair_texts(pairs: Sequence[PreferencePair]) -> list[str]:
+    """Every text that a tokenizer reads of the pairs, once and sorted: reversing a label does not change them."""
+    return sorted({text for pair in pairs for text in _texts(pair)})
+
+
+def text_ids(pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> dict[str, Ids]:
+    """Token ids of all of `pair_texts`, whole, without an end-of-text token that the tokenizer puts after a text."""
+    texts = pair_texts(pairs)
+    return dict(zip(texts, _tokenize(texts, tokenizer), strict=True))
+
+
+def _texts(pair: PreferencePair) -> tuple[str, str, str]:
+    return pair.prompt, pair.prompt + pair.chosen, pair.prompt + pair.rejected
 
 
 def _split(

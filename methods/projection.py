@@ -6,10 +6,10 @@ import importlib
 import math
 import random
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport, PreferencePair
@@ -29,12 +29,21 @@ REFERENCE_BATCH = 50
 """Rows that the reference code embeds at a time; it drops what does not fill a batch."""
 
 
+def _read_rank(value: object) -> object:
+    if isinstance(value, str) and value not in ("screenot", "cv"):
+        raise ValueError(f"'{value}' is no rank; use a whole number from 1, screenot, or cv")
+    return value
+
+
+Rank = Annotated[PositiveInt | Literal["screenot", "cv"], BeforeValidator(_read_rank)]
+
+
 class ProjectionEdit(AlignmentMethod):
     """Embeds texts, finds directions in every chosen block, and projects them out of that block's MLP."""
 
     preset: Preset = "paper"
     """Where the defaults come from: the paper's equations, its code, whose choices change numbers, or a model of it."""
-    rank: PositiveInt | Literal["screenot", "cv"] = 2
+    rank: Rank = 2
     """Directions removed in each layer, or who chooses them: `screenot` for each layer, `cv` for all."""
     layers: LayersOrSearch = "upper_half"
     """Blocks edited: `upper_half`, `all`, an inclusive 0-indexed range such as `11-23`, a list of blocks, or `cv`."""
@@ -62,16 +71,23 @@ class ProjectionEdit(AlignmentMethod):
     """Ranks that `rank=cv` tries."""
     cv_layers: tuple[Layers, ...] = ()
     """Choices of blocks that `layers=cv` tries; none given: stretches of quarters of the model, the first left out."""
-    cv_folds: int = Field(default=4, ge=2)
+    cv_folds: int = Field(default=8, ge=2)
     """Parts that cross-validation makes of the pairs."""
     cv_beta: PositiveFloat = 0.1
     """`beta` of the DPO loss on held-out pairs that cross-validation goes by."""
+    cv_max_cost: PositiveFloat = 0.1
+    """Nats a token by which an edit may lower the log-probability of the pairs' completions, whichever side they are
+    on, to be chosen by cross-validation: 0.1 is 10.5 % more perplexity."""
+
+    @classmethod
+    def preset_settings(cls, preset: str) -> Mapping[str, Any]:
+        return PRESETS.get(preset, {})
 
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:
         preset = data.get("preset") if isinstance(data, dict) else None
-        return {**PRESETS.get(preset, {}), **data} if isinstance(preset, str) else data
+        return {**cls.preset_settings(preset), **data} if isinstance(preset, str) else data
 
     def warm_up(self) -> None:
         for module in ("methods.projection_edit", "methods.selection", "methods.screenot"):
@@ -155,7 +171,10 @@ class ProjectionEdit(AlignmentMethod):
         return n_pairs - n_pairs % REFERENCE_BATCH if self.drop_remainder and n_pairs > REFERENCE_BATCH else n_pairs
 
     def _check_rank(self, n_pairs: int, width: int) -> None:
-        fitted = n_pairs - math.ceil(n_pairs / self.cv_folds) if "cv" in (self.rank, self.layers) else n_pairs
+        searched = "cv" in (self.rank, self.layers)
+        if searched and self.cv_folds > n_pairs:
+            raise UsageError(f"cv_folds={self.cv_folds} is more than the {n_pairs} pairs; lower it, or give more pairs")
+        fitted = n_pairs - math.ceil(n_pairs / self.cv_folds) if searched else n_pairs
         kept = self._kept(fitted)
         if kept < 2:
             raise UsageError(f"{n_pairs} pairs in {self.cv_folds} folds leave {kept} to fit on; give more pairs")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
-from bench.core.values import AlignmentReport, PreferencePair
+from bench.core.values import AlignmentReport, Effort, PreferencePair
 from methods.activations import SPECTRUM, Activations
 from methods.base import AlignmentContext
 from methods.diagnostics import OffTheBill
@@ -49,6 +49,7 @@ def align_by_projection(
     # Everything that can fail comes before the first weight is touched.
     subspaces = find_subspaces(job, texts, plan)
     found = time.perf_counter()
+    effort = Effort(tokens_forward=activations.tokens + plan.tokens_forward or None)
     diagnostics = OffTheBill(context.shared)
     with diagnostics:
         clean = _clean_subspaces(job, plan) if context.explain else {}
@@ -71,7 +72,9 @@ def align_by_projection(
         "layers": layers,
     }
     flags = (*(("identical-pairs",) if texts.n_identical else ()), *plan.flags)
-    return AlignmentReport(changed=tuple(changed), details=details, flags=flags, diagnostic_seconds=diagnostics.seconds)
+    return AlignmentReport(
+        changed=tuple(changed), details=details, flags=flags, diagnostic_seconds=diagnostics.seconds, effort=effort
+    )
 
 
 def make_plan(job: EditJob) -> EditPlan:

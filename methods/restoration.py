@@ -23,12 +23,13 @@ def borrowed(model: PreTrainedModel) -> Iterator[None]:
     """Put back everything about `model` but its weights, and quieten libraries meanwhile.
 
     Put back are attributes (a patched `forward`, tags), configurations, dropout, `requires_grad`, gradients,
-    evaluation mode and the libraries' log levels.
+    activation checkpointing, evaluation mode and the libraries' log levels.
     """
     with ExitStack() as stack:
         stack.enter_context(_quiet_libraries())
         stack.enter_context(_own_attributes(model))
         stack.enter_context(_own_gradients(model))
+        stack.enter_context(_own_activations(model))
         stack.enter_context(_no_dropout(model))
         yield
 
@@ -83,6 +84,25 @@ def _own_gradients(model: PreTrainedModel) -> Iterator[None]:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
             parameter.grad = None
+
+
+@contextmanager
+def _own_activations(model: PreTrainedModel) -> Iterator[None]:
+    """Activation checkpointing off again: its switches on every block, and the hooks that embeddings get for it."""
+    names = ("gradient_checkpointing", "_gradient_checkpointing_func")
+    modules = list(model.modules())
+    saved = [(vars(module), {name: vars(module)[name] for name in names if name in vars(module)}) for module in modules]
+    hooks = [(module._forward_hooks, dict(module._forward_hooks)) for module in modules]
+    try:
+        yield
+    finally:
+        for attributes, before in saved:
+            for name in names:
+                attributes.pop(name, None)
+            attributes.update(before)
+        for current, earlier in hooks:
+            current.clear()
+            current.update(earlier)
 
 
 @contextmanager

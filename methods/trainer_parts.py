@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import Trainer
 
+from methods.accelerator import optimizer_name
 from methods.base import AlignmentContext
 from methods.reference import Precision
+from methods.trained_weights import restore_weights, save_weights
 from methods.tuning import Row, TuningMethod
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 POINTS = 100
 """Points that a curve has about, however long the run."""
+WEIGHTS = "weights.safetensors"
+"""In a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class TrainerParts:
     context: AlignmentContext
     adapter: LoraConfig | None
     """None where all weights are trained."""
+    recompute: bool
+    """Whether activations are made anew in the backward pass."""
 
     def arguments(self) -> dict[str, Any]:
         """Those of TRL's trainers, but for their settings and rows."""
@@ -46,13 +53,13 @@ class TrainerParts:
         """Those of TRL's configurations that all of them have."""
         device = self.model.device
         return {
-            "output_dir": str(self.context.scratch / "trainer"),
+            "output_dir": str(self.context.checkpoints or self.context.scratch / "trainer"),
             "seed": self.context.seed,
             "data_seed": self.context.seed,
             "learning_rate": method.learning_rate,
             "lr_scheduler_type": method.scheduler,
             "warmup_steps": method.warmup,
-            "optim": method.optimizer,
+            "optim": optimizer_name(method, device),
             "weight_decay": method.weight_decay,
             "max_grad_norm": method.max_grad_norm,
             "num_train_epochs": method.epochs,
@@ -61,19 +68,23 @@ class TrainerParts:
             "gradient_accumulation_steps": method.gradient_accumulation,
             "bf16": self.precision == "bfloat16",
             "fp16": False,
-            "gradient_checkpointing": False,
+            "gradient_checkpointing": self.recompute,
             "use_cpu": device.type == "cpu",
             "dataloader_pin_memory": device.type == "cuda",
             "logging_steps": max(1, method.steps(self.n_pairs) // POINTS),
             "logging_nan_inf_filter": False,
-            "save_strategy": "no",
+            "save_strategy": "no",  # but for what `Checkpoints` asks for
             "report_to": "none",
             "disable_tqdm": True,
         }
 
 
 class OwnRows:
-    """Mixed into TRL's trainers: their rows are tokenised and scored already, and a run is nobody's business."""
+    """Mixed into TRL's trainers: their rows are tokenised and scored already, a run is nobody's business, and a
+    checkpoint has the weights that are trained and nothing pickled beside the optimiser's and random states."""
+
+    model: Any
+    """The trainer's."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
@@ -84,12 +95,24 @@ class OwnRows:
     def _send_telemetry(self) -> None:
         """Nothing about a user's run leaves the machine."""
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """A checkpoint is no model, and needs no card."""
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The part of a checkpoint that is the model."""
+        folder = Path(cast(str, output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(self.model, folder / WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        restore_weights(self.model, Path(resume_from_checkpoint, WEIGHTS))
+
 
 class TokenCounter(OwnRows, Trainer):
     """Mixed into trainers on pairs that do not count the tokens they have seen."""
 
-    seen = 0
-    """Tokens of both sides trained on so far, padding left out."""
+    _total_train_tokens = 0
+    """As TRL's other trainers name it: tokens of both sides trained on so far, padding left out."""
 
     def compute_loss(
         self,
@@ -98,11 +121,11 @@ class TokenCounter(OwnRows, Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
-        self.seen += int(inputs["chosen_attention_mask"].sum() + inputs["rejected_attention_mask"].sum())
+        self._total_train_tokens += int(inputs["chosen_attention_mask"].sum() + inputs["rejected_attention_mask"].sum())
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        super().log({**logs, "num_tokens": self.seen}, start_time)
+        super().log({**logs, "num_tokens": self._total_train_tokens}, start_time)
 
 
 class FinishedRows(list[Row]):

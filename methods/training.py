@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import PrinterCallback
 
-from bench.core.values import AlignmentReport, PreferencePair
+from bench.core.values import AlignmentReport, Effort, PreferencePair
+from methods.accelerator import autocast_precision, checkpoints_activations, optimizer_name
 from methods.base import AlignmentContext
+from methods.checkpoints import Checkpoint, Checkpoints, Resumable, discard_checkpoints, last_checkpoint
 from methods.held_out import HeldOut
+from methods.memory_backoff import (
+    MemoryExhaustedError,
+    Split,
+    free_memory,
+    is_out_of_memory,
+    smaller_batches,
+    with_batches,
+)
 from methods.preference_tokens import Completion, PairTokens
 from methods.reference import Precision, shared_completion_logps
 from methods.restoration import borrowed
@@ -20,6 +30,7 @@ from methods.trained_weights import adapter_settings, trained_weights
 from methods.trainer_parts import TrainerParts, padding_tokenizer
 from methods.training_curves import mean
 from methods.training_data import TrainingData, training_data
+from methods.training_effort import training_effort
 from methods.training_watch import Glances, Watch, refuse_divergence
 from methods.tuning import Row, TuningMethod
 from methods.weight_selection import WeightSelection
@@ -32,17 +43,37 @@ COLLAPSE = -1.0
 
 
 @dataclass(frozen=True)
+class Job:
+    """What a training run is given, whatever its method."""
+
+    model: PreTrainedModel
+    """Borrowed, so that what TRL does to it besides training is undone."""
+    tokenizer: PreTrainedTokenizerBase
+    """Left as it is."""
+    data: TrainingData
+    precision: Precision
+    context: AlignmentContext
+    held_out: HeldOut
+    """Looked at in between, off the bill."""
+
+
+@dataclass(frozen=True)
 class TrainingRun:
     """What is known of a training run that went well."""
 
+    method: TuningMethod
+    """With the batches that fitted into memory."""
     changed: tuple[str, ...]
     """Names of the parameters that differ from before."""
     trainable: int
     """Parameters that were trained, adapters counted and not the weights that they were merged into."""
     watch: Watch
     selection: WeightSelection | None
+    checkpoints: Checkpoints
     reference_seconds: float
+    effort: Effort
     train_seconds: float
+    """In all processes that had a part in it, and in the last attempt, if memory ran out in others."""
 
 
 def align_by_training(
@@ -61,67 +92,105 @@ def align_by_training(
     precision = autocast_precision(method, model)
     held_out = HeldOut(method, context, precision)
     with borrowed(model):
-        data = training_data(method, pairs, tokenizer, context.seed)
+        data = training_data(method, pairs, tokenizer, context)
         held_out.look(model, tokenizer)
-        run = train(method, model, tokenizer, data, precision, context, held_out)
+        run = train_within_memory(method, Job(model, tokenizer, data, precision, context, held_out))
     context.progress.note(_summary(method, run))
     details = {
         **_facts(data, run),
         "precision": precision,
+        "optimizer": optimizer_name(method, model.device),
+        "activation_checkpointing": checkpoints_activations(method, model),
         "held_out": held_out.compare(model),
     }
     return AlignmentReport(
-        changed=run.changed, details=details, flags=_flags(method, data, run), diagnostic_seconds=held_out.seconds
+        changed=run.changed,
+        details=details,
+        flags=_flags(method, data, run),
+        diagnostic_seconds=held_out.seconds + run.checkpoints.seconds,
+        earlier_seconds=run.checkpoints.earlier_seconds,
+        effort=run.effort,
     )
 
 
-def train(
-    method: TuningMethod,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    data: TrainingData,
-    precision: Precision,
-    context: AlignmentContext,
-    held_out: HeldOut,
-) -> TrainingRun:
-    """Train `model` IN PLACE; on any error, an interruption included, the weights are as before.
+def train_within_memory(method: TuningMethod, job: Job) -> TrainingRun:
+    """Train `job.model` IN PLACE, from the last checkpoint if there is one.
+
+    Where memory runs out, training starts over with smaller batches and as many pairs to a step. What `train` raises
+    is raised, and the weights are then as before.
+    """
+    context = job.context
+    saved = last_checkpoint(context.checkpoints)
+    splits: Sequence[Split] = saved.splits if saved is not None else ()
+    while True:
+        try:
+            with borrowed(job.model):  # every attempt by itself: TRL patches what it is given
+                return train(with_batches(method, splits), job, saved, splits)
+        except MemoryExhaustedError as error:
+            splits = (*splits, smaller_batches(with_batches(method, splits), error.step))
+        # out here, since the error holds on to all that training had
+        free_memory(job.model.device)
+        discard_checkpoints(context.checkpoints)
+        saved = None
+        job.held_out.restart()
+        context.progress.note(
+            f"{method.name}: out of memory at step {splits[-1]['step']}; from the start again with "
+            f"{splits[-1]['batch_size']} pairs a pass and {splits[-1]['gradient_accumulation']} passes a step"
+        )
+
+
+def train(method: TuningMethod, job: Job, saved: Checkpoint | None, splits: Sequence[Split]) -> TrainingRun:
+    """Train `job.model` IN PLACE; on any error, an interruption included, the weights are as before.
 
     Arguments:
         method: decides everything about the training.
-        model: borrowed, so that what TRL does to it besides training is undone.
-        tokenizer: left as it is.
-        data: what is trained on, and what the weights are selected by.
-        precision: of the arithmetic.
-        context: seed, scratch directory, progress and shared work.
-        held_out: looked at in between, off the bill.
+        job: what is trained, and on what.
+        saved: what an interrupted process left.
+        splits: how the batches of `method` came to be smaller than asked for.
     """
+    model, data, context, held_out = job.model, job.data, job.context, job.held_out
     weights, trainer = trained_weights(method, model, context.scratch), None
     try:
         started = time.perf_counter()
+        reference: set[Completion] = set()
 
         def score(completions: Sequence[Completion]) -> Any:
-            return shared_completion_logps(model, completions, precision, context, weights.label)
+            reference.update(completions)
+            return shared_completion_logps(model, completions, job.precision, context, weights.label)
 
         rows = method.rows(data.training, score, context.seed)
         validation = method.rows(data.validation, score, context.seed)
         reference_seconds = time.perf_counter() - started
         started, unbilled = time.perf_counter(), held_out.seconds
-        trainer = make_trainer(method, model, tokenizer, rows, precision, context, n_pairs=len(data.training))
+
+        def spent() -> float:
+            return time.perf_counter() - started - (held_out.seconds - unbilled)
+
+        trainer = make_trainer(method, model, job.tokenizer, rows, job.precision, context, n_pairs=len(data.training))
         adapted = cast(torch.nn.Module, trainer.model)
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
         selection = None
         if validation:
             selection = WeightSelection(method, trainer, validation, context.scratch / "best.safetensors")
-        watch = _run(method, trainer, len(data.training), selection, Glances(held_out, model), context)
+        watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits)
         refuse_divergence(method, watch, trained)
         if selection is not None:
             selection.restore()
     except BaseException:
         weights.undo(trainer)
         raise
-    changed = weights.keep(trainer)
-    seconds = time.perf_counter() - started - (held_out.seconds - unbilled)
-    return TrainingRun(changed, sum(weight.numel() for weight in trained), watch, selection, reference_seconds, seconds)
+    effort = training_effort(trainer, watch, reference, selection, validation)
+    return TrainingRun(
+        method=method,
+        changed=weights.keep(trainer),
+        trainable=sum(weight.numel() for weight in trained),
+        watch=watch,
+        selection=selection,
+        checkpoints=checkpoints,
+        reference_seconds=reference_seconds,
+        effort=effort,
+        train_seconds=checkpoints.billed_seconds(),
+    )
 
 
 def make_trainer(
@@ -135,36 +204,63 @@ def make_trainer(
     n_pairs: int,
 ) -> Trainer:
     """TRL's trainer for `rows`, silent and without files of its own; attaches the adapter to `model` IN PLACE."""
-    adapter = adapter_settings(method, model)
-    parts = TrainerParts(model, padding_tokenizer(tokenizer), rows, n_pairs, precision, context, adapter)
+    parts = TrainerParts(
+        model,
+        padding_tokenizer(tokenizer),
+        rows,
+        n_pairs,
+        precision,
+        context,
+        adapter=adapter_settings(method, model),
+        recompute=checkpoints_activations(method, model),
+    )
     trainer = method.make_trainer(parts)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def autocast_precision(method: TuningMethod, model: PreTrainedModel) -> Precision:
-    """What `method` asks for, `auto` decided by what the model's device can do."""
-    if method.precision != "auto":
-        return method.precision
-    return "bfloat16" if model.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-
-
 def _run(
     method: TuningMethod,
     trainer: Trainer,
-    n_pairs: int,
+    job: Job,
     selection: WeightSelection | None,
-    glances: Glances,
-    context: AlignmentContext,
-) -> Watch:
-    """Train to the end, or to where the selection stops it; the one place where TRL is let go."""
-    with context.progress.track(f"{method.name} training", method.steps(n_pairs)) as advance:
+    spent: Callable[[], float],
+    saved: Checkpoint | None,
+    splits: Sequence[Split],
+) -> tuple[Watch, Checkpoints]:
+    """Train to the end, or to where the selection stops it; the one place where TRL is let go.
+
+    Raises:
+        MemoryExhaustedError: a batch did not fit into memory.
+    """
+    progress, steps = job.context.progress, method.steps(len(job.data.training))
+    with progress.track(f"{method.name} training", steps) as advance:
         watch = Watch(method, advance)
-        for callback in (watch, selection, glances):
+        parts: dict[str, Resumable] = {"watch": watch, "held_out": job.held_out}
+        if selection is not None:
+            parts["selection"] = selection
+        checkpoints = Checkpoints(trainer, parts, spent, earlier=saved, splits=splits)
+        if saved is not None:
+            progress.note(f"{method.name}: resumed at step {saved.step} of {steps}")
+        for callback in (watch, selection, Glances(job.held_out, job.model)):
             if callback is not None:
                 trainer.add_callback(callback)
-        trainer.train()
-    return watch
+        if job.context.checkpoints is not None:
+            trainer.add_callback(checkpoints)
+        _let_go(trainer, saved, watch)
+    return watch, checkpoints
+
+
+def _let_go(trainer: Trainer, saved: Checkpoint | None, watch: Watch) -> None:
+    if saved is not None and saved.finished:
+        trainer._load_from_checkpoint(str(saved.path))  # `train` would take one more step
+        return
+    try:
+        trainer.train(resume_from_checkpoint=None if saved is None else str(saved.path))
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise MemoryExhaustedError(watch.steps + 1) from None
+        raise
 
 
 def _facts(data: TrainingData, run: TrainingRun) -> dict[str, Any]:
@@ -174,6 +270,8 @@ def _facts(data: TrainingData, run: TrainingRun) -> dict[str, Any]:
         "curves": run.watch.curves,
         "steps": run.watch.steps,
         "tokens": int(run.watch.curves["tokens"][-1]),
+        "memory_backoff": list(run.checkpoints.splits),
+        "resumed_at": list(run.checkpoints.resumed_at),
         "pairs": len(data.training),
         "validation": None if run.selection is None else run.selection.report(len(data.validation)),
         "truncated": sum(pair.truncated for pair in everything),

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UsageError
+from bench.core.hashing import sha256_texts
 from bench.core.values import PreferencePair
-from methods.preference_tokens import PairTokens, tokenize_pairs
+from methods.base import AlignmentContext
+from methods.preference_tokens import PairTokens, pair_texts, text_ids, tokenize_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,15 +29,18 @@ class TrainingData:
 
 
 def training_data(
-    method: TuningMethod, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase, seed: int
+    method: TuningMethod,
+    pairs: Sequence[PreferencePair],
+    tokenizer: PreTrainedTokenizerBase,
+    context: AlignmentContext,
 ) -> TrainingData:
     """The pairs that are trained on and, of other prompts, those that the weights are selected by.
 
     Raises:
         UsageError: a pair has nothing to learn from, or too few prompts are left to train on.
     """
-    tokens = method_tokens(method, pairs, tokenizer)
-    aside = validation_indices(pairs, method.n_validation(len(pairs)), seed)
+    tokens = method_tokens(method, pairs, tokenizer, context)
+    aside = validation_indices(pairs, method.n_validation(len(pairs)), context.seed)
     training = [pair for index, pair in enumerate(tokens) if index not in aside]
     if len(training) < 2:
         raise UsageError(
@@ -63,13 +68,18 @@ def validation_indices(pairs: Sequence[PreferencePair], count: int, seed: int) -
 
 
 def method_tokens(
-    method: TuningMethod, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase
+    method: TuningMethod,
+    pairs: Sequence[PreferencePair],
+    tokenizer: PreTrainedTokenizerBase,
+    context: AlignmentContext,
 ) -> list[PairTokens]:
-    """Token ids of pairs as `method` asks for them.
+    """Token ids of pairs as `method` asks for them; texts are read once for all noise rates, methods and seeds.
 
     Raises:
         UsageError: a pair has nothing to learn from.
     """
+    key = (context.model_fingerprint, "text-ids", sha256_texts(pair_texts(pairs)))
+    ids = context.shared.get(key, lambda: text_ids(pairs, tokenizer)) if pairs else {}
     return tokenize_pairs(
         pairs,
         tokenizer,
@@ -77,4 +87,5 @@ def method_tokens(
         append_eos=method.append_eos,
         max_prompt_length=method.max_prompt_length,
         max_completion_length=method.max_completion_length,
+        ids=ids,
     )

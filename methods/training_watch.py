@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,6 +56,14 @@ class Watch(TrainerCallback):
             if not math.isfinite(value) and self.diverged is None:
                 self.diverged = f"{name} is {value} at step {state.global_step} of {state.max_steps}"
                 control.should_training_stop = True
+                control.should_save = False  # there is nothing here to go on from
+
+    def remembered(self, folder: Path) -> dict[str, Any]:
+        return {"curves": self.curves, "steps": self.steps}
+
+    def remember(self, state: Mapping[str, Any], folder: Path) -> None:
+        self.curves, self.steps = state["curves"], state["steps"]
+        self._advance(self.steps)
 
 
 class Glances(TrainerCallback):

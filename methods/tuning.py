@@ -53,10 +53,11 @@ class TuningMethod(AlignmentMethod):
     max_steps: PositiveInt | None = None
     """Optimiser steps; where given, `epochs` is ignored."""
     batch_size: PositiveInt = 4
-    """Pairs a forward pass."""
+    """Pairs a forward pass; where memory does not suffice, fewer at a time and as many a step."""
     gradient_accumulation: PositiveInt = 1
     """Forward passes an optimiser step."""
-    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "rmsprop", "sgd"] = "adamw_torch"
+    optimizer: Literal["auto", "adamw_torch", "adamw_torch_fused", "adafactor", "rmsprop", "sgd"] = "auto"
+    """`auto` is AdamW, `adamw_torch_fused` on CUDA and `adamw_torch` elsewhere."""
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
     warmup: NonNegativeFloat = 0.0
     """Linear warm-up: steps from 1 up, a share of all steps below 1."""
@@ -72,6 +73,9 @@ class TuningMethod(AlignmentMethod):
     """End completions with the end-of-text token. Off, since cut-off continuations would teach the model to stop."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 autocast where the accelerator has it, float32 elsewhere and on CPU."""
+    activation_checkpointing: bool | Literal["auto"] = "auto"
+    """Make activations anew in the backward pass: less memory, a second forward pass, the same gradients. `auto` is on
+    for CUDA where all weights are trained or the model has more than a billion parameters."""
     tuning: Literal["lora", "full", "qlora"] = "lora"
     """Train low-rank adapters and merge them, or all weights, or adapters beside 4-bit weights."""
     lora_rank: PositiveInt = 16
@@ -87,11 +91,15 @@ class TuningMethod(AlignmentMethod):
     patience: PositiveInt | None = None
     """Looks without a lower validation loss before training stops; none given: it never stops early."""
 
+    @classmethod
+    def preset_settings(cls, preset: str) -> Mapping[str, Any]:
+        return TUNING_PRESETS.get(preset, {})
+
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:
         preset = data.get("preset") if isinstance(data, dict) else None
-        return {**TUNING_PRESETS.get(preset, {}), **data} if isinstance(preset, str) else data
+        return {**cls.preset_settings(preset), **data} if isinstance(preset, str) else data
 
     @classmethod
     def unavailable(cls) -> str | None:

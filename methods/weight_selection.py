@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from methods.checkpoints import finite
 from methods.held_out import evaluating
 from methods.trained_weights import restore_weights, save_weights
 from methods.tuning import Row, TuningMethod
+
+BEST = "best.safetensors"
+"""In a checkpoint: the best weights so far, which are not those it goes on from."""
 
 
 class WeightSelection(TrainerCallback):
@@ -38,7 +43,8 @@ class WeightSelection(TrainerCallback):
         return self._best < self.curve["loss"][0]
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._measure(0)
+        if not self.curve["step"]:
+            self._measure(0)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         step = state.global_step
@@ -57,6 +63,24 @@ class WeightSelection(TrainerCallback):
         """Put the chosen weights into the trainer's model, IN PLACE; training must be over."""
         if self.chosen_step != self.curve["step"][-1]:
             restore_weights(self._model, self._path)
+
+    def remembered(self, folder: Path) -> dict[str, Any]:
+        if self.chosen_step:
+            shutil.copyfile(self._path, folder / BEST)
+        return {
+            "curve": self.curve,
+            "chosen_step": self.chosen_step,
+            "stopped_early": self.stopped_early,
+            "best": finite(self._best),
+            "disappointments": self._disappointments,
+        }
+
+    def remember(self, state: Mapping[str, Any], folder: Path) -> None:
+        self.curve, self.chosen_step = state["curve"], state["chosen_step"]
+        self.stopped_early, self._disappointments = state["stopped_early"], state["disappointments"]
+        self._best = math.inf if state["best"] is None else state["best"]
+        if self.chosen_step:
+            shutil.copyfile(folder / BEST, self._path)
 
     def report(self, n_pairs: int) -> dict[str, Any]:
         """Plain JSON for the record."""

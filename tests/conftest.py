@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,16 @@ from transformers import (
 )
 
 SPECIAL = ("<|end|>", "<|start|>")
+FROZEN: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def quick_collection() -> None:
+    """Trainers collect garbage before they start; once TRL is imported, what is there by then need not be looked at."""
+    if "trl" in sys.modules and not FROZEN:
+        gc.collect()
+        gc.freeze()
+        FROZEN.append("trl")
 
 
 @pytest.fixture(scope="session")

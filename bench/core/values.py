@@ -64,6 +64,22 @@ class Metric(Value):
     items: Items | None = None
 
 
+class Effort(Value):
+    """What a method did with what it was given, so that methods can be held against each other. None: it has no such
+    thing, or does not say; never 0 in its stead.
+
+    Tokens are counted without padding, one that is read twice counts twice. What was found ready, because an earlier
+    cell had done it, counts as if it had been done here. Diagnostics do not count.
+    """
+
+    steps: int | None = Field(default=None, ge=0)
+    """Optimiser steps."""
+    tokens_trained: int | None = Field(default=None, ge=0)
+    """Tokens read forward and backward, as the trainer counts them."""
+    tokens_forward: int | None = Field(default=None, ge=0)
+    """Tokens read forward alone: embeddings, reference log-probabilities, what settings or weights are chosen by."""
+
+
 class AlignmentReport(Value):
     """What a method did to a model."""
 
@@ -75,3 +91,7 @@ class AlignmentReport(Value):
     """Short warnings that the board shows, e.g. `nan-loss`."""
     diagnostic_seconds: float = Field(default=0.0, ge=0)
     """Spent on looking at what was done, not on doing it: no part of the method's cost."""
+    earlier_seconds: float = Field(default=0.0, ge=0)
+    """Spent by interrupted processes on the work that this one went on from: part of the method's cost."""
+    effort: Effort | None = None
+    """None where the method does not say."""

@@ -29,6 +29,14 @@ def test_the_card_comes_first(tmp_path: Path) -> None:
     assert str(licence.notice).startswith("Gemma is provided under and subject to the Gemma Terms of Use")
 
 
+@pytest.mark.parametrize("identifier", ["llama2", "llama3", "llama3.1", "llama3.2", "llama3.3"])
+def test_llamas_terms_want_a_notice(tmp_path: Path, identifier: str) -> None:
+    (tmp_path / "README.md").write_text(f"---\nlicense: {identifier}\n---\n")
+    notice = str(find_licence(tmp_path, None).notice)
+    assert f"Llama {identifier.removeprefix('llama')} is licensed under the" in notice
+    assert "Meta Platforms, Inc. All Rights Reserved" in notice
+
+
 def test_a_card_can_name_terms_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: mine\nlicense_link: LICENSE\n---\n")
     licence = find_licence(tmp_path, None)

@@ -24,6 +24,14 @@ class NotFound(errors.RepositoryNotFoundError):
         pass
 
 
+class Refusal(errors.HfHubHTTPError):
+    """An answer with this status, made without a server's."""
+
+    def __init__(self, status: int) -> None:
+        self.response = SimpleNamespace(status_code=status)
+        self.args = (f"answer {status}",)
+
+
 @dataclass
 class StandIn:
     """As much of `HfApi` as is used."""
@@ -31,8 +39,12 @@ class StandIn:
     repositories: dict[str, Any] = field(default_factory=dict)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     broken: bool = False
+    status: int | None = None
+    """Of the answer to a token that is refused."""
 
     def whoami(self) -> dict[str, str]:
+        if self.status is not None:
+            raise Refusal(self.status)
         if self.broken:
             raise OSError("connection refused\nand more")
         return {"name": "me"}
@@ -69,6 +81,16 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "token")
     monkeypatch.setattr(bench.publish, "is_offline", lambda: False)
     return stand_in
+
+
+def test_a_token_that_is_not_accepted_is_the_users_to_mend(hub: StandIn) -> None:
+    hub.status = 401
+    with pytest.raises(UsageError, match="does not accept the token: answer 401"):
+        check_destination("me/new", private=False)
+    hub.status = 503
+    with pytest.raises(BenchError, match="cannot be asked about me/new: answer 503") as failure:
+        check_destination("me/new", private=False)
+    assert not isinstance(failure.value, UsageError)
 
 
 @pytest.mark.parametrize("name", ["me/new", "me/empty", "me/hidden"])

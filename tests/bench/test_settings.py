@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import yaml
 
 from bench.core.errors import UsageError
 from bench.settings import resolve_spec
-from bench.spec import RunSpec, build_methods, build_tasks, shipped_configs
+from bench.spec import RunSpec, build_methods, build_tasks, hyperparameters, shipped_configs, stated_tuning
+from leaderboard.ledger import Tuned
 
 
 @pytest.fixture
@@ -81,18 +83,50 @@ def test_one_method_can_stand_in_several_rows(config: Path) -> None:
     ]
 
 
+TUNED = "methods: {dpo: {beta: 0.1, tuned: {trials: 4}}, profs: {rank: 3, tuned: {trials: 17}}, profs-random: {}}\n"
+
+
+def test_a_row_says_how_it_was_tuned_beside_its_hyperparameters(config: Path) -> None:
+    config.write_text(TUNED)
+    spec = resolve_spec(str(config))
+    assert [stated_tuning(spec, name) for name in spec.methods] == [Tuned(trials=4), Tuned(trials=17), None]
+    assert spec.methods["profs-random"] == {"rank": 3}  # the control was not tuned: it takes after what was
+    assert build_methods(spec)["dpo"].model_dump()["beta"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("assignments", "trials"),
+    [
+        ((), 4),
+        (("methods.profs.rank=5",), 4),
+        (("methods.dpo.beta=0.5",), None),
+        (("methods.dpo.beta=0.5", "methods.dpo.tuned.trials=5"), 5),
+        (("methods.dpo.tuned={trials: 6}", "methods.dpo.epochs=2"), 6),
+        (("methods.dpo.use=cdpo",), None),
+    ],
+)
+def test_what_a_row_says_of_its_tuning_does_not_hold_for_other_hyperparameters(
+    assignments: Sequence[str], trials: int | None, config: Path
+) -> None:
+    config.write_text(TUNED)
+    spec = resolve_spec(str(config), assignments=assignments)
+    build_methods(spec)
+    stated = stated_tuning(spec, "dpo")
+    assert (stated and stated.trials) == trials
+
+
 CONTROLS = ("profs-random", "profs-rematched", "profs-clean")
 
 
 def test_a_control_has_the_settings_of_what_it_controls() -> None:
     spec = resolve_spec("quickstart", methods=["profs", *CONTROLS, "mean-difference", "dpo"])
-    assert spec.methods["profs"] == {"rank": 20, "layers": "15-22"}
+    assert hyperparameters(spec.methods["profs"]) == {"rank": 1, "layers": "15-21"}
     for name in CONTROLS:
-        assert spec.methods[name] == spec.methods["profs"]
-    assert spec.methods["mean-difference"] == {"layers": "15-22"}
+        assert spec.methods[name] == hyperparameters(spec.methods["profs"])
+    assert spec.methods["mean-difference"] == {"layers": "15-21"}
     assert spec.methods["dpo"] == resolve_spec("quickstart").methods["dpo"]
     methods = build_methods(spec)
-    assert {methods[name].model_dump()["rank"] for name in CONTROLS} == {20}
+    assert {methods[name].model_dump()["layers"] for name in ("profs", *CONTROLS)} == {tuple(range(15, 22))}
     assert methods["mean-difference"].model_dump()["rank"] == 1
 
 
@@ -107,7 +141,7 @@ def test_a_control_keeps_what_is_set_for_itself_and_follows_what_is_set_for_the_
             "methods.profs.preset=opt-6.7b",
         ],
     )
-    others = {"layers": "15-22", "center": "none", "preset": "opt-6.7b"}
+    others = {"center": "none", "preset": "opt-6.7b"}
     assert spec.methods["profs-random"] == {**others, "rank": 3}
     assert spec.methods["profs-clean"] == {**others, "rank": 5}
     assert spec.methods["mean-difference"] == others
@@ -116,7 +150,7 @@ def test_a_control_keeps_what_is_set_for_itself_and_follows_what_is_set_for_the_
 
 def test_a_control_takes_after_a_row_that_is_not_run() -> None:
     spec = resolve_spec("quickstart", methods=["profs-rematched"])
-    assert spec.methods == {"profs-rematched": {"rank": 20, "layers": "15-22"}}
+    assert spec.methods == {"profs-rematched": {"rank": 1, "layers": "15-21"}}
 
 
 def test_a_control_without_a_row_to_take_after_has_the_defaults(config: Path) -> None:
@@ -214,6 +248,18 @@ def test_the_controls_config_is_the_quickstart_with_controls() -> None:
     ours, quickstart = resolve_spec("controls"), resolve_spec("quickstart")
     assert set(ours.methods) == {*quickstart.methods, *CONTROLS, "mean-difference"}
     assert {name: ours.methods[name] for name in quickstart.methods} == quickstart.methods
-    assert {ours.methods[name]["rank"] for name in CONTROLS} == {20}
+    assert all(ours.methods[name] == hyperparameters(ours.methods["profs"]) for name in CONTROLS)
     assert (ours.model, ours.pairs, ours.tasks) == (quickstart.model, quickstart.pairs, quickstart.tasks)
     assert ours.noise.rates == (0.0, 0.3)
+
+
+def test_a_preset_set_on_the_command_line_comes_before_the_file() -> None:
+    """The quickstart sets rank and layers; a preset that says both must not be silently ignored."""
+    asked = ["methods.profs.preset=gpt2-medium", "methods.profs.center=none"]
+    spec = resolve_spec("quickstart", methods=["profs", "profs-random"], assignments=asked)
+    for method in (build_methods(spec)[name].model_dump() for name in ("profs", "profs-random")):
+        assert (method["rank"], method["layers"], method["center"]) == (2, tuple(range(10, 24)), "none")
+    later = resolve_spec("quickstart", methods=["profs"], assignments=["methods.profs.rank=7", *asked])
+    assert build_methods(later)["profs"].model_dump()["rank"] == 7
+    kept = resolve_spec("quickstart", methods=["profs"], assignments=["methods.profs.preset=reference"])
+    assert build_methods(kept)["profs"].model_dump()["rank"] == 1

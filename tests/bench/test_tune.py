@@ -21,9 +21,10 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.harness import make_pairs
+from bench.judge import CRITERION
 from bench.search_space import SPACES, SearchSpace, Span, Stretch, check_space, default_space, read_space
 from bench.settings import resolve_spec
-from bench.spec import build_methods
+from bench.spec import build_methods, hyperparameters
 from bench.trials import Trial
 from bench.tune import Tuned, Tuning, tune
 from bench.tune_request import resolve_tuning
@@ -171,7 +172,16 @@ def test_the_winner_is_a_configuration_that_says_how_it_was_found(
     assert "NOT PROVEN" not in header
     spec = resolve_spec(str(tuned.config))
     assert getattr(build_methods(spec)[METHOD], "volume") == tuned.best.settings["volume"]  # noqa: B009 - a subclass's
-    winner = {METHOD: dict(tuned.best.settings)}
+    stated = {
+        "trials": 6,
+        "seconds": round(sum(trial.seconds for trial in tuned.trials), 1),
+        "gain": tuned.best.gain,
+        "stderr": tuned.best.stderr,
+        "criterion": CRITERION,
+        "validation_pairs": 7,
+        "noise": 0.2,
+    }
+    winner = {METHOD: {**tuned.best.settings, "tuned": stated}}
     assert yaml.safe_load(text) == {**settings, "methods": {**settings["methods"], **winner}}
 
 
@@ -179,7 +189,8 @@ def test_controls_take_after_the_winner(request_: Callable[..., Tuning]) -> None
     tuned = search(request_("profs", defaults=True, trials=4))
     assert yaml.safe_load(tuned.config.read_text())["methods"]["profs-random"] == {}
     methods = resolve_spec(str(tuned.config)).methods
-    assert dict(methods["profs-random"]) == dict(methods["profs"]) == dict(tuned.best.settings)
+    assert dict(methods["profs-random"]) == hyperparameters(methods["profs"]) == dict(tuned.best.settings)
+    assert methods["profs"]["tuned"]["trials"] == 4
     assert all(trial.state in ("done", "repeated") for trial in tuned.trials)
 
 
@@ -462,7 +473,25 @@ def test_set_fixes_what_is_varied_by_default(request_: Callable[..., Tuning]) ->
 def test_a_row_of_its_own_name_keeps_its_method(request_: Callable[..., Tuning]) -> None:
     tuned = search(request_("mine", changes={"methods": {"mine": {"use": METHOD, "mode": "fancy"}}}))
     row = yaml.safe_load(tuned.config.read_text())["methods"]["mine"]
-    assert row == {"use": METHOD, "mode": "fancy", "volume": tuned.best.settings["volume"]}
+    assert hyperparameters(row) == {"mode": "fancy", "volume": tuned.best.settings["volume"]}
+    assert row["use"] == METHOD
+
+
+def test_trials_of_an_earlier_search_are_added_up(request_: Callable[..., Tuning]) -> None:
+    earlier = {"trials": 17, "seconds": 100.0, "criterion": "by hand"}
+    tuned = search(request_(trials=2, changes={"methods": {METHOD: {"volume": -1.5, "tuned": earlier}}}))
+    stated = yaml.safe_load(tuned.config.read_text())["methods"][METHOD]["tuned"]
+    assert stated["trials"] == 19
+    assert stated["seconds"] == pytest.approx(100 + sum(trial.seconds for trial in tuned.trials), abs=0.1)
+    assert stated["criterion"] == CRITERION
+    assert tuned.trials[0].settings == {"volume": -1.5}
+
+
+def test_seconds_that_nobody_knows_stay_unknown(request_: Callable[..., Tuning]) -> None:
+    tuned = search(request_(trials=2, changes={"methods": {METHOD: {"volume": -1.5, "tuned": {"trials": 17}}}}))
+    stated = yaml.safe_load(tuned.config.read_text())["methods"][METHOD]["tuned"]
+    assert stated["trials"] == 19
+    assert "seconds" not in stated
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SPACES if kind in METHODS])

@@ -121,3 +121,18 @@ def test_the_schema_takes_records_and_only_records(one):
 def test_the_schema_explains_its_fields():
     properties = record_schema()["$defs"]["Metric"]["properties"]
     assert "never 0 in its stead" in properties["value"]["description"]
+
+
+def test_records_from_before_there_were_ledgers_are_read(one, tmp_path):
+    plain = one.model_dump(mode="json")
+    del plain["ledger"], plain["method"]["tuned"], plain["alignment"]["effort"]
+    path = tmp_path / f"{one.cell_id}.json"
+    path.write_text(json.dumps(plain))
+    record = read_record(path)
+    assert (record.ledger, record.method.tuned, record.alignment.effort) == (None, None, None)
+
+
+def test_the_schema_explains_the_ledger_too():
+    parts = record_schema()["$defs"]
+    for name in ("Ledger", "Tuned", "Effort"):
+        assert all("description" in field for field in parts[name]["properties"].values()), name

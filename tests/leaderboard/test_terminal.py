@@ -27,7 +27,7 @@ def numbers(text):
     return set(re.findall(r"\[[−+]?\d[^\]]*\]", text.replace("\u00a0", " ")))
 
 
-@pytest.mark.parametrize("width", [80, 100, 130, 200])
+@pytest.mark.parametrize("width", [80, 100, 134, 200])
 def test_every_interval_of_the_page_is_shown_whole_at_any_width(width):
     text = shown(read_leaderboard(DATA), width)
     assert numbers(text) == numbers((DATA / "leaderboard.md").read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def test_flags_and_verdicts_are_words_and_signs_not_colours_alone():
 
 
 def test_wide_puts_a_value_beside_its_interval():
-    assert re.search(r"0\.\d{3} \[0\.", shown(read_leaderboard(DATA), 130))
+    assert re.search(r"0\.\d{3} \[0\.", shown(read_leaderboard(DATA), 134))
     assert not re.search(r"0\.\d{3} \[0\.", shown(read_leaderboard(DATA), 80))
 
 

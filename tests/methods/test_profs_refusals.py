@@ -37,7 +37,8 @@ def varied_pairs(count: int) -> list[PreferencePair]:
     [
         ({"rank": 0}, "greater than 0"),
         ({"rank": 2.5}, "integer"),
-        ({"rank": "screen"}, "'screenot' or 'cv'"),
+        ({"rank": "foo"}, "'foo' is no rank; use a whole number from 1, screenot, or cv"),
+        ({"rank": "screen"}, "'screen' is no rank"),
         ({"center": "median"}, "'mean', 'top-singular-vector' or 'none'"),
         ({"pooling": "max"}, "'mean', 'completion', 'last' or 'all-positions'"),
         ({"pairing": "random"}, "'paired' or 'independent'"),
@@ -69,11 +70,12 @@ def test_wrong_fields_are_refused(fields: dict[str, Any], words: str) -> None:
         ({}, 1, "at least 2 pairs; it would use 1"),
         ({}, 0, "at least 2 pairs; it would use 0"),
         ({"max_length": 257}, 10, "max_length=257 is more than the model's 256 positions"),
-        ({"rank": "cv"}, 2, "2 pairs in 4 folds leave 1 to fit on; give more pairs"),
+        ({"rank": "cv", "cv_folds": 2}, 2, "2 pairs in 2 folds leave 1 to fit on; give more pairs"),
+        ({"rank": "cv"}, 7, "cv_folds=8 is more than the 7 pairs; lower it, or give more pairs"),
         ({"layers": "cv", "cv_folds": 2, "rank": 1}, 3, "3 pairs in 2 folds leave 1 to fit on"),
-        ({"rank": "cv"}, 20, "cv_ranks=20 is more than the 15 directions that 15 pairs in all folds but one"),
+        ({"rank": "cv"}, 20, "cv_ranks=20 is more than the 17 directions that 17 pairs in all folds but one"),
         ({"rank": "cv", "cv_ranks": (1, 32)}, 100, "cv_ranks=32 is more than the 31 directions"),
-        ({"rank": 16, "layers": "cv"}, 20, "rank=16 is more than the 15 directions that 15 pairs"),
+        ({"rank": 18, "layers": "cv"}, 20, "rank=18 is more than the 17 directions that 17 pairs"),
         ({"layers": "cv", "cv_layers": ["0", "1-2"]}, 40, "layers=1-2: layer 2 is outside the model"),
     ],
 )
@@ -87,7 +89,8 @@ def test_check_refuses_before_weights_are_loaded(
 def test_check_accepts_the_limits(tiny_model: PreTrainedModel) -> None:
     ProFS(rank=31, max_length=256, layers="0-1").check(tiny_model.config, 31)
     ProFS(rank=32, center="none").check(tiny_model.config, 32)
-    ProFS(rank="cv", cv_ranks=(15,)).check(tiny_model.config, 20)
+    ProFS(rank="cv", cv_ranks=(17,)).check(tiny_model.config, 20)
+    ProFS(rank="cv", cv_ranks=(7,)).check(tiny_model.config, 8)
     ProFS(rank="screenot", max_rank=500).check(tiny_model.config, 20)
 
 

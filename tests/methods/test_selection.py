@@ -14,12 +14,12 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from bench.core.errors import UsageError
+from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport, PreferencePair
 from methods.base import AlignmentContext, SharedWork
 from methods.held_out_gain import dpo_loss, split_by_prompt
 from methods.profs import ProFS
-from methods.selection import UNPROVEN
+from methods.selection import ENOUGH, UNPROVEN, affordable
 
 MakeModel = Callable[..., PreTrainedModel]
 
@@ -84,7 +84,8 @@ def test_labels_that_mean_nothing_prove_nothing(make_model: MakeModel, tiny_toke
     report = align(model, tiny_tokenizer, pairs)
     assert report.flags == (UNPROVEN,)
     selection = report.details["selection"]
-    assert selection["trials"][selection["chosen"]]["gain"] == max(trial["gain"] for trial in selection["trials"])
+    sure = [trial["gain"] - 1.645 * trial["stderr"] for trial in selection["trials"]]
+    assert sure[selection["chosen"]] == max(sure)
 
 
 def test_the_edit_is_the_one_that_was_chosen(make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
@@ -137,7 +138,7 @@ def test_interrupting_leaves_the_model_as_it_was(
 
     model = make_model("gpt2")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    monkeypatch.setattr("methods.selection._logps", interrupt)
+    monkeypatch.setattr("methods.selection.completion_logps", interrupt)
     with pytest.raises(KeyboardInterrupt):
         align(model, tiny_tokenizer, toxic_pairs(12))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -171,3 +172,48 @@ def test_too_few_pairs_for_the_folds_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match="cv_ranks=3 is more than the 2 directions"):
         align(make_model("gpt2"), tiny_tokenizer, toxic_pairs(3), cv_folds=3)
+
+
+def test_what_is_over_the_limit_beyond_doubt_drops_out() -> None:
+    draw = random.Random(0)
+    within = [draw.gauss(0.05, 0.1) for _ in range(40)]
+    doubtful = [draw.gauss(0.12, 0.3) for _ in range(40)]
+    damage = [draw.gauss(0.5, 0.3) for _ in range(40)]
+    costs = {4: within, 7: doubtful, 8: damage, 9: [*within[:-1], math.nan]}
+    assert affordable(costs, 0.1) == [4, 7]
+    assert affordable({number: values[: ENOUGH - 1] for number, values in costs.items()}, 0.1) == [4, 7, 8, 9]
+
+
+def fragile(make_model: MakeModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A model whose first block says g, which chosen texts hold: edited there, it no longer does; see `shouting`."""
+    model = shouting(make_model, tokenizer)
+    g = tokenizer.convert_tokens_to_ids("g")
+    with torch.no_grad():
+        table = model.transformer.wte.weight
+        table[g] *= 6 / table[g].norm()
+        model.transformer.h[0].mlp.c_proj.bias += table[g]
+    return model
+
+
+def test_most_candidates_cost_one_fold(make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    """Noise in the labels cannot help an edit that does damage, since what it costs reads none of them."""
+    base, pairs = fragile(make_model, tiny_tokenizer), toxic_pairs(64)
+    for noisy in (pairs, [pair if row % 3 else pair.flipped() for row, pair in enumerate(pairs)]):
+        report = align(copy.deepcopy(base), tiny_tokenizer, noisy, cv_folds=4, cv_max_cost=0.3)
+        selection = report.details["selection"]
+        chosen = selection["trials"][selection["chosen"]]
+        assert chosen["pairs"] == 64
+        assert chosen["cost"] <= 0.3
+        dropped = [trial for trial in selection["trials"] if trial["pairs"] < 64]
+        assert dropped
+        assert all(trial["cost"] > 0.3 for trial in dropped)
+
+
+def test_no_candidate_within_the_limit_is_an_error_and_leaves_the_model_alone(
+    make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = fragile(make_model, tiny_tokenizer)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(BenchError, match=r"more unlikely than cv_max_cost=1e-09 .* raise cv_max_cost"):
+        align(model, tiny_tokenizer, toxic_pairs(64), cv_layers=["0"], cv_ranks=(3,), cv_max_cost=1e-9)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -133,7 +133,7 @@ def made(
     from methods.training import make_trainer
     from methods.training_data import method_tokens
 
-    tokens = method_tokens(method, pairs, tokenizer)
+    tokens = method_tokens(method, pairs, tokenizer, context)
     rows = method.rows(tokens, lambda sides: shared_completion_logps(model, sides, "float32", context), context.seed)
     trainer = make_trainer(method, model, tokenizer, rows, "float32", context, n_pairs=len(pairs))
     return trainer, tokens, rows

@@ -1,0 +1,71 @@
+"""Measures what a method takes while it runs, and puts it together with what it was given."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from types import TracebackType
+
+from bench.core.values import AlignmentReport, Effort
+from bench.energy import EnergyMeter, energy_counters
+from bench.memory import PeakMemory
+from leaderboard.ledger import Ledger
+from leaderboard.record import DataInfo, MethodInfo
+
+
+class Meter:
+    """Watches memory and energy while the `with` block runs."""
+
+    def __init__(self, device: str) -> None:
+        self._memory = PeakMemory()
+        self._energy = EnergyMeter(energy_counters(device))
+        self._seconds = 0.0
+        self._open = ExitStack()
+
+    def __enter__(self) -> Meter:
+        self._open.enter_context(self._memory)
+        self._open.enter_context(self._energy)
+        self._seconds = -time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._seconds += time.perf_counter()
+        self._open.close()
+
+    def ledger(
+        self,
+        method: MethodInfo,
+        data: DataInfo,
+        report: AlignmentReport,
+        *,
+        seconds: float,
+        peak_device_bytes: int | None,
+    ) -> Ledger:
+        """The budget of the alignment that ran in the block.
+
+        Arguments:
+            method: what ran, and what was stated of its tuning.
+            data: what it was given.
+            report: what it says of itself.
+            seconds: its cost in time, as the record states it.
+            peak_device_bytes: highest accelerator memory up to now; None on a CPU.
+        """
+        effort = report.effort or Effort()
+        joules = self._energy.joules
+        return Ledger(
+            pairs=data.n_pairs or None,
+            steps=effort.steps,
+            tokens_trained=effort.tokens_trained,
+            tokens_forward=effort.tokens_forward,
+            trials=method.tuned.trials if method.tuned else None,
+            tuning_seconds=method.tuned.seconds if method.tuned else None,
+            seconds=round(seconds, 3),
+            peak_rss_bytes=self._memory.bytes,
+            peak_device_bytes=peak_device_bytes,
+            energy_joules=None if joules is None else round(joules, 3),
+            energy_seconds=round(self._seconds, 3),
+            energy_source=self._energy.source,
+            energy_missing=self._energy.missing,
+        )

@@ -1,0 +1,26 @@
+"""What the warnings on a board mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MEANINGS = {
+    "chosen-logprob-collapse": "late in training even the chosen completions were more than a nat per token less "
+    "likely than before: what was learnt is to avoid text, not to prefer some.",
+    "no-validation-gain": "no weights on the way did better on the validation pairs, which carry the same noise, than "
+    "the untrained ones.",
+    "no-held-out-gain": "no edit that was tried lowered the loss on held-out training pairs, noise and all, by more "
+    "than 1.645 standard errors.",
+    "identical-pairs": "in some pairs both texts are the same to the model, and tell nothing.",
+    "mostly-unscored": "fewer than half of the outputs could be scored; the value rests on the others.",
+    "empty": "outputs without text, which have no score.",
+    "unscored": "outputs that the scorer could not score.",
+    "diverged": "documents whose loss is not finite; they are left out of the value.",
+}
+"""A sentence for each warning that the suite's own methods and tasks give."""
+
+
+def known_flags(flags: Iterable[str]) -> dict[str, str]:
+    """The warnings among `flags` that have a meaning here, each once, whichever metric and count stand with it."""
+    names = {flag.rpartition(": ")[2].lstrip("0123456789, ") for flag in flags}
+    return {name: MEANINGS[name] for name in MEANINGS if name in names}

@@ -1,0 +1,57 @@
+"""What a method was given, what it took, and how its settings were found: the budget that comparisons are held to."""
+
+from __future__ import annotations
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
+
+from bench.core.values import Value
+
+
+class Tuned(Value):
+    """How a row's hyperparameters were found. It changes no weights, so that it is no part of a cell's identity."""
+
+    trials: NonNegativeInt
+    """Settings that were tried before these were chosen, failed ones and the first included; 0: none, as they came."""
+    seconds: NonNegativeFloat | None = None
+    """Spent on the trials."""
+    gain: float | None = None
+    """What the winner gained on the validation pairs, in the criterion's unit; the best of several looks too good."""
+    stderr: NonNegativeFloat | None = None
+    """Standard error of the gain, of a single trial."""
+    criterion: str | None = None
+    """What was maximised."""
+    validation_pairs: NonNegativeInt | None = None
+    """Pairs that the trials were judged by."""
+    noise: float | None = Field(default=None, ge=0, le=1)
+    """Share of corrupted labels in the pairs that the search was carried out with."""
+
+
+class Ledger(Value):
+    """One cell's budget. None: the method has no such thing, or nobody knows; never 0 in its stead."""
+
+    pairs: NonNegativeInt | None
+    """Pairs that the method was given; None for the unaligned model."""
+    steps: NonNegativeInt | None
+    """Optimiser steps."""
+    tokens_trained: NonNegativeInt | None
+    """Tokens read forward and backward, without padding."""
+    tokens_forward: NonNegativeInt | None
+    """Tokens read forward alone, without padding, what earlier cells had read for this one included."""
+    trials: NonNegativeInt | None
+    """Settings that were tried before these were chosen; None where the configuration does not say."""
+    tuning_seconds: NonNegativeFloat | None
+    """Spent on those trials."""
+    seconds: NonNegativeFloat
+    """Wall time of the method alone: with what it reused of earlier cells' work, without diagnostics."""
+    peak_rss_bytes: NonNegativeInt
+    """Highest resident memory of the process while the method ran, model included."""
+    peak_device_bytes: NonNegativeInt | None
+    """Highest accelerator memory from loading the model to the end of the method; None on a CPU."""
+    energy_joules: NonNegativeFloat | None
+    """Taken by everything that `energy_source` names, whoever used it, while the method ran."""
+    energy_seconds: NonNegativeFloat
+    """How long that was: unlike `seconds` without what earlier cells had done, and with diagnostics."""
+    energy_source: str | None
+    """The counters that were read, e.g. "RAPL package-0"; None where none could be."""
+    energy_missing: str | None
+    """Why there is no energy; None where there is."""

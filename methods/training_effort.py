@@ -1,0 +1,53 @@
+"""How much a training run read, and how many steps it took."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from bench.core.values import Effort
+from methods.preference_tokens import Completion
+from methods.tuning import Row
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+    from methods.training_watch import Watch
+    from methods.weight_selection import WeightSelection
+
+
+def training_effort(
+    trainer: Trainer,
+    watch: Watch,
+    reference: Collection[Completion],
+    selection: WeightSelection | None,
+    validation: Sequence[Row],
+) -> Effort:
+    """The effort of a run that has ended.
+
+    Arguments:
+        trainer: whose collator says which tokens of a row are read.
+        watch: what was seen of the run.
+        reference: the distinct completions whose log-probabilities under the untrained weights it needed.
+        selection: what chose the weights; None where nothing did.
+        validation: the rows that they were chosen by.
+    """
+    forward = sum(map(len, reference))
+    if selection is not None:
+        forward += len(selection.curve["step"]) * _tokens(trainer, validation)
+    return Effort(
+        steps=watch.steps,
+        tokens_trained=int(watch.curves["tokens"][-1]),
+        # KTO reads mismatched completions besides, forward alone, in every step; its trainer does not count them.
+        tokens_forward=None if _reads_mismatched(trainer) else forward or None,
+    )
+
+
+def _tokens(trainer: Trainer, rows: Sequence[Row]) -> int:
+    """Tokens that the model reads of `rows`, padding left out; what a prompt's own mask covers, completions repeat."""
+    masks = {name: mask for name, mask in trainer.data_collator(list(rows)).items() if name.endswith("attention_mask")}
+    return sum(int(mask.sum()) for name, mask in masks.items() if not name.startswith("prompt"))
+
+
+def _reads_mismatched(trainer: Trainer) -> bool:
+    return bool(getattr(trainer, "calculate_KL", False))

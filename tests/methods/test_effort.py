@@ -1,0 +1,111 @@
+"""What methods say that they read, counted by hand and by a hook on the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from bench.core.values import AlignmentReport, Effort, PreferencePair
+from methods.base import METHODS, AlignmentContext, SharedWork
+
+MakeModel = Callable[..., PreTrainedModel]
+PAIRS = [PreferencePair(f"say {i:02}", f" kind {i:02}", f" rude words {i:02}") for i in range(10)]
+CHOSEN = 10 * len("say 00 kind 00")  # the tokenizer makes a token of each byte
+REJECTED = 10 * len("say 00 rude words 00")
+
+
+@contextmanager
+def counted(model: PreTrainedModel) -> Iterator[dict[bool, int]]:
+    """Tokens that pass the model, padding left out, by whether gradients were wanted."""
+    tokens = {True: 0, False: 0}
+
+    def count(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tokens[torch.is_grad_enabled()] += int(kwargs["attention_mask"].sum())
+
+    handle = model.get_submodule("model").register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield tokens
+    finally:
+        handle.remove()
+
+
+@pytest.fixture
+def align(
+    make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> Callable[..., tuple[AlignmentReport, dict[bool, int]]]:
+    def run(name: str, shared: SharedWork | None = None, **settings: Any) -> tuple[AlignmentReport, dict[bool, int]]:
+        model = make_model("llama")
+        context = AlignmentContext(0, "tiny", tmp_path, shared=shared or SharedWork())
+        with counted(model) as tokens:
+            report = METHODS[name](**settings).align(model, tiny_tokenizer, PAIRS, context=context)
+        return report, tokens
+
+    return run
+
+
+def effort(report: AlignmentReport) -> Effort:
+    assert report.effort is not None
+    return report.effort
+
+
+Align = Callable[..., tuple[AlignmentReport, dict[bool, int]]]
+
+
+def test_profs_reads_every_text_once_and_trains_nothing(align: Align) -> None:
+    shared = SharedWork()
+    report, tokens = align("profs", shared, rank=1, layers="all")
+    assert report.effort == Effort(tokens_forward=CHOSEN + REJECTED)
+    assert tokens == {True: 0, False: CHOSEN + REJECTED}
+    again, tokens = align("profs", shared, rank=2, layers="all")
+    assert again.effort == report.effort
+    assert tokens == {True: 0, False: 0}  # all was there already; it counts all the same
+
+
+def test_a_search_for_rank_and_layers_is_counted(align: Align) -> None:
+    report, tokens = align("profs", rank="cv", cv_ranks=(1, 2), cv_layers=["0", "all"], layers="cv", cv_folds=2)
+    assert effort(report).tokens_forward == tokens[False] > 3 * (CHOSEN + REJECTED)
+
+
+def test_a_control_that_reads_nothing_has_read_nothing(align: Align) -> None:
+    report, tokens = align("profs-random", rank=1, layers="all")
+    assert effort(report).tokens_forward is None
+    assert tokens == {True: 0, False: 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "reference"),
+    [
+        ("dpo", CHOSEN + REJECTED, CHOSEN + REJECTED),
+        ("cdpo", CHOSEN + REJECTED, CHOSEN + REJECTED),
+        ("sft", CHOSEN, None),
+        ("simpo", CHOSEN + REJECTED, None),
+        ("orpo", CHOSEN + REJECTED, None),
+    ],
+)
+def test_training_counts_steps_tokens_and_the_reference(
+    name: str, trained: int, reference: int | None, align: Align
+) -> None:
+    report, tokens = align(name, batch_size=4, epochs=2, lora_rank=2)
+    assert report.effort == Effort(steps=6, tokens_trained=2 * trained, tokens_forward=reference)
+    assert tokens == {True: 2 * trained, False: reference or 0}
+
+
+@pytest.mark.parametrize("name", ["dpo", "sft", "simpo", "orpo"])
+def test_looks_at_validation_pairs_are_counted(name: str, align: Align) -> None:
+    report, tokens = align(name, batch_size=2, epochs=2, lora_rank=2, validation=3, evaluate_every=4)
+    found = effort(report)
+    assert found.tokens_forward == tokens[False]
+    assert found.tokens_trained == tokens[True]
+
+
+def test_kto_does_not_say_what_it_reads_forward(align: Align) -> None:
+    report, tokens = align("kto", batch_size=5, lora_rank=2)
+    assert effort(report).tokens_forward is None
+    assert effort(report).tokens_trained == tokens[True] == CHOSEN + REJECTED
