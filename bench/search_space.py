@@ -235,12 +235,15 @@ def default_space(
             f"no search space is known for '{kind}' (known: {', '.join(SPACES)}); say what to vary with "
             "--space FILE.yaml, e.g. `rank: {low: 1, high: 20, int: true}`"
         )
+    whole = validated(method, settings, f"methods.{kind}")  # with what a preset sets
+    idle = {
+        "lora_rank": getattr(whole, "tuning", None) == "full",
+        "epochs": getattr(whole, "max_steps", None) is not None,
+    }
     left = {
         name: dimension
         for name, dimension in SPACES[kind].items()
-        if name in method.model_fields
-        and name not in fixed
-        and not (name == "lora_rank" and settings.get("tuning") == "full")
+        if name in method.model_fields and name not in fixed and not idle.get(name, False)
     }
     if not left:
         raise UsageError(f"--set fixes everything that is varied of {kind} ({', '.join(SPACES[kind])}); fix less")

@@ -219,6 +219,6 @@ def _summary(trials: Sequence[Trial], tuning: Tuning) -> str:
     newest = trials[-1]
     came_to = f"failed: {newest.error}" if newest.gain is None else f"gain {newest.gain:+.4f} ± {newest.stderr:.4f}"
     setting = ", ".join(f"{name} {newest.settings[name]}" for name in tuning.space.dimensions)
-    gains = [trial.gain for trial in trials if trial.gain is not None]
-    best = f"; best so far {max(gains):+.4f}" if gains else ""
+    ranked = any(trial.sure is not None for trial in trials)
+    best = f"; best so far trial {best_trial(trials).number + 1}" if ranked else ""
     return f"trial {newest.number + 1} of {tuning.trials}: {setting}: {came_to}{best}"

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from bench.core.errors import BenchError
 from methods.checkpoints import finite
 from methods.held_out import evaluating
 from methods.trained_weights import restore_weights, save_weights
@@ -95,6 +96,11 @@ class WeightSelection(TrainerCallback):
         method = self._method
         with evaluating(self._model):
             loss = validation_loss(self._trainer, self._rows)
+        if not math.isfinite(loss):
+            raise BenchError(
+                f"{method.name}: the validation loss is {loss} at step {step}, so that nothing can be selected by it; "
+                f"the model is as it was. Lower learning_rate, which is {method.learning_rate:g}"
+            )
         self.curve["step"].append(step)
         self.curve["pairs_seen"].append(step * method.batch_size * method.gradient_accumulation)
         self.curve["loss"].append(loss)

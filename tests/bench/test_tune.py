@@ -502,10 +502,18 @@ def test_our_methods_allow_what_is_varied_by_default(kind: str) -> None:
     assert "rank" in space.dimensions or "learning_rate" in space.dimensions
 
 
-def test_adapters_are_not_varied_where_there_are_none() -> None:
-    space = default_space("dpo", METHODS["dpo"], {"tuning": "full"}, ())
-    assert "lora_rank" not in space.dimensions
-    assert "learning_rate" in space.dimensions
+@pytest.mark.parametrize(
+    ("settings", "idle"),
+    [
+        ({"tuning": "full"}, "lora_rank"),
+        ({"preset": "lee2024"}, "lora_rank"),
+        ({"max_steps": 5}, "epochs"),
+    ],
+)
+def test_what_changes_nothing_is_not_varied(settings: dict[str, Any], idle: str) -> None:
+    space = default_space("dpo", METHODS["dpo"], settings, ())
+    everything = default_space("dpo", METHODS["dpo"], {}, ())
+    assert {*everything.dimensions} - {*space.dimensions} == {idle}
 
 
 def test_stretches_lie_in_the_model_and_are_found_again() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from bench.core.errors import UsageError
+from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport, PreferencePair
 from methods.base import METHODS, AlignmentContext
 from methods.training_data import validation_indices
@@ -112,3 +112,22 @@ def test_pairs_of_one_prompt_cannot_be_told_apart(run: Callable[..., tuple[Align
     pairs = [PreferencePair("same", f"a{index}", f"b{index}") for index in range(8)]
     with pytest.raises(UsageError, match="dpo: validation holds out whole prompts, which leaves 0 of 8 pairs"):
         run(pairs, validation=2)
+
+
+def test_a_validation_loss_that_is_no_number_is_an_error_and_the_model_is_as_it_was(
+    make_model: MakeModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    planted: Planted,
+    digest: Digest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = iter([0.7, float("nan")])
+    monkeypatch.setattr("methods.weight_selection.validation_loss", lambda *_: next(losses))
+    model = make_model("llama")
+    before = digest(model)
+    with pytest.raises(BenchError, match="dpo: the validation loss is nan at step 2, so that nothing"):
+        METHODS["dpo"](**OVERFIT).align(
+            model, tiny_tokenizer, planted(16), context=AlignmentContext(0, "tiny", tmp_path)
+        )
+    assert digest(model) == before
