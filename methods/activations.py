@@ -84,7 +84,7 @@ class Activations:
     def subspace(self, rows: PassagePairs, layer: int, center: Center, count: int) -> Subspace:
         """One layer's unwanted directions, at least `count` where there are as many; all edits of the rows share it."""
         count = max(count, SPECTRUM)
-        key = *self._identity("profs subspace"), layer, center, count, rows
+        key = *self._identity("profs subspace"), layer, center, count, rows.identity
         return self._context.shared.get(key, lambda: unwanted_subspace(*self.matrices(rows, layer), count, center))
 
     def _identity(self, purpose: str) -> tuple[Hashable, ...]:

@@ -136,14 +136,15 @@ def locate(model: PreTrainedModel) -> Anatomy:
             offloaded, on several devices, or shared.
     """
     family = FAMILIES.get(model.config.model_type) or find_family(model)
-    names = {module: name for name, module in model.named_modules()}
     try:
         body = model.get_submodule(family.body)
         blocks = tuple(attrgetter(family.blocks)(body))
-        values = [_matrix(block, family.value, names, family.transposed, writes=True) for block in blocks]
+        stack = ".".join(part for part in (family.body, family.blocks) if part)
+        places = [(f"{stack}.{layer}", block) for layer, block in enumerate(blocks)]
+        values = [_matrix(block, place, family.value, family.transposed, writes=True) for place, block in places]
         keys = [
-            tuple(_matrix(block, key, names, not family.transposed, writes=False) for key in family.keys)
-            for block in blocks
+            tuple(_matrix(block, place, key, not family.transposed, writes=False) for key in family.keys)
+            for place, block in places
         ]
     except AttributeError as error:
         raise UsageError(
@@ -155,9 +156,9 @@ def locate(model: PreTrainedModel) -> Anatomy:
     return Anatomy(family, body, blocks, tuple(values), tuple(keys))
 
 
-def _matrix(block: nn.Module, path: str, names: Mapping[nn.Module, str], stream_last: bool, *, writes: bool) -> Matrix:
+def _matrix(block: nn.Module, place: str, path: str, stream_last: bool, *, writes: bool) -> Matrix:
     module: Any = block.get_submodule(path)
-    return Matrix(names[module], module.weight, module.bias, stream_last, writes)
+    return Matrix(f"{place}.{path}", module.weight, module.bias, stream_last, writes)
 
 
 def find_family(model: PreTrainedModel) -> Family:

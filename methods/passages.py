@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bench.core.errors import BenchError, UsageError
+from bench.core.hashing import sha256_json
 from bench.core.values import PreferencePair
 
 if TYPE_CHECKING:
@@ -36,6 +38,11 @@ class PassagePairs:
 
     chosen: tuple[Passage, ...]
     rejected: tuple[Passage, ...]
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the tokens and of what counts of them, worked out once: every layer's results are looked up by it."""
+        return sha256_json([self.chosen, self.rejected])
 
     @property
     def n_identical(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
+from bench.core.hashing import sha256_json
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from methods.activations import SPECTRUM, Activations
 from methods.base import AlignmentContext
@@ -39,7 +40,11 @@ def align_by_projection(
     """
     anatomy = locate(model)
     edited_matrices(anatomy, 0, method.weights)
-    texts = read_pairs(tokenizer, pairs, method.pooling, method.max_length)
+    content = sha256_json([[pair.prompt, pair.chosen, pair.rejected] for pair in pairs])
+    texts = context.shared.get(
+        (context.model_fingerprint, "profs passages", method.pooling, method.max_length, content),
+        lambda: read_pairs(tokenizer, pairs, method.pooling, method.max_length),
+    )
     if texts.n_identical == len(pairs):
         raise BenchError(f"in all {len(pairs)} pairs chosen and rejected are the same; nothing tells them apart")
     started = time.perf_counter()
