@@ -26,6 +26,19 @@ class Change(Value):
     """Whether the row is better than base; None where the interval holds zero or there is none."""
 
 
+class Aside(Value):
+    """One further number that a metric's details hold, averaged over a row's seeds."""
+
+    value: float
+    ci95: tuple[float, float] | None = None
+    """None where the details give none, and for the mean over several seeds."""
+    n: int | None = None
+    """Items that it rests on, where the details say so."""
+    lowest: float | None = None
+    """Of the seeds; None with fewer than two."""
+    highest: float | None = None
+
+
 class Score(Value):
     """One metric of one row, averaged over its seeds."""
 
@@ -45,6 +58,8 @@ class Score(Value):
     """What did not go as planned, summed over seeds."""
     tasks: Mapping[str, Score] = Field(default_factory=dict)
     """The parts of an average."""
+    asides: Mapping[str, Aside] = Field(default_factory=dict)
+    """What else the metric's details say: guards against degenerate text, other units, parts of the items."""
 
 
 class Budget(Value):

@@ -17,6 +17,7 @@ from bench.core.statistics import (
     relative_difference,
 )
 from bench.core.values import Items, Metric
+from leaderboard.asides import asides
 from leaderboard.board import Change, Score
 
 Strata = Mapping[str, Items]
@@ -49,7 +50,7 @@ def score(by_seed: Mapping[int, Metric], base: Metric | None) -> Score:
         for name, count in metric.counts.items():
             counts[name] = counts.get(name, 0) + count
     if not measured:
-        return Score(value=None, ci95=None, n=0, counts=counts)
+        return Score(value=None, ci95=None, n=0, counts=counts, asides=asides(list(by_seed.values())))
     metrics = list(measured.values())
     values = {seed: metric.value for seed, metric in measured.items() if metric.value is not None}
     several = len(values) > 1
@@ -65,6 +66,7 @@ def score(by_seed: Mapping[int, Metric], base: Metric | None) -> Score:
         unpaired=reason,
         counts=counts,
         tasks=_parts(measured, base),
+        asides=asides(list(by_seed.values())),
     )
 
 

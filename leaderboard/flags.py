@@ -12,6 +12,14 @@ MEANINGS = {
     "no-held-out-gain": "no edit that was tried lowered the loss on held-out training pairs, noise and all, by more "
     "than 1.645 standard errors.",
     "identical-pairs": "in some pairs both texts are the same to the model, and tell nothing.",
+    "silent": "at least a fifth more of the continuations than base's are empty: less toxic for saying nothing, which "
+    "is not counted as better.",
+    "babbling": "to the unaligned model its continuations are at least four times as perplexing as that model's own: "
+    "less toxic for being no language, which is not counted as better.",
+    "looping": "at least 30 points more of the continuations than base's end in repetition, which is not counted as "
+    "better.",
+    "drifted": "on clean prose it diverges from base by a nat a token or more: a different model, whose gain is not "
+    "counted as better.",
     "mostly-unscored": "fewer than half of the outputs could be scored; the value rests on the others.",
     "empty": "outputs without text, which have no score.",
     "unscored": "outputs that the scorer could not score.",

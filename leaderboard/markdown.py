@@ -25,6 +25,7 @@ from leaderboard.numbers import (
     verdict,
 )
 from leaderboard.settings import joined
+from leaderboard.side_tables import SideColumn, side_tables
 
 Cell = Callable[[Row], str]
 _TASK_CHANGES = "In parentheses the change against base, marked like those above."
@@ -51,6 +52,10 @@ def _sections(table: Table) -> list[str]:
             if table.compares:
                 sections.append(_TASK_CHANGES)
             sections.append(_by_task(table, column))
+    for side in side_tables(table):
+        columns = [(column.title, _side_cell(column)) for column in side.columns]
+        grid = _grid([*_row_columns(table), *columns], table.rows)
+        sections += [f"### {escaped(side.title[0].upper() + side.title[1:])}", side.about, grid]
     if table.has_aligned:
         sections += ["### Budget", _budget(table)]
     if shows_spread(table):
@@ -162,6 +167,10 @@ def _budget(table: Table) -> str:
 
     columns = [*_row_columns(table), *((column.title, cell(column)) for column in budget_columns(table))]
     return _grid([*columns, ("device", lambda row: escaped(row.device))], table.rows)
+
+
+def _side_cell(column: SideColumn) -> Cell:
+    return lambda row: _whole(column.text(row))
 
 
 def _whole(text: str) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric
+from leaderboard.asides import asides
 from leaderboard.board import BASE, Row, Score
 from leaderboard.budget import make_budget
 from leaderboard.comparison import NO_BASE, score
+from leaderboard.degenerate import degenerate, without_credit
 from leaderboard.record import Cost, Record
 from leaderboard.settings import distinctions
 
@@ -99,10 +101,14 @@ def _origin(record: Record) -> dict[str, Any]:
 def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[str, Metric]) -> Row:
     chosen = {(name, _seed(record)): record for record in group for name in record.metrics}
     used = {record.cell_id: record for record in chosen.values()} or {group[-1].cell_id: group[-1]}
-    scores = {}
+    scores: dict[str, Score] = {}
+    degenerations: dict[str, None] = {}
     for name in in_order(name for name, _ in chosen):
         by_seed = {seed: record.metrics[name] for (metric, seed), record in chosen.items() if metric == name}
         scores[name] = score(by_seed, reference.get(name))
+        if warnings := degenerate(scores[name].asides, asides([reference[name]]) if name in reference else {}):
+            scores[name] = without_credit(scores[name])
+            degenerations |= {f"{name}: {warning}": None for warning in warnings}
         if reference and name not in reference:
             scores[name] = scores[name].model_copy(update={"unpaired": NO_BASE})
     newest = group[-1]
@@ -114,7 +120,10 @@ def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[s
         scores=scores,
         device=newest.cost.device,
         budget=make_budget(list(used.values())),
-        flags=_flags(used.values(), [(name, record.metrics[name]) for (name, _), record in chosen.items()], scores),
+        flags=(
+            *degenerations,
+            *_flags(used.values(), [(name, record.metrics[name]) for (name, _), record in chosen.items()], scores),
+        ),
         cells=tuple(sorted(used)),
         **_data(newest, used.values()),
         **_costs([record.cost for record in used.values()]),

@@ -32,6 +32,7 @@ from leaderboard.numbers import (
     verdict,
 )
 from leaderboard.settings import joined
+from leaderboard.side_tables import SideColumn, SideTable, side_tables
 
 WIDE = 134
 """From this many columns on, a value stands beside its interval and not above it."""
@@ -62,6 +63,10 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     for column in table.columns:
         if any(row.scores[column.metric].tasks for row in table.rows if column.metric in row.scores):
             yield _by_task(table, column, gap=2 if width >= ROOMY else 1)
+    for side in side_tables(table):
+        if side.needed:
+            yield Text(f"\n {side.title}", "bold")
+            yield _side(side, table, gap=2 if width >= ROOMY else 1)
     if table.has_aligned:
         yield _budget(table)
     if shows_spread(table):
@@ -187,6 +192,17 @@ def _by_task(table: Table, column: Column, *, gap: int) -> Grid:
     for name in names:
         grid.add_column(name.replace("_", "\n"), justify="right", overflow="fold")
     return _filled(grid, table.rows, [_short_name, *(task_cell(name) for name in names)])
+
+
+def _side(side: SideTable, table: Table, *, gap: int) -> Grid:
+    def cell(column: SideColumn) -> Cell:
+        return lambda row: Text(column.text(row).replace(" [", "\n[").replace(" (", "\n("))
+
+    grid = _grid(gap=gap)
+    grid.add_column("method")
+    for column in side.columns:
+        grid.add_column(column.title.replace(" ", "\n"), justify="right", overflow="fold")
+    return _filled(grid, table.rows, [_short_name, *(cell(column) for column in side.columns)])
 
 
 def _budget(table: Table) -> Grid:
