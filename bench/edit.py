@@ -120,6 +120,7 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
     n_pairs = len(preferences.pairs)
     edit.source.fetch(progress)
     edit.method.check(edit.source.config(), n_pairs, dtype=edit.dtype, device=edit.device)
+    edit.method.check_pairs(preferences.pairs, preferences.seed)
     neutral = neutral_texts(edit.neutral, 2 * n_pairs, progress) if edit.method.needs_neutral else ()
     licence = find_licence(edit.source.fetch_terms(progress), edit.source.entry)
     if not licence.is_known:

@@ -275,8 +275,9 @@ def _prepare(setting: _Setting, pending: Sequence[Cell], progress: Progress) -> 
     setting.source.load_tokenizer()
     for cell in pending:
         if cell.preferences is not None:
-            n_pairs = len(cell.preferences.pairs)
-            cell.method.check(config, n_pairs, dtype=setting.dtype, device=setting.device)
+            pairs, seed = cell.preferences.pairs, cell.preferences.seed
+            cell.method.check(config, len(pairs), dtype=setting.dtype, device=setting.device)
+            cell.method.check_pairs(pairs, seed)
     for task in setting.tasks.values():
         task.prepare(progress)
     needed = [2 * len(cell.preferences.pairs) for cell in pending if cell.preferences and cell.method.needs_neutral]

@@ -58,6 +58,7 @@ class Judge:
             UsageError: the model or the number of pairs does not allow it.
         """
         method.check(self.source.config(), len(self.fit), dtype=self.dtype, device=self.device)
+        method.check_pairs(self.fit, self.seed)
 
     def judge(self, method: AlignmentMethod) -> tuple[HeldOutGain, AlignmentReport]:
         """Align a fresh copy of the model and compare it with the model as it was.

@@ -112,6 +112,13 @@ class AlignmentMethod(Value, ABC):
             UsageError: says what was found and what to do.
         """
 
+    def check_pairs(self, pairs: Sequence[PreferencePair], seed: int) -> None:
+        """Refuse what can be known to fail from the pairs' texts alone, before weights are loaded.
+
+        Raises:
+            UsageError: says what was found and what to do.
+        """
+
     @abstractmethod
     def align(
         self,

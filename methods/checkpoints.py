@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -25,6 +26,7 @@ INTERVAL_SECONDS = 60.0
 """Of training, from one checkpoint to the next."""
 PAUSE_FACTOR = 20
 """Times what the last one took: writing takes a twentieth of the time at most."""
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
 MARKER = "complete.json"
 """Written last: a checkpoint without it was interrupted itself."""
 
@@ -55,26 +57,48 @@ class Checkpoint:
     """How batches had been made smaller to fit into memory."""
     resumed_at: Sequence[int]
     """Steps at which earlier processes went on."""
+    given_up: float
+    """Seconds of attempts before this one that ran out of memory, in all processes."""
     tokens: int
     parts: Mapping[str, Mapping[str, Any]]
 
 
-def last_checkpoint(folder: Path | None) -> Checkpoint | None:
+@dataclass(frozen=True)
+class GivenUp:
+    """Seconds of attempts that ran out of memory: they cost what they cost."""
+
+    elsewhere: float = 0.0
+    """In earlier processes."""
+    here: float = 0.0
+
+    def with_attempt(self, here: float, elsewhere: float) -> GivenUp:
+        """One attempt more, which took `here` in this process and, before an interruption, `elsewhere` in others."""
+        return GivenUp(self.elsewhere + elsewhere, self.here + here)
+
+
+def last_checkpoint(folder: Path | None, note: Callable[[str], None] = lambda text: None) -> Checkpoint | None:
     """The newest whole checkpoint in a directory, which may not exist; whatever else is there is removed.
+
+    One that other versions of the libraries wrote is none: what they train from there on would be neither's run.
+
+    Arguments:
+        note: told what is passed over, and why.
 
     Raises:
         BenchError: its marker is not ours.
     """
     found = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True) if folder is not None else []
-    whole = next((path for path in found if _is_whole(path)), None)
+    faults = {path: _fault(path) for path in found}
+    whole = next((path for path in found if faults[path] is None), None)
     for path in found:
         if path != whole:
+            if faults[path] is not None:
+                note(f"checkpoint {path} is passed over and removed: {faults[path]}")
             shutil.rmtree(path)
     if whole is None:
         return None
-    state: dict[str, Any] = json.loads((whole / MARKER).read_text(encoding="utf-8"))["state"]
     try:
-        return Checkpoint(**{**state, "path": whole})
+        return Checkpoint(**{**_marker(whole)["state"], "path": whole})
     except TypeError as error:
         raise BenchError(f"{whole / MARKER} is no checkpoint of this version ({error}); delete {folder}") from error
 
@@ -100,13 +124,17 @@ class Checkpoints(TrainerCallback):
         *,
         earlier: Checkpoint | None = None,
         splits: Sequence[Split] = (),
+        given_up: GivenUp = GivenUp(),
     ) -> None:
         self.seconds = 0.0
         """Spent on writing: no part of a method's cost."""
         self.resumed_at = (*earlier.resumed_at, earlier.step) if earlier is not None else ()
         self.earlier_seconds = earlier.seconds if earlier is not None else 0.0
         """Billed training time of interrupted processes, up to where this one went on."""
+        self.elsewhere_seconds = self.earlier_seconds + given_up.elsewhere
+        """All that earlier processes spent on the cell."""
         self.splits = splits
+        self._given_up = given_up.elsewhere + given_up.here
         self._trainer, self._parts, self._spent = cast(Any, trainer), parts, spent
         self._started = self._last = time.perf_counter()
         self._pause = INTERVAL_SECONDS
@@ -132,11 +160,12 @@ class Checkpoints(TrainerCallback):
             "seconds": self.billed_seconds() - (time.perf_counter() - self._started),
             "splits": list(self.splits),
             "resumed_at": list(self.resumed_at),
+            "given_up": self._given_up,
             "tokens": self._trainer._total_train_tokens,
             "parts": {name: part.remembered(folder) for name, part in self._parts.items()},
         }
         files = {path.name: path.stat().st_size for path in folder.iterdir()}
-        write_json(folder / MARKER, {"state": ours, "files": files})
+        write_json(folder / MARKER, {"state": ours, "files": files, "versions": library_versions()})
         for other in folder.parent.glob("checkpoint-*"):
             if other != folder:
                 shutil.rmtree(other)
@@ -154,10 +183,30 @@ def _step(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a checkpoint was written to its end and nothing of it has gone since."""
-    marker = path / MARKER
-    if not marker.is_file():
-        return False
-    files = json.loads(marker.read_text(encoding="utf-8"))["files"]
-    return all((path / name).is_file() and (path / name).stat().st_size == size for name, size in files.items())
+def library_versions() -> dict[str, str]:
+    """Of what decides how training goes on from a checkpoint."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def _fault(path: Path) -> str | None:
+    """Why nothing can go on from a checkpoint: not written to its end, damaged since, or other libraries' work."""
+    if not (path / MARKER).is_file():
+        return "it was not written to its end"
+    try:
+        marker = _marker(path)
+        files, versions = marker["files"], marker["versions"]
+    except (ValueError, KeyError, TypeError) as error:
+        return f"its {MARKER} is damaged ({type(error).__name__}: {error})"
+    for name, size in files.items():
+        if not (path / name).is_file() or (path / name).stat().st_size != size:
+            return f"its file {name} is damaged or gone"
+    other = {name: found for name, found in library_versions().items() if versions.get(name) != found}
+    if other:
+        here = ", ".join(f"{name} {found}" for name, found in other.items())
+        return f"it was not written with what is installed now, {here}"
+    return None
+
+
+def _marker(path: Path) -> dict[str, Any]:
+    marker: dict[str, Any] = json.loads((path / MARKER).read_text(encoding="utf-8"))
+    return marker

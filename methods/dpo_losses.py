@@ -60,7 +60,7 @@ def canonical_loss(given: Any) -> str | dict[str, float]:
         return _canonical(given)
     if not isinstance(given, Mapping) or not given:
         raise ValueError("give the name of a loss or weights of several, such as {sigmoid: 1.0, sft: 0.2}")
-    named = {_canonical(str(name)): weight for name, weight in given.items()}
+    named = {_canonical(str(name)): _number(weight) for name, weight in given.items()}
     if len(named) < len(given):
         raise ValueError(f"a loss stands in the mixture twice: {', '.join(map(str, given))}")
     for name, weight in named.items():
@@ -83,6 +83,14 @@ def smoothing_fault(losses: Mapping[str, float], label_smoothing: float) -> str 
     if "exo_pair" in losses and not label_smoothing:
         return "loss 'exo_pair' needs label_smoothing above 0; its paper recommends 0.001"
     return None
+
+
+def _number(weight: Any) -> Any:
+    """YAML reads `1e-1` as text."""
+    try:
+        return float(weight) if isinstance(weight, str) else weight
+    except ValueError:
+        return weight
 
 
 def _canonical(name: str) -> str:

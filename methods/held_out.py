@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import TYPE_CHECKING, Any, cast
 
 from methods.base import AlignmentContext
 from methods.diagnostics import OffTheBill
+from methods.own_loss import evaluating, own_loss
 from methods.preference_tokens import Completion, PairTokens
-from methods.reference import Precision, completion_logps, shared_logps
+from methods.reference import Precision, completion_logps, shared_completion_logps, shared_logps
 from methods.training_curves import mean
 from methods.training_data import method_tokens
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-    from methods.tuning import TuningMethod
+    from methods.tuning import Row, TuningMethod
+
+
+CURVE = ("step", "loss", "margin", "accuracy", "chosen_logp", "rejected_logp")
+"""The method's own loss; log-probabilities summed over a completion's tokens, in nats, and their difference."""
 
 
 class HeldOut:
-    """The held-out pairs of one alignment; `look` comes before training, `glance` during it, `compare` after it."""
+    """The held-out pairs of one alignment; `look` comes before training, `attach` when there is a trainer, `glance`
+    during training, `compare` after it."""
 
     def __init__(self, method: TuningMethod, context: AlignmentContext, precision: Precision) -> None:
         self._bill = OffTheBill(context.shared)
         self._method, self._context, self._precision = method, context, precision
         self._pairs: Sequence[PairTokens] = ()
         self._before: Mapping[Completion, float] = {}
-        self._curve: dict[str, list[float]] = {"step": [], "margin": [], "accuracy": []}
+        self._trainer: Trainer | None = None
+        self._rows: Sequence[Row] = ()
+        self._curve: dict[str, list[float]] = {name: [] for name in CURVE}
 
     @property
     def seconds(self) -> float:
@@ -50,15 +56,38 @@ class HeldOut:
             self._before = shared_logps(model, self._pairs, self._precision, self._context)
             self._add(0, self._before)
 
+    def attach(self, trainer: Trainer) -> None:
+        """Measure the method's own loss on the pairs with `trainer`, whose model is not trained yet."""
+        if not self._pairs:
+            return
+        with self._bill:
+            self._trainer = trainer
+            if not self._curve["loss"]:
+                self._curve["loss"].append(self._loss())
+
+    def make_rows(self, method: TuningMethod, model: PreTrainedModel, label: str) -> None:
+        """Make the rows that `method` trains on, of the pairs, while `model` has the reference's weights; `label` names
+        those."""
+        if not self._pairs:
+            return
+
+        def score(completions: Sequence[Completion]) -> Mapping[Completion, float]:
+            return shared_completion_logps(model, completions, self._precision, self._context, label)
+
+        with self._bill:
+            self._rows = method.rows(self._pairs, score, self._context.seed)
+
     def glance(self, model: PreTrainedModel, step: int) -> None:
         """Add a point to the curve, while `model` is in training; nothing without held-out pairs."""
         if self._pairs:
             with self._bill, evaluating(model):
                 self._add(step, self._logps(model))
+            with self._bill:
+                self._curve["loss"].append(self._loss())
 
     def restart(self) -> None:
         """Forget what was seen in an attempt at training that is given up."""
-        self._curve = {name: values[:1] for name, values in self._curve.items()}
+        self._curve = {name: values[: name != "loss"] for name, values in self._curve.items()}
 
     def remembered(self, folder: Path) -> dict[str, Any]:
         return {"curve": self._curve}
@@ -73,6 +102,11 @@ class HeldOut:
         with self._bill:
             return self._margins(self._logps(model))
 
+    def _loss(self) -> float:
+        assert self._trainer is not None
+        with evaluating(cast("torch.nn.Module", self._trainer.model)):
+            return own_loss(self._trainer, self._rows)
+
     def _logps(self, model: PreTrainedModel) -> Mapping[Completion, float]:
         sides = [side for pair in self._pairs for side in (pair.chosen, pair.rejected)]
         return dict(zip(sides, completion_logps(model, sides, self._precision, lambda units: None), strict=True))
@@ -82,6 +116,8 @@ class HeldOut:
         self._curve["step"].append(step)
         self._curve["margin"].append(mean(margins))
         self._curve["accuracy"].append(mean([margin > 0 for margin in margins]))
+        self._curve["chosen_logp"].append(mean([logps[pair.chosen] for pair in self._pairs]))
+        self._curve["rejected_logp"].append(mean([logps[pair.rejected] for pair in self._pairs]))
 
     def _margins(self, after: Mapping[Completion, float]) -> dict[str, Any]:
         old, new = (
@@ -99,13 +135,3 @@ class HeldOut:
             "reward_accuracy": mean([gain > 0 for gain in gains]),
             "curve": self._curve,
         }
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """A model that is in training, in evaluation mode for a while; nothing random is drawn."""
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train()

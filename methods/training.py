@@ -13,7 +13,7 @@ from transformers import PrinterCallback
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from methods.accelerator import autocast_precision, checkpoints_activations, optimizer_name
 from methods.base import AlignmentContext
-from methods.checkpoints import Checkpoint, Checkpoints, Resumable, discard_checkpoints, last_checkpoint
+from methods.checkpoints import Checkpoint, Checkpoints, GivenUp, Resumable, discard_checkpoints, last_checkpoint
 from methods.held_out import HeldOut
 from methods.memory_backoff import (
     MemoryExhaustedError,
@@ -108,7 +108,7 @@ def align_by_training(
         details=details,
         flags=_flags(method, data, run),
         diagnostic_seconds=held_out.seconds + run.checkpoints.seconds,
-        earlier_seconds=run.checkpoints.earlier_seconds,
+        earlier_seconds=run.checkpoints.elsewhere_seconds,
         effort=run.effort,
     )
 
@@ -120,14 +120,18 @@ def train_within_memory(method: TuningMethod, job: Job) -> TrainingRun:
     is raised, and the weights are then as before.
     """
     context = job.context
-    saved = last_checkpoint(context.checkpoints)
+    saved = last_checkpoint(context.checkpoints, context.progress.note)
     splits: Sequence[Split] = saved.splits if saved is not None else ()
+    given_up = GivenUp(elsewhere=saved.given_up if saved is not None else 0.0)
     while True:
+        started, unbilled = time.perf_counter(), job.held_out.seconds
         try:
             with borrowed(job.model):  # every attempt by itself: TRL patches what it is given
-                return train(with_batches(method, splits), job, saved, splits)
+                return train(with_batches(method, splits), job, saved, splits, given_up)
         except MemoryExhaustedError as error:
             splits = (*splits, smaller_batches(with_batches(method, splits), error.step))
+            here = time.perf_counter() - started - (job.held_out.seconds - unbilled)
+            given_up = given_up.with_attempt(here, 0.0 if saved is None else saved.seconds)
         # out here, since the error holds on to all that training had
         free_memory(job.model.device)
         discard_checkpoints(context.checkpoints)
@@ -139,7 +143,9 @@ def train_within_memory(method: TuningMethod, job: Job) -> TrainingRun:
         )
 
 
-def train(method: TuningMethod, job: Job, saved: Checkpoint | None, splits: Sequence[Split]) -> TrainingRun:
+def train(
+    method: TuningMethod, job: Job, saved: Checkpoint | None, splits: Sequence[Split], given_up: GivenUp
+) -> TrainingRun:
     """Train `job.model` IN PLACE; on any error, an interruption included, the weights are as before.
 
     Arguments:
@@ -147,6 +153,7 @@ def train(method: TuningMethod, job: Job, saved: Checkpoint | None, splits: Sequ
         job: what is trained, and on what.
         saved: what an interrupted process left.
         splits: how the batches of `method` came to be smaller than asked for.
+        given_up: what attempts cost that ran out of memory.
     """
     model, data, context, held_out = job.model, job.data, job.context, job.held_out
     weights, trainer = trained_weights(method, model, context.scratch), None
@@ -161,6 +168,7 @@ def train(method: TuningMethod, job: Job, saved: Checkpoint | None, splits: Sequ
         rows = method.rows(data.training, score, context.seed)
         validation = method.rows(data.validation, score, context.seed)
         reference_seconds = time.perf_counter() - started
+        held_out.make_rows(method, model, weights.label)
         started, unbilled = time.perf_counter(), held_out.seconds
 
         def spent() -> float:
@@ -169,10 +177,11 @@ def train(method: TuningMethod, job: Job, saved: Checkpoint | None, splits: Sequ
         trainer = make_trainer(method, model, job.tokenizer, rows, job.precision, context, n_pairs=len(data.training))
         adapted = cast(torch.nn.Module, trainer.model)
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+        held_out.attach(trainer)
         selection = None
         if validation:
             selection = WeightSelection(method, trainer, validation, context.scratch / "best.safetensors")
-        watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits)
+        watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits, given_up)
         refuse_divergence(method, watch, trained)
         if selection is not None:
             selection.restore()
@@ -227,6 +236,7 @@ def _run(
     spent: Callable[[], float],
     saved: Checkpoint | None,
     splits: Sequence[Split],
+    given_up: GivenUp,
 ) -> tuple[Watch, Checkpoints]:
     """Train to the end, or to where the selection stops it; the one place where TRL is let go.
 
@@ -239,7 +249,7 @@ def _run(
         parts: dict[str, Resumable] = {"watch": watch, "held_out": job.held_out}
         if selection is not None:
             parts["selection"] = selection
-        checkpoints = Checkpoints(trainer, parts, spent, earlier=saved, splits=splits)
+        checkpoints = Checkpoints(trainer, parts, spent, earlier=saved, splits=splits, given_up=given_up)
         if saved is not None:
             progress.note(f"{method.name}: resumed at step {saved.step} of {steps}")
         for callback in (watch, selection, Glances(job.held_out, job.model)):

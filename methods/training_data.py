@@ -39,15 +39,26 @@ def training_data(
     Raises:
         UsageError: a pair has nothing to learn from, or too few prompts are left to train on.
     """
+    aside = check_validation(method, pairs, context.seed)
     tokens = method_tokens(method, pairs, tokenizer, context)
-    aside = validation_indices(pairs, method.n_validation(len(pairs)), context.seed)
     training = [pair for index, pair in enumerate(tokens) if index not in aside]
-    if len(training) < 2:
+    return TrainingData(training, [tokens[index] for index in sorted(aside)])
+
+
+def check_validation(method: TuningMethod, pairs: Sequence[PreferencePair], seed: int) -> frozenset[int]:
+    """Indices of the pairs held out to select the weights by.
+
+    Raises:
+        UsageError: too few are left to train on.
+    """
+    aside = validation_indices(pairs, method.n_validation(len(pairs)), seed)
+    left = len(pairs) - len(aside)
+    if left < 2:
         raise UsageError(
-            f"{method.name}: validation holds out whole prompts, which leaves {len(training)} of {len(pairs)} pairs "
+            f"{method.name}: validation holds out whole prompts, which leaves {left} of {len(pairs)} pairs "
             "to train on; lower validation or give pairs of more prompts"
         )
-    return TrainingData(training, [tokens[index] for index in sorted(aside)])
+    return aside
 
 
 def validation_indices(pairs: Sequence[PreferencePair], count: int, seed: int) -> frozenset[int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.core.values import Effort
 from methods.preference_tokens import Completion
@@ -38,8 +39,7 @@ def training_effort(
     return Effort(
         steps=watch.steps,
         tokens_trained=int(watch.curves["tokens"][-1]),
-        # KTO reads mismatched completions besides, forward alone, in every step; its trainer does not count them.
-        tokens_forward=None if _reads_mismatched(trainer) else forward or None,
+        tokens_forward=forward + _mismatched(trainer, watch.steps) or None,
     )
 
 
@@ -49,5 +49,13 @@ def _tokens(trainer: Trainer, rows: Sequence[Row]) -> int:
     return sum(int(mask.sum()) for name, mask in masks.items() if not name.startswith("prompt"))
 
 
-def _reads_mismatched(trainer: Trainer) -> bool:
-    return bool(getattr(trainer, "calculate_KL", False))
+def _mismatched(trainer: Trainer, steps: int) -> int:
+    """Tokens of mismatched completions, which KTO reads forward alone in every step and does not count; its rows are
+    read in the order that they have."""
+    if not getattr(trainer, "calculate_KL", False):
+        return 0
+    rows: Any = trainer.train_dataset
+    lengths = [len(row["prompt_ids"]) + len(row["KL_completion_ids"]) for row in rows]
+    size, passes = trainer.args.per_device_train_batch_size, trainer.args.gradient_accumulation_steps
+    epochs, left = divmod(steps, math.ceil(math.ceil(len(lengths) / size) / passes))
+    return epochs * sum(lengths) + sum(lengths[: left * passes * size])

@@ -140,6 +140,11 @@ class TuningMethod(AlignmentMethod):
             raise UsageError(f"{self.name}: max_length {self.max_length} exceeds the model's window of {window} tokens")
         self._check_weights(dtype, device)
 
+    def check_pairs(self, pairs: Sequence[PreferencePair], seed: int) -> None:
+        from methods.training_data import check_validation
+
+        check_validation(self, pairs, seed)
+
     def align(
         self,
         model: PreTrainedModel,

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from bench.core.errors import BenchError
 from methods.checkpoints import finite
-from methods.held_out import evaluating
+from methods.own_loss import evaluating, own_loss
 from methods.trained_weights import restore_weights, save_weights
 from methods.tuning import Row, TuningMethod
 
@@ -95,7 +95,7 @@ class WeightSelection(TrainerCallback):
     def _measure(self, step: int) -> float:
         method = self._method
         with evaluating(self._model):
-            loss = validation_loss(self._trainer, self._rows)
+            loss = own_loss(self._trainer, self._rows)
         if not math.isfinite(loss):
             raise BenchError(
                 f"{method.name}: the validation loss is {loss} at step {step}, so that nothing can be selected by it; "
@@ -105,18 +105,3 @@ class WeightSelection(TrainerCallback):
         self.curve["pairs_seen"].append(step * method.batch_size * method.gradient_accumulation)
         self.curve["loss"].append(loss)
         return loss
-
-
-def validation_loss(trainer: Trainer, rows: Sequence[Row]) -> float:
-    """The trainer's own loss on rows, mean over them, in batches as it trains on; `trainer.model` is evaluating."""
-    model, size = cast(torch.nn.Module, trainer.model), trainer.args.per_device_train_batch_size
-    total = 0.0
-    for start in range(0, len(rows), size):
-        batch = list(rows[start : start + size])
-        inputs = {
-            key: value.to(trainer.args.device) if isinstance(value, torch.Tensor) else value
-            for key, value in trainer.data_collator(batch).items()
-        }
-        loss, _, _ = trainer.prediction_step(model, inputs, prediction_loss_only=True)
-        total += cast(torch.Tensor, loss).item() * len(batch)
-    return total / len(rows)

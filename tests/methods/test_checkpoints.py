@@ -167,13 +167,17 @@ METHODS["dpo"](learning_rate=1e-3, epochs=2, max_length=32, **{CASES["dpo"][1]!r
     assert (same, outcome(report)) == (weights, outcome(whole))
 
 
+INSTALLED = {"versions": checkpoints.library_versions()}
+
+
 def test_what_is_not_whole_is_passed_over_and_removed(tmp_path: Path) -> None:
     state = {"step": 1, "finished": False, "seconds": 2.0, "splits": [], "resumed_at": [], "tokens": 5, "parts": {}}
+    state["given_up"] = 0.0
     for step in (1, 20, 3):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         (folder / "weights.safetensors").write_text("abc")
-        marker = {"state": {**state, "step": step}, "files": {"weights.safetensors": 3}}
+        marker = {"state": {**state, "step": step}, "files": {"weights.safetensors": 3}, **INSTALLED}
         (folder / checkpoints.MARKER).write_text(json.dumps(marker))
     (tmp_path / "checkpoint-20" / "weights.safetensors").write_text("ab")
     found = checkpoints.last_checkpoint(tmp_path)
@@ -186,9 +190,33 @@ def test_what_is_not_whole_is_passed_over_and_removed(tmp_path: Path) -> None:
     assert checkpoints.last_checkpoint(None) is None
 
 
+@pytest.mark.parametrize(
+    ("marker", "reason"),
+    [
+        ("{", "its complete.json is damaged (JSONDecodeError"),
+        ("{}", "its complete.json is damaged (KeyError: 'files')"),
+        ("[]", "its complete.json is damaged (TypeError"),
+        (
+            '{"state": {}, "files": {}, "versions": {"torch": "1.0"}}',
+            "it was not written with what is installed now",
+        ),
+    ],
+)
+def test_what_nothing_can_go_on_from_is_removed_and_said(marker: str, reason: str, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-7"
+    folder.mkdir()
+    (folder / checkpoints.MARKER).write_text(marker)
+    said: list[str] = []
+    assert checkpoints.last_checkpoint(tmp_path, said.append) is None
+    assert not folder.exists()
+    assert len(said) == 1
+    assert f"checkpoint {folder} is passed over and removed: {reason}" in said[0]
+
+
 def test_a_checkpoint_of_another_version_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-1").mkdir()
-    (tmp_path / "checkpoint-1" / checkpoints.MARKER).write_text('{"state": {"step": 1}, "files": {}}')
+    marker = {"state": {"step": 1}, "files": {}, **INSTALLED}
+    (tmp_path / "checkpoint-1" / checkpoints.MARKER).write_text(json.dumps(marker))
     with pytest.raises(BenchError, match="is no checkpoint of this version .*; delete"):
         checkpoints.last_checkpoint(tmp_path)
     assert (tmp_path / "checkpoint-1").is_dir()

@@ -182,6 +182,13 @@ def test_what_cannot_work_is_refused_before_a_model_is_loaded(
         DPO(**changes).check(tiny_model.config, pairs)
 
 
+def test_too_few_prompts_to_hold_any_out_are_refused_before_a_model_is_loaded() -> None:
+    pairs = [PreferencePair("one prompt", f" chosen {index}", f" rejected {index}") for index in range(8)]
+    DPO().check_pairs(pairs, seed=0)
+    with pytest.raises(UsageError, match="dpo: validation holds out whole prompts, which leaves 0 of 8 pairs"):
+        DPO(validation=2).check_pairs(pairs, seed=0)
+
+
 @pytest.mark.parametrize(
     ("changes", "dtype", "device", "message"),
     [

@@ -20,6 +20,7 @@ from methods.dpo_losses import LOSSES, smoothing_fault
         ("sigmoid", "sigmoid", {"sigmoid": 1.0}),
         ("dpo", "sigmoid", {"sigmoid": 1.0}),
         ("rdpo", "robust", {"robust": 1.0}),
+        ({"dpo": 1, "sft": "2e-1"}, {"sigmoid": 1.0, "sft": 0.2}, {"sigmoid": 1.0, "sft": 0.2}),  # as YAML reads 2e-1
         ({"dpo": 1, "sft": 0.2}, {"sigmoid": 1.0, "sft": 0.2}, {"sigmoid": 1.0, "sft": 0.2}),
     ],
 )

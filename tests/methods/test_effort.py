@@ -105,7 +105,17 @@ def test_looks_at_validation_pairs_are_counted(name: str, align: Align) -> None:
     assert found.tokens_trained == tokens[True]
 
 
-def test_kto_does_not_say_what_it_reads_forward(align: Align) -> None:
-    report, tokens = align("kto", batch_size=5, lora_rank=2)
-    assert effort(report).tokens_forward is None
-    assert effort(report).tokens_trained == tokens[True] == CHOSEN + REJECTED
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 5},
+        {"batch_size": 4, "epochs": 2},
+        {"batch_size": 4, "max_steps": 4, "epochs": 2},
+        {"batch_size": 2, "gradient_accumulation": 2, "max_steps": 4, "epochs": 2},
+        {"batch_size": 2, "epochs": 2, "validation": 3, "evaluate_every": 4},
+    ],
+)
+def test_kto_counts_the_mismatched_texts_of_every_step(settings: dict[str, Any], align: Align) -> None:
+    report, tokens = align("kto", lora_rank=2, **settings)
+    found = effort(report)
+    assert (found.tokens_trained, found.tokens_forward) == (tokens[True], tokens[False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.values import AlignmentReport, PreferencePair
-from methods.base import AlignmentContext, SharedWork
+from methods.base import METHODS, AlignmentContext, SharedWork
 from methods.dpo import DPO
 
 MakeModel = Callable[..., PreTrainedModel]
@@ -82,3 +83,28 @@ def test_without_held_out_pairs_nothing_is_looked_at(
     report = align(make_model("llama"), tiny_tokenizer, planted, tmp_path, SharedWork(), n_held_out=0)
     assert report.diagnostic_seconds == 0
     assert report.details["held_out"] is None
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto", "sft", "simpo", "orpo"])
+def test_the_curve_on_clean_pairs_has_the_methods_own_loss_and_both_sides(
+    name: str, planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    context = AlignmentContext(0, "tiny", tmp_path, held_out=planted(N_HELD_OUT, 9))
+    method = METHODS[name](learning_rate=1e-2, max_length=32, epochs=3)
+    curve = method.align(make_model("llama"), tiny_tokenizer, planted(12), context=context).details["held_out"]["curve"]
+    assert {len(values) for values in curve.values()} == {len(curve["step"])} == {6}
+    assert curve["loss"][-1] < curve["loss"][0]
+    margins = [chosen - rejected for chosen, rejected in zip(curve["chosen_logp"], curve["rejected_logp"], strict=True)]
+    assert margins == pytest.approx(curve["margin"])
+
+
+def test_the_loss_on_clean_pairs_is_that_of_the_rewards(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """With one held-out pair the mean margin is its own, and DPO's loss a function of it."""
+    context = AlignmentContext(0, "tiny", tmp_path, held_out=planted(1, 9))
+    method = METHODS["dpo"](learning_rate=1e-2, max_length=32, beta=0.3)
+    curve = method.align(make_model("llama"), tiny_tokenizer, planted(12), context=context).details["held_out"]["curve"]
+    expected = [math.log1p(math.exp(-0.3 * (margin - curve["margin"][0]))) for margin in curve["margin"]]
+    assert curve["loss"] == pytest.approx(expected, abs=1e-5)
+    assert curve["loss"][0] == pytest.approx(math.log(2), abs=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,16 @@ def run(
     return start
 
 
-def exhaust(monkeypatch: pytest.MonkeyPatch, room: int, error: Exception, *, from_step: int = 1) -> None:
-    """Memory for `room` texts a forward pass, from a step on."""
+def exhaust(
+    monkeypatch: pytest.MonkeyPatch, room: int, error: Exception, *, from_step: int = 1, seconds: float = 0.0
+) -> None:
+    """Memory for `room` texts a forward pass, from a step on; that it does not suffice takes so long to find out."""
     training_step = Trainer.training_step
 
     def tight(self: Trainer, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
         texts = max(len(value) for value in inputs.values())
         if texts > room and self.state.global_step + 1 >= from_step:
+            time.sleep(seconds)
             raise error
         return training_step(self, model, inputs, *rest, **more)
 
@@ -140,6 +144,24 @@ def test_an_interrupted_run_goes_on_with_the_batches_that_fitted(
     assert same == weights
     assert report.details["resumed_at"] == [2]
     assert len(report.details["memory_backoff"]) == 1
+
+
+def test_what_was_given_up_before_an_interruption_is_paid_for(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_recorder: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "PAUSE_FACTOR", 0)
+    exhaust(monkeypatch, 4, RuntimeError(CPU), from_step=2, seconds=20.0)
+    slept: list[float] = []
+    clock = time.perf_counter
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + sum(slept))
+    with pytest.raises(KeyboardInterrupt):
+        run(batch_size=4, context={"checkpoints": tmp_path / "cell", "progress": make_recorder(interrupt_at=3)})
+    slept.clear()
+    report, _ = run(batch_size=4, context={"checkpoints": tmp_path / "cell"})
+    assert 20 < report.earlier_seconds < 40
+    assert report.details["train_seconds"] < 20
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_a_validation_loss_that_is_no_number_is_an_error_and_the_model_is_as_it_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     losses = iter([0.7, float("nan")])
-    monkeypatch.setattr("methods.weight_selection.validation_loss", lambda *_: next(losses))
+    monkeypatch.setattr("methods.weight_selection.own_loss", lambda *_: next(losses))
     model = make_model("llama")
     before = digest(model)
     with pytest.raises(BenchError, match="dpo: the validation loss is nan at step 2, so that nothing"):
