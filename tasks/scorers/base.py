@@ -6,7 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from bench.core.assets import PypiFile, describe_missing
+from bench.core.code_version import code_version
+from bench.core.errors import UsageError
 from bench.core.progress import Progress
 from bench.core.registry import Registry
 from bench.core.values import Value
@@ -14,6 +18,11 @@ from bench.core.values import Value
 
 class Scorer(Value, ABC):
     """Says how toxic texts are, 0 (not at all) to 1. Loaded once, on the first call of `score`."""
+
+    @property
+    def name(self) -> str:
+        """What people call it, for messages: `scorer` of its identity, or the name of its class."""
+        return str(self.identity().get("scorer", type(self).__name__))
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
@@ -46,7 +55,41 @@ SCORERS: Registry[Scorer] = Registry(
         "detoxify": "tasks.scorers.detoxify:Detoxify",
         "bilstm": "tasks.scorers.bilstm:BiLSTM",
         "linear": "tasks.scorers.linear:Linear",
+        "words": "tasks.scorers.words:Words",
+        "hf": "tasks.scorers.hub:HubClassifier",
     },
     group="alignment_bench.scorers",
 )
 register_scorer = SCORERS.register
+HUB = "hf:"
+"""Beginning of the name of any sequence classifier of transformers: `hf:ORG/NAME[@COMMIT]#LABEL`, `hf:FOLDER#LABEL`."""
+
+
+def build_scorer(name: str, settings: Mapping[str, Any]) -> Scorer:
+    """The scorer of that name with these settings, validated.
+
+    Arguments:
+        name: a name in `SCORERS`, or one that begins with `hf:`.
+        settings: fields of the scorer.
+
+    Raises:
+        UsageError: no such scorer or field, or a value that does not fit.
+    """
+    cls = _scorer_class(name)
+    located = {"locator": name.removeprefix(HUB)} if name.startswith(HUB) else {}
+    try:
+        return cls.model_validate({**settings, **located})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the settings"
+        known = ", ".join(cls.model_fields) or "no settings"
+        raise UsageError(f"scorer '{name}': {place}: {first['msg']}; known: {known}") from error
+
+
+def scorer_identity(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a score by this scorer depends on, its code included, as plain JSON. Needs no network."""
+    return {**build_scorer(name, settings).identity(), "code": code_version(_scorer_class(name).__module__)}
+
+
+def _scorer_class(name: str) -> type[Scorer]:
+    return SCORERS["hf"] if name.startswith(HUB) else SCORERS[name]

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
-from bench.core.cache import fault, file_sha256, home, workspace, write_manifest, writing
+from pydantic import StringConstraints, model_validator
+
+from bench.core.cache import file_sha256
 from bench.core.errors import UsageError
+from bench.core.files import write_json
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress, Silent
+from bench.core.registry import unknown
 from tasks.scorers.base import Scorer
-
-if TYPE_CHECKING:
-    from tasks.scorers.sequence_classifier import SequenceClassifier
+from tasks.scorers.classifier_folder import (
+    check_vocabulary,
+    column_of,
+    label_names,
+    read_config,
+    refuse_code,
+    small_files,
+)
+from tasks.scorers.conversion import made_path, make_once
 
 Variant = Literal["original", "unbiased", "multilingual", "original-small", "unbiased-small"]
 RELEASES = "https://github.com/unitaryai/detoxify/releases/download"
 WEIGHT_FILES = ("model.safetensors", "*.ckpt")
+CONVERSION = "detoxify-v2"
+SOURCE = "source.json"
+"""In a converted folder: the hash of the weights file that it was made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,16 @@ RELEASED: Mapping[Variant, Release] = {
     "original-small": Release("v0.1.2/original-albert", "0e1d6498", *ALBERT),
     "unbiased-small": Release("v0.1.2/unbiased-albert", "c8519128", *ALBERT),
 }
+FIRST_LABELS = ("toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_attack")
+SECOND_LABELS = (*FIRST_LABELS, "sexual_explicit")
+LABELS: Mapping[Variant, Sequence[str]] = {
+    "original": FIRST_LABELS,
+    "unbiased": SECOND_LABELS,
+    "multilingual": SECOND_LABELS,
+    "original-small": FIRST_LABELS,
+    "unbiased-small": SECOND_LABELS,
+}
+"""As the package names them; its checkpoints have them in orders of their own."""
 
 
 class Detoxify(Scorer):
@@ -61,25 +84,36 @@ class Detoxify(Scorer):
     variant: Variant = "original"
     """Published checkpoint to download; without effect where `checkpoint` is given."""
     checkpoint: Path | None = None
-    """A folder with weights (a Detoxify `.ckpt` or `model.safetensors`), config.json and the tokenizer's files."""
+    """A folder with weights (a Detoxify `.ckpt` or `model.safetensors`), config.json and the tokenizer's files; or the
+    weights file itself, with the others beside it."""
+    sha256: Annotated[str, StringConstraints(to_lower=True, pattern="^[0-9a-fA-F]{64}$")] | None = None
+    """What the weights file must hash to; None to take it as it is. Published ones carry 8 digits of it in any case."""
     label: str = "toxicity"
+
+    @model_validator(mode="after")
+    def _label_exists(self) -> Detoxify:
+        if self.checkpoint is None and self.label not in LABELS[self.variant]:
+            raise unknown(f"label of Detoxify {self.variant}", self.label, LABELS[self.variant])
+        return self
 
     def identity(self) -> Mapping[str, Any]:
         return {"scorer": "detoxify", "version": 1, "label": self.label, **self._weights()}
 
     def downloads(self) -> list[str]:
         release = RELEASED[self.variant]
-        if self.checkpoint is not None or self._converted().is_dir():
+        if self.checkpoint is not None or made_path(CONVERSION, self._weights()).is_dir():
             return []
         return [f"{release.url} and hub:{release.encoder}@{release.revision}"]
 
     def prepare(self, progress: Progress) -> None:
-        from tasks.scorers.sequence_classifier import label_index
-
-        label_index(self._folder(progress), self.label)
+        column_of(label_names(read_config(self._folder(progress))), self.label)
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
-        return _classifier(self._folder(Silent()), self.label).score(texts)
+        from tasks.scorers.sequence_classifier import loaded
+
+        folder = self._folder(Silent())
+        column = column_of(label_names(read_config(folder)), self.label)
+        return loaded(folder, sha256_json(self._weights())).score(texts, column, "sigmoid")
 
     def _weights(self) -> dict[str, Any]:
         if self.checkpoint is not None:
@@ -88,60 +122,56 @@ class Detoxify(Scorer):
         encoder = f"{release.encoder}@{release.revision}"
         return {"variant": self.variant, "sha256": release.sha256_prefix, "encoder": encoder}
 
-    def _converted(self) -> Path:
-        return home() / "converted" / f"detoxify-v1-{sha256_json(self._weights())[:12]}"
-
     def _folder(self, progress: Progress) -> Path:
         """The classifier in transformers' own layout, made on first use."""
-        folder = self._converted()
-        if folder.is_dir() and fault(folder) is None:
-            return folder
-        with workspace() as temporary:
-            made = temporary / "made"
-            made.mkdir()
-            self._make(made, temporary, progress)
-            write_manifest(made)
-            with writing(folder):
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                if folder.is_dir():
-                    folder.rename(temporary / "broken")
-                made.rename(folder)
+        if self.checkpoint is not None:
+            weights = local_files(self.checkpoint.expanduser())[0]
+            self._check_hash(weights, file_sha256(weights))
+        folder = make_once(CONVERSION, self._weights(), lambda made, temporary: self._make(made, temporary, progress))
+        self._check_hash(Path(folder.name), json.loads((folder / SOURCE).read_text(encoding="utf-8"))["sha256"])
         return folder
 
     def _make(self, folder: Path, temporary: Path, progress: Progress) -> None:
-        from tasks.scorers import sequence_classifier
+        from tasks.scorers import checkpoints
 
         if self.checkpoint is not None:
-            source = self.checkpoint.expanduser()
-            weights = local_files(source)[0]
+            weights = local_files(self.checkpoint.expanduser())[0]
         else:
-            source = sequence_classifier.download(RELEASED[self.variant], temporary, progress)
-            weights = next(source.glob("*.ckpt"))
-        sequence_classifier.convert(weights, source, folder)
+            weights = checkpoints.download(RELEASED[self.variant], temporary, progress)
+        found = file_sha256(weights)
+        self._check_hash(weights, found)
+        with progress.track(f"convert {weights.name}", None):
+            checkpoints.convert(weights, weights.parent, folder)
+        write_json(folder / SOURCE, {"sha256": found})
+
+    def _check_hash(self, weights: Path, found: str) -> None:
+        if self.sha256 is not None and found != self.sha256:
+            raise UsageError(f"{weights} has sha256 {found} where scorer_settings ask for {self.sha256}")
 
 
-def local_files(folder: Path) -> list[Path]:
-    """The weights in `folder`, and then all else in it that a score depends on.
+def local_files(place: Path) -> list[Path]:
+    """The weights that `place` holds or is, and then all else beside them that a score depends on.
+
+    Arguments:
+        place: a folder with one weights file, or a weights file.
 
     Raises:
-        UsageError: it is no folder, or lacks weights, configuration or tokenizer.
+        UsageError: there is no such place, or it lacks weights, configuration or tokenizer, or names code of its own.
     """
     advice = "a folder with a Detoxify .ckpt (or model.safetensors), config.json and the tokenizer's files is needed"
-    if not folder.is_dir():
-        raise UsageError(f"Detoxify checkpoint {folder} is not a folder; {advice}")
-    weights = [path for pattern in WEIGHT_FILES for path in sorted(folder.glob(pattern))]
+    if place.is_file():
+        weights, folder = [place], place.parent
+    elif place.is_dir():
+        weights, folder = [path for pattern in WEIGHT_FILES for path in sorted(place.glob(pattern))], place
+    else:
+        raise UsageError(f"there is no Detoxify checkpoint {place}; {advice}")
     if len(weights) != 1:
         found = ", ".join(path.name for path in weights) or "none"
-        raise UsageError(f"one weights file is needed in {folder}, found {found}; {advice}")
-    others = [path for path in sorted(folder.iterdir()) if path.suffix in {".json", ".txt", ".model"}]
-    names = {path.name for path in others}
-    if "config.json" not in names or names <= {"config.json"}:
-        raise UsageError(f"{folder} has no {'tokenizer' if 'config.json' in names else 'config.json'}; {advice}")
-    return [*weights, *others]
-
-
-@cache
-def _classifier(folder: Path, label: str) -> SequenceClassifier:
-    from tasks.scorers.sequence_classifier import load
-
-    return load(folder, label)
+        raise UsageError(f"one weights file is needed in {folder}, found {found}; {advice}, or the path of the file")
+    try:
+        read_config(folder)
+        check_vocabulary(folder)
+    except UsageError as error:
+        raise UsageError(f"{error}; {advice}") from error
+    refuse_code(folder)
+    return [*weights, *(path for path in small_files(folder) if path.name != SOURCE)]

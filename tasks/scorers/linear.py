@@ -20,6 +20,7 @@ from tasks.scorers.pickles import Stub, read_joblib
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
 MODEL = PypiFile(
     requirement="alt-profanity-check==1.9.1",
@@ -78,8 +79,7 @@ class Linear(Scorer):
         _folder(progress)
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
-        ensemble = _ensemble(_folder(Silent()))
-        return [ensemble.probability(text) for text in texts]
+        return _ensemble(_folder(Silent())).probabilities(texts)
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,39 @@ class Ensemble:
     slopes: NDArray[Any]
     offsets: NDArray[Any]
 
-    def probability(self, text: str) -> float | None:
-        """Mean over machines of Platt's calibrated probability; None where a text holds no known word."""
+    def probabilities(self, texts: Sequence[str]) -> list[float | None]:
+        """Mean calibrated probability for each text; None where it holds no known word.
+
+        No text's number depends on the others: each is a row of a sparse matrix.
+        """
         import numpy
         from scipy.special import expit
 
-        counts = Counter(word for word in self.pattern.findall(text.lower()) if word in self.words)
-        if not counts:
-            return None
-        columns = [self.words[word] for word in counts]
-        weights = numpy.array(list(counts.values())) * self.idf[columns]
-        decisions = self.coefficients[:, columns] @ (weights / numpy.linalg.norm(weights)) + self.intercepts
-        return float(expit(-(self.slopes * decisions + self.offsets)).mean())
+        weights = self._counts(texts).multiply(self.idf).tocsr()
+        norms = numpy.sqrt(weights.multiply(weights).sum(axis=1))
+        known = norms > 0
+        directions = (weights @ self.coefficients.T)[known] / norms[known, None]
+        means = expit(-(self.slopes * (directions + self.intercepts) + self.offsets)).mean(axis=1)
+        scores: list[float | None] = [None] * len(texts)
+        for index, mean in zip(numpy.flatnonzero(known), means, strict=True):
+            scores[index] = float(mean)
+        return scores
+
+    def _counts(self, texts: Sequence[str]) -> csr_array:
+        """How often each known word stands in each text, (texts, words)."""
+        import numpy
+        from scipy.sparse import csr_array
+
+        columns: list[int] = []
+        numbers: list[int] = []
+        ends = [0]
+        for text in texts:
+            found = Counter(word for word in self.pattern.findall(text.lower()) if word in self.words)
+            columns += [self.words[word] for word in found]
+            numbers += found.values()
+            ends.append(len(columns))
+        counts = numpy.array(numbers, dtype=self.idf.dtype)
+        return csr_array((counts, numpy.array(columns, dtype=int), ends), shape=(len(texts), len(self.idf)))
 
 
 def _folder(progress: Progress) -> Path:

@@ -2,195 +2,205 @@
 
 from __future__ import annotations
 
-import json
-import pickle
+import gc
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from safetensors import SafetensorError
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from bench.core.errors import BenchError
-from bench.core.progress import Progress
-from bench.core.registry import unknown
+from bench.core.errors import BenchError, UsageError
+from tasks.scorers.classifier_folder import Activation
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tasks.scorers.detoxify import Release
-
-BATCH = 32
+BATCH_TOKENS = 8192
+"""Tokens at a time, padding included."""
+MOST_ROWS = 128
 OVERLAP = 64
 """Tokens that two windows of a long text share."""
-SAME_LABELS = {"toxic": "toxicity", "identity_hate": "identity_attack", "severe_toxic": "severe_toxicity"}
-"""Names that Detoxify's first data set gives to labels of its second."""
+UNLIMITED_WINDOW = 512
+"""Tokens a window where neither model nor tokenizer has a limit."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class SequenceClassifier:
-    """A multi-label classifier of texts, one of whose labels is asked for."""
+    """A classifier of texts, of whose labels one is asked for at a time."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    label: int
     window: int
     """Tokens that the model sees at once."""
+    batch_tokens: int = BATCH_TOKENS
+    """Tokens at a time; halved, for good, where the device's memory does not suffice."""
 
-    def score(self, texts: Sequence[str]) -> list[float | None]:
-        """Probability of the label, the highest over a text's windows; None for a text with nothing in it."""
-        scores: list[float | None] = [None] * len(texts)
+    def score(self, texts: Sequence[str], column: int, activation: Activation) -> list[float | None]:
+        """Probability of a label, the highest over a text's windows; None for a text with nothing in it.
+
+        Arguments:
+            column: of the label in the model's output.
+
+        Raises:
+            BenchError: a single window does not fit the device's memory, or the tokenizer is another model's.
+        """
         windows = self._windows({index: text for index, text in enumerate(texts) if text.strip()})
-        windows.sort(key=lambda window: len(window[1]))
-        for start in range(0, len(windows), BATCH):
-            batch = windows[start : start + BATCH]
-            for (index, _), score in zip(batch, self._probabilities([tokens for _, tokens in batch]), strict=True):
-                scores[index] = max(score, scores[index] or 0.0)
-        return scores
+        found = self._probabilities([tokens for _, tokens in windows], column, activation)
+        by_text: dict[int, list[float]] = {}
+        for (index, _), probability in zip(windows, found, strict=True):
+            by_text.setdefault(index, []).append(probability)
+        return [_highest(by_text[index]) if index in by_text else None for index in range(len(texts))]
 
     def _windows(self, texts: Mapping[int, str]) -> list[tuple[int, list[int]]]:
-        """Tokens of each text in overlapping windows, special tokens included, with the text's number."""
+        """Tokens of each text in overlapping windows, special tokens included, with the text's number.
+
+        A text of which the tokenizer keeps nothing, as one of control characters, has no window.
+        """
         if not texts:
             return []
-        numbers = list(texts)
-        overlap = min(OVERLAP, (self.window - self.tokenizer.num_special_tokens_to_add()) // 2)
+        numbers, special = list(texts), self.tokenizer.num_special_tokens_to_add()
         encoded = self.tokenizer(
             list(texts.values()),
             truncation=True,
             max_length=self.window,
-            stride=overlap,
+            stride=min(OVERLAP, (self.window - special) // 2),
             return_overflowing_tokens=True,
         )
         origins = encoded["overflow_to_sample_mapping"]
-        return [(numbers[origin], tokens) for origin, tokens in zip(origins, encoded["input_ids"], strict=True)]
+        windows = [(numbers[origin], tokens) for origin, tokens in zip(origins, encoded["input_ids"], strict=True)]
+        return [(number, tokens) for number, tokens in windows if len(tokens) > special]
 
-    def _probabilities(self, rows: Sequence[list[int]]) -> list[float]:
-        width = max(map(len, rows))
-        padding = self.tokenizer.pad_token_id
+    def _probabilities(self, windows: Sequence[list[int]], column: int, activation: Activation) -> list[float]:
+        """The label's probability for each window, computed longest first: what does not fit shows at once."""
+        self._check_vocabulary(windows)
+        left = sorted(range(len(windows)), key=lambda index: -len(windows[index]))
+        found: dict[int, float] = {}
+        while left:
+            rows = self._rows(len(windows[left[0]]))
+            values = self._attempt([windows[index] for index in left[:rows]], column, activation)
+            if values is None:
+                self._back_off(min(rows, len(left)), len(windows[left[0]]))
+                continue
+            found.update(zip(left[:rows], values, strict=True))
+            left = left[rows:]
+        return [found[index] for index in range(len(windows))]
+
+    def _rows(self, width: int) -> int:
+        if self.model.config.pad_token_id is None:  # the model cannot tell padding from text
+            return 1
+        return min(max(self.batch_tokens // width, 1), MOST_ROWS)
+
+    def _attempt(self, rows: Sequence[list[int]], column: int, activation: Activation) -> list[float] | None:
+        """The label's probability for each row; None where memory ran out."""
+        try:
+            return self._forward(rows, column, activation)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        return None
+
+    def _forward(self, rows: Sequence[list[int]], column: int, activation: Activation) -> list[float]:
+        width, padding = max(map(len, rows)), self.model.config.pad_token_id
         tokens = torch.tensor([row + [padding] * (width - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
         with torch.inference_mode():
-            logits = self.model(tokens.to(self.model.device), attention_mask=mask.to(self.model.device)).logits
-        probabilities: list[float] = torch.sigmoid(logits[:, self.label].float()).tolist()
+            logits = self.model(tokens.to(self.model.device), attention_mask=mask.to(self.model.device)).logits.float()
+            normalised = torch.sigmoid(logits) if activation == "sigmoid" else torch.softmax(logits, dim=-1)
+        probabilities: list[float] = normalised[:, column].tolist()
         return probabilities
 
+    def _back_off(self, rows: int, width: int) -> None:
+        """Free memory, outside the handler: the error and what it held are gone by now. Then halve the batches."""
+        gc.collect()
+        if self.model.device.type in ("cuda", "mps"):
+            getattr(torch, self.model.device.type).empty_cache()
+        if rows == 1:
+            raise BenchError(
+                "out of device memory with a single text at the scorer; use a smaller one (bilstm, linear)"
+            )
+        self.batch_tokens = rows // 2 * width
 
-def load(folder: Path, label: str) -> SequenceClassifier:
-    """A classifier from a folder in transformers' layout, on the first CUDA device where there is one.
-
-    Raises:
-        UsageError: it has no such label.
-    """
-    index = label_index(folder, label)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return SequenceClassifier(model.eval().to(device), tokenizer, index, _window(model.config, tokenizer))
-
-
-def label_index(folder: Path, label: str) -> int:
-    """The column of `label` in the output of the classifier in `folder`.
-
-    Raises:
-        UsageError: it has no such label.
-    """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    names = {SAME_LABELS.get(name, name): int(index) for index, name in config["id2label"].items()}
-    if label not in names:
-        raise unknown("label of the classifier", label, names)
-    return names[label]
+    def _check_vocabulary(self, windows: Sequence[list[int]]) -> None:
+        embeddings: Any = self.model.get_input_embeddings()  # typed as any module
+        known = int(embeddings.weight.shape[0])
+        largest = max((max(window) for window in windows), default=0)
+        if largest >= known:
+            raise BenchError(f"the scorer's tokenizer is another model's: token {largest}, of {known} that it knows")
 
 
-def download(release: Release, folder: Path, progress: Progress) -> Path:
-    """Fetch a published checkpoint into `folder`, with its encoder's configuration and tokenizer.
-
-    Raises:
-        BenchError: it cannot be had, or has another hash than its name says.
-    """
-    source = folder / "source"
-    target = source / Path(release.url).name
-    try:
-        with progress.track(f"download {target.name} and {release.encoder}", None):
-            # The small files first: where they cannot be had, hundreds of megabytes need not be fetched.
-            AutoConfig.from_pretrained(release.encoder, revision=release.revision).save_pretrained(source)
-            AutoTokenizer.from_pretrained(release.encoder, revision=release.revision).save_pretrained(source)
-            torch.hub.download_url_to_file(release.url, str(target), release.sha256_prefix, progress=False)
-    except (OSError, RuntimeError) as error:  # no network, not found; a hash that differs
-        raise BenchError(
-            f"Detoxify cannot be fetched from {release.url} and the hub's {release.encoder}: "
-            f"{str(error).splitlines()[0]}. Put its checkpoint, config.json and the tokenizer's files into one folder "
-            'and name it in scorer_settings: {"checkpoint": "FOLDER"}, or take another scorer, bilstm or linear'
-        ) from error
-    return source
-
-
-def convert(weights: Path, source: Path, folder: Path) -> None:
-    """Write a classifier in transformers' layout into `folder`, safetensors and all.
+@cache
+def loaded(folder: Path, version: str) -> SequenceClassifier:
+    """The classifier in `folder`, on the best device there is; loaded once a process, whatever is asked of it.
 
     Arguments:
-        weights: a Detoxify checkpoint, or safetensors whose labels config.json names.
-        source: the folder with its config.json and tokenizer.
+        version: hash of what is in the folder: another one is loaded anew.
 
     Raises:
-        BenchError: it is no such checkpoint, or does not fit the configuration.
+        UsageError, BenchError: as `load`.
     """
-    if weights.suffix == ".ckpt":
-        tensors, labels = read_checkpoint(weights)
-        config = AutoConfig.from_pretrained(source, local_files_only=True)
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {name: index for index, name in config.id2label.items()}
-    else:
-        from safetensors.torch import load_file
-
-        tensors, config = load_file(weights), AutoConfig.from_pretrained(source, local_files_only=True)
-    model = _model(config, tensors, weights)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source, local_files_only=True).save_pretrained(folder)
+    classifier = load(folder)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    move: Any = classifier.model.to  # its types want more than a device
+    move(accelerator or torch.device("cpu"))
+    return classifier
 
 
-def read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], list[str]]:
-    """Tensors of a Detoxify checkpoint and the names of its outputs, reading weights alone.
+def load(folder: Path) -> SequenceClassifier:
+    """A classifier from a folder in transformers' layout, on the CPU, with 32-bit weights.
+
+    Only safetensors are read, and no code but transformers' own is run.
 
     Raises:
-        BenchError: it is no such checkpoint, or holds more than weights and plain values.
+        UsageError: its tokenizer has no fast implementation.
+        BenchError: weights are broken, missing or do not fit the configuration.
     """
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        labels = loaded["config"]["dataset"]["args"]["classes"]
-        outputs = loaded["config"]["arch"]["args"]["num_classes"]  # some checkpoints name only the first of them
-        names = [SAME_LABELS.get(name, name) for name in labels] + [f"unnamed_{i}" for i in range(outputs)]
-        return dict(loaded["state_dict"]), names[:outputs]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise BenchError(
-            f"{path} cannot be read as weights alone ({str(error).splitlines()[0]}); it may hold code, which is never "
-            "run: take the published checkpoint or convert it to safetensors"
-        ) from error
-    except (KeyError, TypeError, IndexError) as error:
-        raise BenchError(f"{path} is no Detoxify checkpoint: it lacks {error} (state_dict, config.dataset…)") from error
-
-
-def _model(config: PretrainedConfig, tensors: Mapping[str, Tensor], weights: Path) -> PreTrainedModel:
     factory: Any = AutoModelForSequenceClassification  # carries no types here
-    with torch.random.fork_rng(devices=[]):  # weights are drawn and then replaced: leave the global state alone
-        model: PreTrainedModel = factory.from_config(config)
-    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}  # once saved too
     try:
-        model.load_state_dict(kept)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise BenchError(f"{weights} does not fit its config.json: {' '.join(lines[1:3]).strip()}") from error
-    return model
+        with torch.random.fork_rng(devices=[]):  # weights may be drawn and replaced: leave the global state alone
+            model, report = factory.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise BenchError(f"{folder} cannot be loaded as a classifier: {str(error).strip().splitlines()[0]}") from error
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
+        raise BenchError(f"{folder} is not a whole classifier: its weights lack {missing}, which would be random")
+    if not tokenizer.is_fast:
+        raise UsageError(f"the tokenizer of {folder} has no fast implementation, which windows of long texts need")
+    return SequenceClassifier(model.eval(), tokenizer, _window(model, tokenizer))
 
 
-def _window(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
-    # RoBERTa counts positions from the padding's number on, so that many of its positions are never used.
-    unused = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    return min(int(tokenizer.model_max_length), int(config.max_position_embeddings) - unused)
+def _window(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    limits = [UNLIMITED_WINDOW]
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and positions > 0:
+        limits = [int(positions) - _unused_positions(model)]
+    return min(int(tokenizer.model_max_length), *limits)
+
+
+def _unused_positions(model: PreTrainedModel) -> int:
+    """RoBERTa and its kin count positions from the padding's number on, so that the first ones are never used."""
+    paddings = [
+        module.padding_idx
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding)
+    ]
+    return max((padding + 1 for padding in paddings if padding is not None), default=0)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    words = ("DefaultCPUAllocator", "MPS backend out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+def _highest(probabilities: Sequence[float]) -> float:
+    """The largest, and NaN where any is: a window that failed is not passed over."""
+    return math.nan if any(map(math.isnan, probabilities)) else max(probabilities)

@@ -1,18 +1,27 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, RobertaConfig
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_file
 from bench.core.progress import Silent
-from tasks.scorers import detoxify
+from tasks.scorers import detoxify, sequence_classifier
 from tasks.scorers.detoxify import Detoxify, local_files
 from tasks.scorers.sequence_classifier import _window
 
@@ -164,7 +173,7 @@ def test_incomplete_folders_are_named(checkpoint: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message):
             Detoxify(checkpoint=checkpoint).identity()
         (checkpoint / missing).write_bytes(content)
-    with pytest.raises(UsageError, match="is not a folder"):
+    with pytest.raises(UsageError, match="there is no Detoxify checkpoint"):
         local_files(tmp_path / "nowhere")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (checkpoint / name).unlink()
@@ -211,5 +220,97 @@ def test_a_download_with_another_hash_is_refused(checkpoint: Path, monkeypatch: 
 
 def test_roberta_windows_leave_out_unused_positions() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
-    assert _window(RobertaConfig(max_position_embeddings=514, pad_token_id=1), tokenizer) == 512
-    assert _window(BertConfig(), tokenizer) == 512
+    sizes: dict[str, Any] = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 8, "max_position_embeddings": 34, "pad_token_id": 1}
+    assert _window(RobertaForSequenceClassification(RobertaConfig(**sizes)), tokenizer) == 32
+    assert _window(BertForSequenceClassification(BertConfig(**sizes)), tokenizer) == 34
+
+
+# What is said before anything is loaded
+
+
+def test_labels_are_those_of_the_package() -> None:
+    assert Detoxify(label="identity_attack").label == "identity_attack"
+    assert Detoxify(variant="multilingual", label="sexual_explicit").label == "sexual_explicit"
+    with pytest.raises(UsageError, match="unknown label of Detoxify original 'sexual_explicit'"):
+        Detoxify(label="sexual_explicit")  # nothing is downloaded to find out
+
+
+def test_releases_are_those_of_the_package() -> None:
+    # As text: importing the package warns.
+    installed = distribution("detoxify").locate_file("detoxify/detoxify.py")
+    source = Path(str(installed)).read_text(encoding="utf-8")
+    urls = dict(re.findall(r'"([\w-]+)": DOWNLOAD_URL \+ "([^"]+)"', source))
+    assert urls == {
+        name: release.url.removeprefix(f"{detoxify.RELEASES}/") for name, release in detoxify.RELEASED.items()
+    }
+
+
+def test_a_checkpoint_can_be_named_by_its_file(checkpoint: Path, bert: BertForSequenceClassification) -> None:
+    (checkpoint / "other.ckpt").write_bytes(b"another")
+    with pytest.raises(UsageError, match=r"found other\.ckpt, tiny\.ckpt.*or the path of the file"):
+        Detoxify(checkpoint=checkpoint).identity()
+    scorer = Detoxify(checkpoint=checkpoint / "tiny.ckpt")
+    scorer.prepare(Silent())
+    assert scorer.score(["vile"]) == [pytest.approx(probability(bert, "vile"), abs=1e-5)]
+    assert set(scorer.identity()["files"]) == {"tiny.ckpt", "config.json", "tokenizer.json", "tokenizer_config.json"}
+
+
+def test_the_weights_are_held_to_a_hash(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = checkpoint / "tiny.ckpt"
+    right, wrong = sha256_file(file), "0" * 64
+    with pytest.raises(UsageError, match=rf"tiny\.ckpt has sha256 {right} where scorer_settings ask for {wrong}"):
+        Detoxify(checkpoint=file, sha256=wrong).prepare(Silent())
+    Detoxify(checkpoint=file, sha256=right.upper()).prepare(Silent())
+    with pytest.raises(ValidationError, match="sha256"):
+        Detoxify(checkpoint=file, sha256="abc")
+    publish(checkpoint, monkeypatch, right[:8])
+    Detoxify().prepare(Silent())
+    with pytest.raises(UsageError, match=f"has sha256 {right}"):  # also of what was converted before
+        Detoxify(sha256=wrong).prepare(Silent())
+
+
+def test_a_changed_checkpoint_is_converted_anew(checkpoint: Path, bert: BertForSequenceClassification) -> None:
+    before = Detoxify(checkpoint=checkpoint).score(["vile"])
+    bert.classifier.bias.data += 1.0
+    file = checkpoint / "tiny.ckpt"
+    torch.save(torch.load(file, weights_only=True) | {"state_dict": bert.state_dict()}, file)
+    after = Detoxify(checkpoint=checkpoint).score(["vile"])
+    assert after == [pytest.approx(probability(bert, "vile"), abs=1e-5)]
+    assert after != before
+
+
+def test_every_label_is_served_by_one_loaded_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[Path] = []
+    load = sequence_classifier.load
+
+    def counted(folder: Path) -> sequence_classifier.SequenceClassifier:
+        loads.append(folder)
+        return load(folder)
+
+    monkeypatch.setattr(sequence_classifier, "load", counted)
+    for label in ("toxicity", "threat", "toxicity"):
+        assert Detoxify(checkpoint=checkpoint, label=label).score(["vile"]) != [None]
+    assert len(loads) == 1
+
+
+def test_folders_that_name_code_or_nothing_are_refused(checkpoint: Path) -> None:
+    config = checkpoint / "config.json"
+    whole = json.loads(config.read_text())
+    config.write_text(json.dumps(whole | {"auto_map": {"AutoConfig": "evil.Evil"}}))
+    with pytest.raises(UsageError, match=r"config\.json \(auto_map\).*never run"):
+        Detoxify(checkpoint=checkpoint).identity()
+    for content, message in (("{", "is no JSON"), ("[]", "is no configuration")):
+        config.write_text(content)
+        with pytest.raises(UsageError, match=message):
+            Detoxify(checkpoint=checkpoint).identity()
+    config.write_text('{"hidden_size": 8}')
+    with pytest.raises(BenchError, match=r"config\.json in .* is no configuration"):
+        Detoxify(checkpoint=checkpoint).prepare(Silent())
+
+
+def test_broken_safetensors_are_named(checkpoint: Path) -> None:
+    (checkpoint / "tiny.ckpt").unlink()
+    (checkpoint / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(BenchError, match=r"model\.safetensors is no safetensors file"):
+        Detoxify(checkpoint=checkpoint).prepare(Silent())

@@ -160,6 +160,17 @@ def test_converted_network_computes_what_keras_does(
             assert score == (None if expected is None else pytest.approx(expected, abs=1e-6))
 
 
+def test_scores_do_not_depend_on_the_batch(
+    tmp_path: Path, keras_arrays: dict[str, np.ndarray], keras_tokenizer: Any
+) -> None:
+    network = convert_keras(tmp_path, keras_arrays, keras_tokenizer)
+    random = np.random.default_rng(0)
+    words = ["you", "are", "kind", "so", "rare", "nothing"]
+    texts = [" ".join(random.choice(words, size=1 + index % 120)) for index in range(300)]
+    alone = [network.score([text], 0)[0] for text in texts]
+    assert network.score(texts, 0) == [None if score is None else pytest.approx(score, abs=1e-6) for score in alone]
+
+
 def test_a_keras_tokenizer_of_another_kind_is_refused(
     tmp_path: Path, keras_arrays: dict[str, np.ndarray], keras_tokenizer: Any
 ) -> None:
@@ -196,9 +207,13 @@ def test_converted_linear_classifier_computes_what_sklearn_does(tmp_path: Path) 
     ensemble = linear.load(tmp_path / "made")
     probes = ["You IDIOT, you liar! liar", "a lovely garden", "house", "idiot garden garden the road"]
     expected = model.predict_proba(vectorizer.transform(probes))[:, 1]
-    assert [ensemble.probability(text) for text in probes] == pytest.approx(list(expected), abs=1e-12)
+    assert ensemble.probabilities(probes) == pytest.approx(list(expected), abs=1e-12)
+    alone = [ensemble.probabilities([text])[0] for text in probes]
+    assert alone == pytest.approx(ensemble.probabilities(probes), abs=1e-15)
     assert expected[0] > 0.8 > 0.2 > expected[1]
-    assert [ensemble.probability(text) for text in ("", " \n", "the of", "zzz")] == [None] * 4
+    (known,) = ensemble.probabilities(["idiot"])
+    assert ensemble.probabilities(["", " \n", "idiot", "the of", "zzz"]) == [None, None, known, None, None]
+    assert ensemble.probabilities(["", "zzz"]) == [None, None]
     joblib.dump(TfidfVectorizer(ngram_range=(1, 2)).fit(texts), tmp_path / "vectorizer")
     with pytest.raises(BenchError, match="not implemented"):
         linear.convert([tmp_path / "model", tmp_path / "vectorizer"], tmp_path / "made")
@@ -208,7 +223,7 @@ def test_converted_linear_classifier_computes_what_sklearn_does(tmp_path: Path) 
 
 
 def test_identities_need_nothing_at_hand() -> None:
-    for name in ("bilstm", "linear", "detoxify"):
+    for name in ("bilstm", "linear", "detoxify", "words"):
         identity = SCORERS[name]().identity()
         assert json.loads(json.dumps(identity)) == identity
         assert {asset.locator: asset.sha256 for asset in SCORERS[name]().assets()} == identity.get("files", {})

@@ -1,0 +1,156 @@
+"""What can be known of a classifier in transformers' layout from its small files alone, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.core.errors import UsageError
+from bench.core.registry import unknown
+
+Activation = Literal["sigmoid", "softmax"]
+SAME_LABELS: Mapping[str, str] = {
+    "toxic": "toxicity",
+    "identity_hate": "identity_attack",
+    "severe_toxic": "severe_toxicity",
+}
+"""Names that Detoxify's first data set gives to labels of its second."""
+SMALL = frozenset({".json", ".txt", ".model"})
+"""Endings of files of configuration and vocabulary."""
+VOCABULARIES = frozenset({"tokenizer.json", "vocab.txt", "vocab.json"})
+HEAD = "ForSequenceClassification"
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds no sequence classifier, or one that would run code of its own.
+
+    Raises:
+        UsageError: it lacks configuration or vocabulary, asks for its own code, or is another kind of model.
+    """
+    refuse_code(folder)
+    architectures = read_config(folder).get("architectures") or []
+    if not any(name.endswith(HEAD) for name in architectures):
+        raise UsageError(
+            f"{folder} is no sequence classifier: its config.json names "
+            f"{', '.join(architectures) or 'no architecture'} where one that ends in {HEAD} is needed"
+        )
+    check_vocabulary(folder)
+
+
+def refuse_code(folder: Path) -> None:
+    """Refuse a folder whose configuration or tokenizer names Python code of its own.
+
+    Raises:
+        UsageError: it does; none of it has been run.
+    """
+    for name in ("config.json", "tokenizer_config.json"):
+        if (folder / name).is_file() and "auto_map" in _read_json(folder / name):
+            raise UsageError(
+                f"{folder} asks in {name} (auto_map) for Python code of its own, which is never run; take a "
+                "classifier of an architecture that transformers itself has"
+            )
+
+
+def check_vocabulary(folder: Path) -> None:
+    """Refuse a folder without a tokenizer.
+
+    Raises:
+        UsageError: it lacks every file that a vocabulary is kept in.
+    """
+    if not any(path.name in VOCABULARIES or path.suffix == ".model" for path in folder.iterdir()):
+        raise UsageError(f"{folder} has no tokenizer: none of {', '.join(sorted(VOCABULARIES))}, *.model")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of the classifier in `folder`.
+
+    Raises:
+        UsageError: there is none, or it is no JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UsageError(f"{folder} has no config.json")
+    config = _read_json(path)
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} is no configuration: an object is needed, a {type(config).__name__} was found")
+    return config
+
+
+def label_names(config: Mapping[str, Any]) -> dict[str, int]:
+    """Columns of a classifier's output by name; transformers' own names where its configuration gives none."""
+    named = config.get("id2label")
+    if named:
+        return {str(name): int(index) for index, name in named.items()}
+    return {f"LABEL_{index}": index for index in range(int(config.get("num_labels", 2)))}
+
+
+def column_of(names: Mapping[str, int], label: str) -> int:
+    """The column that `label` names: a name, or else a column's number.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if label in names:
+        return names[label]
+    if label.isdecimal() and int(label) in names.values():
+        return int(label)
+    raise unknown("label of the classifier", label, names)
+
+
+def activation_of(folder: Path, wanted: Literal["auto", "sigmoid", "softmax"]) -> Activation:
+    """How outputs become probabilities: labels that exclude one another by softmax, others by sigmoid.
+
+    Arguments:
+        wanted: "auto" takes what config.json says (`problem_type`); where it says nothing, two labels exclude one
+            another and a single one stands alone.
+
+    Raises:
+        UsageError: the configuration does not say, or what is wanted makes no sense.
+    """
+    config = read_config(folder)
+    labels, problem = len(label_names(config)), config.get("problem_type")
+    if labels == 1 and wanted == "softmax":
+        raise UsageError(f"{folder} has one label, of which softmax always makes 1; use activation sigmoid")
+    if wanted != "auto":
+        return wanted
+    if problem == "regression":
+        raise UsageError(
+            f"{folder} is a regression: its output is no probability. If a sigmoid makes it one, set activation sigmoid"
+        )
+    if labels == 1 or problem == "multi_label_classification":
+        return "sigmoid"
+    if labels == 2 or problem == "single_label_classification":
+        return "softmax"
+    raise UsageError(
+        f"config.json of {folder} does not say (problem_type) whether its {labels} labels exclude one another; "
+        "set activation softmax if they do, sigmoid if a text can have several"
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights, safetensors before PyTorch's own; empty where they are not all there."""
+    for name, index in (
+        ("model.safetensors", "model.safetensors.index.json"),
+        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    ):
+        if (folder / name).is_file():
+            return [folder / name]
+        if (folder / index).is_file():
+            parts = sorted({str(part) for part in _read_json(folder / index)["weight_map"].values()})
+            paths = [folder / Path(part).name for part in parts]
+            return paths if all(path.is_file() for path in paths) else []
+    return []
+
+
+def small_files(folder: Path) -> list[Path]:
+    """Configuration and vocabulary: all that a score depends on beside the weights."""
+    return [path for path in sorted(folder.iterdir()) if path.suffix in SMALL and path.name != "manifest.json"]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON: {error}") from error

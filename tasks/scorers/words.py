@@ -1,0 +1,104 @@
+"""The floor under every classifier: whether a text holds a word of a list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.core.assets import PypiFile, fetch
+from bench.core.cache import file_sha256
+from bench.core.errors import UsageError
+from bench.core.progress import Progress, Silent
+from tasks.scorers.base import Scorer
+
+LIST = PypiFile(
+    requirement="better-profanity==0.7.0",
+    member="better_profanity/profanity_wordlist.txt",
+    sha256="e75665f3f57b5e0412b178334764aae9cae319b88ef3f42027d1e1f22ed7172b",
+    wheel_bytes=46_104,
+)
+"""916 English words and phrases, misspellings among them (MIT licence)."""
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+Tokens = tuple[str, ...]
+
+
+class Words(Scorer):
+    """1 if a text holds a listed word or phrase as a whole, whatever its case, else 0.
+
+    A floor, not a judge: it knows neither meaning nor insult without swearing, and takes quotation for use. It is
+    there so that one can see what a classifier adds to it.
+    """
+
+    path: Path | None = None
+    """A list of your own, one word or phrase a line, lines that begin with # left out; None for better-profanity's."""
+
+    def identity(self) -> Mapping[str, Any]:
+        if self.path is not None:
+            return {"scorer": "words", "version": 1, "sha256": file_sha256(self._own(self.path))}
+        return {"scorer": "words", "version": 1, "files": {LIST.locator: LIST.sha256}}
+
+    def assets(self) -> Sequence[PypiFile]:
+        return [LIST] if self.path is None else []
+
+    def prepare(self, progress: Progress) -> None:
+        self._list(progress)
+
+    def score(self, texts: Sequence[str]) -> list[float | None]:
+        words = self._list(Silent())
+        return [float(words.holds_one(text)) if text.strip() else None for text in texts]
+
+    def _list(self, progress: Progress) -> WordList:
+        path = fetch([LIST], progress)[0] if self.path is None else self._own(self.path)
+        return _read(path, file_sha256(path))
+
+    def _own(self, path: Path) -> Path:
+        if not path.expanduser().is_file():
+            raise UsageError(f"there is no word list {path}; a text file with one word a line is needed")
+        return path.expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class WordList:
+    """Words and phrases as runs of tokens: runs of letters and digits, and single other characters."""
+
+    entries: frozenset[Tokens]
+    lengths: tuple[int, ...]
+    """Of the entries, in tokens, each once."""
+
+    def holds_one(self, text: str) -> bool:
+        """Whether an entry stands in `text` between the borders of words."""
+        tokens = tokens_of(text)
+        return any(
+            tokens[start : start + length] in self.entries
+            for length in self.lengths
+            for start in range(len(tokens) - length + 1)
+        )
+
+
+def tokens_of(text: str) -> Tokens:
+    """The words and signs of a text, caselessly."""
+    return tuple(_TOKEN.findall(text.casefold()))
+
+
+def make_list(entries: Iterable[str]) -> WordList:
+    """A list of words and phrases, of which those without any sign are left out."""
+    tokens = frozenset(found for found in map(tokens_of, entries) if found)
+    return WordList(tokens, tuple(sorted({len(entry) for entry in tokens})))
+
+
+@cache
+def _read(path: Path, sha256: str) -> WordList:
+    """The list in `path`; read anew when its hash is another."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"word list {path} is not UTF-8 (byte {error.start}); convert it first") from error
+    words = make_list(line for line in lines if not line.lstrip().startswith("#"))
+    if not words.entries:
+        raise UsageError(f"word list {path} is empty: one word a line is needed")
+    return words
