@@ -12,6 +12,7 @@ from leaderboard.asides import asides
 from leaderboard.board import BASE, Row, Score
 from leaderboard.budget import make_budget
 from leaderboard.comparison import NO_BASE, score
+from leaderboard.corrections import Validations, corrected
 from leaderboard.degenerate import degenerate, without_credit
 from leaderboard.record import Cost, Record
 from leaderboard.settings import distinctions
@@ -24,19 +25,20 @@ ORDER = ("toxicity", "perplexity", "capability")
 """Metrics in this order, then any others by name."""
 
 
-def make_rows(history: Sequence[Record]) -> tuple[Row, ...]:
+def make_rows(history: Sequence[Record], validations: Validations) -> tuple[Row, ...]:
     """Rows of one table, base first, then by method, settings, pairs and noise.
 
     Arguments:
         history: comparable records, oldest first; where several measured the same row, seed and metric, the newest
             counts.
+        validations: of scorers whose errors are known.
     """
     groups = _gathered(history)
     bases = groups.pop(BASE, [])
     labels = _labels(groups)
     reference = newest_metrics(bases)
-    rows = [_row(group, labels[key], reference) for key, group in groups.items()]
-    return (*([_row(bases, {}, {})] if bases else []), *sorted(rows, key=_place))
+    rows = [_row(group, labels[key], reference, validations) for key, group in groups.items()]
+    return (*([_row(bases, {}, {}, validations)] if bases else []), *sorted(rows, key=_place))
 
 
 def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
@@ -46,7 +48,12 @@ def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
 
 def in_order(metrics: Iterable[str]) -> list[str]:
     """Names of metrics in the order in which they are shown."""
-    return sorted(set(metrics), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+    def place(name: str) -> tuple[int, str]:
+        task = name.partition(" [")[0]  # "toxicity [linear]" stands beside "toxicity"
+        return ORDER.index(task) if task in ORDER else len(ORDER), name
+
+    return sorted(set(metrics), key=place)
 
 
 def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
@@ -98,7 +105,9 @@ def _origin(record: Record) -> dict[str, Any]:
     }
 
 
-def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[str, Metric]) -> Row:
+def _row(
+    group: Sequence[Record], label: Mapping[str, str], reference: Mapping[str, Metric], validations: Validations
+) -> Row:
     chosen = {(name, _seed(record)): record for record in group for name in record.metrics}
     used = {record.cell_id: record for record in chosen.values()} or {group[-1].cell_id: group[-1]}
     scores: dict[str, Score] = {}
@@ -109,6 +118,9 @@ def _row(group: Sequence[Record], label: Mapping[str, str], reference: Mapping[s
         if warnings := degenerate(scores[name].asides, asides([reference[name]]) if name in reference else {}):
             scores[name] = without_credit(scores[name])
             degenerations |= {f"{name}: {warning}": None for warning in warnings}
+        judged = [record for (metric, _), record in chosen.items() if metric == name]
+        if correction := corrected(judged, name, validations):
+            scores[name] = scores[name].model_copy(update={"asides": {**scores[name].asides, **correction}})
         if reference and name not in reference:
             scores[name] = scores[name].model_copy(update={"unpaired": NO_BASE})
     newest = group[-1]

@@ -41,6 +41,8 @@ class _Kind:
     heads: dict[str, str]
     """Titles of columns, where not the end of the name."""
     needed: bool = False
+    of_text: bool = False
+    """Whether it is about the text, whoever scored it."""
 
 
 def side_tables(table: Table) -> list[SideTable]:
@@ -51,6 +53,8 @@ def side_tables(table: Table) -> list[SideTable]:
 def _side_table(table: Table, column: Column, kind: _Kind) -> Iterator[SideTable]:
     scores = [row.scores[column.metric] for row in table.rows if column.metric in row.scores]
     names = dict.fromkeys(name for score in scores for name in score.asides if name.startswith(kind.prefixes))
+    if kind.of_text and " [" in column.metric:
+        return  # another scorer's column on the same text
     if names:
         columns = [_column(column.metric, name, kind) for name in names]
         yield SideTable(f"{column.metric}: {kind.title}", kind.about, columns, kind.needed)
@@ -116,6 +120,7 @@ KINDS = (
             "guards.kl_tokens": "KL tokens",
         },
         needed=True,
+        of_text=True,
     ),
     _Kind(
         "shares and maxima",
