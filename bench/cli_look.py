@@ -54,11 +54,3 @@ def analyse_overlap(
     with progress_display() as progress:
         report = analyse(spec, numbers, rank=rank, seed=seed, out=out, progress=progress)
     show_overlap(report, out, format.value)
-
-
-def doctor() -> None:
-    """Show versions, devices, caches, and which sources can be reached."""
-    from bench.show import show_diagnosis
-
-    if not show_diagnosis():
-        raise typer.Exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveInt
 
@@ -33,6 +33,8 @@ class TaskResult:
     metric: Metric
     generations: Sequence[Mapping[str, Any]] = ()
     """One plain JSON row an output, kept beside the record so that new scorers can be applied later."""
+    carried: Any = None
+    """What `evaluate` hands on to `against_base`; never stored."""
 
 
 class Task(Value, ABC):
@@ -41,6 +43,9 @@ class Task(Value, ABC):
     A task is a frozen, validated set of settings. `identity` says what the number depends on, `prepare` fetches and
     checks everything, `evaluate` measures. Modules that define tasks import torch where they use it.
     """
+
+    needs_base: ClassVar[bool] = False
+    """Whether `against_base` has something to add."""
 
     limit: PositiveInt | None = None
     """Items to measure, the first of the task's own fixed order; None for all."""
@@ -74,6 +79,21 @@ class Task(Value, ABC):
     ) -> TaskResult:
         """Measure `model`, which stays as it is (in evaluation mode, on its device)."""
 
+    def against_base(
+        self,
+        result: TaskResult,
+        base: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        context: EvaluationContext,
+    ) -> TaskResult:
+        """What `evaluate` found, with what only the unaligned model can say of it, e.g. how likely it finds the text.
+
+        Called where `needs_base`, when the aligned model has left memory, so that never two models are held at once.
+        For the unaligned model itself `base` is the model that was measured.
+        """
+        return result
+
 
 TASKS: Registry[Task] = Registry(
     "task",
@@ -81,6 +101,7 @@ TASKS: Registry[Task] = Registry(
         "toxicity": "tasks.toxicity:Toxicity",
         "perplexity": "tasks.perplexity:Perplexity",
         "capability": "tasks.capability:Capability",
+        "scrubbing": "tasks.scrubbing:Scrubbing",
     },
     group="alignment_bench.tasks",
 )

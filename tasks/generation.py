@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt, model_validator
@@ -11,10 +11,14 @@ from pydantic import Field, PositiveInt, model_validator
 from bench.core.errors import BenchError
 from bench.core.progress import Progress
 from bench.core.values import Value
+from tasks.batching import Pass, run_batches
+from tasks.footprint import writing_footprint
 from tasks.prompts import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from tasks.writing import Writer
 
 
 class GenerationSettings(Value):
@@ -47,6 +51,8 @@ class Continuation:
     """Tokens written, the closing end-of-text not counted."""
     ended: bool
     """Whether the model ended the text itself."""
+    tokens: Sequence[int] = field(default=(), compare=False)
+    """As they were written, the closing end-of-text last where there is one; empty where only the text was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ def generate(
 
     Arguments:
         seed: of the sampling; without effect at temperature 0.
-        batch_size: rows at a time; halved, with a note, where the device's memory does not suffice.
+        batch_size: most rows at a time; see `tasks.batching`.
 
     Returns:
         `settings.samples` continuations a prompt, by prompt, then by sample.
@@ -89,20 +95,32 @@ def generate(
     """
     from tasks.writing import Writer
 
-    rows = _rows(tokenizer, prompts, settings.samples)
-    _check_window(model, rows, settings.max_new_tokens)
+    rows = prompt_rows(tokenizer, prompts, settings.samples)
+    check_window(model, rows, settings.max_new_tokens)
     writer = Writer(model, tokenizer, settings, seed)
-    with progress.track(description, len(rows)) as advance:
-        while left := [row for row in rows if row.index not in writer.written]:
-            if not writer.write(left, batch_size, advance):
-                if batch_size == 1:
-                    raise BenchError("out of device memory with a single prompt; use a smaller model or another device")
-                batch_size //= 2
-                progress.note(f"out of device memory: going on with batches of {batch_size}")
+    write_rows(writer, rows, batch_size, progress, description)
     return [_continuation(row, writer.written[row.index], tokenizer, writer.ends) for row in rows]
 
 
-def _rows(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: int) -> list[Row]:
+def write_rows(writer: Writer, rows: Sequence[Row], batch_size: int, progress: Progress, description: str) -> int:
+    """Have every row written, into `writer.written`; the most rows that were written at once.
+
+    Raises:
+        BenchError: one row alone does not fit memory.
+    """
+    with progress.track(description, len(rows)) as advance:
+        work = Pass[Row](
+            what="prompt",
+            width=lambda row: len(row.tokens),
+            footprint=writing_footprint(writer.model, writer.settings),
+            run=lambda batches: writer.write(batches, advance),
+            is_finished=lambda row: row.index in writer.written,
+        )
+        return run_batches(work, rows, batch_size, writer.model.device, progress)
+
+
+def prompt_rows(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: int) -> list[Row]:
+    """What is to be written after prompts: `samples` rows each, by prompt, then by sample."""
     tokens = [list(tokenizer(prompt.text)["input_ids"]) for prompt in prompts]
     return [
         Row(position * samples + sample, prompt.id, sample, tokens[position])
@@ -111,7 +129,12 @@ def _rows(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples
     ]
 
 
-def _check_window(model: PreTrainedModel, rows: Sequence[Row], max_new_tokens: int) -> None:
+def check_window(model: PreTrainedModel, rows: Sequence[Row], max_new_tokens: int) -> None:
+    """Refuse a prompt that leaves too little room for what is to be written.
+
+    Raises:
+        BenchError: prompt and new tokens do not fit the model's window.
+    """
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for row in rows:
         if window is not None and len(row.tokens) + max_new_tokens > window:
@@ -128,7 +151,8 @@ def _continuation(
     # Decoding the whole and cutting the prompt off keeps the leading space that some tokenizers drop at a beginning.
     prompt = _decode(tokenizer, row.tokens)
     text = _decode(tokenizer, [*row.tokens, *written[:length]])[len(prompt) :].rstrip("\ufffd")
-    return Continuation(row.prompt_id, row.sample, text, length, ended=length < len(written))
+    tokens = tuple(written[: length + 1])
+    return Continuation(row.prompt_id, row.sample, text, length, ended=length < len(written), tokens=tokens)
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:

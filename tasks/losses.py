@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,27 +10,35 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bench.core.errors import BenchError
 from bench.core.prediction import predict
 from bench.core.progress import Advance, Progress
+from tasks.batching import Pass, run_batches
+from tasks.footprint import loss_footprint
 from tasks.windows import Window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MOST_LOGITS = 2**27
-"""Logits of one batch: 0.5 GiB in float32. Large vocabularies get smaller batches."""
+"""Logits of one batch on a CPU: 0.5 GiB in float32. More make nothing faster."""
+MOST_LOGITS_ON_ACCELERATOR = 2**30
+"""The same on an accelerator, which needs more work at once: 2 GiB in bfloat16."""
 
 
 def window_losses(
-    model: PreTrainedModel, windows: Sequence[Window], batch_size: int, progress: Progress
+    model: PreTrainedModel,
+    windows: Sequence[Window],
+    batch_size: int,
+    progress: Progress,
+    *,
+    description: str = "perplexity",
 ) -> list[float]:
     """Summed negative log-likelihood, in nats, of each window's scored tokens; NaN where the model gives NaN.
 
     Log-probabilities are float32 whatever the model's precision, sums float64. The model stays as it is.
 
     Arguments:
-        batch_size: most windows at a time; halved, with a note, where the device's memory does not suffice.
+        batch_size: most windows at a time; see `tasks.batching`.
 
     Raises:
         BenchError: a single window does not fit the device's memory.
@@ -39,12 +46,17 @@ def window_losses(
     if not windows:
         return []
     module = WindowLosses(model, windows)
-    with progress.track("perplexity", len(windows)) as advance:
-        while not module.measure(batch_size, advance):
-            if batch_size == 1:
-                raise BenchError("out of device memory with a single window; set a smaller max_length")
-            batch_size //= 2
-            progress.note(f"out of device memory: going on with batches of {batch_size}")
+    most_logits = MOST_LOGITS if model.device.type == "cpu" else MOST_LOGITS_ON_ACCELERATOR
+    with progress.track(description, len(windows)) as advance:
+        work = Pass[int](
+            what="window",
+            width=lambda index: len(windows[index].tokens),
+            footprint=loss_footprint(model),
+            run=lambda batches: module.measure(batches, advance),
+            is_finished=lambda index: index in module.losses,
+            most_tokens=most_logits // model.config.get_text_config().vocab_size,
+        )
+        run_batches(work, range(len(windows)), batch_size, model.device, progress)
     return [module.losses[index] for index in range(len(windows))]
 
 
@@ -55,25 +67,14 @@ class WindowLosses(LightningModule):
         super().__init__()
         # In a list, so that it is no submodule: Lightning moves submodules to the CPU when it is done.
         self._model = [model]
-        self._vocabulary: int = model.config.get_text_config().vocab_size
         self._windows = windows
         self._advance: Advance = lambda units: None
         self.losses: dict[int, float] = {}
 
-    def measure(self, batch_size: int, advance: Advance) -> bool:
-        """Measure what is not measured yet, longest first; False where memory ran out before the end."""
+    def measure(self, batches: Sequence[Sequence[int]], advance: Advance) -> None:
+        """Measure batches of windows, named by their indices. What is measured stays, also where a later one raises."""
         self._advance = advance
-        left = [index for index in range(len(self._windows)) if index not in self.losses]
-        try:
-            predict(self, self._batches(left, batch_size), self._pad, self._model[0].device)
-        except torch.OutOfMemoryError:
-            done = False
-        else:
-            done = True
-        if not done:
-            gc.collect()  # the error and what it held are gone by now
-            torch.accelerator.empty_cache()
-        return done
+        predict(self, batches, self._pad, self._model[0].device)
 
     def predict_step(self, batch: dict[str, Tensor], batch_index: int) -> list[int]:
         """Measure one batch of windows, padded on the right; their indices."""
@@ -88,18 +89,7 @@ class WindowLosses(LightningModule):
         self._advance(len(indices))
         return indices
 
-    def _batches(self, left: Sequence[int], batch_size: int) -> list[list[int]]:
-        batches: list[list[int]] = []
-        for index in sorted(left, key=lambda index: (-len(self._windows[index].tokens), index)):
-            widest = len(self._windows[batches[-1][0]].tokens) if batches else 0
-            room = min(batch_size, MOST_LOGITS // max(1, widest * self._vocabulary))
-            if batches and len(batches[-1]) < room:
-                batches[-1].append(index)
-            else:
-                batches.append([index])
-        return batches
-
-    def _pad(self, indices: list[int]) -> dict[str, Tensor]:
+    def _pad(self, indices: Sequence[int]) -> dict[str, Tensor]:
         rows = [self._windows[index].tokens for index in indices]
         width = max(len(tokens) for tokens in rows)
         gaps = [width - len(tokens) for tokens in rows]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Batch = dict[str, Tensor]
+Observer = Callable[["Row", Tensor], None]
+"""Is shown the logits, (vocabulary,), from which the first token after a row is chosen."""
 
 
 class Writer(LightningModule):
     """Writes continuations under `Trainer.predict` and keeps the tokens of each row in `written`."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: GenerationSettings, seed: int
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: GenerationSettings,
+        seed: int,
+        *,
+        observe: Observer | None = None,
     ) -> None:
         super().__init__()
         # In a list, so that it is no submodule: Lightning moves submodules to the CPU when it is done.
@@ -37,44 +44,38 @@ class Writer(LightningModule):
         self.ends = _ends(model, tokenizer)
         self.padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.ends, default=0)
         self.written: dict[int, list[int]] = {}
+        self._observe = observe
         self._rows: dict[int, Row] = {}
         self._advance: Advance = lambda units: None
 
-    def write(self, rows: Sequence[Row], batch_size: int, advance: Advance) -> bool:
-        """Write after `rows`, longest first; False where memory ran out before the end. What is written stays."""
-        ordered = sorted(rows, key=lambda row: (-len(row.tokens), row.index))
-        batches = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
-        self._rows = {row.index: row for row in rows}
+    @property
+    def model(self) -> Any:
+        """The model that writes."""
+        return self._model[0]
+
+    def write(self, batches: Sequence[Sequence[Row]], advance: Advance) -> None:
+        """Write after the rows of each batch. What is written stays, also where a later batch raises."""
+        self._rows = {row.index: row for batch in batches for row in batch}
         self._advance = advance
-        done = self._predict(batches)
-        if not done:
-            gc.collect()  # the error and what it held are gone by now
-            torch.cuda.empty_cache()
-        return done
+        with _own_defaults(self.model):
+            predict(self, batches, self._pad, self.model.device)
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[int]:
         """Write one batch; the indices of its rows."""
         indices: list[int] = batch.pop("row").tolist()
         width = batch["input_ids"].shape[1]
         rows = [self._rows[index] for index in indices]
-        sampling = [SeededSampling(rows, self.settings, self.seed)] if self.settings.temperature > 0 else []
-        tokens = self._model[0].generate(
-            **batch, generation_config=self._generation(), logits_processor=LogitsProcessorList(sampling)
-        )
+        processors = LogitsProcessorList()
+        if self._observe is not None:
+            processors.append(Observation(rows, width, self._observe))
+        if self.settings.temperature > 0:
+            processors.append(SeededSampling(rows, self.settings, self.seed))
+        tokens = self.model.generate(**batch, generation_config=self._generation(), logits_processor=processors)
         self.written.update(zip(indices, tokens[:, width:].tolist(), strict=True))
         self._advance(len(indices))
         return indices
 
-    def _predict(self, batches: Sequence[list[Row]]) -> bool:
-        model = self._model[0]
-        with _own_defaults(model):
-            try:
-                predict(self, batches, self._pad, model.device)
-            except torch.OutOfMemoryError:
-                return False
-        return True
-
-    def _pad(self, rows: list[Row]) -> Batch:
+    def _pad(self, rows: Sequence[Row]) -> Batch:
         """Rows padded on the left, so that every prompt ends where writing begins."""
         width = max(len(row.tokens) for row in rows)
         gaps = [width - len(row.tokens) for row in rows]
@@ -94,6 +95,26 @@ class Writer(LightningModule):
                 "pad_token_id": self.padding,
             }
         )
+
+
+class Observation(LogitsProcessor):
+    """Shows each row's first logits to an observer, and changes nothing.
+
+    Arguments:
+        width: tokens of the padded prompts, by which the first step is known.
+    """
+
+    def __init__(self, rows: Sequence[Row], width: int, observe: Observer) -> None:
+        self.rows = rows
+        self.width = width
+        self.observe = observe
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The logits as they are, (rows, vocabulary)."""
+        if input_ids.shape[1] == self.width:
+            for row, logits in zip(self.rows, scores, strict=True):
+                self.observe(row, logits)
+        return scores
 
 
 class SeededSampling(LogitsProcessor):

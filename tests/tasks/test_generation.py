@@ -12,9 +12,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError
 from bench.core.progress import Advance, Silent
-from tasks.generation import Continuation, GenerationSettings, Row, _continuation, generate
+from tasks.batching import BatchSize
+from tasks.generation import Continuation, GenerationSettings, Row, _continuation, generate, prompt_rows, write_rows
 from tasks.prompts import make_prompt
-from tasks.writing import SeededSampling, row_seed, within_nucleus
+from tasks.writing import SeededSampling, Writer, row_seed, within_nucleus
 
 PROMPTS = [
     make_prompt(text) for text in ("You are", "I", "The whole of it was", "a much longer prompt than others, or so")
@@ -152,19 +153,32 @@ def test_batches_are_halved_when_memory_runs_out(
 ) -> None:
     expected = write(tiny_model, tiny_tokenizer, SAMPLED)
     whole = tiny_model.generate
+    shapes: list[tuple[int, int]] = []
 
     def limited(input_ids: torch.Tensor, **settings: Any) -> torch.Tensor:
-        if len(input_ids) > 2:
+        if input_ids.numel() > 2 * len(PROMPTS[-1].text):
             raise torch.OutOfMemoryError("no more")
+        shapes.append(tuple(input_ids.shape))  # type: ignore[arg-type]
         tokens: torch.Tensor = whole(input_ids=input_ids, **settings)
         return tokens
 
     monkeypatch.setattr(tiny_model, "generate", limited)
-    notes = Notes()
-    found = generate(tiny_model, tiny_tokenizer, PROMPTS, SAMPLED, seed=0, batch_size=8, progress=notes)
-    assert found == expected
-    assert [note.rpartition(" ")[2] for note in notes.notes] == ["4", "2"]
-    assert notes.done == len(found)
+    notes, size = Notes(), BatchSize(8)
+
+    def run() -> list[Continuation]:
+        return generate(tiny_model, tiny_tokenizer, PROMPTS, SAMPLED, seed=0, batch_size=size, progress=notes)
+
+    assert run() == expected
+    assert notes.notes[:2] == [
+        "out of memory with 8 prompts of 39 tokens: going on with 4 at a time",
+        "out of memory with 4 prompts of 39 tokens: going on with 2 at a time",
+    ]
+    assert notes.done == sum(rows for rows, _ in shapes) == len(expected)  # nothing was written twice
+    assert shapes[0] == (2, 39)
+    assert max(rows for rows, _ in shapes) > 2  # narrow rows share more
+    noted = len(notes.notes)
+    assert run() == expected
+    assert len(notes.notes) == noted  # what fits is remembered, so memory does not run out again
 
 
 def test_memory_too_small_for_one_prompt_is_an_error(
@@ -174,8 +188,26 @@ def test_memory_too_small_for_one_prompt_is_an_error(
         raise torch.OutOfMemoryError("no more")
 
     monkeypatch.setattr(tiny_model, "generate", exhausted)
-    with pytest.raises(BenchError, match="out of device memory with a single prompt"):
+    with pytest.raises(BenchError, match="out of memory with a single prompt of 39 tokens; free some"):
         write(tiny_model, tiny_tokenizer, GREEDY)
+
+
+def test_an_observer_sees_the_logits_of_each_first_token_and_changes_nothing(
+    tiny_model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    seen: dict[int, torch.Tensor] = {}
+    rows = prompt_rows(tiny_tokenizer, PROMPTS, samples=1)
+    plain, watched = (
+        Writer(tiny_model, tiny_tokenizer, GREEDY, 0, observe=observe)
+        for observe in (None, lambda row, logits: seen.update({row.index: logits}))
+    )
+    for writer in (plain, watched):
+        assert write_rows(writer, rows, 3, Silent(), "write") == 3
+    assert watched.written == plain.written
+    for row in rows:
+        with torch.no_grad():
+            expected = tiny_model(torch.tensor([row.tokens])).logits[0, -1]
+        assert torch.allclose(seen[row.index], expected, atol=1e-5)
 
 
 def test_a_prompt_that_does_not_fit_the_window_is_named(
