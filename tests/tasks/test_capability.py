@@ -1,8 +1,11 @@
 """Capability over lm-eval's own definitions, with made-up documents and answers known beforehand."""
 
 import copy
+import json
 import logging
 import random
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,11 +13,13 @@ import pytest
 import torch
 from datasets import Dataset
 
-from bench.core.errors import BenchError, UsageError
+from bench.core.errors import UsageError
 from bench.core.progress import Silent
 from bench.core.statistics import bootstrap_strata, paired_difference
 from tasks.base import EvaluationContext
-from tasks.capability import Capability, average, task_metric
+from tasks.capability import Capability
+from tasks.capability_metrics import average, task_metric
+from tasks.hub_data import PINNED
 
 LETTERS = ["A", "B", "C", "D"]
 
@@ -173,7 +178,7 @@ def test_few_logits_at_a_time_change_nothing(planted, tiny_model, tiny_tokenizer
     monkeypatch.setattr(lm_eval_model, "MOST_LOGITS", 20 * len(tiny_tokenizer))
     pieces = lm_eval_model.InProcessModel(tiny_model, tiny_tokenizer, 64, Silent())
     pieces._can_keep = can_keep
-    assert len(list(pieces._batches(requests))) > 1
+    assert len(list(pieces._parts(requests, [[index] for index in range(9)]))) > 1
     found = pieces._loglikelihood_tokens(requests)
     assert [answer for answer, _ in found] == pytest.approx([answer for answer, _ in whole], rel=1e-5)
 
@@ -251,20 +256,43 @@ def test_one_document_a_task_has_no_interval():
 def test_identity_names_all_that_counts():
     identity = Capability(limit=5).identity()
     assert identity["lm_eval"]
-    assert len(identity["documents_sha256"]) == 7
-    assert Capability(limit=6).identity() != identity
-    assert Capability(data="hub").identity()["documents_sha256"] is None
+    assert len(identity["documents"]) == 7
+    assert all(len(source["sha256"]) == 64 for source in identity["documents"].values())
+    hub = Capability(data="hub").identity()
+    assert hub["documents"]["boolq"] == {"repository": "aps/super_glue", "commit": PINNED["aps/super_glue"]}
+    changes = (
+        {"limit": 6},
+        {"data": "hub"},
+        {"metric": "acc_norm"},
+        {"num_fewshot": 1},
+        {"fewshot_seed": 1},
+        {"apply_chat_template": True},
+        {"system_instruction": "Answer."},
+        {"tasks": ("rte",)},
+    )
+    assert len({json.dumps(Capability(**{"limit": 5, **each}).identity()) for each in ({}, *changes)}) == 1 + len(
+        changes
+    )
+
+
+def test_nothing_heavy_is_imported_to_tell_default_tasks_apart():
+    code = (
+        "import sys; from tasks.capability import Capability; Capability(data='hub').identity(); "
+        "Capability().identity(); sys.exit(bool({'torch', 'lm_eval', 'datasets'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tasks": ("piqa",)}, "data: pypi has no piqa.*data: hub"),
+        ({"tasks": ("piqa",)}, "data: pypi has no piqa.*data: hub.*include_path"),
         ({"tasks": ()}, "at least 1"),
         ({"tasks": ("rte", "rte")}, "twice"),
-        ({"num_fewshot": 2}, "no training splits"),
-        ({"num_fewshot": -1, "data": "hub"}, "greater than or equal to 0"),
+        ({"num_fewshot": -1}, "greater than or equal to 0"),
         ({"data": "disk"}, "pypi"),
+        ({"metric": "f1"}, "acc_norm"),
+        ({"fewshot_as_multiturn": True}, "apply_chat_template: true"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
@@ -272,21 +300,50 @@ def test_bad_settings_are_refused(settings, message):
         Capability(**settings)
 
 
-def test_the_hub_out_of_reach_is_named():
-    with pytest.raises(BenchError, match=r"lm-eval cannot load its data for boolq from the hub.*data: pypi"):
-        Capability(tasks=("boolq",), data="hub").prepare(Silent())
+def test_acc_norm_as_headline_leaves_other_tasks_their_acc(planted, indifferent, tiny_tokenizer):
+    plain = evaluate(Capability(tasks=planted), indifferent, tiny_tokenizer)
+    normalised = evaluate(Capability(tasks=planted, metric="acc_norm"), indifferent, tiny_tokenizer)
+    assert normalised.tasks["boolq"].value == plain.tasks["boolq"].value
+    assert normalised.tasks["boolq"].details["metric"] == "acc"
+    arc = normalised.tasks["arc_easy"]
+    assert list(arc.items.values) == plain.tasks["arc_easy"].details["acc_norm"]["outcomes"]
+    assert arc.details["acc"]["outcomes"] == list(plain.tasks["arc_easy"].items.values)
+    assert normalised.details["acc"]["value"] == pytest.approx(plain.value)
+    assert normalised.details["acc_norm"] == plain.details["acc_norm"]
 
 
-def test_an_unknown_task_is_named_before_anything_is_loaded(monkeypatch):
-    class Index:  # lm-eval's own takes seconds to build
-        all_tasks = ("hellaswag", "piqa")
+def test_the_average_has_acc_norm_over_the_tasks_that_define_it(planted, indifferent, tiny_tokenizer):
+    metric = evaluate(Capability(tasks=planted), indifferent, tiny_tokenizer)
+    found = metric.details["acc_norm"]
+    parts = {name: metric.tasks[name].details["acc_norm"] for name in ("arc_easy", "hellaswag")}
+    assert set(found["tasks"]) == set(parts)
+    assert found["value"] == pytest.approx(sum(part["value"] for part in parts.values()) / 2)
+    assert found["n"] == 9 + 4
+    assert found["ci95"] == bootstrap_strata([part["outcomes"] for part in parts.values()]).bounds
 
-        def __init__(self, include_defaults):
-            assert include_defaults
 
-    monkeypatch.setattr("tasks.lm_eval_tasks.TaskManager", Index)
-    with pytest.raises(UsageError, match="unknown lm-eval task 'hellaswagg'; did you mean 'hellaswag'"):
-        Capability(tasks=("hellaswagg",), data="hub").prepare(Silent())
+def test_no_response_is_written_anywhere(planted, indifferent, tiny_tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LM_HARNESS_CACHE_PATH", str(tmp_path / "requests"))
+    task = Capability(tasks=planted)
+    task.prepare(Silent())
+    before = {path for path in tmp_path.rglob("*") if "datasets" not in path.parts}
+    evaluate(task, indifferent, tiny_tokenizer)
+    assert {path for path in tmp_path.rglob("*") if "datasets" not in path.parts} == before
+
+
+def test_packaged_examples_come_from_the_validation_split_and_are_marked(planted, indifferent, tiny_tokenizer):
+    task = Capability(tasks=("boolq",), num_fewshot=11)
+    assert task.identity()["examples"] == "the packaged validation split"
+    metric = evaluate(task, indifferent, tiny_tokenizer)
+    assert metric.tasks["boolq"].details["num_fewshot"] == 11
+    with pytest.raises(UsageError, match="12 documents to take examples from, too few for 12"):
+        Capability(tasks=("boolq",), num_fewshot=12).prepare(Silent())
+
+
+def test_cut_contexts_are_counted(planted, make_model, tiny_tokenizer):
+    metric = evaluate(Capability(tasks=("boolq",)), make_model("gpt2", n_positions=64), tiny_tokenizer)
+    assert metric.counts["truncated"] == 2 * 12
 
 
 @pytest.mark.network

@@ -1,0 +1,76 @@
+"""What the capability task takes over calling lm-eval directly, on the same documents, loading left out of both."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bench.core.progress import Silent
+from bench.models import resolve_model
+from tasks.base import EvaluationContext
+from tasks.capability import Capability
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DOCUMENTS = 8
+"""Of each of the seven tasks."""
+BATCH_SIZE = 16
+STOCK_BATCH_SIZES = (1, 4, 16)
+"""Of which lm-eval's best counts: its batches are padded to the longest question, so that more is not always faster."""
+
+
+def measure() -> dict[str, float]:
+    """Ratios of wall and processor time, and on how many of the documents both say the same."""
+    source = resolve_model("smollm2-135m")
+    source.fetch(Silent())
+    model, tokenizer = source.load(dtype="float32", device="cpu")
+    task = Capability(limit=DOCUMENTS)
+    task.prepare(Silent())
+    warm = Capability(limit=1, tasks=("rte",))  # imports and first-use costs count for neither side
+    warm.evaluate(model, tokenizer, context=EvaluationContext(batch_size=1))
+    ours, seconds, processor = _timed(partial(_ours, task, model, tokenizer))
+    stock = [_timed(partial(_direct, task, model, tokenizer, size)) for size in STOCK_BATCH_SIZES]
+    theirs = stock[0][0]
+    return {
+        "capability_seconds_over_direct": seconds / min(wall for _, wall, _ in stock),
+        "capability_processor_seconds_over_direct": processor / min(used for _, _, used in stock),
+        "capability_documents": float(sum(map(len, ours.values()))),
+        "capability_same_outcomes": float(
+            sum(a == b for name in ours for a, b in zip(ours[name], theirs[name], strict=True))
+        ),
+    }
+
+
+def _timed(work: Callable[[], Mapping[str, list[float]]]) -> tuple[Mapping[str, list[float]], float, float]:
+    """What `work` returns, and the wall and processor seconds it took."""
+    wall, processor = time.perf_counter(), time.process_time()
+    found = work()
+    return found, time.perf_counter() - wall, time.process_time() - processor
+
+
+def _ours(task: Capability, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[float]]:
+    metric = task.evaluate(model, tokenizer, context=EvaluationContext(batch_size=BATCH_SIZE)).metric
+    parts = metric.tasks or {}
+    return {name: [float(value or 0) for value in part.items.values] for name, part in parts.items() if part.items}
+
+
+def _direct(
+    task: Capability, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int
+) -> dict[str, list[float]]:
+    """The same documents by lm-eval alone."""
+    from lm_eval.evaluator import evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    from tasks.lm_eval_tasks import chosen_documents, contained
+
+    loaded: dict[str, Any] = task.load(Silent())
+    with contained():
+        documents = {name: chosen_documents(name, len(each.eval_docs), DOCUMENTS) for name, each in loaded.items()}
+        stock = HFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
+        stock.loglikelihood = partial(stock.loglikelihood, disable_tqdm=True)
+        results = evaluate(stock, {"tasks": loaded}, samples=documents, bootstrap_iters=0, log_samples=True)
+    return {name: [float(sample["acc"]) for sample in results["samples"][name]] for name in loaded}
