@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,15 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         start = time.perf_counter()
         results = _evaluate(bench, model, tokenizer)
         evaluate_seconds = time.perf_counter() - start
+        weights = weights_sha256(tensor_sha256s(model))
+        start = time.perf_counter()
+        if any(task.needs_base for task in bench.tasks.values()):
+            if cell.preferences is not None:
+                del model
+                release_memory(bench.device)
+                model, tokenizer = bench.load()
+            results = _against_base(results, bench, model, tokenizer)
+        evaluate_seconds += time.perf_counter() - start
     cost = Cost(
         align_seconds=round(align_seconds, 3),
         evaluate_seconds=round(evaluate_seconds, 3),
@@ -87,7 +97,7 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         provenance={
             **provenance(),
             "batch_size": bench.batch_size,
-            WHOLE_MODEL: weights_sha256(tensor_sha256s(model)),
+            WHOLE_MODEL: weights,
         },
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -123,6 +133,28 @@ def _align(
 def _evaluate(bench: Workbench, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, TaskResult]:
     context = EvaluationContext(batch_size=bench.batch_size, progress=bench.progress)
     return {name: task.evaluate(model, tokenizer, context=context) for name, task in bench.tasks.items()}
+
+
+def _against_base(
+    results: Mapping[str, TaskResult],
+    bench: Workbench,
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, TaskResult]:
+    context = EvaluationContext(batch_size=bench.batch_size, progress=bench.progress)
+    return {
+        name: task.against_base(results[name], base, tokenizer, context=context) if task.needs_base else results[name]
+        for name, task in bench.tasks.items()
+    }
+
+
+def release_memory(device: str) -> None:
+    """Give back what a model took that nothing refers to any more."""
+    gc.collect()
+    if device_kind(device) == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def reset_device_memory(device: str) -> None:

@@ -151,6 +151,7 @@ METHODS: Registry[AlignmentMethod] = Registry(
         "profs-rematched": "methods.controls:RematchedPairs",
         "profs-clean": "methods.controls:CleanPairs",
         "mean-difference": "methods.controls:MeanDifference",
+        "empty": "methods.empty:Empty",
         "dpo": "methods.dpo:DPO",
         "cdpo": "methods.cdpo:CDPO",
         "kto": "methods.kto:KTO",

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from bench.core.assets import describe_missing
 from bench.core.cache import home, writing
 from bench.core.code_version import code_version
 from bench.core.errors import BenchError, UsageError
@@ -20,7 +19,7 @@ from bench.core.progress import Progress
 from bench.core.values import PreferencePair, Value
 from tasks.generation import Continuation, GenerationSettings
 from tasks.pairs import PairPool, read_pairs, sha256_pairs, write_pairs
-from tasks.prompts import Prompt, load_prompts, normalise, prompt_assets, prompts_identity, shared_texts
+from tasks.prompts import Prompt, load_prompts, normalise, prompt_downloads, prompts_identity, shared_texts
 from tasks.samples import LoadModel, sample_continuations
 from tasks.scorers.base import SCORERS
 
@@ -59,8 +58,7 @@ class OnPolicySettings(Value):
 
 def on_policy_downloads(settings: OnPolicySettings) -> list[str]:
     """One line for each thing that making the pairs would download now, besides the model."""
-    hub = [settings.prompts] if settings.prompts.startswith("hub:") else []
-    return [*describe_missing(prompt_assets(settings.prompts)), *hub, *SCORERS[settings.scorer]().downloads()]
+    return [*prompt_downloads(settings.prompts), *SCORERS[settings.scorer]().downloads()]
 
 
 def cached_pairs(

