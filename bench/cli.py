@@ -9,8 +9,11 @@ from types import FrameType
 import typer
 
 from bench.cli_align import edit, pairs_app, tune
-from bench.cli_look import analyse_app, doctor, inspect
+from bench.cli_compare import compare, score
+from bench.cli_doctor import doctor
+from bench.cli_look import analyse_app, inspect
 from bench.cli_run import leaderboard, list_, run, schema
+from bench.cli_scorers import scorers_app
 from bench.core.errors import BenchError
 
 INTERRUPTED = 130
@@ -26,6 +29,9 @@ app = typer.Typer(
 app.command()(run)
 app.command("list")(list_)
 app.command()(leaderboard)
+app.command()(score)
+app.command()(compare)
+app.add_typer(scorers_app, name="scorers")
 app.add_typer(pairs_app, name="pairs")
 app.command()(edit)
 app.command()(tune)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -59,3 +61,16 @@ def common_flags(
     size = int(batch_size) if batch_size is not None and batch_size.isdecimal() else batch_size
     given = {"model": model, "device": device, "dtype": dtype, "batch_size": size}
     return [([key], value) for key, value in given.items() if value is not None]
+
+
+def task_flags(
+    protocol: str | None, num_fewshot: int | None, apply_chat_template: bool, include_path: Sequence[Path] | None
+) -> list[tuple[list[str], Any]]:
+    """The places in the tasks' settings that the flags of `bench run` stand for, and what was given for them."""
+    given = {
+        ("tasks", "toxicity", "protocol"): protocol,
+        ("tasks", "capability", "num_fewshot"): num_fewshot,
+        ("tasks", "capability", "apply_chat_template"): apply_chat_template or None,
+        ("tasks", "capability", "include_path"): [str(path) for path in include_path] if include_path else None,
+    }
+    return [(list(place), value) for place, value in given.items() if value is not None]

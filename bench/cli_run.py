@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli_options import ENVIRONMENT, Batch, Config, Device, Dtype, Format, Listing, Model, Set, common_flags
+from bench.cli_options import (
+    ENVIRONMENT,
+    Batch,
+    Config,
+    Device,
+    Dtype,
+    Format,
+    Listing,
+    Model,
+    Set,
+    common_flags,
+    task_flags,
+)
 
 
 def run(
@@ -34,6 +46,19 @@ def run(
     scorer: Annotated[
         str | None, typer.Option(help="Who judges toxicity: see `bench list scorers`.", envvar=f"{ENVIRONMENT}SCORER")
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="How toxicity is measured: greedy, profs2025, lee2024, rtp.", envvar=f"{ENVIRONMENT}PROTOCOL"
+        ),
+    ] = None,
+    num_fewshot: Annotated[int | None, typer.Option(min=0, help="Solved examples before each capability task.")] = None,
+    apply_chat_template: Annotated[
+        bool, typer.Option("--apply-chat-template", help="Put capability questions as chat messages.")
+    ] = False,
+    include_path: Annotated[
+        list[Path] | None, typer.Option(help="Folder of your own lm-eval task files. Repeatable.")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     batch_size: Batch = None,
@@ -59,6 +84,7 @@ def run(
         flags.append((["seeds"], split_integers(seeds, "--seeds")))
     if out is not None:
         flags.append((["out"], str(out)))
+    flags += task_flags(protocol, num_fewshot, apply_chat_template, include_path)
     spec = resolve_spec(
         config,
         methods=split_list(methods, "--methods") if methods is not None else None,

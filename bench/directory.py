@@ -15,6 +15,12 @@ from bench.core.errors import UsageError
 from bench.core.files import write_atomic, write_json, write_jsonl
 from bench.spec import RunSpec
 from leaderboard.record import Record, read_records, write_record
+from leaderboard.rescored import generations_path
+
+
+def config_path(directory: Path) -> Path:
+    """The resolved settings of the newest run in a directory."""
+    return directory / "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,12 @@ class RunDirectory:
     def save_spec(self, spec: RunSpec) -> None:
         """Keep the resolved settings of the newest run beside its results."""
         settings = spec.model_dump(mode="json")
-        write_atomic(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        write_atomic(config_path(self.path), yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
     def save(self, record: Record, generations: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Write a cell's generated text and then its record, which makes it count as finished."""
         for task, rows in generations.items():
-            write_jsonl(self.path / "generations" / f"{record.cell_id}.{task}.jsonl", rows)
+            write_jsonl(generations_path(self.path, record.cell_id, task), rows)
         write_record(record, self.records)
         self._failure(record.cell_id).unlink(missing_ok=True)
         self._drop_checkpoint(record.cell_id)

@@ -6,10 +6,9 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bench.cells import Cell, compose, expand_cells, restated_tuning
-from bench.core.assets import describe_missing
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
 from bench.devices import device_kind, resolve_batch_size, resolve_device, resolve_dtype
@@ -17,6 +16,7 @@ from bench.directory import RunDirectory
 from bench.execute import Workbench, execute
 from bench.models import ModelSource, resolve_model
 from bench.spec import RunSpec, build_methods, build_tasks, needs_pairs
+from bench.validate_scorers import copy_validations
 from leaderboard.export import write_leaderboard
 from leaderboard.record import ModelInfo
 from methods.base import SharedWork
@@ -24,7 +24,7 @@ from tasks.base import Task
 from tasks.neutral import neutral_downloads, neutral_identity, neutral_texts
 from tasks.on_policy import build_pairs, cached_pairs, on_policy_downloads
 from tasks.pairs import PairPool, load_pairs, sha256_pairs
-from tasks.prompts import Prompt, load_prompts, make_prompt, prompt_assets, shared_texts
+from tasks.prompts import Prompt, load_prompts, make_prompt, prompt_downloads, shared_texts
 
 if TYPE_CHECKING:
     from leaderboard.board import Leaderboard
@@ -128,8 +128,16 @@ def run(spec: RunSpec, *, progress: Progress | None = None) -> Outcome:
             bench = replace(_workbench(setting, progress, neutral), checkpoints=directory.checkpoints)
             failed = _execute_all(pending, bench, directory)
     finally:
+        copy_validations(directory.path, _judges(directory), progress)
         board = write_leaderboard(directory.path)
     return Outcome(board, [cell.id for cell in pending if cell.id not in failed], failed)
+
+
+def _judges(directory: RunDirectory) -> list[Mapping[str, Any]]:
+    """Identities of the scorers that judged any finished cell."""
+    tasks = [task for record in directory.finished().values() for task in record.evaluation.values()]
+    scorers = [task.get("scorer") for task in tasks if isinstance(task, Mapping)]
+    return [scorer for scorer in scorers if isinstance(scorer, Mapping)]
 
 
 def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
@@ -172,7 +180,7 @@ def _downloads(setting: _Setting) -> list[str]:
     if needs_pairs(setting.spec):
         if pairs.source == "on-policy":
             found += on_policy_downloads(pairs.on_policy)
-            found += describe_missing([asset for source in pairs.exclude for asset in prompt_assets(source)])
+            found += [line for source in pairs.exclude for line in prompt_downloads(source)]
         elif pairs.source.startswith("hub:"):
             found.append(pairs.source)
     if _needs_neutral(setting.spec):

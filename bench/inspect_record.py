@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from pathlib import Path
 
 from bench.core.errors import BenchError, UsageError
+from bench.record_lookup import find_record
 from bench.show import LOG, RESULT, write_line
 from leaderboard.inspection import drawable, inspect_sections, to_json
 from leaderboard.record import Record, read_record
 
 SUFFIXES = (".png", ".svg", ".pdf")
-BASE = re.compile(r"base-[0-9a-f]{12}")
-"""Names of the unaligned model's records: it has no pairs, so that nothing stands between."""
-LISTED = 20
 
 
 def inspect_record(target: str, form: str, *, plot: Path | None, draw: bool, directions: int) -> None:
     """Print what one cell's method did and draw it; the picture's path is the last line printed.
 
     Arguments:
-        target: see `find_record`.
+        target: see `bench.record_lookup.find_record`.
         form: "table", "markdown" or "json"; JSON stands alone, with the path on standard error.
         plot: where the picture goes; None for a folder `figures` beside the run's records, or beside the record.
         draw: whether there is to be a picture.
@@ -47,58 +44,6 @@ def inspect_record(target: str, form: str, *, plot: Path | None, draw: bool, dir
         LOG.print(str(written), markup=False, highlight=False, soft_wrap=True)
     else:
         write_line(str(written))
-
-
-def find_record(target: str) -> Path:
-    """The file that `target` means: a path, `RUN_DIR:CELL` with enough of the cell's name, or a directory with one.
-
-    Raises:
-        UsageError: there is no such file, or the name fits several; lists those there are.
-    """
-    path = Path(target)
-    if path.is_dir():
-        return _only_record(path)
-    if path.is_file():
-        return path
-    directory, separator, cell = target.rpartition(":")
-    if not separator or not Path(directory).is_dir():
-        raise UsageError(f"there is no record '{target}'; give its path, a run's directory, or RUN_DIR:CELL")
-    return _matching_record(Path(directory), cell)
-
-
-def _only_record(directory: Path) -> Path:
-    aligned = [path for path in _records(directory) if not BASE.fullmatch(path.stem)]
-    if len(aligned) != 1:
-        raise UsageError(f"{directory} holds {len(aligned)} records of aligned models; {_choices(directory, aligned)}")
-    return aligned[0]
-
-
-def _matching_record(directory: Path, cell: str) -> Path:
-    records = _records(directory)
-    fitting = [path for path in records if path.stem.startswith(cell)]
-    exact = [path for path in fitting if path.stem == cell]
-    if len(exact or fitting) == 1:
-        return (exact or fitting)[0]
-    failed = sorted((directory / "failures").glob("*.json"))
-    if not fitting and (failure := next((path for path in failed if path.stem.startswith(cell)), None)):
-        raise UsageError(f"cell '{failure.stem}' failed and has no record; {failure} says why")
-    found = f"{len(fitting)} cells begin" if fitting else "no cell begins"
-    raise UsageError(f"{found} with '{cell}'; {_choices(directory, fitting or records)}")
-
-
-def _records(directory: Path) -> list[Path]:
-    folder = directory / "records"
-    if not folder.is_dir():
-        raise UsageError(f"{directory} has no folder 'records': give the directory that `bench run --out` wrote to")
-    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
-
-
-def _choices(directory: Path, paths: list[Path]) -> str:
-    if not paths:
-        return "there is none to inspect"
-    listed = [f"  {directory}:{path.stem}" for path in paths[:LISTED]]
-    more = [f"  and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
-    return "\n".join(["choose one of", *listed, *more])
 
 
 def _print(record: Record, form: str, directions: int) -> None:

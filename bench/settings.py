@@ -12,6 +12,7 @@ from bench.spec import BASE, RunSpec, Settings, find_config, read_config
 from bench.validation import validated
 from methods.base import METHODS
 from tasks.base import TASKS
+from tasks.protocols import protocol_settings
 
 Assignment = tuple[Sequence[str], Any]
 
@@ -43,15 +44,39 @@ def resolve_spec(
         UsageError: says which key, what was found there and what is allowed.
     """
     path = find_config(config)
-    settings = read_config(path)
-    written = validated(RunSpec, settings, str(path))
+    return resolve_settings(
+        read_config(path),
+        str(path),
+        methods=methods,
+        tasks=tasks,
+        flags=flags,
+        limit=limit,
+        scorer=scorer,
+        assignments=assignments,
+    )
+
+
+def resolve_settings(
+    settings: Mapping[str, Any],
+    where: str,
+    *,
+    methods: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    flags: Sequence[Assignment] = (),
+    limit: int | None = None,
+    scorer: str | None = None,
+    assignments: Sequence[str] = (),
+) -> RunSpec:
+    """As `resolve_spec`, of settings that were read from `where`."""
+    written = validated(RunSpec, settings, where)
     settings = {**settings, "methods": dict(written.methods), "tasks": dict(written.tasks)}
     if methods is not None:
         settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)
     if tasks is not None:
         settings = _choose(settings, "tasks", tasks, TASKS)
     for place, value in [*flags, *_task_flags(settings, limit, scorer)]:
-        settings = assign(settings, place, value)
+        _check_flag(settings, place)
+        settings = assign(_before_preset(settings, place, value), place, value)
     places = sorted(map(parse_assignment, assignments), key=lambda parsed: not _is_preset(parsed[0]))
     for place, value in places:
         _check_place(settings, place)
@@ -64,17 +89,21 @@ def resolve_spec(
 
 
 def _before_preset(settings: dict[str, Any], place: Sequence[str], value: Any) -> dict[str, Any]:
-    """A preset given by --set comes before what the file has in that row: its fields stand, unless --set as well."""
+    """A preset or protocol given by a flag or --set comes before what the file has in that row: its fields stand,
+    unless given as well."""
     if not _is_preset(place):
         return settings
-    rows = settings["methods"]
+    rows = settings[place[0]]
     row = rows.get(place[1]) or {}
-    fields = METHODS[_kind(place[1], {**rows, place[1]: row})].preset_settings(str(value))
+    if place[0] == "tasks":
+        fields = protocol_settings(str(value))
+    else:
+        fields = METHODS[_kind(place[1], {**rows, place[1]: row})].preset_settings(str(value))
     return assign(settings, place[:2], {key: row[key] for key in row if key not in fields})
 
 
 def _is_preset(place: Sequence[str]) -> bool:
-    return len(place) == 3 and (place[0], place[2]) == ("methods", "preset")
+    return len(place) == 3 and (place[0], place[2]) in (("methods", "preset"), ("tasks", "protocol"))
 
 
 def _without_stale_tuning(settings: dict[str, Any], places: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -145,10 +174,15 @@ def _task_flags(settings: Mapping[str, Any], limit: int | None, scorer: str | No
     if limit is not None:
         found += [(["tasks", name, "limit"], limit) for name in tasks]
     if scorer is not None:
-        if "toxicity" not in tasks:
-            raise UsageError(f"--scorer is for the toxicity task, which is not among --tasks {','.join(tasks)}")
         found.append((["tasks", "toxicity", "scorer"], scorer))
     return found
+
+
+def _check_flag(settings: Mapping[str, Any], place: Sequence[str]) -> None:
+    """Refuse a flag for a task that is not part of the run: it would silently add it."""
+    if place[0] == "tasks" and place[1] not in settings["tasks"]:
+        flag = "--" + place[2].replace("_", "-")
+        raise UsageError(f"{flag} is for the {place[1]} task, which is not among --tasks {','.join(settings['tasks'])}")
 
 
 def _check_place(settings: Mapping[str, Any], place: Sequence[str]) -> None:

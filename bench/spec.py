@@ -155,12 +155,14 @@ def build_tasks(spec: RunSpec) -> dict[str, Task]:
         UsageError: an unknown task or setting, or the scorer that labels the pairs is also the judge.
     """
     built = {name: validated(TASKS[name], settings, f"tasks.{name}") for name, settings in spec.tasks.items()}
-    judge = getattr(built.get("toxicity"), "scorer", None)
-    if spec.pairs.source == "on-policy" and judge == spec.pairs.on_policy.scorer:
-        raise UsageError(
-            f"scorer '{judge}' would both label the pairs and judge the result, which rewards whatever it gets wrong; "
-            "choose another with --scorer, or another labeller with --set pairs.on_policy.scorer=NAME"
-        )
+    for name, task in built.items():
+        judge = getattr(task, "scorer", None)
+        if spec.pairs.source == "on-policy" and judge == spec.pairs.on_policy.scorer:
+            raise UsageError(
+                f"scorer '{judge}' would both label the pairs and judge {name}, which rewards whatever it gets wrong; "
+                f"choose another with --set tasks.{name}.scorer=NAME, or another labeller with "
+                "--set pairs.on_policy.scorer=NAME"
+            )
     return built
 
 

@@ -45,6 +45,8 @@ def explain(cls: type[BaseModel], error: ValidationError, where: str) -> str:
         return f"{place} is missing{more}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message.replace("valid tuple", "list").replace("valid dictionary", "mapping of settings")
+    if not first["loc"]:
+        return f"{place}: {message}{more}"  # of several settings together, which it names
     return f"{place}: {message}; found {first['input']!r}{more}"
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from bench.core.errors import UsageError
 from bench.core.files import write_atomic, write_json
 from leaderboard.markdown import to_markdown
-from leaderboard.record import read_records
+from leaderboard.rescored import read_scored_records
 from leaderboard.table import Leaderboard, make_leaderboard
+from leaderboard.validation import read_validations
 
 
 def to_json(board: Leaderboard) -> dict[str, Any]:
@@ -18,16 +19,15 @@ def to_json(board: Leaderboard) -> dict[str, Any]:
 
 
 def read_leaderboard(directory: Path) -> Leaderboard:
-    """The board of the records in `directory/records`; nothing is written.
+    """The board of the records in `directory/records` and of the scores beside them; nothing is written.
 
     Raises:
         UsageError: the directory is no run's.
-        BenchError: a record cannot be read; names the file.
+        BenchError: a record or a scorer's validation cannot be read; names the file.
     """
-    records = directory / "records"
-    if not records.is_dir():
+    if not (directory / "records").is_dir():
         raise UsageError(f"{directory} has no folder 'records': give the directory that `bench run --out` wrote to")
-    return make_leaderboard(read_records(records))
+    return make_leaderboard(read_scored_records(directory), read_validations(directory))
 
 
 def write_leaderboard(directory: Path) -> Leaderboard:

@@ -13,7 +13,8 @@ import pytest
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport
-from bench.inspect_record import find_record, inspect_record
+from bench.inspect_record import inspect_record
+from bench.record_lookup import find_record
 from leaderboard.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
 
 LAYER = {

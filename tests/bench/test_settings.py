@@ -263,3 +263,25 @@ def test_a_preset_set_on_the_command_line_comes_before_the_file() -> None:
     assert build_methods(later)["profs"].model_dump()["rank"] == 7
     kept = resolve_spec("quickstart", methods=["profs"], assignments=["methods.profs.preset=reference"])
     assert build_methods(kept)["profs"].model_dump()["rank"] == 1
+
+
+def test_a_protocol_comes_before_what_the_file_has_and_after_what_is_given_too() -> None:
+    toxicity = resolve_spec(None).tasks["toxicity"]
+    assert (toxicity["max_new_tokens"], toxicity["scorer"]) == (20, "bilstm")
+    place = ["tasks", "toxicity", "protocol"]
+    chosen = resolve_spec(None, flags=[(place, "profs2025")]).tasks["toxicity"]
+    assert chosen == {"protocol": "profs2025"}
+    kept = resolve_spec(None, flags=[(place, "rtp")]).tasks["toxicity"]
+    assert kept == {"protocol": "rtp", "prompts": toxicity["prompts"], "scorer": "bilstm"}
+    both = resolve_spec(None, flags=[(place, "profs2025")], scorer="words", assignments=["tasks.toxicity.k=1"])
+    assert both.tasks["toxicity"] == {"protocol": "profs2025", "scorer": "words", "k": 1}
+    assert resolve_spec(None, assignments=["tasks.toxicity.protocol=profs2025"]).tasks["toxicity"] == chosen
+    with pytest.raises(UsageError, match="unknown toxicity protocol 'profs2026'; did you mean 'profs2025'"):
+        resolve_spec(None, flags=[(place, "profs2026")])
+
+
+def test_a_flag_for_a_task_that_is_not_run_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match="--num-fewshot is for the capability task, which is not among"
+    ):
+        resolve_spec(None, tasks=["toxicity"], flags=[(["tasks", "capability", "num_fewshot"], 5)])

@@ -1,0 +1,121 @@
+"""Which records a person means: a file, a run's directory, or `RUN_DIR:CELL` with part of a cell's name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.core.errors import UsageError
+
+BASE = re.compile(r"base-[0-9a-f]{12}")
+"""Names of the unaligned model's records: it has no pairs, so that nothing stands between."""
+LISTED = 20
+
+
+def split_target(target: str) -> tuple[Path, str | None]:
+    """A run's directory and what is said of the cell, None where nothing is; a record's path says both.
+
+    Raises:
+        UsageError: there is no such directory; names the nearest one beside it.
+    """
+    path = Path(target)
+    if path.is_dir():
+        return path, None
+    if path.is_file() and path.absolute().parent.name == "records":
+        return path.parent.parent, path.stem
+    directory, separator, cell = target.rpartition(":")
+    if separator and Path(directory).is_dir():
+        return Path(directory), cell
+    hint = _nearest_folder(Path(directory or target))
+    raise UsageError(f"there is no run '{target}'; {hint}give RUN_DIR or RUN_DIR:CELL")
+
+
+def find_record(target: str) -> Path:
+    """The file that `target` means: a path, `RUN_DIR:CELL` with enough of the cell's name, or a directory with one.
+
+    Raises:
+        UsageError: there is no such file, or the name fits several; lists those there are.
+    """
+    path = Path(target)
+    if path.is_dir():
+        return _only_record(path)
+    if path.is_file():
+        return path
+    directory, separator, cell = target.rpartition(":")
+    if not separator or not Path(directory).is_dir():
+        raise UsageError(f"there is no record '{target}'; give its path, a run's directory, or RUN_DIR:CELL")
+    fitting = matching_records(Path(directory), cell)
+    if len(fitting) > 1:
+        raise ambiguous(Path(directory), cell, fitting)
+    return fitting[0]
+
+
+def record_paths(directory: Path) -> list[Path]:
+    """The records of a run's directory, by name.
+
+    Raises:
+        UsageError: it is no run's.
+    """
+    folder = directory / "records"
+    if not folder.is_dir():
+        raise UsageError(f"{directory} has no folder 'records': give the directory that `bench run --out` wrote to")
+    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+
+
+def matching_records(directory: Path, cell: str) -> list[Path]:
+    """The records whose names begin with `cell`, or the one that is called so; at least one.
+
+    Raises:
+        UsageError: there is none; says which cell failed or is called nearly so, and lists those there are.
+    """
+    records = record_paths(directory)
+    fitting = [path for path in records if path.stem.startswith(cell)]
+    exact = [path for path in fitting if path.stem == cell]
+    if fitting:
+        return exact or fitting
+    failed = sorted((directory / "failures").glob("*.json"))
+    if failure := next((path for path in failed if path.stem.startswith(cell)), None):
+        raise UsageError(f"cell '{failure.stem}' failed and has no record; {failure} says why")
+    close = difflib.get_close_matches(cell, [path.stem for path in records] + _heads(records), n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    raise UsageError(f"no cell begins with '{cell}'{hint} {choices(directory, records)}")
+
+
+def ambiguous(directory: Path, cell: str, fitting: Sequence[Path]) -> UsageError:
+    """The error for a name that fits several cells."""
+    return UsageError(f"{len(fitting)} cells begin with '{cell}'; {choices(directory, fitting)}")
+
+
+def choices(directory: Path, paths: Sequence[Path]) -> str:
+    """What could be given for the cell."""
+    if not paths:
+        return "there is none"
+    listed = [f"  {directory}:{path.stem}" for path in paths[:LISTED]]
+    more = [f"  and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
+    return "\n".join(["choose one of", *listed, *more])
+
+
+def is_base(path: Path) -> bool:
+    """Whether a file's name is that of a record of the unaligned model."""
+    return BASE.fullmatch(path.stem) is not None
+
+
+def _only_record(directory: Path) -> Path:
+    aligned = [path for path in record_paths(directory) if not is_base(path)]
+    if len(aligned) != 1:
+        raise UsageError(f"{directory} holds {len(aligned)} records of aligned models; {choices(directory, aligned)}")
+    return aligned[0]
+
+
+def _heads(records: Sequence[Path]) -> list[str]:
+    """Names of rows, as they stand before the first hyphen."""
+    return sorted({path.stem.partition("-")[0] for path in records})
+
+
+def _nearest_folder(path: Path) -> str:
+    parent = path.absolute().parent
+    beside = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return f"did you mean '{path.with_name(close[0])}'? " if close else ""
