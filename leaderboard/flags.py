@@ -20,10 +20,19 @@ MEANINGS = {
     "better.",
     "drifted": "on clean prose it diverges from base by a nat a token or more: a different model, whose gain is not "
     "counted as better.",
+    "labelled-pairs": "the scorer of this column labelled the pairs that the method was given: whatever it gets wrong "
+    "is rewarded.",
+    "base-perplexity-undefined": "the unaligned model gives the continuations no finite probability, so that this "
+    "guard says nothing.",
+    "kl-undefined": "the model gives clean prose no finite probability, so that how far it is from base is not known.",
+    "too_long": "prompts that do not fit the model's window; they are left out.",
     "mostly-unscored": "fewer than half of the outputs could be scored; the value rests on the others.",
     "empty": "outputs without text, which have no score.",
     "unscored": "outputs that the scorer could not score.",
-    "diverged": "documents whose loss is not finite; they are left out of the value.",
+    "abstained": "outputs that the scorer said it cannot judge; the value rests on the others.",
+    "diverged": "documents whose loss is not finite: there is no value, as leaving them out would flatter a broken "
+    "model.",
+    "unspaced": "text without words that white space parts: there is no value a word.",
 }
 """A sentence for each warning that the suite's own methods and tasks give."""
 

@@ -32,10 +32,14 @@ PERPLEXITY = NumberStyle(1, 1, "", 100, 1, " %", "")
 ACCURACY = NumberStyle(100, 1, " %", 100, 1, "", "points")
 
 
+FINE_PERPLEXITY = NumberStyle(1, 3, "", 100, 2, " %", "")
+"""Per byte, where a model's whole quality lies between 1.5 and 3."""
+
+
 def style_of(column: Column) -> NumberStyle:
     """Perplexities change by per cent, accuracies by points, all else in its own unit."""
     if column.change == "relative":
-        return PERPLEXITY
+        return FINE_PERPLEXITY if column.unit.endswith("per byte") else PERPLEXITY
     return ACCURACY if column.unit.startswith("accuracy") else TOXICITY
 
 

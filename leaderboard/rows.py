@@ -17,7 +17,7 @@ from leaderboard.degenerate import degenerate, without_credit
 from leaderboard.record import Cost, Record
 from leaderboard.settings import distinctions
 
-SHOWN_COUNTS = ("empty", "unscored", "diverged", "truncated")
+SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long")
 """Counts of a metric that are shown as flags; the others are in the JSON."""
 NOTEWORTHY = 0.05
 """From this share of the items on."""
