@@ -43,8 +43,15 @@ def style_of(column: Column) -> NumberStyle:
     return ACCURACY if column.unit.startswith("accuracy") else TOXICITY
 
 
+LONGEST = 1e6
+"""From here on a number is written with its power of ten: the perplexity of a broken model has dozens of digits."""
+
+
 def number(value: float, digits: int) -> str:
     """`-0.04` as `−0.0`'s positive twin `0.0`, `-1.25` as `−1.2`: a proper minus, and none before a zero."""
+    if abs(value) >= LONGEST:
+        mantissa, power = f"{abs(value):.1e}".split("e")
+        return f"{MINUS if value < 0 else ''}{mantissa}e{int(power)}"
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
 

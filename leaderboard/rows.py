@@ -181,7 +181,7 @@ def _flags(
         f"{metric}: {count} {name}"
         for metric, each in scores.items()
         for name, count in each.counts.items()
-        if name in SHOWN_COUNTS and count >= NOTEWORTHY * (each.n + count)
+        if name in SHOWN_COUNTS and count and count >= NOTEWORTHY * (each.n + count)
     ]
     return (*sorted(of_method), *sorted(of_metrics), *counted)
 

@@ -124,7 +124,8 @@ def continuation_loss(
         for document, each in enumerate(continuations)
     ]
     tokens = sum(window.scored for window in windows)
-    return sum(window_losses(base, windows, batch_size, progress)) / tokens if tokens else None
+    losses = window_losses(base, windows, batch_size, progress, description="continuations under base")
+    return sum(losses) / tokens if tokens else None
 
 
 class Reader(LightningModule):

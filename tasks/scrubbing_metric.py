@@ -74,7 +74,8 @@ def sentence_losses(
         for window in cut_windows(index, [*start, *tokens], size, size // 2)
     ]
     totals, counts = [0.0] * len(sentences), [0] * len(sentences)
-    for window, loss in zip(windows, window_losses(model, windows, context.batch_size, context.progress), strict=True):
+    losses = window_losses(model, windows, context.batch_size, context.progress, description="probe sentences")
+    for window, loss in zip(windows, losses, strict=True):
         totals[window.document] += loss
         counts[window.document] += window.scored
     return Losses(sentences, totals, counts)

@@ -92,3 +92,12 @@ def test_the_rest():
     assert moment_text("2026-01-02T01:00:00+02:00") == "2026-01-01 23:00 UTC"
     assert direction(column("accuracy", higher=True)) == "m ↑"
     assert direction(column("x")) == "m ↓"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(999_999.0, "999,999.0"), (1e6, "1.0e6"), (4.635e34, "4.6e34"), (-2.5e7, "−2.5e7"), (1e300, "1.0e300")],
+)
+def test_the_numbers_of_a_broken_model_stay_short(value, text):
+    assert number(value, 1) == text
+    assert signed(value, 1) == (text if value < 0 else f"+{text}")
