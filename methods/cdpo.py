@@ -40,6 +40,9 @@ class CDPO(TuningMethod):
     label_smoothing: float = Field(default=0.1, ge=0, lt=0.5)
     """Assumed share of reversed labels."""
 
+    def needs_whole_batches(self) -> str | None:
+        return None
+
     @property
     def reward_scale(self) -> float | None:
         return self.beta

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, field_validator
 
-from methods.dpo_losses import canonical_loss, smoothing_fault
+from methods.dpo_losses import WHOLE_BATCH_LOSSES, canonical_loss, smoothing_fault
 from methods.pair_rows import scored_rows
 from methods.preference_tokens import PairTokens
 from methods.training_curves import ACCURACY_CURVE, BASIC_CURVES, REWARD_CURVES, SUM_CURVES, late_mean
@@ -46,6 +46,10 @@ class DPO(TuningMethod):
     def loss_weights(self) -> Mapping[str, float]:
         """Every loss with its weight."""
         return {self.loss: 1.0} if isinstance(self.loss, str) else self.loss
+
+    def needs_whole_batches(self) -> str | None:
+        whole = [loss for loss in self.loss_weights if loss in WHOLE_BATCH_LOSSES]
+        return f"its loss {whole[0]} {WHOLE_BATCH_LOSSES[whole[0]]}" if whole else None
 
     @property
     def reward_scale(self) -> float | None:

@@ -43,6 +43,14 @@ LOSSES: Mapping[str, LossFacts] = MappingProxyType(
     }
 )
 """By TRL's `loss_type`; a test holds the table to the TRL that is installed."""
+WHOLE_BATCH_LOSSES: Mapping[str, str] = MappingProxyType(
+    {
+        "aot": "sorts the pairs of a whole batch",
+        "aot_unpaired": "sorts the pairs of a whole batch",
+        "sft": "is a mean over the tokens of a whole batch",
+    }
+)
+"""Those that are no mean over pairs, and what they are instead."""
 ALIASES: Mapping[str, str] = MappingProxyType({"dpo": "sigmoid", "rdpo": "robust"})
 """Names from the papers. `cdpo` is no loss of TRL's but a method here."""
 

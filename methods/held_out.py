@@ -95,6 +95,29 @@ class HeldOut:
     def remember(self, state: Mapping[str, Any], folder: Path) -> None:
         self._curve = state["curve"]
 
+    def handed_over(self) -> dict[str, Any]:
+        """What another process needs to glance at the pairs, as plain JSON."""
+        pairs = [[pair.chosen.prompt, pair.chosen.answer, pair.rejected.answer] for pair in self._pairs]
+        return {"pairs": pairs, "rows": list(self._rows), "curve": self._curve}
+
+    def take_over(self, state: Mapping[str, Any], trainer: Trainer) -> None:
+        """Glance at the pairs for the process that handed them over, with a trainer of its own."""
+        sides = [[tuple(ids) for ids in pair] for pair in state["pairs"]]
+        self._pairs = [
+            PairTokens(Completion(prompt, chosen), Completion(prompt, rejected), truncated=False, merged=False)
+            for prompt, chosen, rejected in sides
+        ]
+        self._rows, self._curve, self._trainer = state["rows"], state["curve"], trainer
+
+    def given_back(self) -> dict[str, Any]:
+        """What was seen in the place of another process, and the seconds that it took."""
+        return {"curve": self._curve, "seconds": self.seconds}
+
+    def take_back(self, state: Mapping[str, Any]) -> None:
+        """Know what another process saw, and leave its time out of the bill as well."""
+        self._curve = state["curve"]
+        self._bill.seconds += state["seconds"]
+
     def compare(self, model: PreTrainedModel) -> dict[str, Any] | None:
         """Log-probability margins in nats before and after, and implicit rewards; None without held-out pairs."""
         if not self._pairs:

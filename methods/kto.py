@@ -39,6 +39,9 @@ class KTO(TuningMethod):
     undesirable_weight: PositiveFloat = 1.0
     """Of the losses of rejected completions."""
 
+    def needs_whole_batches(self) -> str | None:
+        return "it estimates a divergence on whole batches, whose order is part of the method"
+
     @property
     def reward_scale(self) -> float | None:
         return self.beta

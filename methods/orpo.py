@@ -33,6 +33,9 @@ class ORPO(TuningMethod):
     beta: PositiveFloat = 0.1
     """Weight of the odds ratio; the paper's lambda."""
 
+    def needs_whole_batches(self) -> str | None:
+        return "its likelihood term is a mean over the tokens of a whole batch"
+
     @property
     def reward_scale(self) -> float | None:
         return None

@@ -27,6 +27,9 @@ class SFT(TuningMethod):
     training_module: ClassVar[str] = "methods.sft_training"
     curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, "token_accuracy": "mean_token_accuracy"}
 
+    def needs_whole_batches(self) -> str | None:
+        return None
+
     @property
     def reward_scale(self) -> float | None:
         return None

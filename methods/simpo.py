@@ -39,6 +39,9 @@ class SimPO(TuningMethod):
     sft_weight: NonNegativeFloat = 0.0
     """Weight of the chosen completions' negative log-likelihood, added to the loss: CPO-SimPO."""
 
+    def needs_whole_batches(self) -> str | None:
+        return "its likelihood term is a mean over the tokens of a whole batch" if self.sft_weight else None
+
     @property
     def reward_scale(self) -> float | None:
         return None

@@ -26,6 +26,10 @@ POINTS = 100
 """Points that a curve has about, however long the run."""
 WEIGHTS = "weights.safetensors"
 """In a checkpoint."""
+SEVERAL_DEVICES = {
+    "ddp_timeout": 7 * 24 * 3600,  # seconds; one process looks at pairs while the others wait
+    "ddp_find_unused_parameters": False,  # every parameter that is trained has a part in every loss
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class TrainerParts:
             "save_strategy": "no",  # but for what `Checkpoints` asks for
             "report_to": "none",
             "disable_tqdm": True,
+            **(SEVERAL_DEVICES if method.devices > 1 else {}),
         }
 
 
@@ -121,7 +126,8 @@ class TokenCounter(OwnRows, Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
-        self._total_train_tokens += int(inputs["chosen_attention_mask"].sum() + inputs["rejected_attention_mask"].sum())
+        tokens = inputs["chosen_attention_mask"].sum() + inputs["rejected_attention_mask"].sum()
+        self._total_train_tokens += int(self.accelerator.gather(tokens).sum())
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -38,6 +38,8 @@ from methods.weight_selection import WeightSelection
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
+    from methods.several_devices import SeveralDevices
+
 COLLAPSE = -1.0
 """Nats per token that chosen completions may lose before the run is flagged."""
 
@@ -72,6 +74,8 @@ class TrainingRun:
     checkpoints: Checkpoints
     reference_seconds: float
     effort: Effort
+    workers: dict[str, Any] | None
+    """Of the processes that trained on several devices; None where this one trained."""
     train_seconds: float
     """In all processes that had a part in it, and in the last attempt, if memory ran out in others."""
 
@@ -99,6 +103,7 @@ def align_by_training(
     details = {
         **_facts(data, run),
         "precision": precision,
+        "workers": run.workers,
         "optimizer": optimizer_name(method, model.device),
         "activation_checkpointing": checkpoints_activations(method, model),
         "held_out": held_out.compare(model),
@@ -129,7 +134,7 @@ def train_within_memory(method: TuningMethod, job: Job) -> TrainingRun:
             with borrowed(job.model):  # every attempt by itself: TRL patches what it is given
                 return train(with_batches(method, splits), job, saved, splits, given_up)
         except MemoryExhaustedError as error:
-            splits = (*splits, smaller_batches(with_batches(method, splits), error.step))
+            splits = (*splits, _smaller_batches(with_batches(method, splits), error.step))
             here = time.perf_counter() - started - (job.held_out.seconds - unbilled)
             given_up = given_up.with_attempt(here, 0.0 if saved is None else saved.seconds)
         # out here, since the error holds on to all that training had
@@ -157,6 +162,7 @@ def train(
     """
     model, data, context, held_out = job.model, job.data, job.context, job.held_out
     weights, trainer = trained_weights(method, model, context.scratch), None
+    devices = _several_devices(method, job)
     try:
         started = time.perf_counter()
         reference: set[Completion] = set()
@@ -181,13 +187,21 @@ def train(
         selection = None
         if validation:
             selection = WeightSelection(method, trainer, validation, context.scratch / "best.safetensors")
-        watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits, given_up)
+        workers = None
+        if devices is None:
+            watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits, given_up)
+        else:
+            watch, workers = devices.train(trainer, rows, validation, selection)
+            checkpoints = Checkpoints(trainer, {}, spent, splits=splits, given_up=given_up)  # of which none is written
         refuse_divergence(method, watch, trained)
         if selection is not None:
             selection.restore()
     except BaseException:
         weights.undo(trainer)
         raise
+    finally:
+        if devices is not None:
+            devices.close()
     effort = training_effort(trainer, watch, reference, selection, validation)
     return TrainingRun(
         method=method,
@@ -198,8 +212,24 @@ def train(
         checkpoints=checkpoints,
         reference_seconds=reference_seconds,
         effort=effort,
+        workers=workers,
         train_seconds=checkpoints.billed_seconds(),
     )
+
+
+def _several_devices(method: TuningMethod, job: Job) -> SeveralDevices | None:
+    if method.devices == 1:
+        return None
+    from methods.several_devices import SeveralDevices  # in here, since hardly anybody has several
+
+    return SeveralDevices(method, job)
+
+
+def _smaller_batches(method: TuningMethod, step: int) -> Split:
+    """As `smaller_batches`, for the share of every device."""
+    share = method.model_copy(update={"batch_size": method.batch_size // method.devices})
+    split = smaller_batches(share, step)
+    return {**split, "batch_size": split["batch_size"] * method.devices}
 
 
 def make_trainer(

@@ -71,6 +71,8 @@ class TuningMethod(AlignmentMethod):
     """Tokens of a completion that are kept, from its start."""
     append_eos: bool = False
     """End completions with the end-of-text token. Off, since cut-off continuations would teach the model to stop."""
+    devices: PositiveInt = 1
+    """GPUs, or processes on a CPU, that share every batch; a batch is as large on several as on one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 autocast where the accelerator has it, float32 elsewhere and on CPU."""
     activation_checkpointing: bool | Literal["auto"] = "auto"
@@ -139,6 +141,7 @@ class TuningMethod(AlignmentMethod):
         if window is not None and self.max_length > window:
             raise UsageError(f"{self.name}: max_length {self.max_length} exceeds the model's window of {window} tokens")
         self._check_weights(dtype, device)
+        self._check_devices(device)
 
     def check_pairs(self, pairs: Sequence[PreferencePair], seed: int) -> None:
         from methods.training_data import check_validation
@@ -165,6 +168,11 @@ class TuningMethod(AlignmentMethod):
     @abstractmethod
     def fault(self) -> str | None:
         """What is wrong with the settings of the loss, and what to do about it; None where they fit together."""
+
+    def needs_whole_batches(self) -> str | None:
+        """Why the mean over parts of a batch is not the loss of the batch, so that devices cannot share one; None where
+        it is. A method that says nothing is taken to need them."""
+        return "its loss is not known to be a mean over pairs"
 
     @property
     @abstractmethod
@@ -207,7 +215,7 @@ class TuningMethod(AlignmentMethod):
             raise UsageError(f"{self.name}: patience is {self.patience} but validation is 0; give it pairs to look at")
 
     def _check_weights(self, dtype: str, device: str) -> None:
-        """Refuse arithmetic that training would be lost in, and machines on which TRL would split batches.
+        """Refuse arithmetic that training would be lost in.
 
         Raises:
             UsageError: says what was found and what to do.
@@ -226,10 +234,42 @@ class TuningMethod(AlignmentMethod):
             missing = missing_for_qlora() or (f"needs a CUDA GPU; the device is {device}" if kind != "cuda" else None)
             if missing is not None:
                 raise UsageError(f"{self.name}: tuning qlora {missing}; or set tuning to lora")
-        if kind == "cuda":
-            import torch
 
-            if torch.cuda.device_count() > 1:
+    def _check_devices(self, device: str) -> None:
+        """Refuse devices that are not there, and batches or losses that cannot be shared among them as they are.
+
+        Raises:
+            UsageError: says what was found and what to do.
+        """
+        kind, _, index = device.partition(":")
+        visible = _visible_gpus() if kind == "cuda" else None
+        if self.devices == 1:
+            if visible is not None and visible > 1:  # transformers would split every batch among them
                 raise UsageError(
-                    f"{self.name}: several GPUs are visible and one is used; set CUDA_VISIBLE_DEVICES to one of them"
+                    f"{self.name}: several GPUs are visible and one is used; set CUDA_VISIBLE_DEVICES to one of them, "
+                    f"or devices to {visible}"
                 )
+            return
+        fault = self._devices_fault(kind, index, visible)
+        if fault is not None:
+            raise UsageError(f"{self.name}: devices is {self.devices}, {fault}")
+
+    def _devices_fault(self, kind: str, index: str, visible: int | None) -> str | None:
+        if kind not in ("cuda", "cpu"):
+            return f"but only CUDA GPUs and CPUs can share training, and the device is {kind}; set devices to 1"
+        if visible is not None and visible < self.devices:
+            return f"but {visible} GPUs are visible; set CUDA_VISIBLE_DEVICES to more of them, or devices to {visible}"
+        if index not in ("", "0"):
+            return f"which begins at the first visible GPU, and the device is {kind}:{index}; set it to {kind}"
+        if self.batch_size % self.devices:
+            return f"which does not divide batch_size {self.batch_size}; every device gets as many pairs of a batch"
+        if self.tuning == "qlora":
+            return "and 4-bit weights are trained on one GPU alone; set tuning to lora, or devices to 1"
+        whole = self.needs_whole_batches()
+        return None if whole is None else f"but {whole}; set devices to 1"
+
+
+def _visible_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
