@@ -23,7 +23,15 @@ from bench.validate_scorers import copy_validations
 from leaderboard.board import BASE, Leaderboard
 from leaderboard.export import write_leaderboard
 from leaderboard.record import Record
-from leaderboard.rescored import AGGREGATION, LABELLER, Rescored, generations_path, read_rescored, scores_path, write_rescored
+from leaderboard.rescored import (
+    AGGREGATION,
+    LABELLER,
+    Rescored,
+    generations_path,
+    read_rescored,
+    scores_path,
+    write_rescored,
+)
 from tasks.generation import Continuation
 from tasks.protocols import protocol_settings
 from tasks.scorers.base import HUB, Scorer, build_scorer, scorer_identity

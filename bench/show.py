@@ -122,7 +122,10 @@ def _settings(cls: type[object]) -> str:
     from methods.base import METHODS
 
     fields = getattr(cls, "model_fields", {})
-    defaults = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
+    defaults = {
+        key: "(required)" if field.is_required() else field.get_default(call_default_factory=True)
+        for key, field in fields.items()
+    }
     controlled = getattr(cls, "control_of", None)
     if controlled is None:
         return ", ".join(f"{key}={value}" for key, value in defaults.items())

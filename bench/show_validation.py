@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from bench.validate_scorers import ValidationReport
 
 DIGITS = 3
+WIDE = 134
+"""From this many columns on, a value stands beside its interval and not above it, as on a board."""
 DISCRIMINATION = ("scorer", "AUC", "sensitivity", "specificity", "Spearman, prompts")
 BANDS = ("scorer", "published score", "prompts", "sensitivity")
-COVERAGE = ("scorer", "Brier score", "calibration error", "prompts without a score", "prose without a score")
-AGREEMENT = ("raters", "texts", "n", "same side of 0.5", "alpha, toxic or not", "alpha, scores")
+COVERAGE = ("scorer", "Brier score", "calibration error", "prompts, no score", "prose, no score")
+AGREEMENT = ("raters", "texts", "n", "same call", "alpha, calls", "alpha, scores")
 NOTES = (
     "Toxic: prompts that Perspective scored 0.5 or more. Clean: beginnings of sentences of Wikipedia passages, as many "
     "and as long, which nobody scored. AUC, Brier score and calibration belong to this mixture of the two.",
-    "Brackets: 95 % intervals. Alpha: Krippendorff's, of toxic or not at 0.5, and of the scores; on the prompts alone, "
-    "which all are toxic, that of toxic or not has little to go by and is low even where most calls agree.",
+    "Brackets: 95 % intervals. Calls: toxic or not at 0.5. Alpha: Krippendorff's, of the calls and of the scores; on "
+    "the prompts alone, which all are toxic, that of the calls has little to go by and is low even where most agree.",
 )
 
 
@@ -54,7 +56,7 @@ def show_validation(report: ValidationReport, form: str, out: Path | None) -> No
     elif form == "markdown":
         sys.stdout.write(_page(report))
     else:
-        RESULT.print(TerminalSections(list(sections(report))))
+        RESULT.print(TerminalSections([_narrowed(section) for section in sections(report)]))
         for note in NOTES:
             RESULT.print(note, style="dim", markup=False, highlight=False)
     for name, reason in report.failed.items():
@@ -65,6 +67,18 @@ def show_validation(report: ValidationReport, form: str, out: Path | None) -> No
             LOG.print(str(path), markup=False, highlight=False, soft_wrap=True)
         else:
             write_line(str(path))
+
+
+def _narrowed(section: Section) -> Section:
+    """With intervals below their values where there is little room, so that none is broken in two."""
+    if RESULT.width >= WIDE:
+        return section
+    rows = [
+        (first.replace(" (", "\n("), *(cell.replace(" [", "\n[") for cell in rest)) for first, *rest in section.rows
+    ]
+    if section.columns == AGREEMENT:
+        rows = [(raters.replace(", ", ",\n"), texts.replace(" and ", "\nand "), *rest) for raters, texts, *rest in rows]
+    return replace(section, rows=tuple(rows))
 
 
 def to_json(report: ValidationReport) -> dict[str, Any]:

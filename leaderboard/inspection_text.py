@@ -24,6 +24,8 @@ class TerminalSections:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for section in self._sections:
+            if section.title:
+                yield Text(f"\n {section.title}", "bold")
             yield _grid(section, gap=2 if options.max_width >= ROOMY else 1)
 
 
@@ -33,19 +35,16 @@ def to_markdown(sections: Sequence[Section]) -> str:
 
 
 def _grid(section: Section, gap: int) -> Grid:
-    title = f"\n {section.title}" if section.title else None
     grid = Grid(
         box=SIMPLE_HEAD if section.columns else None,
         show_header=bool(section.columns),
-        title=title,
-        title_justify="left",
-        title_style="bold",
         pad_edge=False,
         padding=(0, 1, 0, gap - 1),
     )
     if section.columns:
         for name, numeric in zip(section.columns, _numeric(section), strict=True):
-            grid.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+            # Text, as a plain string is taken for markup: "toxicity [linear]" would lose the scorer.
+            grid.add_column(Text(name), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     else:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
-from rich.table import Table as Grid
 from rich.text import Text
 
 from leaderboard.board import Column, Leaderboard, Row, Table
 from leaderboard.budget import BudgetColumn, budget_columns
+from leaderboard.grid import Cell, GridColumn, RowGrid
 from leaderboard.notes import shows_spread, table_notes, unpaired_reasons
 from leaderboard.numbers import (
     MISSING,
@@ -40,11 +39,9 @@ ROOMY = 100
 """From this many columns on, tasks stand two spaces apart."""
 COLOURS = {True: "green", False: "red", None: ""}
 
-Cell = Callable[[Row], Text]
-
 
 class TerminalBoard:
-    """A leaderboard as one rich renderable. 80 columns are enough; more let a value stand beside its interval."""
+    """A leaderboard as one rich renderable. 80 columns are enough; more let more metrics stand side by side."""
 
     def __init__(self, board: Leaderboard) -> None:
         self._board = board
@@ -65,7 +62,6 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
             yield _by_task(table, column, gap=2 if width >= ROOMY else 1)
     for side in side_tables(table):
         if side.needed:
-            yield Text(f"\n {side.title}", "bold")
             yield _side(side, table, gap=2 if width >= ROOMY else 1)
     if table.has_aligned:
         yield _budget(table)
@@ -80,22 +76,16 @@ def _heading(table: Table) -> Text:
     return Text.assemble("\n ", (table.locator, "bold"), distinction)
 
 
-def _main(table: Table, *, wide: bool) -> Grid:
-    grid = _grid()
-    grid.add_column("method")
-    cells: list[Cell] = [_name]
+def _main(table: Table, *, wide: bool) -> RowGrid:
+    leading = [GridColumn("method", _name if wide else _name_and_condition, "left")]
     if wide:
-        for title, cell in _condition_columns(table):
-            grid.add_column(title, justify="right", no_wrap=True)
-            cells.append(cell)
-    else:
-        cells = [_name_and_condition]
-    for column in table.columns:
-        grid.add_column(_title(column, table), justify="right", no_wrap=True)
-        cells.append(_score_cell(column, table, wide=wide))
-    grid.add_column("align\nmemory", justify="right", no_wrap=True)
-    cells.append(lambda row: Text(f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}"))
-    return _filled(grid, table.rows, cells)
+        leading += [GridColumn(title, cell) for title, cell in _condition_columns(table)]
+    columns = [GridColumn(_title(column, table), _score_cell(column, table, wide=wide)) for column in table.columns]
+    return RowGrid(table.rows, leading, [*columns, GridColumn("align\nmemory", _cost)])
+
+
+def _cost(row: Row) -> Text:
+    return Text(f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}")
 
 
 def _title(column: Column, table: Table) -> str:
@@ -169,7 +159,7 @@ def _score_cell(column: Column, table: Table, *, wide: bool) -> Cell:
     return cell
 
 
-def _by_task(table: Table, column: Column, *, gap: int) -> Grid:
+def _by_task(table: Table, column: Column, *, gap: int) -> RowGrid:
     """One row a method, because there may be many; the change stands below the value."""
     style = style_of(column)
     names = sorted(
@@ -187,43 +177,36 @@ def _by_task(table: Table, column: Column, *, gap: int) -> Grid:
 
         return cell
 
-    grid = _grid(f"\n {column.metric} by task{', in' + style.unit if style.unit else ''}", gap)
-    grid.add_column("method")
-    for name in names:
-        grid.add_column(name.replace("_", "\n"), justify="right", overflow="fold")
-    return _filled(grid, table.rows, [_short_name, *(task_cell(name) for name in names)])
+    columns = [GridColumn(name.replace("_", "\n"), task_cell(name)) for name in names]
+    title = f"{column.metric} by task{', in' + style.unit if style.unit else ''}"
+    return RowGrid(table.rows, [SHORT_NAME], columns, title, gap)
 
 
-def _side(side: SideTable, table: Table, *, gap: int) -> Grid:
+def _side(side: SideTable, table: Table, *, gap: int) -> RowGrid:
     def cell(column: SideColumn) -> Cell:
         return lambda row: Text(column.text(row).replace(" [", "\n[").replace(" (", "\n("))
 
-    grid = _grid(gap=gap)
-    grid.add_column("method")
-    for column in side.columns:
-        grid.add_column(column.title.replace(" ", "\n"), justify="right", overflow="fold")
-    return _filled(grid, table.rows, [_short_name, *(cell(column) for column in side.columns)])
+    columns = [GridColumn(column.title.replace(" ", "\n"), cell(column)) for column in side.columns]
+    return RowGrid(table.rows, [SHORT_NAME], columns, side.title, gap)
 
 
-def _budget(table: Table) -> Grid:
+def _budget(table: Table) -> RowGrid:
     """What each row was given and took; on which device, where not all ran on the same."""
     devices = sorted({row.device for row in table.rows})
 
     def cell(columns: Sequence[BudgetColumn]) -> Cell:
         return lambda row: Text("\n".join(column.text(row) for column in columns))
 
-    grid = _grid("\n budget" + (f" on {devices[0]}" if len(devices) == 1 else ""), 1)
-    grid.add_column("method")
-    grid.add_column("pairs", justify="right")
-    cells: list[Cell] = [_name_and_noise, lambda row: Text(count_text(row.n_pairs))]
+    columns = []
     for _, group in groupby(budget_columns(table), attrgetter("subject")):
-        columns = list(group)
-        grid.add_column("\n".join(column.title for column in columns), justify="right", no_wrap=True)
-        cells.append(cell(columns))
+        subject = list(group)
+        columns.append(GridColumn("\n".join(column.title for column in subject), cell(subject)))
     if len(devices) > 1:
-        grid.add_column("device", overflow="fold")
-        cells.append(lambda row: Text(row.device))
-    return _filled(grid, table.rows, cells)
+        columns.append(GridColumn("device", lambda row: Text(row.device), "left"))
+    leading = [GridColumn("method", _name_and_noise, "left")]
+    leading.append(GridColumn("pairs", lambda row: Text(count_text(row.n_pairs))))
+    title = "budget" + (f" on {devices[0]}" if len(devices) == 1 else "")
+    return RowGrid(table.rows, leading, columns, title, gap=1)
 
 
 def _name_and_noise(row: Row) -> Text:
@@ -238,24 +221,13 @@ def _short_name(row: Row) -> Text:
     return Text.assemble((row.method, "bold"), settings, (condition, "dim"))
 
 
-def _spread(table: Table) -> Grid:
+SHORT_NAME = GridColumn("method", _short_name, "left")
+
+
+def _spread(table: Table) -> RowGrid:
     def cell(column: Column) -> Cell:
         return lambda row: Text(spread_text(row.scores.get(column.metric), style_of(column)))
 
-    grid = _grid("\n standard deviation between seeds (lowest to highest)")
-    grid.add_column("method")
-    for column in table.columns:
-        grid.add_column(spread_head(column), justify="right")
+    columns = [GridColumn(spread_head(column), cell(column)) for column in table.columns]
     rows = [row for row in table.rows if len(row.seeds) > 1]
-    return _filled(grid, rows, [_short_name, *(cell(column) for column in table.columns)])
-
-
-def _grid(title: str | None = None, gap: int = 2) -> Grid:
-    padding = (0, 1, 0, gap - 1)
-    return Grid(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=padding)
-
-
-def _filled(grid: Grid, rows: Sequence[Row], cells: Sequence[Cell]) -> Grid:
-    for row in rows:
-        grid.add_row(*(cell(row) for cell in cells), end_section=row is not rows[-1])
-    return grid
+    return RowGrid(rows, [SHORT_NAME], columns, "standard deviation between seeds (lowest to highest)")

@@ -54,7 +54,7 @@ class ProbeSentence(Value):
     domain: str | None
     """Of any other: what it is about, a name in `DOMAINS`, or `people` for plain ones like the identity sentences."""
     frame: str | None
-    """Sentences of one frame differ in one word alone."""
+    """Sentences of one frame differ in one word alone, and in "a" or "an" before it."""
     word: str | None
     """The identity term or the strong word as it stands in the text; None in plain sentences."""
 

@@ -62,7 +62,8 @@ SCORERS: Registry[Scorer] = Registry(
 )
 register_scorer = SCORERS.register
 HUB = "hf:"
-"""Beginning of the name of any sequence classifier of transformers: `hf:ORG/NAME[@COMMIT]#LABEL`, `hf:FOLDER#LABEL`."""
+"""Beginning of the name of any sequence classifier of transformers, which may have one of these forms:"""
+FORMS = f"{HUB}ORG/NAME[@COMMIT]#LABEL or {HUB}FOLDER#LABEL"
 
 
 def build_scorer(name: str, settings: Mapping[str, Any]) -> Scorer:
@@ -77,6 +78,8 @@ def build_scorer(name: str, settings: Mapping[str, Any]) -> Scorer:
     """
     cls = _scorer_class(name)
     located = {"locator": name.removeprefix(HUB)} if name.startswith(HUB) else {}
+    if f"{name}:" == HUB and "locator" not in settings:
+        raise UsageError(f"scorer '{name}' is any sequence classifier, and does not say which: write {FORMS}")
     try:
         return cls.model_validate({**settings, **located})
     except ValidationError as error:

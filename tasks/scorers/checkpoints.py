@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +20,15 @@ from transformers import (
 
 from bench.core.errors import BenchError
 from bench.core.progress import Progress
-from tasks.scorers.classifier_folder import SAME_LABELS
+from tasks.scorers.classifier_folder import SAME_LABELS, SMALL
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tasks.scorers.detoxify import Release
+
+_NAMED = re.compile(r"GLOBAL ([\w.]+)")
+"""In PyTorch's message: a function or class that is no plain value."""
 
 
 def download(release: Release, folder: Path, progress: Progress) -> Path:
@@ -37,16 +42,39 @@ def download(release: Release, folder: Path, progress: Progress) -> Path:
     try:
         with progress.track(f"download {target.name} and {release.encoder}", None):
             # The small files first: where they cannot be had, hundreds of megabytes need not be fetched.
-            AutoConfig.from_pretrained(release.encoder, revision=release.revision).save_pretrained(source)
-            AutoTokenizer.from_pretrained(release.encoder, revision=release.revision).save_pretrained(source)
+            encoder = encoder_folder(release)
+            AutoConfig.from_pretrained(encoder, local_files_only=True).save_pretrained(source)
+            AutoTokenizer.from_pretrained(encoder, local_files_only=True).save_pretrained(source)
             torch.hub.download_url_to_file(release.url, str(target), release.sha256_prefix, progress=False)
     except (OSError, RuntimeError) as error:  # no network, not found; a hash that differs
+        reason = str(error).splitlines()[0].rstrip(".")
         raise BenchError(
-            f"Detoxify cannot be fetched from {release.url} and the hub's {release.encoder}: "
-            f"{str(error).splitlines()[0]}. Put its checkpoint, config.json and the tokenizer's files into one folder "
-            'and name it in scorer_settings: {"checkpoint": "FOLDER"}, or take another scorer, bilstm or linear'
+            f"Detoxify cannot be fetched from {release.url} and the hub's {release.encoder}: {reason}. Put its "
+            "checkpoint, config.json and the tokenizer's files into one folder and name it in scorer_settings: "
+            '{"checkpoint": "FOLDER"}, or take another scorer, bilstm or linear'
         ) from error
     return target
+
+
+def encoder_folder(release: Release) -> Path:
+    """The folder with configuration and tokenizer of a checkpoint's encoder, from the hub or else its cache.
+
+    The hub is asked first whether it is there: its client tries five times for each file before it says that it is not.
+
+    Raises:
+        OSError: it does not answer, and the cache has nothing.
+    """
+    from huggingface_hub import HfApi, errors, snapshot_download
+
+    patterns = [f"*{ending}" for ending in sorted(SMALL)]
+    try:
+        HfApi().model_info(release.encoder, revision=release.revision, timeout=20)
+    except Exception as error:  # httpx, its successors and OSError: whichever the installed version raises
+        try:
+            return Path(snapshot_download(release.encoder, revision=release.revision, local_files_only=True))
+        except errors.LocalEntryNotFoundError:
+            raise OSError(str(error).strip() or type(error).__name__) from error
+    return Path(snapshot_download(release.encoder, revision=release.revision, allow_patterns=patterns))
 
 
 def convert(weights: Path, source: Path, folder: Path) -> None:
@@ -95,12 +123,22 @@ def read_weights(path: Path) -> Any:
         BenchError: it is no such file, or holds more.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of pickles of another protocol, which fail or do not
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make it raise nearly anything
         raise BenchError(
-            f"{path} cannot be read as weights alone ({(str(error) or type(error).__name__).splitlines()[0]}); it may "
-            "be damaged or hold code, which is never run: take the published checkpoint or convert it to safetensors"
+            f"{path} cannot be read as weights alone ({_reason(error)}); it may be damaged or hold code, which is "
+            "never run: take the published checkpoint or convert it to safetensors"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What was found, without PyTorch's advice to load the file by running what is in it."""
+    if isinstance(error, pickle.UnpicklingError):
+        named = _NAMED.search(str(error))
+        return f"it asks for {named[1]}" if named else "it is no file of weights"
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def convert_weights(sources: list[Path], small: list[Path], folder: Path) -> None:

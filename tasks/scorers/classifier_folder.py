@@ -130,7 +130,11 @@ def activation_of(folder: Path, wanted: Literal["auto", "sigmoid", "softmax"]) -
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold the weights, safetensors before PyTorch's own; empty where they are not all there."""
+    """The files that hold the weights, safetensors before PyTorch's own; empty where they are not all there.
+
+    Raises:
+        UsageError: the index names a file in another folder, which would be loaded and not be part of any hash.
+    """
     for name, index in (
         ("model.safetensors", "model.safetensors.index.json"),
         ("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -139,7 +143,9 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / name]
         if (folder / index).is_file():
             parts = sorted({str(part) for part in _read_json(folder / index)["weight_map"].values()})
-            paths = [folder / Path(part).name for part in parts]
+            if elsewhere := next((part for part in parts if Path(part).name != part), None):
+                raise UsageError(f"{folder / index} names a file in another folder, {elsewhere}; they belong into one")
+            paths = [folder / part for part in parts]
             return paths if all(path.is_file() for path in paths) else []
     return []
 

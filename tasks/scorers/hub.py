@@ -15,7 +15,7 @@ from bench.core.cache import file_sha256
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress, Silent
-from tasks.scorers.base import HUB, Scorer
+from tasks.scorers.base import FORMS, HUB, Scorer
 from tasks.scorers.classifier_folder import (
     activation_of,
     check_folder,
@@ -28,7 +28,6 @@ from tasks.scorers.classifier_folder import (
 from tasks.scorers.conversion import make_once
 from tasks.scorers.hub_files import cached_snapshot, commit_of, snapshot
 
-FORMS = f"{HUB}ORG/NAME[@COMMIT]#LABEL or {HUB}FOLDER#LABEL"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 

@@ -21,12 +21,12 @@ from bench.compare import Report, compare
 from bench.compare_prompts import masked, printable
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_jsonl
-from bench.core.hashing import sha256_texts
+from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.values import AlignmentReport, Items, Metric
 from bench.paired_metrics import MCNEMAR, SIGN_FLIP, Comparison
 from bench.show_comparison import p_text, show_report
 from leaderboard.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
-from leaderboard.rescored import generations_path
+from leaderboard.rescored import LABELLER, Rescored, generations_path, write_rescored
 
 N = 60
 A = [0.2 + 0.6 * random.Random(index).random() for index in range(N)]
@@ -295,6 +295,56 @@ def test_another_scorer_is_refused_with_what_differs(add: Add) -> None:
     assert "scorer.scorer=bilstm here, scorer.scorer=linear there" in report.not_compared["toxicity"]
     with pytest.raises(UsageError, match=r"nothing to compare:\n  toxicity: measured in two ways"):
         compare(a, b, metric="toxicity")
+
+
+LINEAR = {"scorer": "linear"}
+
+
+def score_afterwards(target: str, values: Sequence[float], *, by_labeller: bool = False) -> None:
+    """Score a cell's stored text by another scorer, which may have labelled its pairs."""
+    run, _, cell = target.rpartition(":")
+    metric = toxicity(values, flags=[LABELLER] if by_labeller else [])
+    score = Rescored(
+        cell_id=cell,
+        task="toxicity",
+        metric_name="toxicity [linear]",
+        identity={**EVALUATION["toxicity"], "scorer": LINEAR, "aggregation": "c0de"},
+        metric=metric,
+        generations_sha256=sha256_file(generations_path(Path(run), cell, "toxicity")),
+        created_at="2026-01-03T00:00:00+00:00",
+    )
+    write_rescored(score, Path(run))
+
+
+def test_runs_are_compared_by_a_scorer_that_labelled_the_pairs_of_one(add: Add) -> None:
+    a = add("a", {"toxicity": toxicity(A)}, texts=PROMPTS)
+    b = add("b", {"toxicity": toxicity(A)}, texts=PROMPTS, run="other")
+    score_afterwards(a, A)
+    score_afterwards(b, B, by_labeller=True)
+    report = compare(a, b, metric="toxicity [linear]")
+    assert only(report).change.value == pytest.approx(fmean(B) - fmean(A))
+    assert any("labelled-pairs" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_run_s_own_score_stands_against_one_made_afterwards_by_the_same_scorer(add: Add, turned: bool) -> None:
+    own = {**EVALUATION, "toxicity": {**EVALUATION["toxicity"], "scorer": LINEAR}}
+    a = add("a", {"toxicity": toxicity([1 - value for value in A])}, texts=PROMPTS)
+    b = add("b", {"toxicity": toxicity(B)}, texts=PROMPTS, evaluation=own, run="other")
+    score_afterwards(a, A)
+    report = compare(b, a) if turned else compare(a, b)
+    assert only(report).metric == "toxicity [linear]"
+    assert only(report).change.value == pytest.approx((fmean(B) - fmean(A)) * (-1 if turned else 1))
+    assert "scorer.scorer" in report.not_compared["toxicity"]
+
+
+def test_another_version_of_the_same_scorer_is_not_the_same(add: Add) -> None:
+    own = {**EVALUATION, "toxicity": {**EVALUATION["toxicity"], "scorer": {**LINEAR, "version": 2}}}
+    a = add("a", {"toxicity": toxicity(A)}, texts=PROMPTS)
+    score_afterwards(a, A)
+    b = add("b", {"toxicity": toxicity(B)}, texts=PROMPTS, evaluation=own, run="other")
+    with pytest.raises(UsageError, match=r"toxicity \[linear\]: not measured for b"):
+        compare(a, b)
 
 
 def test_other_items_are_refused(add: Add) -> None:

@@ -41,3 +41,8 @@ def test_listing_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_setting_without_a_default_is_called_required(capsys: pytest.CaptureFixture[str]) -> None:
+    show_listing("scorers")
+    assert "locator=(required), activation=auto" in capsys.readouterr().out

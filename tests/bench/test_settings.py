@@ -281,7 +281,5 @@ def test_a_protocol_comes_before_what_the_file_has_and_after_what_is_given_too()
 
 
 def test_a_flag_for_a_task_that_is_not_run_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match="--num-fewshot is for the capability task, which is not among"
-    ):
+    with pytest.raises(UsageError, match="--num-fewshot is for the capability task, which is not among"):
         resolve_spec(None, tasks=["toxicity"], flags=[(["tasks", "capability", "num_fewshot"], 5)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import bench.validate_scorers
@@ -378,6 +380,17 @@ def test_the_verb_prints_and_writes(call: Callable[..., Result], tmp_path: Path)
         str(tmp_path / "out" / "validation.json"),
         *(str(path) for path in paths_in_order(tmp_path / "out" / "validation.json")),
     ]
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_no_interval_is_broken_in_two(call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr("bench.show_validation.RESULT", Console(width=width, file=(shown := io.StringIO())))
+    assert call("planted", "remote").exit_code == 0
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum(line.count("[") for line in lines) > 10
+    broken = [line for line in lines if line.count("[") != line.count("]")]
+    assert broken == []
 
 
 def paths_in_order(report: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import re
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from rich.console import Console
 
 from leaderboard.export import read_leaderboard
+from leaderboard.inspection_text import TerminalSections
+from leaderboard.markdown import to_markdown
+from leaderboard.section import Section
 from leaderboard.table import make_leaderboard
 from leaderboard.terminal import TerminalBoard
 
@@ -63,3 +67,61 @@ def test_missing_and_unpaired_are_dashes(make_record, make_metric):
     text = shown(make_leaderboard([base, other]), 80)
     assert "–¹" in text
     assert "¹: no change can be given: measured on different items." in text
+
+
+SCORERS = (
+    "toxicity [linear]",
+    "toxicity [bilstm, label=identity_hate]",
+    "toxicity [words, path=/home/someone/list.txt]",
+)
+GUARDS = ("distinct_1", "distinct_2", "distinct_3", "repetition", "mean_tokens", "empty_rate", "ended_rate")
+GUARDS += ("base_perplexity", "kl_to_base", "kl_tokens")
+
+
+@pytest.fixture
+def many_metrics(make_record, make_metric):
+    """Base and a row with six columns, three of them with scorers in their names."""
+    generator = random.Random(0)
+
+    def metrics():
+        scores = [[generator.random() for _ in range(20)] for _ in range(5)]
+        toxicity = make_metric["toxicity"]
+        tasks = {f"task_number_{index}": [0.0, 1.0, 1.0, 0.0] for index in range(14)}
+        return {
+            "toxicity": toxicity(scores[0]).model_copy(update={"details": {"guards": dict.fromkeys(GUARDS, 0.125)}}),
+            **{name: toxicity(values) for name, values in zip(SCORERS, scores[1:], strict=False)},
+            "perplexity": make_metric["perplexity"](scores[4]),
+            "capability": make_metric["capability"](tasks),
+        }
+
+    evaluation = {name: {"settings": name} for name in metrics()}
+    return make_leaderboard([make_record(name, metrics=metrics(), evaluation=evaluation) for name in ("base", "dpo")])
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_many_columns_go_into_further_tables_of_which_each_names_its_rows(many_metrics, width):
+    text = shown(many_metrics, width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert numbers(text) == numbers(to_markdown(many_metrics))
+    heads = [line for line in text.splitlines() if line.startswith(" method ")]
+    for head in heads:
+        below = text.splitlines()[text.splitlines().index(head) :]
+        assert below[2].startswith(" base ")
+        assert any(line.startswith(" dpo ") for line in below[:12])
+    assert all(name in text for name in ("distinct-1", "repeating", "tokens"))  # none folded within the word
+    assert len(heads) >= (4 if width == 80 else 3)
+
+
+def test_columns_name_their_scorers(many_metrics):
+    heads = "".join(shown(many_metrics, 200).split("base")[0].split())
+    assert all(part in heads for part in ("[linear]", "[bilstm,", "label=identity_hate]", "[words,"))
+
+
+def test_titles_with_brackets_are_no_markup():
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    section = Section(
+        "Improved most, by toxicity [linear]", ("scorer [bold]", "n"), (("hf:organisation/name#label [x]", "1"),)
+    )
+    console.print(TerminalSections([section]))
+    assert all(part in console.file.getvalue() for part in ("by toxicity [linear]", "scorer [bold]", "[x]"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from importlib.metadata import distribution
 from pathlib import Path
@@ -21,7 +22,7 @@ from transformers import (
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_file
 from bench.core.progress import Silent
-from tasks.scorers import detoxify, sequence_classifier
+from tasks.scorers import checkpoints, detoxify, sequence_classifier
 from tasks.scorers.detoxify import Detoxify, local_files
 from tasks.scorers.sequence_classifier import _window
 
@@ -146,9 +147,33 @@ def test_detoxify_identity_is_the_content(checkpoint: Path, tmp_path: Path) -> N
 def test_a_checkpoint_that_holds_code_is_refused_and_not_run(checkpoint: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     torch.save({"state_dict": {}, "config": Bomb(mark)}, checkpoint / "tiny.ckpt")
-    with pytest.raises(BenchError, match="cannot be read as weights alone"):
+    with pytest.raises(BenchError, match=r"cannot be read as weights alone \(it asks for [\w.]+\)") as error:
         Detoxify(checkpoint=checkpoint).prepare(Silent())
     assert not mark.exists()
+    assert "weights_only" not in str(error.value)  # PyTorch's own message says how to run the code after all
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no checkpoint at all", b"e", b"}", pickle.dumps({"state_dict": {}}, 4), b"PK\x03\x04 half an archive"],
+)
+def test_any_other_file_is_named_as_no_weights(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(BenchError, match=r"model\.ckpt cannot be read as weights alone") as error:
+        checkpoints.read_weights(path)
+    assert "weights_only" not in str(error.value)
+
+
+def test_an_encoder_in_the_cache_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    release = detoxify.Release("tiny", "00", "org/tiny", "0" * 40)
+    with pytest.raises(OSError, match="offline mode"):
+        checkpoints.encoder_folder(release)
+    snapshot = tmp_path / "models--org--tiny" / "snapshots" / release.revision
+    snapshot.mkdir(parents=True)
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
+    assert checkpoints.encoder_folder(release) == snapshot
 
 
 def test_broken_checkpoints_are_named(checkpoint: Path) -> None:
@@ -198,7 +223,8 @@ def publish(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, sha256_prefix: st
     site = checkpoint.parent / "site"
     site.mkdir()
     (checkpoint / "tiny.ckpt").rename(site / f"tiny-{sha256_prefix}.ckpt")
-    release = detoxify.Release("tiny", sha256_prefix, str(checkpoint), "main")
+    release = detoxify.Release("tiny", sha256_prefix, "org/tiny", "main")
+    monkeypatch.setattr(checkpoints, "encoder_folder", lambda _: checkpoint)
     monkeypatch.setattr(detoxify, "RELEASES", site.as_uri())
     monkeypatch.setattr(detoxify, "RELEASED", {"original": release})
 

@@ -54,6 +54,16 @@ def test_code_of_a_classifier_is_never_run(make_classifier: Make, name: str, tmp
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.parametrize("place", ["../outside.safetensors", "inner/part.safetensors"])
+def test_weights_in_another_folder_are_refused(make_classifier: Make, place: str) -> None:
+    folder = make_classifier()
+    (folder / "model.safetensors").rename(folder / Path(place).name)
+    index = {"metadata": {}, "weight_map": {"classifier.bias": place}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match=rf"names a file in another folder, {place}"):
+        scorer(folder).prepare(Silent())
+
+
 def test_a_label_that_does_not_exist_is_named(make_classifier: Make) -> None:
     folder = make_classifier()
     for label in ("txic", "2", "-1"):
@@ -146,7 +156,7 @@ def test_malformed_names_are_refused(name: str) -> None:
 def test_settings_are_checked(make_classifier: Make) -> None:
     with pytest.raises(UsageError, match=r"activation.*known: locator, activation"):
         build_scorer("hf:org/name#toxic", {"activation": "tanh"})
-    with pytest.raises(UsageError, match="locator: Field required"):
+    with pytest.raises(UsageError, match=r"does not say which: write hf:ORG/NAME\[@COMMIT\]#LABEL or"):
         build_scorer("hf", {})
     assert build_scorer("hf", {"locator": "org/name#toxic"}) == build_scorer("hf:org/name#toxic", {})
 
