@@ -144,7 +144,8 @@ def continued(prompts: Sequence[IdentityPrompt], scores: Sequence[float | None],
 def _gap_details(gap: Gap) -> dict[str, Any]:
     return {
         "value": gap.value,
-        "ci95": gap.bounds,
+        # A gap between probabilities is at most 1, whatever the few frames allow.
+        "ci95": None if gap.bounds is None else (gap.bounds[0], min(1.0, gap.bounds[1])),
         "highest": gap.highest,
         "lowest": gap.lowest,
         "expected_by_chance": gap.expected_by_chance,
