@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.core.code_version import code_version
 from bench.core.hashing import sha256_json
-from bench.spec import BASE, RunSpec, build_methods, needs_pairs, stated_tuning
+from bench.spec import BASE, RunSpec, build_methods, is_oracle, needs_pairs, stated_tuning
 from leaderboard.ledger import Tuned
 from leaderboard.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from methods.base import AlignmentMethod
@@ -34,13 +34,19 @@ class Cell:
     """Which prose the method is given; empty for methods that read none."""
     tuned: Tuned | None
     """How the hyperparameters were found; no part of the id, as the same ones found by luck give the same weights."""
+    oracle: bool = False
+    """Whether the method is given the pairs without the corrupted ones."""
 
     @property
     def method_info(self) -> MethodInfo:
         return MethodInfo(
             name=self.name,
             # Beside the hyperparameters, so that a board never takes cells with other prose for seeds of one row.
-            config={**self.method.model_dump(mode="json"), **({"neutral": self.neutral} if self.neutral else {})},
+            config={
+                **self.method.model_dump(mode="json"),
+                **({"neutral": self.neutral} if self.neutral else {}),
+                **({"oracle": True} if self.oracle else {}),
+            },
             code=code_version(type(self.method).__module__),
             tuned=self.tuned,
         )
@@ -69,7 +75,8 @@ def expand_cells(
     methods = build_methods(spec)
 
     def cell(name: str, preferences: PreferenceData | None) -> Cell:
-        method = methods[name]
+        method, oracle = methods[name], is_oracle(spec, name)
+        preferences = preferences.oracle if preferences is not None and oracle else preferences
         info = _data_info(preferences)
         neutral = neutral_identity(spec.pairs.neutral) if method.needs_neutral else {}
         identity = {
@@ -80,13 +87,16 @@ def expand_cells(
                 method.model_dump(mode="json"),
                 code_version(type(method).__module__),
             ],
-            "data": None if preferences is None else info.model_dump(mode="json", exclude={"source"}),
+            "data": None
+            if preferences is None
+            else info.model_dump(mode="json", exclude={"source"}, exclude_none=True),
             "loading": code_version("bench.checkpoint"),
             "evaluation": evaluation,
             **({"neutral": neutral} if neutral else {}),
+            **({"oracle": True} if oracle else {}),
         }
         id = _readable_id(name, info, sha256_json(identity))
-        return Cell(id, name, method, preferences, model, evaluation, neutral, stated_tuning(spec, name))
+        return Cell(id, name, method, preferences, model, evaluation, neutral, stated_tuning(spec, name), oracle)
 
     cells = [cell(BASE, None)]
     for preferences in compose(spec, pool):
@@ -149,6 +159,7 @@ def _data_info(preferences: PreferenceData | None) -> DataInfo:
         rate=preferences.rate,
         n_flipped=preferences.n_flipped,
         flips_sha256=preferences.flips_sha256,
+        **_noisy_texts(preferences),
     )
     return DataInfo(
         source=preferences.source,
@@ -159,6 +170,13 @@ def _data_info(preferences: PreferenceData | None) -> DataInfo:
         noise=noise,
         seed=preferences.seed,
     )
+
+
+def _noisy_texts(preferences: PreferenceData) -> dict[str, Any]:
+    """What tells corrupted pairs apart where noise changes texts: which pairs were reversed says all of `flip`s."""
+    if preferences.noise_model.startswith("flip"):
+        return {}
+    return {"pairs_sha256": preferences.noisy_sha256, "n_distinct": preferences.n_distinct}
 
 
 def _readable_id(name: str, data: DataInfo, digest: str) -> str:

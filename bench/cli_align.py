@@ -63,7 +63,7 @@ def tune(
     method: Annotated[str, typer.Argument(help="A method, or a row of the configuration's methods.")],
     config: Config = None,
     model: Model = None,
-    noise: Annotated[float | None, typer.Option(help="Share of labels flipped, 0 to 1.")] = None,
+    noise: Annotated[float | None, typer.Option(help="Share of pairs corrupted, 0 to 1.")] = None,
     pairs: Annotated[int | None, typer.Option(min=1, help="Training pairs, the validation share included.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of pairs, noise, split and search.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Settings to try, those of earlier calls included.")] = 20,

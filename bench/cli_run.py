@@ -30,7 +30,7 @@ def run(
         typer.Option(help="Which methods, e.g. profs,dpo. base is always there.", envvar=f"{ENVIRONMENT}METHODS"),
     ] = None,
     noise: Annotated[
-        str | None, typer.Option(help="Share of labels flipped, 0 to 1; several: 0,0.3.", envvar=f"{ENVIRONMENT}NOISE")
+        str | None, typer.Option(help="Share of pairs corrupted, 0 to 1; several: 0,0.3.", envvar=f"{ENVIRONMENT}NOISE")
     ] = None,
     pairs: Annotated[
         str | None, typer.Option(help="Training pairs; several: 50,100,200.", envvar=f"{ENVIRONMENT}PAIRS")

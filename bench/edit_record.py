@@ -45,7 +45,7 @@ def rebuild_preferences(record: Record, pool: PairPool) -> PreferenceData:
     """The pairs that a record's method was given, noise included, drawn again from the pool.
 
     Raises:
-        UsageError: it is another pool, or this version draws other pairs or flips from it.
+        UsageError: it is another pool, or this version draws other pairs or noise from it.
     """
     data = record.data
     if pool.sha256 != data.pool_sha256:
@@ -54,12 +54,16 @@ def rebuild_preferences(record: Record, pool: PairPool) -> PreferenceData:
             f"{pool.sha256[:12]}, the record says {data.pool_sha256[:12]} ({_size(data.held_out, data.n_pairs)}, from "
             f"{data.source}); give the whole pool, e.g. as `bench pairs build --out FILE` wrote it"
         )
+    oracle = bool(record.method.config.get("oracle"))
+    drawn = data.n_pairs + (data.noise.n_flipped if oracle else 0)
     found = prepare_preferences(
-        pool, n=data.n_pairs, noise_model=data.noise.model, rate=data.noise.rate, seed=data.seed, held_out=data.held_out
+        pool, n=drawn, noise_model=data.noise.model, rate=data.noise.rate, seed=data.seed, held_out=data.held_out
     )
+    found = found.oracle if oracle else found
     for what, ours, theirs in (
         ("pairs", found.clean_sha256, data.pairs_sha256),
-        ("flipped labels", found.flips_sha256, data.noise.flips_sha256),
+        ("corrupted pairs", found.flips_sha256, data.noise.flips_sha256),
+        ("noisy pairs", found.noisy_sha256, data.noise.pairs_sha256 or found.noisy_sha256),
     ):
         if ours != theirs:
             raise UsageError(

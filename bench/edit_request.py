@@ -110,7 +110,7 @@ def _recorded_method(request: EditRequest, record: Record, neutral: str) -> tupl
     name = request.method or record.method.name
     if name not in METHODS:
         raise UsageError(f"the record's row '{name}' is no registered method; say which it is with --method")
-    config = {key: value for key, value in record.method.config.items() if key != "neutral"}
+    config = {key: value for key, value in record.method.config.items() if key not in ("neutral", "oracle")}
     foreign = sorted(set(config) - set(METHODS[name].model_fields))
     if foreign:
         raise UsageError(

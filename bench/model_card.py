@@ -162,7 +162,7 @@ def _noise(data: PreferenceData) -> str:
     if not data.n_flipped:
         return "Noise: none was added."
     return (
-        f"Noise: {count_text(data.n_flipped)} of the {count_text(len(data.pairs))} labels were corrupted on purpose "
+        f"Noise: {count_text(data.n_flipped)} of the {count_text(len(data.pairs))} pairs were corrupted on purpose "
         f"(noise model `{data.noise_model}`, rate {rate_text(data.rate)})."
     )
 

@@ -25,8 +25,9 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 BASE = "base"
 """The name of the unaligned model, a row of every board."""
 
-ROW_KEYS = ("use", "tuned")
-"""Keys of a methods row that are no hyperparameters: they stand for the method and for how its settings were found."""
+ROW_KEYS = ("use", "tuned", "oracle")
+"""Keys of a methods row that are no hyperparameters: they stand for the method, for how its settings were found, and
+for whether it is told which pairs are corrupted."""
 
 
 def _some_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -126,12 +127,28 @@ def build_methods(spec: RunSpec) -> dict[str, AlignmentMethod]:
             raise UsageError(f"methods.{name}: the unaligned model is on every board already, as '{BASE}'")
         built[name] = validated(METHODS[kind], hyperparameters(settings), f"methods.{name}")
         stated_tuning(spec, name)
+        is_oracle(spec, name)
     return built
 
 
 def hyperparameters(row: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a row's settings that are the method's own."""
     return {key: value for key, value in row.items() if key not in ROW_KEYS}
+
+
+def is_oracle(spec: RunSpec, name: str) -> bool:
+    """Whether row `name` is given the pairs without the corrupted ones, and so shows what noise costs beyond losing
+    them.
+
+    Raises:
+        UsageError: it says neither yes nor no, or is the unaligned model's row.
+    """
+    stated = spec.methods.get(name, {}).get("oracle", False)
+    if not isinstance(stated, bool):
+        raise UsageError(f"methods.{name}.oracle: give true or false; found {stated!r}")
+    if stated and name == BASE:
+        raise UsageError(f"methods.{BASE}.oracle: the unaligned model is given no pairs")
+    return stated
 
 
 def stated_tuning(spec: RunSpec, name: str) -> Tuned | None:

@@ -166,7 +166,7 @@ def _data(preferences: PreferenceData) -> dict[str, Any]:
         "source": preferences.source,
         "pairs": len(preferences.pairs),
         "pairs_sha256": preferences.clean_sha256,
-        "noise": {"model": preferences.noise_model, "rate": preferences.rate, "flips_sha256": preferences.flips_sha256},
+        "noise": {"model": preferences.noise_model, "rate": preferences.rate, "pairs_sha256": preferences.noisy_sha256},
         "seed": preferences.seed,
     }
 

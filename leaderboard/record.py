@@ -53,9 +53,13 @@ class NoiseInfo(Value):
     rate: float = Field(ge=0, le=1)
     """Share of the pairs that it was asked to corrupt."""
     n_flipped: int = Field(ge=0)
-    """Pairs that it did corrupt."""
+    """Pairs that it did corrupt; an oracle's row is given the others alone."""
     flips_sha256: str
-    """Hash of the flipped indices: equal where two cells saw the same corrupted pairs."""
+    """Hash of the corrupted indices: equal where two cells saw the same pairs corrupted."""
+    pairs_sha256: str | None = None
+    """Hash of the pairs with the noise in them, where it changes texts; None where it reverses labels alone."""
+    n_distinct: int | None = None
+    """Pairs that differ in more than case, spacing and punctuation, where noise changes texts."""
 
 
 class DataInfo(Value):

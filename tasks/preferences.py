@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json
 from bench.core.values import PreferencePair
-from tasks.noise import corrupt
+from tasks.noise import Corruption, corrupt, drop_corrupted
 from tasks.pairs import PairPool, sha256_pairs
 from tasks.subsample import subsample
 
@@ -40,6 +40,36 @@ class PreferenceData:
     @property
     def n_flipped(self) -> int:
         return len(self.flipped)
+
+    @property
+    def n_distinct(self) -> int:
+        """Of `pairs`, those that differ in more than case, spacing and punctuation."""
+        return Corruption(self.pairs, self.flipped).n_distinct
+
+    @property
+    def noisy_sha256(self) -> str:
+        """Of `pairs` in order, noise and all: it tells noise models apart that change texts of the same pairs."""
+        return sha256_pairs(self.pairs)
+
+    @property
+    def oracle(self) -> PreferenceData:
+        """The same draw for a method that is told which pairs are corrupted: without them, and none in their place.
+
+        The hashes and `flipped` stay those of the draw.
+
+        Raises:
+            UsageError: no pair is left.
+        """
+        return replace(self, pairs=self.uncorrupted, clean=self.uncorrupted)
+
+    @property
+    def uncorrupted(self) -> tuple[PreferencePair, ...]:
+        """What an oracle that knows the corrupted pairs would train on.
+
+        Raises:
+            UsageError: none is left.
+        """
+        return drop_corrupted(Corruption(self.pairs, self.flipped))
 
 
 def prepare_preferences(

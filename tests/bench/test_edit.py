@@ -147,7 +147,7 @@ def test_with_a_record_the_weights_are_the_measured_ones(place: Path, tmp_path: 
     card = ModelCard.load(folder / "README.md")
     assert card.data.eval_results[0].metric_value == record["metrics"]["perplexity"]["value"]
     assert "equals that of the weights that were measured" in card.text
-    assert "6 of the 20 labels were corrupted" in card.text
+    assert "6 of the 20 pairs were corrupted" in card.text
     assert "| metric | before | this model | change | items |" in card.text
 
 
@@ -188,7 +188,7 @@ def test_a_matrix_that_differs_is_named(place: Path, tmp_path: Path) -> None:
         ("profs", {"values": {"cost.device": "cuda: a card"}, "device": "cpu"}, "kind of device is cpu here and cuda"),
         ("profs", {"values": {"model.fingerprint": "0" * 64}}, "record is of other weights"),
         ("profs", {"values": {"data.pool_sha256": "0" * 64}}, "holds other pairs than the record's: 24 of them"),
-        ("profs", {"values": {"data.noise.flips_sha256": "0" * 64}}, "flipped labels cannot be drawn again"),
+        ("profs", {"values": {"data.noise.flips_sha256": "0" * 64}}, "corrupted pairs cannot be drawn again"),
         ("profs", {"values": {"data.seed": 5}}, "pairs cannot be drawn again"),
         ("profs", {"values": {"method.name": "mine"}}, "row 'mine' is no registered method"),
         ("base", {}, "record of the unaligned model"),

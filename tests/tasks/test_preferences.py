@@ -125,3 +125,15 @@ def test_the_data_module_serves_what_was_composed(pool: PairPool) -> None:
 
 def test_a_data_module_without_held_out_pairs_validates_on_nothing(pool: PairPool) -> None:
     assert list(PreferenceDataModule(pool, n=3).val_dataloader()) == []
+
+
+def test_text_noise_is_told_from_flips_of_the_same_pairs(pool: PairPool) -> None:
+    cells = [prepare_preferences(pool, noise_model=model, rate=0.5) for model in ("flip", "replace", "duplicate")]
+    assert len({cell.noisy_sha256 for cell in cells}) == 3
+    assert [cell.n_distinct for cell in cells] == [60, 60, 30]
+    assert cells[0].noisy_sha256 == sha256_pairs(cells[0].pairs) != cells[0].clean_sha256
+
+
+def test_what_an_oracle_sees_is_clean(pool: PairPool) -> None:
+    data = prepare_preferences(pool, rate=0.3, n=40)
+    assert len(data.uncorrupted) == 28 and set(data.uncorrupted) <= set(data.clean)
