@@ -14,6 +14,7 @@ from bench.cli_doctor import doctor
 from bench.cli_look import analyse_app, inspect
 from bench.cli_run import leaderboard, list_, run, schema
 from bench.cli_scorers import scorers_app
+from bench.cli_study import plan, status, study
 from bench.core.errors import BenchError
 
 INTERRUPTED = 130
@@ -27,6 +28,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(run)
+app.command()(study)
+app.command()(plan)
+app.command()(status)
 app.command("list")(list_)
 app.command()(leaderboard)
 app.command()(score)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,9 +17,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bench.cell_states import CellStates, State
 from bench.core.progress import Advance
+from bench.matrix import CellMatrix
 
 WORTH_A_LINE_SECONDS = 2.0
+
+
+class _Bars(Progress):
+    """Bars, and above them where every cell stands."""
+
+    matrix: CellMatrix | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.matrix is not None:
+            yield self.matrix
+        yield from super().get_renderables()
 
 
 class LiveDisplay:
@@ -27,7 +40,7 @@ class LiveDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars = Progress(
+        self._bars = _Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -62,6 +75,9 @@ class LiveDisplay:
     def note(self, message: str) -> None:
         self._console.print(message, markup=False, highlight=False)
 
+    def watch(self, states: CellStates) -> None:
+        self._bars.matrix = CellMatrix(states)
+
 
 class PlainDisplay:
     """One line a finished step, for logs and pipes."""
@@ -85,6 +101,9 @@ class PlainDisplay:
 
     def note(self, message: str) -> None:
         self._console.print(message, markup=False, highlight=False)
+
+    def watch(self, states: CellStates) -> None:
+        states.listen(lambda state: self.note(states.summary()) if state in (State.done, State.failed) else None)
 
 
 def display(console: Console) -> LiveDisplay | PlainDisplay:

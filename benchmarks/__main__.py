@@ -43,18 +43,19 @@ CLAIMS = (
     Claim("perplexity_processor_seconds_over_forward", "  the same: processor time", 1.1),
     Claim("capability_seconds_over_direct", "capability / lm-eval called directly: time", 1.1),
     Claim("capability_processor_seconds_over_direct", "  the same: processor time", 1.1),
+    Claim("study_over_alone", "6 rates × 3 seeds × {profs, dpo} as one study / cell by cell: time", 0.6),
 )
 
 
 def main() -> None:
     """Measure everything and print it beside its bound."""
     silence_libraries()
-    from benchmarks import capability, dpo_training, perplexity, profs_edit, scoring, toxicity_batching
+    from benchmarks import capability, dpo_training, perplexity, profs_edit, scoring, study, toxicity_batching
 
     console = Console()
     table = Table("measured", "ratio", "bound", "", box=None, pad_edge=False)
     ratios: dict[str, float] = {}
-    for part in (profs_edit, dpo_training, toxicity_batching, scoring, perplexity, capability):
+    for part in (profs_edit, dpo_training, toxicity_batching, scoring, perplexity, capability, study):
         ratios |= part.measure()
     for claim in CLAIMS:
         mark = "holds" if claim.holds(ratios[claim.name]) else "MISSED"

@@ -265,11 +265,16 @@ def test_an_unwritable_directory_is_refused_first(spec: RunSpec, tmp_path: Path)
         run(changed(spec, out=str(tmp_path / "taken")))
 
 
-def test_a_broken_record_is_named(spec: RunSpec) -> None:
-    (spec.out / "records").mkdir(parents=True)
-    (spec.out / "records" / "half.json").write_text('{"schema_version": 1,')
-    with pytest.raises(BenchError, match=r"half\.json"):
-        run(spec)
+def test_a_broken_record_is_set_aside_and_its_cell_run_again(spec: RunSpec) -> None:
+    run(changed(spec, methods={}))
+    (path,) = (spec.out / "records").glob("*.json")
+    whole, half = path.read_text(), path.read_text()[:100]
+    path.write_text(half)
+    assert plan(changed(spec, methods={})).finished == frozenset()
+    assert path.read_text() == half  # a plan changes nothing
+    assert run(changed(spec, methods={})).executed == [path.stem]
+    assert json.loads(path.read_text())["metrics"] == json.loads(whole)["metrics"]
+    assert (path.parent / f"{path.name}.corrupt-1").read_text() == half
 
 
 def test_pairs_can_be_made_from_the_model_s_own_samples(spec: RunSpec, tmp_path: Path) -> None:
