@@ -12,6 +12,7 @@ from bench.cli_align import edit, pairs_app, tune
 from bench.cli_compare import compare, score
 from bench.cli_doctor import doctor
 from bench.cli_look import analyse_app, inspect
+from bench.cli_reproduce import reproduce
 from bench.cli_run import leaderboard, list_, run, schema
 from bench.cli_scorers import scorers_app
 from bench.cli_study import plan, status, study
@@ -31,6 +32,7 @@ app.command()(run)
 app.command()(study)
 app.command()(plan)
 app.command()(status)
+app.command()(reproduce)
 app.command("list")(list_)
 app.command()(leaderboard)
 app.command()(score)
