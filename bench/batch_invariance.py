@@ -74,9 +74,14 @@ class Invariance(Value):
     """By rising size; the first is what the others are compared with."""
 
     @property
+    def largest_change(self) -> float:
+        """In nats, of any token's log-probability while writing (left padding) or document's loss (right padding)."""
+        return max(max(size.log_probability_change, size.loss_change) for size in self.sizes)
+
+    @property
     def verdict(self) -> Verdict:
         """The worst that a batch size did."""
-        if max(size.log_probability_change for size in self.sizes) > ROUNDING[self.dtype]:
+        if self.largest_change > ROUNDING[self.dtype]:
             return Verdict.wrong
         if any(size.texts_changed for size in self.sizes):
             return Verdict.texts_change

@@ -26,6 +26,7 @@ def silence_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # out of reach it retries, with two lines each time
     os.environ.setdefault("TQDM_DISABLE", "1")
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)

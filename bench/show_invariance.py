@@ -44,7 +44,6 @@ def _changes(size: SizeFinding, prompts: int) -> tuple[str, str, str, str]:
 
 def advice(found: Invariance) -> str:
     """What the findings mean for somebody who compares numbers."""
-    largest = max(size.log_probability_change for size in found.sizes)
     changed = max(size.texts_changed for size in found.sizes)
     loss = max(size.loss_change for size in found.sizes)
     if found.verdict is Verdict.identical:
@@ -53,7 +52,7 @@ def advice(found: Invariance) -> str:
         return f"the same texts: any batch size will do here; losses agree within {loss:.2g} nats a token, by rounding"
     if found.verdict is Verdict.wrong:
         return (
-            f"WRONG: a log-probability moves by {largest:.2g} nats, more than {found.dtype} rounds "
+            f"WRONG: a log-probability moves by {found.largest_change:.2g} nats, more than {found.dtype} rounds "
             f"({ROUNDING[found.dtype]:g}): padding or neighbouring texts reach the model's numbers. Use --batch-size 1 "
             "for this model, and report it"
         )

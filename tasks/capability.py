@@ -62,6 +62,12 @@ class Capability(Task):
     _found: dict[str, Definition] = PrivateAttr(default_factory=dict)
     """What `tasks` stands for."""
 
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _names_may_be_one_text(cls, tasks: Any) -> Any:
+        """On a command line `rte,boolq` is easier to write than a list in a shell's quotes."""
+        return [name.strip() for name in tasks.split(",")] if isinstance(tasks, str) else tasks
+
     @field_validator("tasks")
     @classmethod
     def _tasks_differ(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:

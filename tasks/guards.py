@@ -8,7 +8,7 @@ from tasks.generation import Continuation
 
 PHRASE, TIMES = 2, 3
 LONG_PHRASE = 5
-"""Tokens of a phrase that need stand only twice: three times would not fit into the 20 tokens that are usual here."""
+"""Tokens of a phrase that need stand only twice: three times would leave next to none of the 20 tokens usual here."""
 
 
 def distinct(texts: Sequence[str], length: int) -> float | None:

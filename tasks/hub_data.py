@@ -1,9 +1,10 @@
-"""Which commit of a hub data set is read: pinned for the default tasks, looked up for any other."""
+"""Which commit of a hub data set is read: pinned for the default tasks, looked up once a process for any other."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from bench.core.errors import BenchError
@@ -33,10 +34,28 @@ def dataset_commit(repository: str, revision: str | None) -> str:
         return PINNED[repository]
     if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
+    remedy = (
+        f"go online once, or run `hf download --repo-type dataset {repository}` where there is a network and copy its "
+        "cache (HF_HOME) here"
+    )
+    return branch_commit(repository, revision or "main", remedy)
+
+
+@cache
+def branch_commit(repository: str, branch: str, remedy: str) -> str:
+    """What a branch or tag of a data set is now: asked of the hub, or of its cache when offline.
+
+    Asked once a process, so that what a record says was read is what was read, should the branch move meanwhile.
+
+    Arguments:
+        remedy: what to do where neither knows.
+
+    Raises:
+        BenchError: neither knows.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    branch = revision or "main"
     try:
         return str(HfApi().dataset_info(repository, revision=branch, timeout=20).sha)
     except Exception as error:  # offline, unknown, private: the cache may still know
@@ -44,7 +63,6 @@ def dataset_commit(repository: str, revision: str | None) -> str:
         if not reference.is_file():
             raise BenchError(
                 f"cannot look up what '{branch}' of the hub data set {repository} is now ({type(error).__name__}), and "
-                f"the hub's cache does not know it; go online once, or run `hf download --repo-type dataset "
-                f"{repository}` where there is a network and copy its cache (HF_HOME) here"
+                f"the hub's cache does not know it; {remedy}"
             ) from error
         return reference.read_text(encoding="utf-8").strip()

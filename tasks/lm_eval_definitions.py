@@ -176,6 +176,9 @@ def _hashes(name: str, patterns: Sequence[str]) -> list[str]:
                 f"task '{name}' reads {pattern}, which is not there (seen from {Path.cwd()}, where this was started); "
                 "correct data_files in its YAML"
             )
+        empty = [str(path) for path in found if path.stat().st_size == 0]
+        if empty:
+            raise UsageError(f"task '{name}' reads {empty[0]}, which is empty; it needs at least one document")
         paths += found
     return [file_sha256(path) for path in paths]
 

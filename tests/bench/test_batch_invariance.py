@@ -162,6 +162,7 @@ def test_changes_are_those_planted() -> None:
             "To compare numbers, give every run the same --batch-size N",
         ),
         (invariance(finding(1), finding(8, log_probability_change=0.3)), Verdict.wrong, "more than float32 rounds"),
+        (invariance(finding(1), finding(8, loss_change=0.3)), Verdict.wrong, "by 0.3 nats, more than float32 rounds"),
     ],
 )
 def test_the_verdict_is_the_worst_found_and_says_what_to_do(found: Invariance, verdict: Verdict, said: str) -> None:

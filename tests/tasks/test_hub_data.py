@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
 from tasks.capability import Capability
-from tasks.hub_data import PINNED, dataset_commit
+from tasks.hub_data import PINNED, branch_commit, dataset_commit
 from tasks.lm_eval_definitions import OFFICIAL, Definition, leaf_tasks
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -23,6 +23,14 @@ class Hub:
     def dataset_info(self, repository, revision, timeout):
         type(self).asked.append((repository, revision))
         return type("Info", (), {"sha": self.commit})()
+
+
+@pytest.fixture(autouse=True)
+def forgetful():
+    """What a branch is counts for a process; each test is one."""
+    branch_commit.cache_clear()
+    yield
+    branch_commit.cache_clear()
 
 
 @pytest.fixture
@@ -60,6 +68,9 @@ def test_a_changed_data_set_is_another_cell(hub, piqa, monkeypatch):
     assert before["documents"] == {"piqa": {"repository": "baber/piqa", "commit": COMMIT}}
     assert hub.asked == [("baber/piqa", "main")]
     monkeypatch.setattr(Hub, "commit", COMMIT[::-1])
+    # What this process has said it reads it reads, whatever happens to the branch meanwhile.
+    assert Capability(tasks=("piqa",), data="hub").identity() == before
+    branch_commit.cache_clear()
     assert Capability(tasks=("piqa",), data="hub").identity() != before
 
 

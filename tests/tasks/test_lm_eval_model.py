@@ -101,6 +101,17 @@ def test_generation_is_lm_evals(make_model, tiny_tokenizer):
         assert ours.generate_until(instances(prompts, "generate_until")) == theirs
 
 
+@pytest.mark.parametrize("name", ["max_gen_toks", "max_new_tokens"])
+def test_cut_questions_are_counted_in_generation(make_model, tiny_tokenizer, name):
+    """A window of 64 leaves 56 tokens for a question; each character is one."""
+    ours = InProcessModel(make_model("gpt2", n_positions=64), tiny_tokenizer, 2, Silent())
+    prompts = [("x" * length, {"until": ["\n"], name: 8}) for length in (3, 56, 57, 80)]
+    ours.generate_until(instances(prompts, "generate_until"))
+    assert ours.truncated == 2
+    with pytest.raises(BenchError, match="has 64 tokens written, which leaves no room .* window of 64; set a smaller"):
+        ours.generate_until(instances([("x", {"until": ["\n"], name: 64})], "generate_until"))
+
+
 class Noted(Silent):
     def __init__(self):
         self.notes = []

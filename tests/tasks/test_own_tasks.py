@@ -212,9 +212,15 @@ def test_a_missing_folder_and_an_unknown_name_are_named(folder):
         Capability(tasks=("capitols",), include_path=("mine",)).identity()
 
 
+def test_an_empty_data_file_is_named_before_anything_is_loaded(folder):
+    (folder / "capitals.jsonl").write_text("")
+    with pytest.raises(UsageError, match=r"'capitals' reads mine/capitals\.jsonl, which is empty"):
+        Capability(tasks=("capitals",), include_path=("mine",)).identity()
+
+
 def test_a_definition_that_does_not_fit_its_data_is_named(folder):
     write(folder, {**CAPITALS, "doc_to_target": "{{no_such_column.x}}"})
-    with pytest.raises(BenchError, match=r"cannot load 'capitals' \(UndefinedError\)"):
+    with pytest.raises(BenchError, match=r"cannot load 'capitals' \(UndefinedError\).*; correct its YAML or its data$"):
         Capability(tasks=("capitals",), include_path=("mine",)).prepare(Silent())
 
 

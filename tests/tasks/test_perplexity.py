@@ -213,6 +213,15 @@ def test_identity_follows_the_content_of_a_file(tmp_path):
     assert Perplexity(source=f"file:{path}").identity() != before
 
 
+def test_identity_follows_how_a_file_is_read(tmp_path):
+    """WikiText's lines are articles in a .raw file and one document in a .txt file."""
+    identities = []
+    for name in ("wiki.txt", "wiki.raw", "wiki.jsonl"):
+        (tmp_path / name).write_text('"one line"\n')
+        identities.append(json.dumps(Perplexity(source=f"file:{tmp_path / name}").identity()))
+    assert len(set(identities)) == 3
+
+
 def test_identity_needs_nothing_at_hand():
     task = Perplexity(limit=5)
     assert task.identity()["text"]["sha256"].startswith("f858")

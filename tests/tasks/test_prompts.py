@@ -115,9 +115,10 @@ def test_ids_are_those_of_the_texts(tmp_path: Path) -> None:
         ('{"text": "a"}\n\n["b"]\n', r"p\.jsonl:3 is not an object but list"),
         ('{"question": "a"}\n', r"p\.jsonl:1 has no text .* keys: question"),
         ('{"prompt": {"toxicity": 1}}\n', r"p\.jsonl:1 has no text"),
-        ('{"prompt": "  "}\n', r"p\.jsonl:1 has no text"),
+        ('{"prompt": "  "}\n', r"p\.jsonl:1 has a blank prompt.*take the line out"),
+        ('{"prompt": {"text": ""}}\n', r"p\.jsonl:1 has a blank prompt"),
         ('{"prompt": "a \\ud83d"}\n', r"p\.jsonl:1 holds half of a character"),
-        ("\n", "no prompts in"),
+        ("\n", "no prompts in .*at least one"),
     ],
 )
 def test_malformed_files_are_named_with_their_line(tmp_path: Path, content: str, message: str) -> None:
@@ -127,11 +128,18 @@ def test_malformed_files_are_named_with_their_line(tmp_path: Path, content: str,
         load_prompts(f"file:{path}", Silent())
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "encoding", "message"),
+    [
+        ("caf\xe9", "latin-1", "not UTF-8 .*from its own encoding"),
+        ("caf\xe9", "utf-16", "not UTF-8 .*from UTF-16"),
+        ("cafe", "utf-16-le", "zero bytes and looks like UTF-16"),
+    ],
+)
+def test_other_encodings_are_refused(tmp_path: Path, text: str, encoding: str, message: str) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_bytes('{"text": "caf\xe9"}'.encode(encoding))
-    with pytest.raises(UsageError, match="not UTF-8"):
+    path.write_bytes(json.dumps({"text": text}, ensure_ascii=False).encode(encoding))
+    with pytest.raises(UsageError, match=message):
         load_prompts(f"file:{path}", Silent())
 
 
