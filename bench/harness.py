@@ -113,7 +113,11 @@ def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
 def _cells_of(setting: Setting, progress: Progress) -> list[Cell]:
     """The cells of one model, which is fetched and its pairs built where that is to do."""
     setting.source.fetch(progress)
-    cells = make_cells(setting, _pool(setting, progress))
+    pool = pool_at_hand(setting, progress)
+    if pool is None:
+        _prepare_tasks(setting, progress)  # before minutes of sampling, not after
+        pool = _pool(setting, progress)
+    cells = make_cells(setting, pool)
     same = count_combinations(setting) - len(cells)
     if same:
         progress.note(f"{same} combinations are the same cells as others, as a size that is all there are; taken once")
@@ -205,17 +209,23 @@ def _workbench(setting: Setting, progress: Progress, neutral: Sequence[str] = ()
     )
 
 
+def _prepare_tasks(setting: Setting, progress: Progress) -> None:
+    """Everything that a measurement needs besides the weights, checked against the model's tokenizer."""
+    tokenizer = setting.source.load_tokenizer()
+    for task in setting.tasks.values():
+        task.prepare(progress)
+        task.check(tokenizer)
+
+
 def _prepare(setting: Setting, pending: Sequence[Cell], progress: Progress) -> list[str]:
     """Everything that can fail before a model is loaded; returns the neutral texts, where a method needs any."""
     config = setting.source.config()
-    setting.source.load_tokenizer()
     for cell in pending:
         if cell.preferences is not None:
             pairs, seed = cell.preferences.pairs, cell.preferences.seed
             cell.method.check(config, len(pairs), dtype=setting.dtype, device=setting.device)
             cell.method.check_pairs(pairs, seed)
-    for task in setting.tasks.values():
-        task.prepare(progress)
+    _prepare_tasks(setting, progress)
     if not needs_neutral(setting.spec):
         return []
     needed = [2 * len(cell.preferences.pairs) for cell in pending if cell.preferences and cell.method.needs_neutral]

@@ -73,6 +73,13 @@ class Task(Value, ABC):
             BenchError: something is missing or broken; says what and what to do.
         """
 
+    def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse what the model's tokenizer shows to be impossible, before weights are loaded and anything is aligned.
+
+        Raises:
+            BenchError: says what was found and what to do.
+        """
+
     @abstractmethod
     def evaluate(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext

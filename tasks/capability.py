@@ -113,14 +113,17 @@ class Capability(Task):
     def prepare(self, progress: Progress) -> None:
         self.load(progress)
 
+    def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if self.apply_chat_template and not tokenizer.chat_template:
+            raise UsageError("this model's tokenizer has no chat template; set apply_chat_template: false")
+
     def evaluate(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext
     ) -> TaskResult:
         from tasks.lm_eval_model import InProcessModel
         from tasks.lm_eval_tasks import chosen_documents, contained, headline, measure
 
-        if self.apply_chat_template and not tokenizer.chat_template:
-            raise UsageError("this model's tokenizer has no chat template; set apply_chat_template: false")
+        self.check(tokenizer)
         loaded = self.load(context.progress)
         with contained():
             documents = {name: chosen_documents(name, len(task.eval_docs), self.limit) for name, task in loaded.items()}

@@ -14,7 +14,17 @@ from bench.core.progress import Progress
 from bench.core.registry import unknown
 from tasks.base import EvaluationContext, Task, TaskResult
 from tasks.perplexity_metric import Piece, Plan, Unit, perplexity
-from tasks.perplexity_modes import PROTOCOLS, Mode, conflict, duplicates, lee2024, lm_eval_rolling, positions, profs2025
+from tasks.perplexity_modes import (
+    PROTOCOLS,
+    Mode,
+    conflict,
+    duplicates,
+    lee2024,
+    lm_eval_rolling,
+    positions,
+    prefix_token,
+    profs2025,
+)
 from tasks.texts import TextSource, fair_sample, text_source
 from tasks.windows import Window, cut_windows, reading_at_most
 
@@ -101,6 +111,13 @@ class Perplexity(Task):
 
     def prepare(self, progress: Progress) -> None:
         self._text().prepare(progress)
+
+    def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        _check_is_fast(tokenizer)
+        if self.mode == "documents":
+            _beginning(tokenizer, self.bos)
+        elif self.mode == "lm-eval":
+            prefix_token(tokenizer)
 
     def evaluate(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext

@@ -103,6 +103,18 @@ def lee2024(
     return _one_text(tokenizer, source.rows(), size, size, limit, {"mode": "lee2024", **reported}, alike=False)
 
 
+def prefix_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that lm-eval puts before a document.
+
+    Raises:
+        BenchError: the tokenizer has none.
+    """
+    prefix = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if prefix is None:
+        raise BenchError("mode lm-eval needs a tokenizer with a beginning- or end-of-text token; this one has neither")
+    return int(prefix)
+
+
 def lm_eval_rolling(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -122,9 +134,7 @@ def lm_eval_rolling(
         BenchError: the tokenizer has neither token.
     """
     size, reported = _capped(_lm_eval_length(model, tokenizer), max_window)
-    prefix = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    if prefix is None:
-        raise BenchError("mode lm-eval needs a tokenizer with a beginning- or end-of-text token; this one has neither")
+    prefix = prefix_token(tokenizer)
     all_documents = source.read() if source.is_wikitext() else source.rows()
     documents = all_documents[:limit]
     windows: list[Window] = []

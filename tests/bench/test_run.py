@@ -293,6 +293,18 @@ def test_pairs_can_be_made_from_the_model_s_own_samples(spec: RunSpec, tmp_path:
     assert make_pairs(on_policy) == pool
 
 
+def test_what_no_task_can_measure_is_found_before_pairs_are_sampled(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.harness.build_pairs", lambda *_, **__: pytest.fail("pairs were sampled"))
+    (tmp_path / "nothing.jsonl").write_text("")
+    source = {"prompts": f"file:{tmp_path / 'train.jsonl'}", "scorer": "test-lengths"}
+    tasks = {**spec.tasks, "perplexity": {"source": f"file:{tmp_path / 'nothing.jsonl'}"}}
+    pairs = {"source": "on-policy", "held_out": 0, "exclude": [], "on_policy": source}
+    with pytest.raises(UsageError, match="nothing.jsonl"):
+        run(changed(spec, pairs=pairs, tasks=tasks))
+
+
 def test_the_record_of_a_noisy_edit_says_what_became_of_each_layer(spec: RunSpec) -> None:
     run(changed(spec, methods={"profs": spec.methods["profs"]}))
     (record,) = [each for each in read_records(spec.out / "records") if each.method.name == "profs"]
