@@ -106,6 +106,9 @@ class RunSpec(Value):
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_some_distinct)] = (0,)
     tasks: Settings = Field(default_factory=lambda: {"toxicity": {}, "perplexity": {}, "capability": {}}, min_length=1)
     """Task name to settings."""
+    margins: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Largest loss of a metric that still counts as none, as a share, e.g. {capability: 0.01}; no part of a cell. What
+    is not named is as `leaderboard.equivalences` has it."""
     out: Path = Path("runs/default")
 
 

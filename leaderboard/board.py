@@ -7,10 +7,21 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from bench.core.equivalence import Verdict
 from bench.core.values import Value
 
 BASE = "base"
 """Name of the unaligned model's row."""
+
+
+class Preserved(Value):
+    """Whether what should stay as it was did: two one-sided tests (`bench.core.equivalence`)."""
+
+    verdict: Verdict
+    ci90: tuple[float, float] | None
+    """The change's interval that the verdict rests on; None where the items show no spread."""
+    margin: float
+    """The loss against base up to which it counts as preserved: positive, in the change's unit."""
 
 
 class Change(Value):
@@ -19,11 +30,21 @@ class Change(Value):
     value: float
     """Difference in the metric's unit, or, where the column's changes are relative, share of base's value."""
     ci95: tuple[float, float] | None
-    """Paired interval; None where the items show no spread: a single one, or all changed alike."""
+    """Paired interval, over items, and over seeds too where there are several; None where the items show no spread: a
+    single one, or all changed alike."""
     n: int
     """Items measured on both sides."""
     better: bool | None
-    """Whether the row is better than base; None where the interval holds zero or there is none."""
+    """Whether the row is better than base; None where that is not sure: the interval holds zero or there is none, or
+    `p_holm` is above 0.05, or the text behind the score is degenerate."""
+    p: float | None = None
+    """Two-sided, of no change: items paired, and seeds as a second level of chance; None where there is no spread."""
+    p_holm: float | None = None
+    """Adjusted for all changes of the column's rows; of a task, for all rows and tasks. None outside a table."""
+    detectable: float | None = None
+    """The smallest true change, in either direction, that the row's items and seeds find with 80 % power."""
+    preserved: Preserved | None = None
+    """Of metrics with a margin."""
 
 
 class Aside(Value):
@@ -45,8 +66,11 @@ class Score(Value):
     value: float | None
     """None where nothing could be measured."""
     ci95: tuple[float, float] | None
-    """None where the items show no spread, or seeds rest on different items."""
+    """Over items, and over seeds too where there are several; None where the items show no spread, or seeds rest on
+    different items."""
     n: int
+    rank: str | None = None
+    """Place among the table's rows, "1=" where it is shared; None where rows cannot be ranked, or this one is not."""
     by_seed: Mapping[int, float] = Field(default_factory=dict)
     """Each seed's own value, where several were run."""
     spread: float | None = None

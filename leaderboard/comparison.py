@@ -3,46 +3,61 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from statistics import fmean, stdev
 
 import numpy as np
 
+from bench.core.equivalence import LEVEL
+from bench.core.hierarchical import p_values, seeded_mean
+from bench.core.power import Spread, detectable_effect
+from bench.core.sheets import Sheet
 from bench.core.statistics import (
     Interval,
-    bootstrap_mean,
-    bootstrap_strata,
+    Transform,
     paired_difference,
     paired_strata,
     relative_difference,
 )
-from bench.core.values import Items, Metric
+from bench.core.values import Metric
 from leaderboard.asides import asides
 from leaderboard.board import Change, Score
+from leaderboard.equivalences import preserved
+from leaderboard.sides import (
+    REPRODUCED,
+    Side,
+    UnpairedError,
+    columns_of,
+    count_items,
+    is_exponential,
+    make_sheet,
+    make_side,
+    mean_of,
+    minus,
+    spreads,
+)
 
-Strata = Mapping[str, Items]
-"""Items in the groups whose means are averaged: one nameless group, or one a task."""
+__all__ = ["NO_BASE", "REPRODUCED", "UnpairedError", "is_exponential", "score"]
 
-REPRODUCED = 1e-4
-"""Relative tolerance within which items must give the value that their record states."""
 NO_BASE = "base was not measured"
+LARGEST_LOGARITHM = math.log(sys.float_info.max)
+POWER = 0.8
+"""Chance with which a change that is called detectable is found."""
 
 
-class UnpairedError(Exception):
-    """Why two metrics cannot be compared item by item."""
+def score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: float | None = None) -> Score:
+    """A row's score on one metric. Whether its change is better is judged here by its interval alone.
 
-
-def is_exponential(metric: Metric) -> bool:
-    """Whether the value is the exponential of its items' mean, as a perplexity is of losses."""
-    return "perplexity" in metric.unit
-
-
-def score(by_seed: Mapping[int, Metric], base: Metric | None) -> Score:
-    """A row's score on one metric.
+    With one seed intervals are over items, as a record's own is; with several they are over items and seeds
+    (`bench.core.hierarchical`).
 
     Arguments:
         by_seed: the metric as measured for each seed.
         base: the unaligned model's; None where there is none, and for base itself.
+        margin: the loss against base, positive and in the change's unit, up to which the metric counts as preserved;
+            None where that is not asked.
     """
     measured = {seed: metric for seed, metric in sorted(by_seed.items()) if metric.value is not None}
     counts: dict[str, int] = {}
@@ -54,7 +69,7 @@ def score(by_seed: Mapping[int, Metric], base: Metric | None) -> Score:
     metrics = list(measured.values())
     values = {seed: metric.value for seed, metric in measured.items() if metric.value is not None}
     several = len(values) > 1
-    change, reason = _change_or_reason(metrics, base)
+    change, reason = _change_or_reason(metrics, base, margin)
     value, ci95, n = _average(metrics) if several else (metrics[0].value, metrics[0].ci95, metrics[0].n)
     return Score(
         value=value,
@@ -82,109 +97,122 @@ def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Sco
 
 def _average(metrics: Sequence[Metric]) -> tuple[float, tuple[float, float] | None, int]:
     """Value, interval and items of several seeds' metrics; no interval where they rest on different items."""
+    exponential = is_exponential(metrics[0])
     try:
-        interval = _interval(_pooled(metrics), is_exponential(metrics[0]))
+        side = make_side(metrics)
     except UnpairedError:
         values = [metric.value for metric in metrics if metric.value is not None]
-        mean = math.exp(fmean(map(math.log, values))) if is_exponential(metrics[0]) else fmean(values)
+        mean = math.exp(fmean(map(math.log, values))) if exponential else fmean(values)
         return mean, None, min(metric.n for metric in metrics)
-    return interval.value, interval.bounds, interval.n
+    sheet, mean = make_sheet([side]), mean_of(side)
+    value = math.exp(mean) if exponential else mean
+    if sheet is None:
+        return value, None, count_items(side)
+    return value, _seeded(sheet, np.exp if exponential else None, 0.95), count_items(side)
 
 
-def _change_or_reason(metrics: Sequence[Metric], base: Metric | None) -> tuple[Change | None, str | None]:
+def _change_or_reason(
+    metrics: Sequence[Metric], base: Metric | None, margin: float | None
+) -> tuple[Change | None, str | None]:
     if base is None:
         return None, None
     if base.value is None:
         return None, NO_BASE
     try:
-        ours, theirs = _pooled(metrics), _pooled([base])
-        _check_same_items(ours, theirs)
-        return _change(ours, theirs, metrics[0]), None
+        ours, theirs = make_side(metrics), make_side([base])
+        return _change(ours, theirs, metrics[0], margin), None
     except UnpairedError as reason:
         return None, str(reason)
 
 
-def _change(ours: Strata, theirs: Strata, metric: Metric) -> Change:
-    interval = _difference(ours, theirs, is_exponential(metric))
+def _change(ours: Side, theirs: Side, metric: Metric, margin: float | None) -> Change:
+    exponential, difference = is_exponential(metric), minus(ours, theirs)
+    sheet = make_sheet([difference])
+    interval = _difference(ours, theirs, difference, sheet, exponential, 0.95)
     bounds = interval.bounds
     better = None
     if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
         better = (interval.value > 0) == metric.higher_is_better
-    return Change(value=interval.value, ci95=bounds, n=interval.n, better=better)
+    verdict = None
+    if margin is not None:
+        narrower = _difference(ours, theirs, difference, sheet, exponential, LEVEL)
+        verdict = preserved(narrower, margin, higher_is_better=metric.higher_is_better)
+    return Change(
+        value=interval.value,
+        ci95=bounds,
+        n=interval.n,
+        better=better,
+        p=None if sheet is None or bounds is None else _p(sheet),
+        detectable=None if sheet is None else _detectable(sheet, exponential),
+        preserved=verdict,
+    )
 
 
-def _pooled(metrics: Sequence[Metric]) -> Strata:
-    """Items averaged over seeds; an item that any seed could not measure is left out."""
-    first, *others = [_strata(metric) for metric in metrics]
-    for other in others:
-        _check_same_items(first, other)
-    pooled = {}
-    for name, items in first.items():
-        columns = zip(*(strata[name].values for strata in (first, *others)), strict=True)
-        values = tuple(None if None in column else fmean(v for v in column if v is not None) for column in columns)
-        if all(value is None for value in values):
-            raise UnpairedError("no item was measured for every seed")
-        pooled[name] = items.model_copy(update={"values": values})
-    return pooled
-
-
-def _strata(metric: Metric) -> Strata:
-    """The metric's items, after making sure that they do give its value."""
-    strata = _kept_items(metric)
-    if len(strata) > 1 and any(items.weights is not None for items in strata.values()):
-        raise UnpairedError("weighted items in an average over tasks")
-    mean = fmean(_mean(items) for items in strata.values())
-    value = math.exp(mean) if is_exponential(metric) else mean
-    if metric.value is None or not math.isclose(value, metric.value, rel_tol=REPRODUCED, abs_tol=1e-9):
-        raise UnpairedError("a record's values per item do not average to its value")
-    return strata
-
-
-def _kept_items(metric: Metric) -> Strata:
-    tasks = metric.tasks or {}
-    parts = {name: part.items for name, part in sorted(tasks.items()) if part.items is not None}
-    if parts and len(parts) == len(tasks):
-        return parts
-    if metric.items is None:
-        raise UnpairedError("a record keeps no values per item")
-    return {"": metric.items}
-
-
-def _mean(items: Items) -> float:
-    weights = items.weights or (1.0,) * len(items.values)
-    kept = [(value, weight) for value, weight in zip(items.values, weights, strict=True) if value is not None]
-    if not kept:
-        raise UnpairedError("a record's values per item are all missing")
-    return sum(value * weight for value, weight in kept) / sum(weight for _, weight in kept)
-
-
-def _check_same_items(a: Strata, b: Strata) -> None:
-    if a.keys() != b.keys():
-        raise UnpairedError("measured on different tasks")
-    for name in a:
-        if a[name].ids_sha256 != b[name].ids_sha256 or len(a[name].values) != len(b[name].values):
-            raise UnpairedError("measured on different items")
-        if a[name].weights != b[name].weights:
-            raise UnpairedError("the items weigh differently")
-
-
-def _interval(strata: Strata, exponential: bool) -> Interval:
-    if len(strata) > 1:
-        return bootstrap_strata([items.values for items in strata.values()])
-    (items,) = strata.values()
-    return bootstrap_mean(items.values, weights=items.weights, transform=np.exp if exponential else None)
-
-
-def _difference(ours: Strata, theirs: Strata, exponential: bool) -> Interval:
+def _difference(
+    ours: Side, theirs: Side, difference: Side, sheet: Sheet | None, exponential: bool, level: float
+) -> Interval:
     """Ours minus theirs; for exponentials ours over theirs, minus one."""
-    if any(_none_in_common(ours[name], theirs[name]) for name in ours):
-        raise UnpairedError("no item was measured on both sides")
+    if len(next(iter(ours.values())).values) == 1:
+        return _over_items(ours, theirs, exponential, level)
+    mean = mean_of(difference)
+    value, n = math.expm1(mean) if exponential else mean, count_items(difference)
+    if sheet is None:
+        return Interval(value, None, None, None, n)
+    if not sheet.values.any():
+        return Interval(0.0, 0.0, 0.0, 0.0, n)  # the two agree on every item under every seed
+    low, high = _seeded(sheet, np.expm1 if exponential else None, level) or (None, None)
+    return Interval(value, None, low, high, n)
+
+
+def _over_items(ours: Side, theirs: Side, exponential: bool, level: float) -> Interval:
+    """As `_difference`, of one seed."""
+    (weights, *_), a, b = [each.weights for each in ours.values()], columns_of(ours), columns_of(theirs)
     if len(ours) > 1:
-        return paired_strata([ours[name].values for name in ours], [theirs[name].values for name in ours])
-    (a,), (b,) = ours.values(), theirs.values()
+        return paired_strata(a, b, level=level)
     compare = relative_difference if exponential else paired_difference
-    return compare(a.values, b.values, weights=a.weights)
+    return compare(a[0], b[0], weights=weights, level=level)
 
 
-def _none_in_common(a: Items, b: Items) -> bool:
-    return all(x is None or y is None for x, y in zip(a.values, b.values, strict=True))
+def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[float, float] | None:
+    """Bounds over items and seeds of a sheet with one column; None where it shows no spread or no number can hold them.
+
+    The transform, being monotone, is applied to the bounds: two seeds that differ much have replicates whose
+    exponential nothing could hold.
+    """
+    if not all(spreads(sheet)):
+        return None
+    found = seeded_mean(sheet.values[..., 0], weights=sheet.weights.tolist(), level=level).interval.bounds
+    if found is None or transform is None:
+        return found
+    with np.errstate(over="ignore"):
+        low, high = transform(np.array(found))
+    return (float(low), float(high)) if np.isfinite(high) else None
+
+
+def _p(sheet: Sheet) -> float | None:
+    """Of no difference; 1 where no item differs."""
+    if all(spreads(sheet)):
+        return p_values(sheet)[0]
+    return None if sheet.values.any() else 1.0
+
+
+def _detectable(sheet: Sheet, exponential: bool) -> float | None:
+    """The smallest true change that as many items and seeds, spread like these, find with chance `POWER`; None where
+    there is one item, or no number can hold it."""
+    seeds = sheet.seed_sd()
+    if sheet.n_items < 2:
+        return None
+    items = math.sqrt(float(sheet.item_variance()[0]) * sheet.n_items)  # residuals and weights are in it
+    per_items, per_seeds = _detectable_units(sheet.n_items, sheet.n_seeds)
+    effect = math.hypot(items * per_items, 0.0 if seeds is None else float(seeds[0]) * per_seeds)
+    if not exponential:
+        return effect
+    return math.expm1(effect) if effect < LARGEST_LOGARITHM else None
+
+
+@lru_cache(maxsize=256)
+def _detectable_units(n_items: int, n_seeds: int) -> tuple[float, float]:
+    """What can be found where items alone spread, by 1, and where seeds alone do: they add as squares."""
+    of_items = detectable_effect(Spread(item=1.0, seed=0.0), n_items=n_items, n_seeds=n_seeds, power=POWER)
+    of_seeds = detectable_effect(Spread(item=0.0, seed=1.0), n_items=n_items, n_seeds=n_seeds, power=POWER)
+    return of_items, of_seeds

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from leaderboard.board import Aside, Score
 
+WARNINGS = ("silent", "babbling", "looping", "drifted")
+"""Of which any takes a score out of the running."""
 SILENT = 0.2
 """Share of continuations, beyond base's, that are empty."""
 BABBLING = 4.0

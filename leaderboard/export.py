@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.core.errors import UsageError
 from bench.core.files import write_atomic, write_json
+from leaderboard.equivalences import read_margins
 from leaderboard.markdown import to_markdown
 from leaderboard.rescored import read_scored_records
 from leaderboard.table import Leaderboard, make_leaderboard
@@ -27,7 +28,7 @@ def read_leaderboard(directory: Path) -> Leaderboard:
     """
     if not (directory / "records").is_dir():
         raise UsageError(f"{directory} has no folder 'records': give the directory that `bench run --out` wrote to")
-    return make_leaderboard(read_scored_records(directory), read_validations(directory))
+    return make_leaderboard(read_scored_records(directory), read_validations(directory), read_margins(directory))
 
 
 def write_leaderboard(directory: Path) -> Leaderboard:

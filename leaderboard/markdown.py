@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from leaderboard.board import Column, Leaderboard, Row, Score, Table
 from leaderboard.budget import BudgetColumn, budget_columns
-from leaderboard.notes import shows_spread, table_notes, unpaired_reasons
+from leaderboard.notes import shows_ranks, shows_spread, table_notes, unpaired_reasons
 from leaderboard.numbers import (
     MISSING,
     change_interval_text,
@@ -16,6 +16,7 @@ from leaderboard.numbers import (
     direction,
     gibibytes_text,
     interval_text,
+    rank_text,
     rate_text,
     seconds_text,
     spread_head,
@@ -120,6 +121,8 @@ def _metric_columns(column: Column, table: Table) -> list[tuple[str, Cell]]:
         return "" if row.is_base else _change(row.scores.get(column.metric), column, reasons)
 
     columns: list[tuple[str, Cell]] = [(direction(column), value)]
+    if shows_ranks(table, column):
+        columns.append(("rank", lambda row: rank_text(row.scores.get(column.metric))))
     title = f"Δ {column.metric}" + (f", {style.change_head}" if style.change_head else "")
     return [*columns, (title, change)] if table.compares else columns
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
+from bench.core.hierarchical import note_on_seeds
 from leaderboard.board import Column, Row, Score, Table
+from leaderboard.families import ALPHA
 from leaderboard.flags import known_flags
-from leaderboard.numbers import BETTER, WORSE, count_text, moment_text, seconds_text
+from leaderboard.numbers import BETTER, MINUS, WORSE, count_text, moment_text, seconds_text, size_text, style_of
 from leaderboard.settings import flat, readable
 
 PACKAGES_SHOWN = ("alignment-bench", "torch", "transformers", "trl", "peft", "lm-eval")
 SETTINGS_SHOWN = 12
+ALL_ALIKE = "1="
+"""Every row's rank where none is surely better than another."""
+RANK = "#"
+"""Stands before a rank on the terminal, where it shares a line with the value."""
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -31,7 +38,7 @@ def unpaired_reasons(table: Table) -> dict[str, str]:
 def table_notes(table: Table) -> list[Note]:
     """All remarks under a table, most needed first."""
     notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
-    notes += [_reading(table), _seeds(table), *_flags(table)]
+    notes += [_reading(table), _seeds(table), *_ranks(table), *_preserved(table), *_detectable(table), *_flags(table)]
     notes += [_column(column) for column in table.columns]
     notes += [_model(table), *_pairs(table), _cost(table), *_budget(table), *_partly_paired(table), *_superseded(table)]
     return [*notes, *_origin(table)]
@@ -42,12 +49,23 @@ def shows_spread(table: Table) -> bool:
     return any(len(row.seeds) > 1 for row in table.rows)
 
 
+def shows_ranks(table: Table, column: Column) -> bool:
+    """Whether any two rows could be told apart in this metric."""
+    return any(rank != ALL_ALIKE for rank in _rank_labels(table, column))
+
+
+def _rank_labels(table: Table, column: Column) -> list[str]:
+    scores = [row.scores[column.metric] for row in table.rows if column.metric in row.scores]
+    return [score.rank for score in scores if score.rank]
+
+
 def _all_scores(row: Row) -> list[Score]:
     return [each for score in row.scores.values() for each in (score, *score.tasks.values())]
 
 
 def _reading(table: Table) -> Note:
-    brackets = "brackets hold 95 % intervals over prompts, documents or questions."
+    brackets = "brackets hold 95 % intervals over prompts, documents or questions"
+    brackets += ", and over seeds where a row has several." if shows_spread(table) else "."
     if not table.has_base:
         return Note("Reading", f"{brackets} There is no base row, so no changes can be given.")
     if not table.compares:
@@ -55,8 +73,9 @@ def _reading(table: Table) -> Note:
     return Note(
         "Reading",
         f"{brackets} Δ is the change against base on the same items, with its paired interval; it is marked "
-        f"{BETTER} (better) or {WORSE} (worse) where that interval excludes zero, with no correction for the number "
-        "of comparisons.",
+        f"{BETTER} (better) or {WORSE} (worse) where that interval excludes zero and Holm's correction over all rows "
+        f"of the column leaves p at most {ALPHA:g}. An interval that excludes zero without a mark may well be chance, "
+        "among so many.",
     )
 
 
@@ -69,10 +88,63 @@ def _seeds(table: Table) -> Note:
         names = ", ".join(map(str, seeds))
         return Note("Seeds", f"one a row ({names}); no interval says how another draw of pairs or training would do.")
     numbers = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return Note(
-        "Seeds",
-        f"{numbers} a row, averaged item by item; the intervals are over items alone; how seeds differ stands apart.",
+    parts = [f"{numbers} a row, averaged item by item; how seeds differ is part of the intervals, and stands apart too"]
+    parts += [note for note in map(note_on_seeds, counts) if note]
+    return Note("Seeds", f"{'; '.join(parts)}.")
+
+
+def _ranks(table: Table) -> list[Note]:
+    ranked = [column for column in table.columns if _rank_labels(table, column)]
+    if not ranked:
+        return []
+    alike = [column.metric for column in ranked if not shows_ranks(table, column)]
+    parts = [f"no two rows can be told apart in {', '.join(alike)}, so that all share the first rank"] if alike else []
+    if len(alike) < len(ranked):
+        parts.append(
+            f"one more than the number of rows that are surely better ({RANK} on a terminal; =: shared). All pairs of "
+            "rows are compared, base too, with Holm's correction over the pairs, which is stricter than for the marks; "
+            "a row of which less is known, as its seeds differ more, may rank higher for it; one whose text is "
+            "degenerate has no rank"
+        )
+    return [Note("Rank", f"{'. '.join(part[0].upper() + part[1:] for part in reversed(parts))}.")]
+
+
+def _preserved(table: Table) -> list[Note]:
+    margins = []
+    for column in table.columns:
+        changes = [row.scores[column.metric].change for row in table.rows if column.metric in row.scores]
+        found = {change.preserved.margin for change in changes if change and change.preserved}
+        sign = MINUS if column.higher_is_better else "+"
+        margins += [f"{column.metric} {sign}{size_text(margin, style_of(column))}" for margin in sorted(found)]
+    if not margins:
+        return []
+    text = (
+        f"the margin is {', '.join(margins)}. PASS: the 90 % interval lies on the good side of it; FAIL: beyond it; "
+        "INCONCLUSIVE: these items and seeds cannot tell. Each verdict errs in 5 % at most, by itself."
     )
+    return [Note("Preserved", text)]
+
+
+def _detectable(table: Table) -> list[Note]:
+    found = [text for column in table.columns if (text := _detectable_in(table, column))]
+    if not found:
+        return []
+    text = "the smallest true change that has an 80 % chance of an interval without zero, by itself and with spreads "
+    return [Note("Detectable", f"{text}as seen here, in the median row (and the widest): {'; '.join(found)}.")]
+
+
+def _detectable_in(table: Table, column: Column) -> str:
+    rows = [row for row in table.rows if column.metric in row.scores]
+    changes = [(row, row.scores[column.metric].change) for row in rows]
+    sizes = [change.detectable for _, change in changes if change is not None and change.detectable]
+    if not sizes:
+        return ""
+    style = style_of(column)
+    items = max(change.n for _, change in changes if change is not None)
+    seeds = sorted({len(row.seeds) for row, change in changes if change is not None})
+    runs = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    spans = f"{size_text(median(sizes), style)} ({size_text(max(sizes), style)})"
+    return f"{column.metric} {spans} with {count_text(items)} items and {runs} seed{'' if runs == '1' else 's'}"
 
 
 def _column(column: Column) -> Note:

@@ -69,6 +69,11 @@ def value_text(score: Score | None, style: NumberStyle) -> str:
     return number(score.value * style.scale, style.digits) + style.unit
 
 
+def rank_text(score: Score | None) -> str:
+    """`1=` where the rank is shared, `3` where not, or a dash."""
+    return MISSING if score is None or score.rank is None else score.rank
+
+
 def interval_text(score: Score | None, style: NumberStyle) -> str:
     """`[0.180, 0.229]`, or that there is none, and how few items where that is why."""
     if score is None or score.value is None:
@@ -87,11 +92,26 @@ def change_interval_text(change: Change, style: NumberStyle) -> str:
     """`[−0.110, −0.064]`, or that there is none, and how few items where that is why."""
     if change.ci95 is None:
         return _no_interval(change.n)
-    return _brackets([signed(bound * style.change_scale, style.change_digits) for bound in change.ci95])
+    return _change_brackets(change.ci95, style)
+
+
+def preserved_text(change: Change | None, style: NumberStyle) -> str:
+    """`PASS [−0.4, +0.9]`: the verdict on a change, with the 90 % interval that it rests on; or a dash."""
+    if change is None or change.preserved is None:
+        return MISSING
+    found = change.preserved
+    interval = _no_interval(change.n) if found.ci90 is None else _change_brackets(found.ci90, style)
+    return f"{found.verdict} {interval}"
+
+
+def size_text(change: float, style: NumberStyle) -> str:
+    """How large a change is, whichever way, with its unit: `0.021`, `1.5 %` or `2.1 points`."""
+    unit = f" {style.change_head}" if style.change_head else style.change_unit
+    return number(abs(change) * style.change_scale, style.change_digits) + unit
 
 
 def verdict(change: Change) -> str:
-    """A sign where the interval excludes zero: better or worse than base; nothing where it does not."""
+    """A sign where a row is surely better or worse than base; nothing where that is not sure."""
     return {True: BETTER, False: WORSE, None: ""}[change.better]
 
 
@@ -177,6 +197,10 @@ def direction(column: Column) -> str:
 
 def _no_interval(n: int) -> str:
     return f"(n = {n})" if n < 2 else "(no interval)"
+
+
+def _change_brackets(bounds: tuple[float, float], style: NumberStyle) -> str:
+    return _brackets([signed(bound * style.change_scale, style.change_digits) for bound in bounds])
 
 
 def _brackets(bounds: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -14,6 +15,9 @@ from leaderboard.budget import make_budget
 from leaderboard.comparison import NO_BASE, score
 from leaderboard.corrections import Validations, corrected
 from leaderboard.degenerate import degenerate, without_credit
+from leaderboard.equivalences import MARGINS, Margins
+from leaderboard.families import with_holm
+from leaderboard.ranking import MetricsBySeed, with_ranks
 from leaderboard.record import Cost, Record
 from leaderboard.settings import distinctions
 
@@ -25,20 +29,24 @@ ORDER = ("toxicity", "perplexity", "capability")
 """Metrics in this order, then any others by name."""
 
 
-def make_rows(history: Sequence[Record], validations: Validations) -> tuple[Row, ...]:
+def make_rows(history: Sequence[Record], validations: Validations, margins: Margins = MARGINS) -> tuple[Row, ...]:
     """Rows of one table, base first, then by method, settings, pairs and noise.
 
     Arguments:
         history: comparable records, oldest first; where several measured the same row, seed and metric, the newest
             counts.
         validations: of scorers whose errors are known.
+        margins: up to which losses a metric counts as preserved, by metric.
     """
     groups = _gathered(history)
     bases = groups.pop(BASE, [])
     labels = _labels(groups)
-    reference = newest_metrics(bases)
-    rows = [_row(group, labels[key], reference, validations) for key, group in groups.items()]
-    return (*([_row(bases, {}, {}, validations)] if bases else []), *sorted(rows, key=_place))
+    against = _Reference(newest_metrics(bases), validations, margins)
+    drafts = [_row(group, labels[key], against) for key, group in groups.items()]
+    drafts.sort(key=lambda draft: _place(draft[0]))
+    if bases:
+        drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
+    return tuple(with_ranks(with_holm([row for row, _ in drafts]), [measured for _, measured in drafts]))
 
 
 def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
@@ -105,26 +113,30 @@ def _origin(record: Record) -> dict[str, Any]:
     }
 
 
-def _row(
-    group: Sequence[Record], label: Mapping[str, str], reference: Mapping[str, Metric], validations: Validations
-) -> Row:
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What a row is held against."""
+
+    metrics: Mapping[str, Metric]
+    """Of the unaligned model; empty where it was not measured, and for itself."""
+    validations: Validations
+    margins: Margins
+
+
+def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference) -> tuple[Row, MetricsBySeed]:
+    """A row, and the metrics that it is made of."""
     chosen = {(name, _seed(record)): record for record in group for name in record.metrics}
     used = {record.cell_id: record for record in chosen.values()} or {group[-1].cell_id: group[-1]}
     scores: dict[str, Score] = {}
     degenerations: dict[str, None] = {}
+    measured: dict[str, dict[int, Metric]] = {}
     for name in in_order(name for name, _ in chosen):
-        by_seed = {seed: record.metrics[name] for (metric, seed), record in chosen.items() if metric == name}
-        scores[name] = score(by_seed, reference.get(name))
-        if warnings := degenerate(scores[name].asides, asides([reference[name]]) if name in reference else {}):
-            scores[name] = without_credit(scores[name])
-            degenerations |= {f"{name}: {warning}": None for warning in warnings}
-        judged = [record for (metric, _), record in chosen.items() if metric == name]
-        if correction := corrected(judged, name, validations):
-            scores[name] = scores[name].model_copy(update={"asides": {**scores[name].asides, **correction}})
-        if reference and name not in reference:
-            scores[name] = scores[name].model_copy(update={"unpaired": NO_BASE})
+        judged = {seed: record for (metric, seed), record in chosen.items() if metric == name}
+        measured[name] = {seed: record.metrics[name] for seed, record in judged.items()}
+        scores[name], warnings = _score(name, judged, against)
+        degenerations |= {f"{name}: {warning}": None for warning in warnings}
     newest = group[-1]
-    return Row(
+    row = Row(
         method=newest.method.name,
         settings=label,
         config=newest.method.config,
@@ -140,6 +152,21 @@ def _row(
         **_data(newest, used.values()),
         **_costs([record.cost for record in used.values()]),
     )
+    return row, measured
+
+
+def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tuple[Score, list[str]]:
+    """One metric of a row, by seed, and why it earns no credit, if it does not."""
+    base = against.metrics.get(name)
+    by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
+    found = score(by_seed, base, margin=against.margins.get(name))
+    if warnings := degenerate(found.asides, {} if base is None else asides([base])):
+        found = without_credit(found)
+    if correction := corrected(list(judged.values()), name, against.validations):
+        found = found.model_copy(update={"asides": {**found.asides, **correction}})
+    if against.metrics and base is None:
+        found = found.model_copy(update={"unpaired": NO_BASE})
+    return found, warnings
 
 
 def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from leaderboard.board import Aside, Column, Row, Table
-from leaderboard.numbers import MISSING, number, signed
+from leaderboard.numbers import MISSING, number, preserved_text, signed, style_of
 
 Text = Callable[[float], str]
 
@@ -47,7 +47,29 @@ class _Kind:
 
 def side_tables(table: Table) -> list[SideTable]:
     """Those that some row has something in."""
-    return [found for column in table.columns for kind in KINDS for found in _side_table(table, column, kind)]
+    of_details = [found for column in table.columns for kind in KINDS for found in _side_table(table, column, kind)]
+    return [*_preserved(table), *of_details]
+
+
+def _preserved(table: Table) -> Iterator[SideTable]:
+    """Verdicts on the changes that have a margin."""
+    scores = [(name, score) for row in table.rows for name, score in row.scores.items()]
+    judged = {name for name, score in scores if score.change is not None and score.change.preserved is not None}
+    if judged:
+        about = "Whether what should stay as it was did, each with the 90 % interval of its change; the notes say how."
+        columns = [_verdicts(column) for column in table.columns if column.metric in judged]
+        yield SideTable("preserved", about, columns, needed=True)
+
+
+def _verdicts(column: Column) -> SideColumn:
+    style = style_of(column)
+
+    def text(row: Row) -> str:
+        score = row.scores.get(column.metric)
+        return preserved_text(score.change if score else None, style)
+
+    unit = style.change_head or style.change_unit.strip()
+    return SideColumn(f"{column.metric}, {unit}" if unit else column.metric, text)
 
 
 def _side_table(table: Table, column: Column, kind: _Kind) -> Iterator[SideTable]:

@@ -10,6 +10,7 @@ from bench.core.hashing import sha256_json
 from leaderboard.board import Column, Leaderboard, Origin, Row, Table
 from leaderboard.comparison import is_exponential
 from leaderboard.corrections import Validations
+from leaderboard.equivalences import MARGINS, Margins
 from leaderboard.record import Record
 from leaderboard.rows import in_order, make_rows, newest_metrics
 from leaderboard.settings import distinctions
@@ -17,14 +18,17 @@ from leaderboard.settings import distinctions
 __all__ = ["Leaderboard", "comparable_groups", "make_leaderboard"]
 
 
-def make_leaderboard(records: Sequence[Record], validations: Validations | None = None) -> Leaderboard:
+def make_leaderboard(
+    records: Sequence[Record], validations: Validations | None = None, margins: Margins = MARGINS
+) -> Leaderboard:
     """All that `records` say; the same records, in whatever order, give the same board.
 
     Arguments:
         validations: of scorers whose errors are known, by the hash of their identity.
+        margins: up to which losses a metric counts as preserved.
     """
     groups = comparable_groups(records)
-    tables = [_table(group, _distinction(group, groups), validations or {}) for group in groups]
+    tables = [_table(group, _distinction(group, groups), validations or {}, margins) for group in groups]
     return Leaderboard(n_records=len(records), tables=tuple(tables))
 
 
@@ -76,8 +80,8 @@ def _evaluation(group: Sequence[Record]) -> dict[str, Any]:
     return {name: identity for record in group for name, identity in record.evaluation.items()}
 
 
-def _table(history: Sequence[Record], distinction: dict[str, str], validations: Validations) -> Table:
-    rows = make_rows(history, validations)
+def _table(history: Sequence[Record], distinction: dict[str, str], validations: Validations, margins: Margins) -> Table:
+    rows = make_rows(history, validations, margins)
     model = history[-1].model
     return Table(
         locator=model.locator,

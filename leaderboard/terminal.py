@@ -13,7 +13,7 @@ from rich.text import Text
 from leaderboard.board import Column, Leaderboard, Row, Table
 from leaderboard.budget import BudgetColumn, budget_columns
 from leaderboard.grid import Cell, GridColumn, RowGrid
-from leaderboard.notes import shows_spread, table_notes, unpaired_reasons
+from leaderboard.notes import RANK, shows_ranks, shows_spread, table_notes, unpaired_reasons
 from leaderboard.numbers import (
     MISSING,
     change_interval_text,
@@ -22,6 +22,7 @@ from leaderboard.numbers import (
     direction,
     gibibytes_text,
     interval_text,
+    rank_text,
     rate_text,
     seconds_text,
     spread_head,
@@ -140,11 +141,12 @@ def _condition_columns(table: Table) -> list[tuple[str, Cell]]:
 def _score_cell(column: Column, table: Table, *, wide: bool) -> Cell:
     """Value and interval, then change and its interval: two lines where there is room, four where not."""
     style, reasons = style_of(column), unpaired_reasons(table)
-    between = " " if wide else "\n"
+    between, ranked = " " if wide else "\n", shows_ranks(table, column)
 
     def cell(row: Row) -> Text:
         score = row.scores.get(column.metric)
-        text = Text(value_text(score, style))
+        text = Text(f"{RANK}{rank_text(score)} " if ranked and score and score.rank else "", "dim")
+        text.append(value_text(score, style), style="not dim")
         if interval := interval_text(score, style):
             text.append(between + interval, style="dim")
         if score and score.change:

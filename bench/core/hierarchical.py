@@ -194,17 +194,20 @@ def p_values(table: Sheet, *, seed: int = 0, resamples: int = RESAMPLES) -> list
 
     generator = np.random.default_rng((seed, 2))
     variance = table.item_variance() * (table.n_items - 1) / generator.chisquare(table.n_items - 1, (resamples, 1))
+    spread = table.item_variance()
     if table.n_seeds > 1:
         between = table.variance_between() / table.n_seeds
+        spread = spread + between
         pivots = generator.chisquare(table.n_seeds - 1, resamples)
         variance = variance + between * _seed_scale(table, pivots, before=0.0)
     scale = (_ROUNDING * np.abs(table.values).max(axis=(0, 1))) ** 2
     found: list[float | None] = []
     for column, mean in enumerate(table.means):
-        if variance[:, column].max() <= scale[column]:
+        if spread[column] <= scale[column]:  # of rounding alone, which heavy pivots would lift
             found.append(1.0 if mean == 0 else None)
         else:
-            found.append(float(2 * ndtr(-abs(mean) / np.sqrt(variance[:, column])).mean()))
+            with np.errstate(divide="ignore"):  # a pivot may leave a replicate no variance: it is sure of its mean
+                found.append(float(2 * ndtr(-abs(mean) / np.sqrt(variance[:, column])).mean()))
     return found
 
 
@@ -220,14 +223,10 @@ def _compared(table: Sheet, transform: Transform | None, seed: int, resamples: i
 
 
 def _seeded(table: Sheet, transform: Transform | None, seed: int, resamples: int, level: float) -> Seeded:
-    def statistic(means: Array) -> Array:
-        column: Array = means[..., 0]
-        return column if transform is None else transform(column)
-
     between, residual = table.seed_sd(), table.residual_sd()
     items = float(table.item_means[:, 0].std(ddof=1)) if table.n_items > 1 else 0.0
     return Seeded(
-        interval=_interval(statistic, table, seed, resamples, level),
+        interval=_interval(transform, table, seed, resamples, level),
         n_seeds=table.n_seeds,
         seed_sd=None if between is None else float(between[0]),
         item_sd=items,
@@ -237,15 +236,30 @@ def _seeded(table: Sheet, transform: Transform | None, seed: int, resamples: int
     )
 
 
-def _interval(statistic: Statistic, table: Sheet, seed: int, resamples: int, level: float) -> Interval:
-    value, n = float(statistic(table.means)), table.n_items
-    if n == 1:
-        return Interval(value, None, None, None, n)
-    replicates = replicate_means(table, seed=seed, resamples=resamples)
-    bounds = bounds_of(statistic, table, replicates, level=level)
-    if bounds is None:
-        return Interval(value, None, None, None, n)
-    return Interval(value, stderr_of(statistic, table), *bounds, n)
+def _interval(transform: Transform | None, table: Sheet, seed: int, resamples: int, level: float) -> Interval:
+    """Bounds are found before the transform, which is increasing, and then transformed: two seeds far apart give
+    replicates whose exponentials no number can hold."""
+
+    def plain(means: Array) -> Array:
+        column: Array = means[..., 0]
+        return column
+
+    def transformed(means: Array) -> Array:
+        return plain(means) if transform is None else transform(plain(means))
+
+    with np.errstate(over="ignore"):
+        value, n = float(transformed(table.means)), table.n_items
+        if n == 1:
+            return Interval(value, None, None, None, n)
+        replicates = replicate_means(table, seed=seed, resamples=resamples)
+        bounds = bounds_of(plain, table, replicates, level=level)
+        if bounds is None:
+            return Interval(value, None, None, None, n)
+        low, high = (float(transformed(np.array([bound]))) for bound in bounds)
+        if not np.isfinite([low, high]).all():
+            return Interval(value, None, None, None, n)
+        stderr = stderr_of(transformed, table)
+        return Interval(value, stderr if np.isfinite(stderr) else None, low, high, n)
 
 
 def stderr_of(statistic: Statistic, table: Sheet) -> float:

@@ -104,7 +104,7 @@ def test_it_says_what_was_done_with_what(facts: CardFacts) -> None:
     assert "| rank | 2 |" in text
     assert r"Projects \| something out." in text
     assert "8 pairs, drawn with seed 0, 2 others held out" in text
-    assert "2 of the 8 labels were corrupted on purpose (noise model `flip`, rate 25 %)" in text
+    assert "2 of the 8 pairs were corrupted on purpose (noise model `flip`, rate 25 %)" in text
     assert "**Warnings of the method:** `identical-pairs`" in text
     assert "torch 2.0; Python 3.11.7" in text
     assert 'from_pretrained("edited")' in text

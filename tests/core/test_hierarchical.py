@@ -225,3 +225,24 @@ def test_a_base_of_other_items_or_seeds_is_refused():
         seeded_difference(np.zeros((3, 4)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match="cannot be paired"):
         seeded_difference(np.zeros((3, 4)), np.zeros(5))
+
+
+def test_seeds_too_far_apart_for_exponentials_give_no_bounds_and_no_error() -> None:
+    values = np.array([np.linspace(0, 1, 20), np.linspace(400, 401, 20)])
+    found = seeded_mean(values, transform=np.exp)
+    assert found.interval.bounds is None
+    assert np.isfinite(found.interval.value)
+
+
+def test_bounds_of_an_exponential_are_exponentials_of_bounds() -> None:
+    values = np.random.default_rng(3).normal(3, 0.2, (3, 50))
+    plain, transformed = seeded_mean(values).interval.bounds, seeded_mean(values, transform=np.exp).interval.bounds
+    assert plain is not None
+    assert transformed == pytest.approx(tuple(np.exp(plain)))
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3])
+def test_what_differs_by_rounding_alone_has_no_p_value(n_seeds: int) -> None:
+    values = np.full((n_seeds, 30), 0.1) + np.random.default_rng(0).choice([0, 1e-17], (n_seeds, 30))
+    values[0] += np.spacing(0.1)
+    assert seeded_mean(values).p is None

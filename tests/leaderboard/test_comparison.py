@@ -7,7 +7,9 @@ import random
 from statistics import stdev
 
 import pytest
+from scipy.stats import ttest_1samp
 
+from bench.core.hierarchical import seeded_difference, seeded_mean, seeded_ratio
 from leaderboard.comparison import score
 
 BASE = [random.Random(index).random() for index in range(200)]
@@ -92,6 +94,59 @@ def test_capability_pairs_within_tasks_and_averages_over_them(make_metric):
     assert found.tasks["boolq"].change.value == pytest.approx(0.5)
     assert found.tasks["rte"].change.value == 0
     assert found.tasks["rte"].change.better is None
+
+
+def test_one_seed_is_judged_over_items_alone(toxicity):
+    noise = random.Random(9)
+    changes = [0.02 + noise.gauss(0, 0.1) for _ in BASE]
+    change = score({0: toxicity([v + c for v, c in zip(BASE, changes, strict=True)])}, toxicity(BASE)).change
+    assert change.p == pytest.approx(float(ttest_1samp(changes, 0).pvalue), rel=0.02)
+    assert change.p_holm is None
+    standard_error = stdev(changes) / 200**0.5
+    assert change.detectable == pytest.approx((1.972 + 0.843) * standard_error, rel=0.01)  # Student's, 199 degrees
+
+
+def test_several_seeds_are_a_second_level_of_chance(toxicity):
+    noise = random.Random(10)
+    shifts = (-0.10, -0.02, -0.06)
+    seeds = {seed: [v + shift + noise.gauss(0, 0.01) for v in BASE] for seed, shift in enumerate(shifts)}
+    found = score({seed: toxicity(values) for seed, values in seeds.items()}, toxicity(BASE))
+    known = seeded_difference([seeds[seed] for seed in range(3)], BASE)
+    assert found.change.ci95 == pytest.approx(known.interval.bounds, abs=1e-9)
+    assert found.change.p == pytest.approx(known.p)
+    assert found.ci95 == pytest.approx(seeded_mean([seeds[seed] for seed in range(3)]).interval.bounds)
+    assert found.change.ci95[1] > 0  # as seeds differ by 0.04, three of them do not show a change of 0.06
+    assert found.change.better is None
+    assert found.change.ci95[1] - found.change.ci95[0] > 0.15  # Student's with two degrees of freedom
+    assert score({0: toxicity(seeds[2])}, toxicity(BASE)).change.better is True  # what one seed cannot know
+    assert found.change.detectable > 0.06
+
+
+def test_perplexity_over_seeds_weighs_tokens_and_is_relative(make_metric):
+    noise, weights = random.Random(11), [10.0 * (1 + place % 7) for place in range(30)]
+    seeds = [[loss + 0.1 + noise.gauss(0, 0.02) for loss in LOSSES] for _ in range(3)]
+    metrics = {seed: make_metric["perplexity"](losses, weights) for seed, losses in enumerate(seeds)}
+    base = make_metric["perplexity"](LOSSES, weights)
+    found = score(metrics, base)
+    known = seeded_ratio(seeds, LOSSES, weights=weights)
+    assert found.change.value == pytest.approx(known.interval.value)
+    assert found.change.ci95 == pytest.approx(known.interval.bounds, rel=0.02)
+    assert found.change.better is False
+    assert found.value == pytest.approx(base.value * (1 + found.change.value))
+
+
+def test_seeds_whose_perplexities_no_number_can_hold_have_no_interval(make_metric):
+    seeds = {seed: make_metric["perplexity"]([loss + 300 * seed for loss in LOSSES]) for seed in (0, 1)}
+    found = score(seeds, make_metric["perplexity"](LOSSES))
+    assert (found.ci95, found.change.ci95, found.change.better) == (None, None, None)
+    assert found.change.value == pytest.approx(math.expm1(150))
+
+
+def test_seeds_that_all_agree_with_base_changed_by_exactly_nothing(make_metric):
+    for name in ("toxicity", "perplexity"):
+        same = {seed: make_metric[name](LOSSES) for seed in (0, 1, 2)}
+        change = score(same, make_metric[name](LOSSES)).change
+        assert (change.value, change.ci95, change.better, change.p) == (0, (0, 0), None, 1)
 
 
 def test_seeds_are_averaged_item_by_item(toxicity):

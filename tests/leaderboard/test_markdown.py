@@ -103,6 +103,22 @@ def test_one_item_has_no_interval(make, make_metric):
     assert cells(text, "dpo")["Δ toxicity"] == "−0.300 (n = 1)"
 
 
+def test_notes_say_what_marks_seeds_and_numbers_can_bear(make, make_metric):
+    def moved(seed):
+        values = [value - 0.1 * place * (1 + seed) / 10 for place, value in enumerate(VALUES)]
+        return {"toxicity": make_metric["toxicity"](values)}
+
+    one = to_markdown(make_leaderboard([make("base"), make("dpo", metrics=moved(0))]))
+    assert "Holm's correction over all rows of the column leaves p at most 0.05" in one
+    assert "- **Seeds:** one a row (0); no interval says how another draw of pairs or training would do." in one
+    assert re.search(r"\*\*Detectable:\*\* .*: toxicity 0\.\d{3} \(0\.\d{3}\) with 8 items and 1 seed\.", one)
+    assert "**Rank:**" not in one
+    two = to_markdown(make_leaderboard([make("base"), *(make("dpo", metrics=moved(s), seed=s) for s in (0, 1))]))
+    assert "and over seeds where a row has several" in two
+    assert "two seeds: the nominal 95 % interval covers between 90 and 99 %" in two
+    assert "with 8 items and 2 seeds." in two
+
+
 def test_seeds_have_a_column_and_a_table_of_their_spread(make):
     text = to_markdown(make_leaderboard([make("base"), *(make("dpo", -0.1 * seed, seed=seed) for seed in (0, 1))]))
     assert cells(text, "dpo")["seeds"] == "2"

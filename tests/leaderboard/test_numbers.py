@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leaderboard.board import Change, Column, Score
+from leaderboard.board import Change, Column, Preserved, Score
 from leaderboard.numbers import (
     change_interval_text,
     change_text,
@@ -13,9 +13,12 @@ from leaderboard.numbers import (
     interval_text,
     moment_text,
     number,
+    preserved_text,
+    rank_text,
     rate_text,
     seconds_text,
     signed,
+    size_text,
     spread_text,
     style_of,
     value_text,
@@ -81,6 +84,21 @@ def test_changes_by_metric():
     assert (change_text(change, PERPLEXITY), change_interval_text(change, PERPLEXITY)) == ("−8.6 %", "[−11.0, +2.0]")
     assert (change_text(change, ACCURACY), change_interval_text(change, ACCURACY)) == ("−8.6", "[−11.0, +2.0]")
     assert [verdict(change.model_copy(update={"better": b})) for b in (True, False, None)] == ["✓", "✗", ""]
+
+
+def test_verdicts_sizes_and_ranks():
+    found = Preserved(verdict="PASS", ci90=(-0.004, 0.0131), margin=0.01)
+    change = Change(value=0.005, ci95=(-0.01, 0.02), n=5, better=None, preserved=found)
+    assert preserved_text(change, ACCURACY) == "PASS [−0.4, +1.3]"
+    nothing = found.model_copy(update={"verdict": "INCONCLUSIVE", "ci90": None})
+    assert preserved_text(change.model_copy(update={"preserved": nothing}), ACCURACY) == "INCONCLUSIVE (no interval)"
+    assert (
+        preserved_text(change.model_copy(update={"preserved": None}), ACCURACY) == preserved_text(None, ACCURACY) == "–"
+    )
+    assert (size_text(-0.021, ACCURACY), size_text(0.05, PERPLEXITY)) == ("2.1 points", "5.0 %")
+    assert size_text(0.0214, TOXICITY) == "0.021"
+    score = Score(value=0.1, ci95=None, n=3, rank="1=")
+    assert [rank_text(each) for each in (score, score.model_copy(update={"rank": None}), None)] == ["1=", "–", "–"]
 
 
 def test_the_rest():

@@ -51,6 +51,20 @@ def test_wide_puts_a_value_beside_its_interval():
     assert not re.search(r"0\.\d{3} \[0\.", shown(read_leaderboard(DATA), 80))
 
 
+def test_ranks_stand_before_values_only_where_rows_can_be_told_apart():
+    text = shown(read_leaderboard(DATA), 80)
+    assert re.search(r"#4= 46\.6", text)
+    assert re.search(r"#1= 28\.2", text)
+    assert not re.search(r"#\d+=? 0\.", text)  # toxicity: all share the first rank
+    assert "Rank: One more than the number of rows that are surely better (# on a terminal" in " ".join(text.split())
+
+
+def test_verdicts_are_shown_with_their_intervals():
+    text = shown(read_leaderboard(DATA), 80)
+    assert re.search(r"FAIL +INCONCLUSIVE", text) or re.search(r"FAIL +PASS", text)
+    assert "PASS: the 90 % interval lies on the good side" in " ".join(text.split())
+
+
 def test_nothing_yet():
     assert "No finished cell yet." in shown(make_leaderboard([]), 80)
 
