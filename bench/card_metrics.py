@@ -33,7 +33,7 @@ READING = (
 )
 CHANGES = (
     "The change is against the model before on the same items, with its paired 95 % interval, marked "
-    f"{BETTER} (better) or {WORSE} (worse) where that excludes zero."
+    f"{BETTER} (better) or {WORSE} (worse) where that excludes zero, parts of an average after Holm's correction."
 )
 
 
