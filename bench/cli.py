@@ -12,6 +12,7 @@ from bench.cli_align import edit, pairs_app, tune
 from bench.cli_compare import compare, score
 from bench.cli_doctor import doctor
 from bench.cli_look import analyse_app, inspect
+from bench.cli_report import report
 from bench.cli_reproduce import reproduce
 from bench.cli_run import leaderboard, list_, run, schema
 from bench.cli_scorers import scorers_app
@@ -35,6 +36,7 @@ app.command()(status)
 app.command()(reproduce)
 app.command("list")(list_)
 app.command()(leaderboard)
+app.command()(report)
 app.command()(score)
 app.command()(compare)
 app.add_typer(scorers_app, name="scorers")
