@@ -23,14 +23,15 @@ from methods.memory_backoff import (
     smaller_batches,
     with_batches,
 )
-from methods.preference_tokens import Completion, PairTokens
-from methods.reference import Precision, shared_completion_logps
+from methods.preference_tokens import PairTokens
+from methods.reference import Precision
 from methods.restoration import borrowed
 from methods.trained_weights import adapter_settings, trained_weights
 from methods.trainer_parts import TrainerParts, padding_tokenizer
 from methods.training_curves import mean
 from methods.training_data import TrainingData, training_data
 from methods.training_effort import training_effort
+from methods.training_examples import make_examples
 from methods.training_watch import Glances, Watch, refuse_divergence
 from methods.tuning import Row, TuningMethod
 from methods.weight_selection import WeightSelection
@@ -160,27 +161,21 @@ def train(
         splits: how the batches of `method` came to be smaller than asked for.
         given_up: what attempts cost that ran out of memory.
     """
-    model, data, context, held_out = job.model, job.data, job.context, job.held_out
+    model, context, held_out = job.model, job.context, job.held_out
     weights, trainer = trained_weights(method, model, context.scratch), None
     devices = _several_devices(method, job)
     try:
-        started = time.perf_counter()
-        reference: set[Completion] = set()
-
-        def score(completions: Sequence[Completion]) -> Any:
-            reference.update(completions)
-            return shared_completion_logps(model, completions, job.precision, context, weights.label)
-
-        rows = method.rows(data.training, score, context.seed)
-        validation = method.rows(data.validation, score, context.seed)
-        reference_seconds = time.perf_counter() - started
+        examples = make_examples(method, job, weights.label)
+        validation = examples.validation
         held_out.make_rows(method, model, weights.label)
         started, unbilled = time.perf_counter(), held_out.seconds
 
         def spent() -> float:
             return time.perf_counter() - started - (held_out.seconds - unbilled)
 
-        trainer = make_trainer(method, model, job.tokenizer, rows, job.precision, context, n_pairs=len(data.training))
+        trainer = make_trainer(
+            method, model, job.tokenizer, examples.training, job.precision, context, n_pairs=len(job.data.training)
+        )
         adapted = cast(torch.nn.Module, trainer.model)
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
         held_out.attach(trainer)
@@ -191,7 +186,7 @@ def train(
         if devices is None:
             watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits, given_up)
         else:
-            watch, workers = devices.train(trainer, rows, validation, selection)
+            watch, workers = devices.train(trainer, examples.training, validation, selection)
             checkpoints = Checkpoints(trainer, {}, spent, splits=splits, given_up=given_up)  # of which none is written
         refuse_divergence(method, watch, trained)
         if selection is not None:
@@ -202,7 +197,7 @@ def train(
     finally:
         if devices is not None:
             devices.close()
-    effort = training_effort(trainer, watch, reference, selection, validation)
+    effort = training_effort(trainer, watch, examples.reference, selection, validation)
     return TrainingRun(
         method=method,
         changed=weights.keep(trainer),
@@ -210,7 +205,7 @@ def train(
         watch=watch,
         selection=selection,
         checkpoints=checkpoints,
-        reference_seconds=reference_seconds,
+        reference_seconds=examples.seconds,
         effort=effort,
         workers=workers,
         train_seconds=checkpoints.billed_seconds(),
