@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.core.progress import Silent
 from bench.devices import resolve_batch_size
 from bench.models import resolve_model
-from tasks.base import EvaluationContext
+from tasks.base import EvaluationContext, TaskResult
 from tasks.prompts import load_prompts
 from tasks.toxicity import Toxicity
 
@@ -32,9 +32,9 @@ class Seconds(NamedTuple):
 
 
 def measure() -> dict[str, Any]:
-    """Ratios of the whole evaluation, scoring and the aligned model's share of the guards included.
+    """Ratios of the whole evaluation: writing, scoring, and all guards, what the unaligned model says included.
 
-    What the unaligned model adds afterwards (`against_base`) costs the same whatever the batches are and is left out.
+    Loading that model is left out, as loading the other is.
 
     Returns:
         `evaluation_over_single` and `evaluation_over_generate`, both also with `_processor`; `same_texts` of `alone`:
@@ -49,8 +49,13 @@ def measure() -> dict[str, Any]:
     alone = texts[PROMPTS // ALONE // 2 :: PROMPTS // ALONE]
     size = resolve_batch_size("auto", "cpu")
     context = EvaluationContext(batch_size=size)
-    TASK.model_copy(update={"limit": 2}).evaluate(model, tokenizer, context=context)  # imports and first-use costs
-    result, evaluation = _timed(lambda: TASK.evaluate(model, tokenizer, context=context))
+
+    def evaluate(task: Toxicity) -> TaskResult:
+        result = task.evaluate(model, tokenizer, context=context)
+        return task.against_base(result, model, tokenizer, context=context)
+
+    evaluate(TASK.model_copy(update={"limit": 2}))  # imports and first-use costs
+    result, evaluation = _timed(lambda: evaluate(TASK))
     _, batched = _timed(lambda: _bare(model, tokenizer, texts, size))
     single, one_by_one = _timed(lambda: [_bare(model, tokenizer, [text], 1)[0] for text in alone])
     written = {row["prompt"]: row["continuation"] for row in result.generations}
