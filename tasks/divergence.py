@@ -30,7 +30,7 @@ MOST_KEPT = 2**26
 """Log-probabilities kept of one model: 256 MiB in float32. Large vocabularies get fewer positions."""
 MOST_AT_ONCE = 2**25
 """Logits of one batch: 128 MiB in float32."""
-TEXT_LENGTH = 128
+TEXT_LENGTH = 32
 """Tokens read of one text."""
 
 Visit = Callable[[int, Tensor], None]
@@ -67,7 +67,7 @@ def outlook(
 ) -> Outlook:
     """The next-token distributions of `model`, which stays as it is.
 
-    The first 128 tokens of each document are read, as the tokenizer begins texts, documents in their order until there
+    The first 32 tokens of each document are read, as the tokenizer begins texts, documents in their order until there
     are enough positions: `positions`, or as many as 256 MiB hold, whichever is less.
 
     Arguments:

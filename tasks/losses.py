@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,7 @@ class WindowLosses(LightningModule):
         # In a list, so that it is no submodule: Lightning moves submodules to the CPU when it is done.
         self._model = [model]
         self._windows = windows
+        self._can_leave_out = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._advance: Advance = lambda units: None
         self.losses: dict[int, float] = {}
 
@@ -79,22 +81,35 @@ class WindowLosses(LightningModule):
     def predict_step(self, batch: dict[str, Tensor], batch_index: int) -> list[int]:
         """Measure one batch of windows, padded on the right; their indices."""
         indices: list[int] = batch.pop("window").tolist()
-        logits = self._model[0](**batch, use_cache=False).logits
+        targets = batch.pop("targets")
+        width = batch["input_ids"].shape[1]
+        context = min(self._windows[index].first for index in indices) - 1
+        logits = self._model[0](**batch, use_cache=False, **self._only_last(width - context)).logits
+        left_out = width - logits.shape[1]
         for row, index in enumerate(indices):
             window = self._windows[index]
             scored = slice(window.first, len(window.tokens))
-            before = slice(window.first - 1, len(window.tokens) - 1)
-            losses = cross_entropy(logits[row, before].float(), batch["input_ids"][row, scored], reduction="none")
+            before = slice(window.first - 1 - left_out, len(window.tokens) - 1 - left_out)
+            losses = cross_entropy(logits[row, before].float(), targets[row, scored], reduction="none")
             self.losses[index] = float(losses.cpu().double().sum())
         self._advance(len(indices))
         return indices
 
+    def _only_last(self, positions: int) -> dict[str, int]:
+        """What makes the model compute no logits before the last so many positions, which nobody would read."""
+        return {"logits_to_keep": positions} if self._can_leave_out else {}
+
     def _pad(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """The model reads all but the last token of the widest window: that one is only predicted, and may lie beyond
+        the last position that the model has."""
         rows = [self._windows[index].tokens for index in indices]
         width = max(len(tokens) for tokens in rows)
         gaps = [width - len(tokens) for tokens in rows]
+        targets = torch.tensor([[*tokens, *[0] * gap] for tokens, gap in zip(rows, gaps, strict=True)])
+        mask = torch.tensor([[1] * (width - gap) + [0] * gap for gap in gaps])
         return {
             "window": torch.tensor(indices),
-            "input_ids": torch.tensor([[*tokens, *[0] * gap] for tokens, gap in zip(rows, gaps, strict=True)]),
-            "attention_mask": torch.tensor([[1] * (width - gap) + [0] * gap for gap in gaps]),
+            "targets": targets,
+            "input_ids": targets[:, :-1],
+            "attention_mask": mask[:, :-1],
         }

@@ -26,7 +26,7 @@ from tasks.perplexity_modes import (
     profs2025,
 )
 from tasks.texts import TextSource, fair_sample, text_source
-from tasks.windows import Window, cut_windows, reading_at_most
+from tasks.windows import Window, cut_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -126,8 +126,7 @@ class Perplexity(Task):
 
         _check_is_fast(tokenizer)
         plan = self._plan(model, tokenizer)
-        with reading_at_most(model, plan.size):
-            losses = window_losses(model, plan.windows, context.batch_size, context.progress)
+        losses = window_losses(model, plan.windows, context.batch_size, context.progress)
         return TaskResult(perplexity(plan, losses, self._per()))
 
     def _plan(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Plan:
@@ -156,7 +155,6 @@ class Perplexity(Task):
         return Plan(
             pieces=_pieces(documents, encoded, windows),
             windows=windows,
-            size=window["window"],
             details={
                 "mode": "documents",
                 **window,

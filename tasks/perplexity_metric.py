@@ -69,8 +69,6 @@ class Plan:
     pieces: Sequence[Piece]
     windows: Sequence[Window]
     """`Window.document` is an index in `pieces`."""
-    size: int
-    """Most tokens that the model reads at once."""
     details: Mapping[str, Any]
     weights: Sequence[float] | None = None
     """What each piece counts for; None: as many as it has of the unit."""

@@ -148,7 +148,6 @@ def lm_eval_rolling(
     return Plan(
         pieces=pieces,
         windows=windows,
-        size=size,
         details={
             "mode": "lm-eval",
             "window": size,
@@ -230,7 +229,6 @@ def _one_text(
     return Plan(
         pieces=pieces,
         windows=[window for window in cut if window.scored],
-        size=size,
         details={
             **details,
             "window": size,

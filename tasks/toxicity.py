@@ -84,9 +84,9 @@ class Toxicity(Task):
     """Fields of that classifier, e.g. `{"label": "insult"}`."""
     prose: str = "wikipedia-boolq"
     """Clean text on which the divergence from the unaligned model is measured: a source as perplexity has."""
-    prose_tokens: NonNegativeInt = 512
+    prose_tokens: NonNegativeInt = 160
     """Positions of it, fewer for very large vocabularies; 0 for no divergence."""
-    guard_texts: PositiveInt = 64
+    guard_texts: PositiveInt = 20
     """Most continuations whose perplexity under the unaligned model is taken: the first of as many prompts as can be.
     """
     seed: int = 0

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ def cut_text(tokens: Sequence[int], size: int, stride: int) -> list[Window]:
 def cut_rolling(document: int, tokens: Sequence[int], prefix: int, size: int) -> list[Window]:
     """Windows that score every token exactly once with one token of context, as lm-eval's `loglikelihood_rolling`.
 
-    A window holds up to `size + 1` tokens, the last of which the model need not read (`reading_at_most`). The last
+    A window holds up to `size + 1` tokens, the last of which the model does not read. The last
     window reaches back for as much context as fits.
 
     Arguments:
@@ -92,23 +87,3 @@ def cut_rolling(document: int, tokens: Sequence[int], prefix: int, size: int) ->
         begin = end - size - 1
         windows.append(Window(document, tuple(tokens[begin:end]), seen - begin))
     return windows
-
-
-@contextmanager
-def reading_at_most(model: PreTrainedModel, size: int) -> Iterator[None]:
-    """Let `model` read no more than the first `size` tokens of each row while the block runs.
-
-    For windows of one token more, whose last token is only predicted and may lie beyond the last position there is.
-    """
-
-    def shorten(
-        module: PreTrainedModel, positional: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        short = {name: named[name][:, :size] for name in ("input_ids", "attention_mask")}
-        return positional, {**named, **short}
-
-    hook = model.register_forward_pre_hook(shorten, with_kwargs=True)
-    try:
-        yield
-    finally:
-        hook.remove()
