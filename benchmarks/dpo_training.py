@@ -71,8 +71,10 @@ def measure() -> dict[str, float]:
         `train_seconds_over_bare`: a training step of ours against one of TRL's own trainer;
         `train_processor_seconds_over_bare`: the same in processor time, which other work hardly disturbs;
         `train_peak_memory_over_bare`: of resident bytes while training, the model's among them;
-        `tuning_sweep_over_training`: all of 6 noise rates against 6 bare trainings and one reference pass;
-        `tuning_sweep_processor_over_training`: the same in processor time.
+        `tuning_sweep_over_training`: all of 6 noise rates as a run has them against 6 trainings of ours alone and one
+        reference pass: against the same cells each from nothing, less five of their six reference passes;
+        `tuning_sweep_over_bare`: the same against 6 trainings by TRL's own trainer and one reference pass;
+        both also with `_processor`: in processor time.
     """
     source = resolve_model(MODEL)
     source.fetch(Silent())
@@ -87,8 +89,7 @@ def _ratios(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]
 ) -> dict[str, float]:
     run_ours(model, tokenizer, pairs[:4])  # things done once in a process
-    reference = cost(partial(rows_of, model, tokenizer, pairs))
-    ours, bare, cells, trainings = [], [], [], []
+    ours, bare, cells, trainings, alone, references = [], [], [], [], [], []
     shared = SharedWork()
     for tenths in range(RATES):  # by turns, so that other work on the machine disturbs both sides alike
         noisy = [pair.flipped() if row % 10 < tenths else pair for row, pair in enumerate(pairs)]
@@ -96,15 +97,27 @@ def _ratios(
             taken = Steps()
             whole.append(cost(partial(run, model, tokenizer, noisy, taken)))
             steps.append(taken.costs())
+        alone.append(cost(partial(run_ours, model, tokenizer, noisy)))
+        references.append(cost(partial(rows_of, model, tokenizer, noisy)))
     step, bare_step = best_steps(ours), best_steps(bare)
-    sweep, training = total(cells), total([*trainings, reference])
+    sweep, bare_sweep = total(cells), total([*trainings, best(references)])
+    apart, spared = total(alone), saved(references)
     return {
         "train_seconds_over_bare": step.seconds / bare_step.seconds,
         "train_processor_seconds_over_bare": step.processor_seconds / bare_step.processor_seconds,
         "train_peak_memory_over_bare": step.peak_bytes / bare_step.peak_bytes,
-        "tuning_sweep_over_training": sweep.seconds / training.seconds,
-        "tuning_sweep_processor_over_training": sweep.processor_seconds / training.processor_seconds,
+        "tuning_sweep_over_training": sweep.seconds / (apart.seconds - spared.seconds),
+        "tuning_sweep_processor_over_training": sweep.processor_seconds
+        / (apart.processor_seconds - spared.processor_seconds),
+        "tuning_sweep_over_bare": sweep.seconds / bare_sweep.seconds,
+        "tuning_sweep_processor_over_bare": sweep.processor_seconds / bare_sweep.processor_seconds,
     }
+
+
+def saved(references: Sequence[Cost]) -> Cost:
+    """All reference passes but one, each at their mean."""
+    passes, share = total(references), 1 - 1 / len(references)
+    return passes._replace(seconds=passes.seconds * share, processor_seconds=passes.processor_seconds * share)
 
 
 @contextmanager
