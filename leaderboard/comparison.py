@@ -1,4 +1,4 @@
-"""One metric of one row: averaged over seeds, and compared with base on the same items."""
+"""One metric of one row: averaged over seeds, and compared with base, or another row, on the same items."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from leaderboard.sides import (
     spreads,
 )
 
-__all__ = ["NO_BASE", "REPRODUCED", "UnpairedError", "is_exponential", "score"]
+__all__ = ["NO_BASE", "REPRODUCED", "UnpairedError", "is_exponential", "paired_change", "score"]
 
 NO_BASE = "base was not measured"
 LARGEST_LOGARITHM = math.log(sys.float_info.max)
@@ -85,6 +85,40 @@ def score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: float |
     )
 
 
+def paired_change(ours: Sequence[Metric], theirs: Sequence[Metric], *, margin: float | None = None) -> Change:
+    """Ours minus theirs on the same items, of exponentials ours over theirs minus one; intervals as `score` has them.
+
+    Arguments:
+        ours, theirs: the metric as measured for each seed, the same seeds in the same order; a single measurement
+            stands beside every seed of the other side.
+        margin: as for `score`.
+
+    Raises:
+        UnpairedError: items were not kept, or are not the same.
+    """
+    a, b = make_side(ours), make_side(theirs)
+    exponential, difference = is_exponential(ours[0]), minus(a, b)
+    sheet = make_sheet([difference])
+    interval = _difference(a, b, difference, sheet, exponential, 0.95)
+    bounds = interval.bounds
+    better = None
+    if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
+        better = (interval.value > 0) == ours[0].higher_is_better
+    verdict = None
+    if margin is not None:
+        narrower = _difference(a, b, difference, sheet, exponential, LEVEL)
+        verdict = preserved(narrower, margin, higher_is_better=ours[0].higher_is_better)
+    return Change(
+        value=interval.value,
+        ci95=bounds,
+        n=interval.n,
+        better=better,
+        p=None if sheet is None or bounds is None else _p(sheet),
+        detectable=None if sheet is None else _detectable(sheet, exponential),
+        preserved=verdict,
+    )
+
+
 def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Score]:
     of_base = (base.tasks or {}) if base else {}
     names = sorted({name for metric in measured.values() for name in metric.tasks or {}})
@@ -119,40 +153,16 @@ def _change_or_reason(
     if base.value is None:
         return None, NO_BASE
     try:
-        ours, theirs = make_side(metrics), make_side([base])
-        return _change(ours, theirs, metrics[0], margin), None
+        return paired_change(metrics, [base], margin=margin), None
     except UnpairedError as reason:
         return None, str(reason)
-
-
-def _change(ours: Side, theirs: Side, metric: Metric, margin: float | None) -> Change:
-    exponential, difference = is_exponential(metric), minus(ours, theirs)
-    sheet = make_sheet([difference])
-    interval = _difference(ours, theirs, difference, sheet, exponential, 0.95)
-    bounds = interval.bounds
-    better = None
-    if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
-        better = (interval.value > 0) == metric.higher_is_better
-    verdict = None
-    if margin is not None:
-        narrower = _difference(ours, theirs, difference, sheet, exponential, LEVEL)
-        verdict = preserved(narrower, margin, higher_is_better=metric.higher_is_better)
-    return Change(
-        value=interval.value,
-        ci95=bounds,
-        n=interval.n,
-        better=better,
-        p=None if sheet is None or bounds is None else _p(sheet),
-        detectable=None if sheet is None else _detectable(sheet, exponential),
-        preserved=verdict,
-    )
 
 
 def _difference(
     ours: Side, theirs: Side, difference: Side, sheet: Sheet | None, exponential: bool, level: float
 ) -> Interval:
     """Ours minus theirs; for exponentials ours over theirs, minus one."""
-    if len(next(iter(ours.values())).values) == 1:
+    if len(next(iter(difference.values())).values) == 1:
         return _over_items(ours, theirs, exponential, level)
     mean = mean_of(difference)
     value, n = math.expm1(mean) if exponential else mean, count_items(difference)

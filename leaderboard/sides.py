@@ -91,7 +91,7 @@ def check_same_items(a: Side, b: Side) -> None:
 
 
 def minus(ours: Side, theirs: Side) -> Side:
-    """Ours minus theirs, item by item; theirs of the same seeds, or of one, which then stands for all.
+    """Ours minus theirs, item by item, of the same seeds; where one side has a single one, it stands for all.
 
     Raises:
         UnpairedError: the sides cannot be paired.
@@ -155,8 +155,9 @@ def count_items(side: Side) -> int:
 
 
 def columns_of(side: Side) -> list[list[float | None]]:
-    """Each stratum's values of a side with one seed, None where an item could not be measured."""
-    return [[None if math.isnan(value) else value for value in stratum.values[0].tolist()] for stratum in side.values()]
+    """Each stratum's values by item, averaged over seeds; None where any seed could not measure it."""
+    means = [stratum.values.mean(axis=0).tolist() for stratum in side.values()]
+    return [[None if math.isnan(value) else value for value in column] for column in means]
 
 
 def _minus(ours: Array, theirs: Array) -> Array:

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from bench.core.hierarchical import seeded_difference, seeded_mean, seeded_ratio
-from leaderboard.comparison import score
+from leaderboard.comparison import paired_change, score
 
 BASE = [random.Random(index).random() for index in range(200)]
 LOSSES = [3 + random.Random(index).gauss(0, 0.4) for index in range(30)]
@@ -120,6 +120,28 @@ def test_several_seeds_are_a_second_level_of_chance(toxicity):
     assert found.change.ci95[1] - found.change.ci95[0] > 0.15  # Student's with two degrees of freedom
     assert score({0: toxicity(seeds[2])}, toxicity(BASE)).change.better is True  # what one seed cannot know
     assert found.change.detectable > 0.06
+
+
+def test_two_rows_are_paired_seed_by_seed_and_turned_round_are_opposites(toxicity):
+    noise = random.Random(12)
+    ours = [[v + shift + noise.gauss(0, 0.02) for v in BASE] for shift in (-0.10, -0.02, -0.06)]
+    theirs = [[v + 0.03 + noise.gauss(0, 0.02) for v in values] for values in ours]
+    found = paired_change([toxicity(v) for v in theirs], [toxicity(v) for v in ours])
+    known = seeded_difference(theirs, ours)
+    assert found.ci95 == pytest.approx(known.interval.bounds, abs=1e-9)
+    assert (found.p, found.better) == (pytest.approx(known.p), False)  # though each row's seeds lie 0.04 apart
+    back = paired_change([toxicity(v) for v in ours], [toxicity(v) for v in theirs])
+    assert (back.value, back.better, back.p) == (pytest.approx(-found.value), True, pytest.approx(found.p))
+    assert back.ci95 == pytest.approx((-found.ci95[1], -found.ci95[0]))
+
+
+def test_one_measurement_stands_beside_every_seed_on_either_side(toxicity):
+    seeds = [toxicity([v + shift for v in BASE]) for shift in (-0.10, -0.02, -0.06)]
+    base = toxicity([v + 0.01 * (place % 3) for place, v in enumerate(BASE)])
+    one, other = paired_change(seeds, [base]), paired_change([base], seeds)
+    assert one == score(dict(enumerate(seeds)), base).change
+    assert other.value == pytest.approx(-one.value)
+    assert other.ci95 == pytest.approx((-one.ci95[1], -one.ci95[0]))
 
 
 def test_perplexity_over_seeds_weighs_tokens_and_is_relative(make_metric):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.core.hierarchical import seeded_mean
-from leaderboard.sides import UnpairedError, make_sheet, make_side, mean_of, minus
+from leaderboard.sides import UnpairedError, columns_of, make_sheet, make_side, mean_of, minus
 
 SHARES = {"boolq": 0.9, "hellaswag": 0.2, "rte": 0.5}
 SIZES = {"boolq": 30, "hellaswag": 80, "rte": 10}
@@ -74,3 +74,11 @@ def test_intervals_over_tasks_cover(make_metric):
 def test_seeds_without_a_common_item_cannot_be_averaged(make_metric):
     with pytest.raises(UnpairedError, match="every seed"):
         make_side([make_metric["toxicity"]([0.1, None]), make_metric["toxicity"]([None, 0.1])])
+
+
+def test_columns_are_means_over_seeds_of_what_every_seed_measured(make_metric):
+    toxicity = make_metric["toxicity"]
+    assert columns_of(make_side([toxicity([0.1, None, 0.3])])) == [[0.1, None, 0.3]]
+    assert columns_of(make_side([toxicity([0.1, None, 0.3]), toxicity([0.2, 0.4, 0.5])])) == [
+        [pytest.approx(0.15), None, pytest.approx(0.4)]
+    ]
