@@ -10,10 +10,11 @@ from pydantic import Field
 from bench.compare_prompts import PromptChange, changed_most
 from bench.compare_sides import Side, matched_sides, with_common_judges
 from bench.core.errors import UsageError
+from bench.core.hierarchical import note_on_seeds
 from bench.core.multiplicity import holm
 from bench.core.registry import unknown
 from bench.core.values import Metric, Value
-from bench.paired_metrics import Comparison, average, compare_metrics
+from bench.paired_metrics import Comparison, compare_metrics
 from leaderboard.asides import asides
 from leaderboard.comparison import UnpairedError
 from leaderboard.degenerate import degenerate
@@ -103,8 +104,8 @@ def _lacking(a: Side, b: Side, name: str) -> str:
     return ", ".join(record.cell_id for record in (*a.records, *b.records) if name not in record.metrics)
 
 
-def _measured(a: Side, b: Side, name: str) -> tuple[Metric, Metric]:
-    """The metric of both sides, averaged over seeds, if it was measured in one way.
+def _measured(a: Side, b: Side, name: str) -> tuple[list[Metric], list[Metric]]:
+    """The metric of both sides, by seed, if it was measured in one way.
 
     Raises:
         UnpairedError: it was not; says what differs.
@@ -114,8 +115,7 @@ def _measured(a: Side, b: Side, name: str) -> tuple[Metric, Metric]:
     if other is not None:
         ours, theirs = distinctions([identities[0], other])
         raise UnpairedError(f"measured in two ways: {_few(ours)} here, {_few(theirs)} there")
-    ours_metric = average([record.metrics[name] for record in a.records])
-    return ours_metric, average([record.metrics[name] for record in b.records])
+    return [record.metrics[name] for record in a.records], [record.metrics[name] for record in b.records]
 
 
 def _settings(identities: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -132,10 +132,15 @@ def _few(settings: Mapping[str, str]) -> str:
 
 def _adjusted(metrics: Sequence[Comparison]) -> list[Comparison]:
     """With Holm's p-values: over the metrics, and over the parts of each."""
-    adjusted = holm([comparison.p for comparison in metrics])
+    adjusted = iter(holm([comparison.p for comparison in metrics if comparison.p is not None]))
     return [
-        comparison.model_copy(update={"p_holm": p, "parts": tuple(_adjusted(comparison.parts))})
-        for comparison, p in zip(metrics, adjusted, strict=True)
+        comparison.model_copy(
+            update={
+                "p_holm": None if comparison.p is None else next(adjusted),
+                "parts": tuple(_adjusted(comparison.parts)),
+            }
+        )
+        for comparison in metrics
     ]
 
 
@@ -177,11 +182,27 @@ def _notes(a: Side, b: Side) -> list[str]:
         notes.append(
             f"A ran in {ours.model.dtype} on {ours.cost.device}, B in {theirs.model.dtype} on {theirs.cost.device}."
         )
+    return [*notes, *_notes_on_seeds(a, b)]
+
+
+def _notes_on_seeds(a: Side, b: Side) -> list[str]:
+    """Which seeds each side is made of, and what so few leave open; nothing of a cell that was asked for alone."""
+    notes = []
     for side, name in ((a, "A"), (b, "B")):
         if len(side.records) > 1:
-            seeds = ", ".join(str(record.data.seed) for record in side.records)
-            notes.append(f"{name} is averaged item by item over the seeds {seeds}; the tests are over items alone.")
-    return notes
+            notes.append(
+                f"{name} is averaged item by item over the seeds {_listed(side.seeds)}; how they differ is part of the "
+                "intervals and tests."
+            )
+        if side.left_out:
+            notes.append(f"Seeds of {name} that the other side lacks are left out: {_listed(side.left_out)}.")
+    several = max(len(a.records), len(b.records)) > 1 or a.left_out or b.left_out
+    note = note_on_seeds(max(len(a.records), len(b.records))) if several else None
+    return [*notes, f"{note[0].upper()}{note[1:]}."] if note else notes
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def _flags(a: Side, b: Side, metrics: Sequence[str]) -> list[str]:

@@ -11,10 +11,10 @@ from typing import Any
 from bench.compare_sides import TASK, Side
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_texts
-from bench.core.values import Items, Metric, Value
-from bench.paired_metrics import average
+from bench.core.values import Value
 from leaderboard.record import Record
 from leaderboard.rescored import generations_path
+from leaderboard.sides import columns_of, make_side
 
 DIRECTIONAL = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that turn the direction of what follows."""
@@ -70,12 +70,12 @@ def changed_most(
     if name is None or top == 0:
         return None, []
     texts = _worst_texts(a), _worst_texts(b)
-    ours = average([record.metrics[name] for record in a.records])
-    theirs = average([record.metrics[name] for record in b.records])
-    for side, rows, metric in zip((a, b), texts, (ours, theirs), strict=True):
-        if reason := _unusable(side.records[0], rows, metric):
+    scores = [make_side([record.metrics[name] for record in side.records]) for side in (a, b)]
+    for side, rows, items in zip((a, b), texts, scores, strict=True):
+        if reason := _unusable(side.records[0], rows, [stratum.ids_sha256 for stratum in items.values()]):
             return None, [f"No prompts are shown: {reason}."]
-    pairs = _pairs(*texts, _items(ours), _items(theirs), show_text=show_text)
+    (ours,), (theirs,) = map(columns_of, scores)
+    pairs = _pairs(*texts, ours, theirs, show_text=show_text)
     pairs.sort(key=lambda pair: (pair.change, pair.prompt_id))
     improved = tuple(pair for pair in pairs[:top] if pair.change < 0)
     worsened = tuple(pair for pair in reversed(pairs[-top:]) if pair.change > 0)
@@ -116,24 +116,19 @@ def _worst_texts(side: Side) -> dict[str, Mapping[str, Any]] | None:
     return worst
 
 
-def _unusable(record: Record, rows: Mapping[str, Any] | None, metric: Metric) -> str | None:
+def _unusable(record: Record, rows: Mapping[str, Any] | None, ids_sha256: Sequence[str]) -> str | None:
     if rows is None:
         return f"{record.cell_id} has no stored text"
-    if metric.items is None or metric.items.ids_sha256 != sha256_texts(rows):
+    if ids_sha256 != [sha256_texts(rows)]:
         return f"the stored text of {record.cell_id} is not after the prompts that its record counts"
     return None
-
-
-def _items(metric: Metric) -> Items:
-    assert metric.items is not None  # `_unusable` has seen to it
-    return metric.items
 
 
 def _pairs(
     ours: Mapping[str, Mapping[str, Any]] | None,
     theirs: Mapping[str, Mapping[str, Any]] | None,
-    a: Items,
-    b: Items,
+    a: Sequence[float | None],
+    b: Sequence[float | None],
     *,
     show_text: bool,
 ) -> list[PromptPair]:
@@ -149,7 +144,7 @@ def _pairs(
         PromptPair(
             prompt_id=prompt, prompt=shown(row["prompt"]), change=y - x, a=written(row, x), b=written(theirs[prompt], y)
         )
-        for (prompt, row), x, y in zip(ours.items(), a.values, b.values, strict=True)
+        for (prompt, row), x, y in zip(ours.items(), a, b, strict=True)
         if x is not None and y is not None
     ]
 

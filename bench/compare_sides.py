@@ -24,6 +24,8 @@ class Side:
     directory: Path
     records: tuple[Record, ...]
     """By seed, with what was scored afterwards."""
+    left_out: tuple[int, ...] = ()
+    """Seeds that the other side lacks."""
 
     @property
     def seeds(self) -> list[int]:
@@ -119,7 +121,8 @@ def _row(record: Record) -> list[object]:
 
 
 def _restricted(side: Side, seeds: set[int]) -> Side:
-    return replace(side, records=tuple(record for record in side.records if record.data.seed in seeds))
+    records = tuple(record for record in side.records if record.data.seed in seeds)
+    return replace(side, records=records, left_out=tuple(seed for seed in side.seeds if seed not in seeds))
 
 
 def _cells(side: Side) -> str:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bench.core.paired_tests import mcnemar_p, sign_flip_p
-from bench.core.values import Items, Metric, Value
+from bench.core.values import Metric, Value
 from leaderboard.board import Change
-from leaderboard.comparison import UnpairedError, is_exponential, score
+from leaderboard.comparison import UnpairedError, is_exponential, paired_change
+from leaderboard.sides import columns_of, make_side
 
 MCNEMAR = "McNemar's exact test"
 SIGN_FLIP = "sign flips"
+SEEDED = "items and seeds"
+"""Test of several seeds, whose differences are a second level of chance: `bench.core.hierarchical`."""
 _ROUNDING = 1e-12
 
 
@@ -30,11 +33,12 @@ class Comparison(Value):
     b: float
     change: Change
     test: str
-    p: float
-    """Two-sided, of this metric alone."""
+    p: float | None
+    """Two-sided, of this metric alone; None where several seeds' items show no spread."""
     p_holm: float | None = None
     """Adjusted for all the metrics that were compared; of a part, for all the parts."""
     improved: int
+    """Items, by their means over seeds; so are the next two."""
     worsened: int
     tied: int
     parts: tuple[Comparison, ...] = ()
@@ -42,11 +46,16 @@ class Comparison(Value):
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Items of one group that both sides have."""
+    """Items of one group that both sides have, averaged over seeds."""
 
     a: Sequence[float]
     b: Sequence[float]
     weights: Sequence[float]
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Of A and of B."""
+        return _mean(self.a, self.weights), _mean(self.b, self.weights)
 
     @property
     def pulls(self) -> list[float]:
@@ -68,99 +77,69 @@ class _Pairs:
         return {*self.a, *self.b} <= {0, 1} and len(set(self.weights)) == 1
 
 
-def compare_metrics(name: str, a: Metric, b: Metric) -> Comparison:
+def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Comparison:
     """B against A, with the same for the parts of an average.
+
+    Arguments:
+        a, b: the metric as measured for each seed, the same seeds in the same order; a single measurement stands beside
+            every seed of the other side.
 
     Raises:
         UnpairedError: the items are not the same, or not kept.
     """
-    if a.value is None or b.value is None:
-        raise UnpairedError(f"nothing could be measured for {'A' if a.value is None else 'B'}")
-    found = score({0: b}, a)
-    if found.change is None:
-        raise UnpairedError(found.unpaired or "the items cannot be paired")
-    groups = [_pairs(x, y) for x, y in zip(_groups(a), _groups(b), strict=True)]
-    means = [fmean(_mean(values, group.weights) for values, group in side) for side in _by_side(groups)]
-    ours, theirs = (math.exp(mean) if is_exponential(b) else mean for mean in means)
-    exact = len(groups) == 1 and groups[0].are_outcomes
-    pulls = [pull / len(groups) for group in groups for pull in group.pulls]
+    _check_measured(a, b)
+    change = paired_change(b, a)
+    groups = _groups(a, b)
+    ours, theirs = (fmean(means) for means in zip(*(group.means for group in groups), strict=True))
+    exponential, higher_is_better = is_exponential(b[0]), b[0].higher_is_better
+    test, p = (SEEDED, change.p) if max(len(a), len(b)) > 1 else _over_items(groups)
     up, down = sum(group.rises for group in groups), sum(group.falls for group in groups)
-    shared = sorted(set(a.tasks or {}) & set(b.tasks or {}))
+    shared = sorted(set.intersection(*(set(metric.tasks or {}) for metric in (*a, *b))))
     return Comparison(
         metric=name,
-        unit=b.unit,
-        higher_is_better=b.higher_is_better,
-        relative=is_exponential(b),
-        a=ours,
-        b=theirs,
-        change=found.change,
-        test=MCNEMAR if exact else SIGN_FLIP,
-        p=mcnemar_p(groups[0].a, groups[0].b) if exact else sign_flip_p(pulls),
-        improved=up if b.higher_is_better else down,
-        worsened=down if b.higher_is_better else up,
+        unit=b[0].unit,
+        higher_is_better=higher_is_better,
+        relative=exponential,
+        a=math.exp(ours) if exponential else ours,
+        b=math.exp(theirs) if exponential else theirs,
+        change=change,
+        test=test,
+        p=p,
+        improved=up if higher_is_better else down,
+        worsened=down if higher_is_better else up,
         tied=sum(len(group.a) for group in groups) - up - down,
-        parts=tuple(compare_metrics(part, (a.tasks or {})[part], (b.tasks or {})[part]) for part in shared),
+        parts=tuple(compare_metrics(part, _parts(a, part), _parts(b, part)) for part in shared),
     )
 
 
-def average(metrics: Sequence[Metric]) -> Metric:
-    """Several seeds' metric as one, averaged item by item; an item that any seed could not measure is left out.
-
-    Raises:
-        UnpairedError: the seeds' items differ, or were not kept.
-    """
-    first, *others = metrics
-    if not others:
-        return first
-    if any(metric.value is None for metric in metrics):
-        raise UnpairedError("nothing could be measured for one of the seeds")
-    if first.tasks:
-        if any((metric.tasks or {}).keys() != first.tasks.keys() for metric in others):
-            raise UnpairedError("the seeds were measured on different tasks")
-        tasks = {name: average([(metric.tasks or {})[name] for metric in metrics]) for name in first.tasks}
-        value = fmean(part.value for part in tasks.values() if part.value is not None)
-        return first.model_copy(update={"value": value, "stderr": None, "ci95": None, "tasks": tasks, "items": None})
-    items = _averaged([metric.items for metric in metrics])
-    weights = items.weights or (1.0,) * len(items.values)
-    there = [(v, w) for v, w in zip(items.values, weights, strict=True) if v is not None]
-    if not there:
-        raise UnpairedError("no item was measured for every seed")
-    mean = _mean([v for v, _ in there], [w for _, w in there])
-    value = math.exp(mean) if is_exponential(first) else mean
-    return first.model_copy(
-        update={"value": value, "stderr": None, "ci95": None, "n": len(there), "items": items, "details": {}}
-    )
+def _check_measured(a: Sequence[Metric], b: Sequence[Metric]) -> None:
+    for side, metrics in (("A", a), ("B", b)):
+        if any(metric.value is None for metric in metrics):
+            raise UnpairedError(f"nothing could be measured for {side if len(metrics) == 1 else f'a seed of {side}'}")
 
 
-def _averaged(sides: Sequence[Items | None]) -> Items:
-    first, *others = [items for items in sides if items is not None]
-    if len(others) + 1 < len(sides):
-        raise UnpairedError("a record keeps no values per item")
-    if any((items.ids_sha256, items.weights) != (first.ids_sha256, first.weights) for items in others):
-        raise UnpairedError("the seeds were measured on different items")
-    columns = zip(*(items.values for items in (first, *others)), strict=True)
-    values = tuple(None if None in column else fmean(v for v in column if v is not None) for column in columns)
-    return first.model_copy(update={"values": values})
+def _over_items(groups: Sequence[_Pairs]) -> tuple[str, float]:
+    """Test and p-value of one measurement a side, where items alone are chance."""
+    if len(groups) == 1 and groups[0].are_outcomes:
+        return MCNEMAR, mcnemar_p(groups[0].a, groups[0].b)
+    return SIGN_FLIP, sign_flip_p([pull / len(groups) for group in groups for pull in group.pulls])
 
 
-def _groups(metric: Metric) -> list[Items]:
-    """Items in the groups whose means are averaged, as `leaderboard.comparison` takes them."""
-    parts = [part.items for _, part in sorted((metric.tasks or {}).items())]
-    there = [items for items in parts if items is not None]
-    if there and len(there) == len(parts):
-        return there
-    return [metric.items] if metric.items is not None else []
+def _parts(metrics: Sequence[Metric], name: str) -> list[Metric]:
+    return [metric.tasks[name] for metric in metrics if metric.tasks]
 
 
-def _pairs(a: Items, b: Items) -> _Pairs:
-    weights = a.weights or (1.0,) * len(a.values)
-    rows = [(x, y, w) for x, y, w in zip(a.values, b.values, weights, strict=True) if x is not None and y is not None]
+def _groups(a: Sequence[Metric], b: Sequence[Metric]) -> list[_Pairs]:
+    """What the groups whose means are averaged have on both sides, each item's mean over seeds."""
+    ours, theirs = make_side(a), make_side(b)
+    weights = [stratum.weights for stratum in ours.values()]
+    return [_pairs(*each) for each in zip(columns_of(ours), columns_of(theirs), weights, strict=True)]
+
+
+def _pairs(a: Sequence[float | None], b: Sequence[float | None], weights: Sequence[float] | None) -> _Pairs:
+    columns = zip(a, b, weights or (1.0,) * len(a), strict=True)
+    rows = [(x, y, w) for x, y, w in columns if x is not None and y is not None]
     return _Pairs([x for x, _, _ in rows], [y for _, y, _ in rows], [w for _, _, w in rows])
-
-
-def _by_side(groups: Sequence[_Pairs]) -> list[list[tuple[Sequence[float], _Pairs]]]:
-    """Values with the group they are of, for A and for B."""
-    return [[(group.a, group) for group in groups], [(group.b, group) for group in groups]]
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from bench.compare import Report, SideInfo
 from bench.compare_prompts import PromptPair, Written
-from bench.paired_metrics import Comparison
+from bench.paired_metrics import SEEDED, Comparison
 from bench.show import RESULT, write_line
 from leaderboard.board import Column, Score
 from leaderboard.numbers import (
+    MISSING,
     NumberStyle,
     change_interval_text,
     change_text,
@@ -108,9 +109,9 @@ def _value(value: float, style: NumberStyle, n: int) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """`0.034`, or `< 0.001`."""
+    """`0.034`, or `< 0.001`, or a dash."""
     if p is None:
-        return ""
+        return MISSING
     return f"< {SMALL_P}" if p < SMALL_P else number(p, 3)
 
 
@@ -133,12 +134,21 @@ def _written(written: Written, between: str) -> str:
 
 def _notes(report: Report) -> list[str]:
     """What is needed to read the tables, then what is peculiar to these."""
-    tests = sorted({part.test for metric in report.metrics for part in (metric, *metric.parts)})
     notes = [
-        f"Intervals are paired bootstrap intervals over items; p-values are two-sided, by {' or '.join(tests)}, and "
-        "adjusted by Holm's method over the metrics, or over the tasks of one.",
+        f"{_methods(report)}, and adjusted by Holm's method over the metrics, or over the tasks of one.",
         *report.notes,
     ]
     if report.prompts is not None and report.prompts.masked and (report.prompts.improved or report.prompts.worsened):
         notes.append("Text is masked, as it may be offensive; --show-text shows it.")
     return notes
+
+
+def _methods(report: Report) -> str:
+    """How intervals and p-values were made: every metric of a report rests on the same seeds."""
+    tests = sorted({part.test for metric in report.metrics for part in (metric, *metric.parts)})
+    if tests == [SEEDED]:
+        return (
+            f"Intervals and tests are paired, over {SEEDED}: other items, or other seeds, could have been drawn; "
+            "p-values are two-sided"
+        )
+    return f"Intervals are paired bootstrap intervals over items; p-values are two-sided, by {' or '.join(tests)}"

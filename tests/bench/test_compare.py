@@ -23,7 +23,7 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_jsonl
 from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.values import AlignmentReport, Items, Metric
-from bench.paired_metrics import MCNEMAR, SIGN_FLIP, Comparison
+from bench.paired_metrics import MCNEMAR, SEEDED, SIGN_FLIP, Comparison
 from bench.show_comparison import p_text, show_report
 from leaderboard.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
 from leaderboard.rescored import LABELLER, Rescored, generations_path, write_rescored
@@ -240,6 +240,7 @@ def test_seeds_of_a_row_are_averaged_item_by_item(add: Add) -> None:
     add("dpo-seed7", {"toxicity": toxicity([0.9] * N)}, seed=7)
     against_base = compare(f"{run}:base", f"{run}:profs")
     assert only(against_base).change.value == pytest.approx(-0.2)
+    assert only(against_base).test == SEEDED
     assert any("over the seeds 0, 1" in note for note in against_base.notes)
     matched = compare(f"{run}:profs", f"{run}:dpo")
     assert matched.b.cells == ("dpo-seed0", "dpo-seed1")  # seed 7 has no counterpart
@@ -256,9 +257,10 @@ def test_accuracies_averaged_over_seeds_are_no_outcomes_any_more(add: Add) -> No
     add("profs-seed0", {"capability": capability([1.0, 1.0] * 5, [1.0, 0.0])}, seed=0)
     add("profs-seed1", {"capability": capability([0.0, 1.0] * 5, [1.0, 0.0])}, seed=1)
     found = only(compare(f"{run}:base", f"{run}:profs"))
-    assert found.parts[0].test == SIGN_FLIP
+    assert found.parts[0].test == SEEDED
     assert found.parts[0].change.value == pytest.approx(0.25)
-    assert found.parts[0].p == 2 / 32
+    assert found.parts[0].p == found.parts[0].change.p
+    assert found.parts[0].p != 2 / 32  # which is what sign flips of the five that changed say
 
 
 @pytest.mark.parametrize(
@@ -468,7 +470,7 @@ def test_json_holds_every_number(add: Add, capsys: Any) -> None:
 def test_masks_and_signs() -> None:
     assert masked("You idiot, über-fool 42!") == "Y·· i····, ü···-f··· 4·!"
     assert printable("a\nb\r\nc\td\x1b[31m\u202ee\u2028f") == "a ⏎ b ⏎ c d\ufffd[31m\ufffde ⏎ f"
-    assert [p_text(p) for p in (0.0004, 0.0344, 1.0, None)] == ["< 0.001", "0.034", "1.000", ""]
+    assert [p_text(p) for p in (0.0004, 0.0344, 1.0, None)] == ["< 0.001", "0.034", "1.000", "–"]
 
 
 def test_command_line(add: Add) -> None:
