@@ -1,17 +1,19 @@
 """`python -m benchmarks.coverage`: how often nominal 95 % intervals over items and seeds hold the truth, by simulation.
 
-The table of docs/statistics.md. A few minutes; every number has a standard error of 0.7 points.
+The tables of docs/statistics.md: means, then what sums curves up. A quarter of an hour; every number has a standard
+error of 0.7 points. `benchmarks.calculated` has what can be had without chance, for normal values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.core.hierarchical import seeded_mean
+from bench.core.degradation import Crossing, noise_curve, size_curve
+from bench.core.hierarchical import RESAMPLES, seeded_mean
 from bench.core.statistics import Array
 
 EXPERIMENTS = 1000
@@ -71,8 +73,64 @@ def coverage(world: World, seeds: int, items: int, seed_sd: float, experiments: 
     return hits / experiments
 
 
+RATES = (0.0, 0.1, 0.2, 0.4)
+SIZES = (50, 100, 200, 400)
+CURVE_SEEDS = (2, 3, 5, 10)
+CURVE_SEED_SDS = (0.0, 0.03)
+FALLING = (0.4, 0.3, 0.2, 0.1)
+"""Gains over rates: area 0.5625, slope -2.5, ε₅₀ 0.2."""
+LASTING = (0.4, 0.37, 0.32, 0.24)
+"""ε₅₀ lies beyond the largest rate."""
+RISING = (0.1, 0.2, 0.3, 0.4)
+EARLY = (0.1, 0.3, 0.38, 0.4)
+FLAT = (0.4, 0.4, 0.4, 0.4)
+"""n₉₀ is the smallest size."""
+NEEDED = {RISING: 200 * 2**0.6, EARLY: 100 * 2**0.75, FLAT: 50.0}
+CURVES = ("area", "slope", "ε₅₀", "ε₅₀ beyond", "n₉₀ late", "n₉₀ early", "n₉₀ smallest")
+
+
+def curve(rng: np.random.Generator, heights: Sequence[float], seeds: int, items: int, seed_sd: float) -> Array:
+    """Gains with means of `heights`, (points, seeds, items): skewed items that all points share, residuals, and seeds'
+    effects of each point's own."""
+    spread = rng.gamma(2, 0.1, (1, 1, items)) - 0.2 + rng.normal(0, 0.05, (len(heights), seeds, items))
+    effects = seed_sd * rng.normal(0, 1, (len(heights), seeds, 1))
+    return np.asarray(np.array(heights)[:, None, None] + spread + effects)
+
+
+def holds(crossing: Crossing, truth: float) -> bool:
+    """Whether a crossing's interval holds the true one; infinite: it lies beyond what was measured."""
+    low, high = (np.inf if end is None else end for end in (crossing.low, crossing.high))
+    return bool(low <= truth * (1 + 1e-9) and truth * (1 - 1e-9) <= high)
+
+
+def curve_coverage(
+    seeds: int, seed_sd: float, *, items: int = 60, experiments: int = EXPERIMENTS, resamples: int = RESAMPLES
+) -> dict[str, float]:
+    """By name as in `CURVES`: how many of the simulated curves that have a summary have one that holds the truth."""
+    rng = np.random.default_rng((seeds, items, round(1000 * seed_sd)))
+    hits: dict[str, list[bool]] = {name: [] for name in CURVES}
+
+    def drawn(heights: Sequence[float]) -> list[Array]:
+        return list(curve(rng, heights, seeds, items, seed_sd))
+
+    for _ in range(experiments):
+        falling = noise_curve(RATES, drawn(FALLING), resamples=resamples)
+        lasting = noise_curve(RATES, drawn(LASTING), resamples=resamples)
+        for name, summary, truth in (("area", falling.area, 0.5625), ("slope", falling.slope, -2.5)):
+            if summary is not None:
+                low, high = summary.ci95 or (np.inf, -np.inf)
+                hits[name].append(bool(low <= truth <= high))
+        needed = {heights: size_curve(SIZES, drawn(heights), resamples=resamples).needed for heights in NEEDED}
+        crossings = ((falling.half, 0.2), (lasting.half, np.inf), *((needed[key], NEEDED[key]) for key in NEEDED))
+        for name, (crossing, truth) in zip(CURVES[2:], crossings, strict=True):
+            if crossing is not None:
+                hits[name].append(holds(crossing, truth))
+    return {name: sum(of_name) / len(of_name) for name, of_name in hits.items()}
+
+
 def main() -> None:
-    """Simulate everything and print it as the rows of a table."""
+    """Simulate everything and print it as the rows of tables."""
+    console = Console(width=100)
     conditions = [(items, seed_sd) for items in ITEMS for seed_sd in SEED_SDS]
     table = Table("seeds", "values", *(f"{items}, {seed_sd:g}" for items, seed_sd in conditions), box=None)
     for seeds in SEEDS:
@@ -83,7 +141,13 @@ def main() -> None:
                 for items, seed_sd in conditions
             ]
             table.add_row(str(seeds), name, *cells)
-    Console().print(table)
+    console.print(table)
+    table = Table("seeds", "between seeds", *CURVES, box=None)
+    for seeds in CURVE_SEEDS:
+        for seed_sd in CURVE_SEED_SDS:
+            found = curve_coverage(seeds, seed_sd)
+            table.add_row(str(seeds), f"{seed_sd:g}", *(f"{100 * found[name]:.1f}" for name in CURVES))
+    console.print(table)
 
 
 if __name__ == "__main__":

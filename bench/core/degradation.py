@@ -1,8 +1,9 @@
 """What a curve of gains over noise rates, or over numbers of pairs, comes to: few numbers, each with its interval.
 
 A gain is a paired difference against the unaligned model, positive where it is for the better, measured on the same
-items under the same seeds at every point. Between points curves are straight, over sizes on a logarithmic axis. All
-intervals rest on the same replicates of the whole curve (`bench.core.hierarchical`), so that points stay paired.
+items under the same seeds at every point. Between points curves are straight, over sizes on a logarithmic axis.
+Intervals are those of a mean of values that every item has under every seed, made of its values at all points
+(`bench.core.hierarchical`), so that points stay paired.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.core.hierarchical import RESAMPLES, bounds_of, note_on_seeds, p_values, replicate_means, stderr_of
+from bench.core.hierarchical import RESAMPLES, bounds_of, note_on_seeds, p_values, stderr_of, student_bounds
 from bench.core.multiplicity import holm
 from bench.core.sheets import Sheet, sheet
 from bench.core.statistics import Array, Interval
 
 ALPHA = 0.05
+_STEPS = 32
+"""Between two points, where a crossing is looked for."""
 NO_CLEAN_GAIN = "the gain without noise cannot be told from none, so there is nothing to lose"
 NO_FULL_GAIN = "the gain with all pairs cannot be told from none, so there is nothing to reach"
 
@@ -113,18 +117,17 @@ def noise_curve(
     ps, note = p_values(table, seed=seed, resamples=resamples), note_on_seeds(table.n_seeds)
     if not _is_gain(points[0], ps[0]):
         return NoiseCurve(tuple(rates), points, None, None, None, None, NO_CLEAN_GAIN, note)
-    replicates = replicate_means(table, seed=seed, resamples=resamples)
     x = np.asarray(rates, dtype=np.float64)
 
     def summary(statistic: Callable[[Array], Array]) -> Summary:
-        return Summary(float(statistic(table.means)), bounds_of(statistic, table, replicates))
+        return Summary(float(statistic(table.means)), bounds_of(statistic, table, seed=seed, resamples=resamples))
 
     return NoiseCurve(
         rates=tuple(rates),
         gains=points,
         area=summary(lambda means: np.asarray(np.trapezoid(means, x, axis=-1) / (means[..., 0] * (x[-1] - x[0])))),
         slope=summary(lambda means: np.asarray((means[..., 1] / means[..., 0] - 1) / (x[1] - x[0]))),
-        half=_crossing(x, table.means, replicates, lambda means: means[..., :1] / 2, falling=True),
+        half=_crossing(x, table, share=0.5, of=0),
         breakdown=_breakdown(rates, table.means, ps),
         reason=None,
         note=note,
@@ -156,15 +159,12 @@ def size_curve(
     points, note = _points(table, seed, resamples), note_on_seeds(table.n_seeds)
     if not _is_gain(points[-1], p_values(table, seed=seed, resamples=resamples)[-1]):
         return SizeCurve(tuple(sizes), points, None, NO_FULL_GAIN, note)
-    replicates = replicate_means(table, seed=seed, resamples=resamples)
-    found = _crossing(
-        np.log(np.asarray(sizes, dtype=np.float64)),
-        table.means,
-        replicates,
-        lambda means: share * means[..., -1:],
-        falling=False,
+    found = _crossing(np.log(np.asarray(sizes, dtype=np.float64)), table, share=share, of=-1)
+    value, low, high = (
+        # The level is below the full gain: it is reached at the largest size, sure or not.
+        float(sizes[-1]) if end is None else float(np.exp(end))
+        for end in (found.value, found.low, found.high)
     )
-    value, low, high = (None if end is None else float(np.exp(end)) for end in (found.value, found.low, found.high))
     return SizeCurve(tuple(sizes), points, Crossing(value, low, high, float(sizes[-1])), None, note)
 
 
@@ -191,14 +191,30 @@ def first_crossings(x: Array, curves: Array, levels: Array, *, falling: bool) ->
     return found
 
 
-def _crossing(x: Array, means: Array, replicates: Array, level: Callable[[Array], Array], *, falling: bool) -> Crossing:
-    """With a percentile interval: replicates that never cross lie beyond the far end, and are counted there."""
-    (value,) = first_crossings(x, means[None], level(means[None]), falling=falling)
-    drawn = first_crossings(x, replicates, level(replicates), falling=falling)
-    # An order statistic, not an interpolation, which could not have an end at infinity.
-    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
-    value, low, high = (float(end) if np.isfinite(end) else None for end in (value, low, high))
-    return Crossing(value, low, high, float(x[-1]))
+def _crossing(x: Array, table: Sheet, *, share: float, of: int) -> Crossing:
+    """Where the curve first is at `share` of its point `of`: from above for the first point, from below for the last.
+
+    Its interval is that of Fieller (1954): every x where the curve less the level, which is a sum of columns' means,
+    cannot be told from 0. It covers as that sum's interval does; replicates' own crossings need not.
+    """
+    falling = of == 0
+    (value,) = first_crossings(x, table.means[None], np.full((1, 1), share * table.means[of]), falling=falling)
+    at = np.unique(np.concatenate([np.linspace(*ends, _STEPS + 1) for ends in pairwise(x)]))
+    beyond = np.stack([np.interp(at, x, column) for column in np.eye(len(x))])
+    beyond[of] -= share
+    if falling:
+        beyond = -beyond
+    least, most = student_bounds(Sheet(table.values @ beyond, table.weights))
+    low = _first(at, most)
+    last = -_first(-at[::-1], np.minimum(most, -least)[::-1])
+    high = max(low, last) if (least > 0).any() else np.inf
+    found = [float(end) if np.isfinite(end) else None for end in (value, low, high)]
+    return Crossing(found[0], found[1], found[2], float(x[-1]))
+
+
+def _first(x: Array, line: Array) -> float:
+    """The first x where a line is not below 0."""
+    return float(first_crossings(x, line[None], np.zeros((1, 1)), falling=False)[0])
 
 
 def _breakdown(rates: Sequence[float], means: Array, ps: Sequence[float | None]) -> Breakdown:
@@ -223,14 +239,13 @@ def _points(table: Sheet, seed: int, resamples: int) -> tuple[Interval, ...]:
     means = table.means
     if table.n_items == 1:
         return tuple(Interval(float(mean), None, None, None, 1) for mean in means)
-    replicates = replicate_means(table, seed=seed, resamples=resamples)
     points = []
     for column, mean in enumerate(means):
         if not table.values[..., column].any():
             points.append(Interval(0.0, 0.0, 0.0, 0.0, table.n_items))
             continue
         of_column = partial(_column, column)
-        bounds = bounds_of(of_column, table, replicates)
+        bounds = bounds_of(of_column, table, seed=seed, resamples=resamples)
         stderr = None if bounds is None else stderr_of(of_column, table)
         low, high = bounds or (None, None)
         points.append(Interval(float(mean), stderr, low, high, table.n_items))

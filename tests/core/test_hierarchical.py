@@ -10,14 +10,17 @@ import pytest
 from bench.core.hierarchical import (
     ONE_SEED,
     TWO_SEEDS,
+    bounds_of,
     p_values,
     replicate_means,
     seeded_difference,
     seeded_mean,
     seeded_ratio,
+    student_bounds,
 )
 from bench.core.sheets import sheet
 from bench.core.statistics import bootstrap_mean
+from benchmarks.calculated import coverage, reach
 
 Generator = np.random.Generator
 
@@ -58,8 +61,59 @@ def test_the_parts_of_the_spread_are_found():
 
 def test_replicates_have_the_variance_of_the_parts_and_the_residuals_once():
     values = np.random.default_rng(3).normal(0, 1, (40, 60))
-    replicates = replicate_means(sheet([values]), resamples=20000)
+    replicates = replicate_means(sheet([values]), [1.0], resamples=20000)
     assert replicates.std() == pytest.approx(1 / math.sqrt(40 * 60), rel=0.2)  # the pigeonhole would say 1.7 times
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("seeds", "lowest", "highest"), [(2, 0.92, 0.978), (3, 0.933, 0.97), (5, 0.938, 0.967), (10, 0.938, 0.963)]
+)
+@pytest.mark.parametrize("items", [20, 200])
+def test_coverage_by_calculation_is_nominal_whatever_the_mixture(seeds, lowest, highest, items, share):
+    """Normal values; seeds from none to dominant, and residuals from none to all that items show."""
+    found = coverage(seeds, items, share, log2_points=11)
+    assert lowest <= found.min() and found.max() <= highest
+
+
+def test_calculated_coverage_is_the_simulated_one():
+    rng, hits = np.random.default_rng(14), 0
+    for _ in range(2000):
+        values = rng.normal(0, 1, (3, 20)) + rng.normal(0, math.sqrt(1 / 20), (3, 1))
+        low, high = student_bounds(sheet([values]))
+        hits += bool(low[0] <= 0 <= high[0])
+    (expected,) = coverage(3, 20, 1.0, seed_parts=[1.0])
+    assert hits / 2000 == pytest.approx(expected, abs=0.013)  # three standard errors
+
+
+def test_intervals_never_narrower_than_items_alone_must_stray_further():
+    assert reach(3, 1.0, least=1.0, bins=80) > 1.8 > 1.0 > reach(3, 1.0, least=0.64, bins=80)
+
+
+def test_bounds_without_replicates_are_those_with_them_where_nothing_is_skewed():
+    for seeds, seed_sd in ((1, 0.0), (3, 0.0), (3, 0.1), (10, 0.1)):
+        values = np.random.default_rng(15).normal(0, 1, (1, 400)) + np.zeros((seeds, 1))
+        values = values + np.random.default_rng(16).normal(0, 0.3, (seeds, 400)) + seed_sd * np.arange(seeds)[:, None]
+        table = sheet([values])
+        (low,), (high,) = student_bounds(table)
+        found = bounds_of(lambda means: means[..., 0], table, resamples=40000)
+        assert found == pytest.approx((low, high), abs=0.04 * (high - low))
+
+
+def test_however_well_seeds_agree_the_interval_is_not_much_narrower_than_that_of_items():
+    values = np.random.default_rng(17).normal(0, 1, (3, 60))
+    values -= values.mean(1, keepdims=True)  # much better than residuals would let them
+    (low,), (high,) = student_bounds(sheet([values]))
+    (item_low,), (item_high,) = student_bounds(sheet([values.mean(0, keepdims=True)]))
+    assert (high - low) / (item_high - item_low) == pytest.approx(0.8)
+
+
+def test_what_is_made_of_columns_has_the_interval_of_its_own_column():
+    rng = np.random.default_rng(18)
+    first = rng.normal(0, 1, (1, 80)) + rng.normal(0, 0.1, (3, 80))
+    second = first + rng.normal(0.1, 0.1, (3, 80)) + rng.normal(0, 0.02, (3, 1))
+    found = bounds_of(lambda means: means[..., 1] - means[..., 0], sheet([first, second]))
+    assert found == pytest.approx(seeded_difference(second, first).interval.bounds)
 
 
 WORLDS = {
@@ -85,8 +139,8 @@ def bernoulli(rng: Generator, seeds: int, items: int) -> np.ndarray:
 @pytest.mark.parametrize(("seeds", "items"), [(3, 50), (5, 50), (10, 200)])
 @pytest.mark.parametrize("seed_sd", [0.0, 0.02, 0.2])
 def test_95_percent_intervals_cover_the_truth(world, seeds, items, seed_sd):
-    """150 experiments are within four points of what they say; docs/statistics.md has 1,000 of each and the test below
-    pools them, which also bounds coverage from above."""
+    """150 experiments are within three standard errors of 95 %; docs/statistics.md has 1,000 of each, and the test
+    below pools them, which also bounds coverage from above."""
     truth, draw = WORLDS[world]
     rng = np.random.default_rng((seeds, items, int(1000 * seed_sd)))
     hits = 0
@@ -94,11 +148,11 @@ def test_95_percent_intervals_cover_the_truth(world, seeds, items, seed_sd):
         values = draw(rng, seeds, items) + rng.normal(0, 1, (seeds, 1)) * seed_sd
         interval = seeded_mean(values, resamples=1000).interval
         hits += interval.low <= truth <= interval.high
-    assert hits / 150 >= 0.89
+    assert hits / 150 >= 0.896
 
 
 def test_pooled_over_worlds_coverage_is_nominal():
-    """1,500 experiments over all kinds with three seeds: 93 to 97 %, and a standard error of 0.5 points on top."""
+    """1,500 experiments over all kinds with three seeds, 93 to 97 % within a standard error of 0.5 points."""
     rng = np.random.default_rng(4)
     hits = 0
     for step in range(1500):
@@ -106,7 +160,7 @@ def test_pooled_over_worlds_coverage_is_nominal():
         values = draw(rng, 3, 50) + rng.normal(0, 1, (3, 1)) * (0.0, 0.02, 0.2)[step % 3]
         interval = seeded_mean(values, resamples=1000).interval
         hits += interval.low <= truth <= interval.high
-    assert 0.93 <= hits / 1500 <= 0.975
+    assert 0.935 <= hits / 1500 <= 0.97
 
 
 def test_seeds_averaged_as_if_they_were_certain_would_not_cover():
@@ -199,7 +253,7 @@ def test_the_same_seed_gives_the_same_interval_however_many_items():
 
 def test_replicates_of_columns_are_paired():
     values = np.random.default_rng(13).normal(0, 1, (3, 50))
-    replicates = replicate_means(sheet([values, 2 * values + 1]))
+    replicates = replicate_means(sheet([values, 2 * values + 1]), [1.0, 0.0])
     assert replicates[:, 1] == pytest.approx(2 * replicates[:, 0] + 1)
 
 
