@@ -3,7 +3,7 @@
 No significant difference is no evidence of none: a small sample shows none either. PASS says that the 90 % interval
 lies inside the margin, FAIL that it lies wholly beyond it, and INCONCLUSIVE that the measurement cannot tell. Both
 verdicts are one-sided claims at 5 %, which is why both rest on the 90 % interval: at a difference of exactly the margin
-each is given in at most 5 % of studies, and they exclude each other.
+each is given in about 5 % of studies, and they exclude each other.
 """
 
 from __future__ import annotations
