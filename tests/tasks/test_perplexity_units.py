@@ -65,7 +65,7 @@ def test_what_each_weighting_makes_of_the_same_losses():
     losses = [3.0, 8.0, 4.0]
 
     def found(weights, per="token"):
-        return perplexity(Plan(pieces, windows, 4, {}, weights), losses, per).value
+        return perplexity(Plan(pieces, windows, {}, weights), losses, per).value
 
     assert found(None) == pytest.approx(math.exp(15 / 8))
     assert found([1, 1, 1]) == pytest.approx(math.exp((1 + 2 + 4) / 3))
