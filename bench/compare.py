@@ -18,6 +18,7 @@ from bench.paired_metrics import Comparison, compare_metrics
 from leaderboard.asides import asides
 from leaderboard.comparison import UnpairedError
 from leaderboard.degenerate import degenerate
+from leaderboard.families import ALPHA
 from leaderboard.flags import MEANINGS
 from leaderboard.rescored import AFTERWARDS, AGGREGATION
 from leaderboard.rows import in_order
@@ -131,17 +132,22 @@ def _few(settings: Mapping[str, str]) -> str:
 
 
 def _adjusted(metrics: Sequence[Comparison]) -> list[Comparison]:
-    """With Holm's p-values: over the metrics, and over the parts of each."""
+    """With Holm's p-values, over the metrics and over the parts of each; marked as boards are, where interval and p agree."""
     adjusted = iter(holm([comparison.p for comparison in metrics if comparison.p is not None]))
     return [
-        comparison.model_copy(
-            update={
-                "p_holm": None if comparison.p is None else next(adjusted),
-                "parts": tuple(_adjusted(comparison.parts)),
-            }
+        _marked(comparison, None if comparison.p is None else next(adjusted)).model_copy(
+            update={"parts": tuple(_adjusted(comparison.parts))}
         )
         for comparison in metrics
     ]
+
+
+def _marked(comparison: Comparison, p_holm: float | None) -> Comparison:
+    """With the adjusted p-value, and no better side where that does not say so."""
+    change = comparison.change
+    if p_holm is not None and p_holm > ALPHA:
+        change = change.model_copy(update={"better": None})
+    return comparison.model_copy(update={"p_holm": p_holm, "change": change})
 
 
 def _without_credit(metrics: Sequence[Comparison], a: Side, b: Side) -> tuple[list[Comparison], list[str]]:

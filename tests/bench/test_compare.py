@@ -17,7 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 from bench.cli_compare import compare as verb
-from bench.compare import Report, compare
+from bench.compare import Report, _adjusted, compare
 from bench.compare_prompts import masked, printable
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_jsonl
@@ -25,6 +25,7 @@ from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.values import AlignmentReport, Items, Metric
 from bench.paired_metrics import MCNEMAR, SEEDED, SIGN_FLIP, Comparison
 from bench.show_comparison import p_text, show_report
+from leaderboard.board import Change
 from leaderboard.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
 from leaderboard.rescored import LABELLER, Rescored, generations_path, write_rescored
 
@@ -214,6 +215,25 @@ def test_holm_is_over_the_metrics_compared(add: Add) -> None:
     assert tox.p_holm == pytest.approx(2 / 10_001)
     assert perp.p_holm == 1.0
     assert only(compare(a, b, metric="toxicity")).p_holm == pytest.approx(1 / 10_001)
+
+
+def test_a_side_is_marked_where_interval_and_holm_agree() -> None:
+    def found(p: float) -> Comparison:
+        change = Change(value=-0.1, ci95=(-0.2, -0.01), n=9, better=True)
+        sides = {
+            "metric": "toxicity",
+            "unit": "share",
+            "higher_is_better": False,
+            "relative": False,
+            "a": 0.3,
+            "b": 0.2,
+        }
+        return Comparison(**sides, change=change, test=SIGN_FLIP, p=p, improved=6, worsened=3, tied=0)
+
+    sure = _adjusted([found(0.024), found(0.04)])
+    assert [(each.p_holm, each.change.better) for each in sure] == [(0.048, True), (0.048, True)]
+    unsure = _adjusted([found(0.03), found(0.04)])
+    assert [(each.p_holm, each.change.better) for each in unsure] == [(0.06, None), (0.06, None)]
 
 
 def test_a_part_of_a_run_name_or_a_row_s_name_will_do(add: Add) -> None:
