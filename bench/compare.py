@@ -132,7 +132,7 @@ def _few(settings: Mapping[str, str]) -> str:
 
 
 def _adjusted(metrics: Sequence[Comparison]) -> list[Comparison]:
-    """With Holm's p-values, over the metrics and over the parts of each; marked as boards are, where interval and p agree."""
+    """With Holm's p-values, over the metrics and the parts of each; marked as on boards, where interval and p agree."""
     adjusted = iter(holm([comparison.p for comparison in metrics if comparison.p is not None]))
     return [
         _marked(comparison, None if comparison.p is None else next(adjusted)).model_copy(
