@@ -65,7 +65,9 @@ def reach(n_seeds: int, share: float, *, least: float, bins: int = 120) -> float
     taken as known, as for very many items. Calculated on a grid of `bins` variances and widths.
 
     Arguments:
+        share: of the items' variance that is the residual's.
         least: the least square of a width, over that of the interval of items alone.
+        bins: of the grid.
     """
     parts = np.array([0.0, *np.geomspace(0.01, 1000, 40)])
     edges = np.array([0.0, *np.geomspace(1e-3, 3e7, bins)])

@@ -120,7 +120,7 @@ def _preserved(table: Table) -> list[Note]:
         return []
     text = (
         f"the margin is {', '.join(margins)}. PASS: the 90 % interval lies on the good side of it; FAIL: beyond it; "
-        "INCONCLUSIVE: these items and seeds cannot tell. Each verdict errs in 5 % at most, by itself."
+        "INCONCLUSIVE: these items and seeds cannot tell. Each verdict errs in about 5 %, by itself."
     )
     return [Note("Preserved", text)]
 

@@ -100,8 +100,11 @@ class WindowLosses(LightningModule):
         return {"logits_to_keep": positions} if self._can_leave_out else {}
 
     def _pad(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """The model reads all but the last token of the widest window: that one is only predicted, and may lie beyond
-        the last position that the model has."""
+        """A batch as tensors, padded on the right.
+
+        The model reads all but the last token of the widest window: that one is only predicted, and may lie beyond the
+        last position that the model has.
+        """
         rows = [self._windows[index].tokens for index in indices]
         width = max(len(tokens) for tokens in rows)
         gaps = [width - len(tokens) for tokens in rows]

@@ -73,8 +73,8 @@ def cut_text(tokens: Sequence[int], size: int, stride: int) -> list[Window]:
 def cut_rolling(document: int, tokens: Sequence[int], prefix: int, size: int) -> list[Window]:
     """Windows that score every token exactly once with one token of context, as lm-eval's `loglikelihood_rolling`.
 
-    A window holds up to `size + 1` tokens, the last of which the model does not read. The last
-    window reaches back for as much context as fits.
+    A window holds up to `size + 1` tokens, the last of which is only predicted. The last window reaches back for as
+    much context as fits.
 
     Arguments:
         tokens: of one document.

@@ -199,22 +199,37 @@ def _crossing(x: Array, table: Sheet, *, share: float, of: int) -> Crossing:
     """
     falling = of == 0
     (value,) = first_crossings(x, table.means[None], np.full((1, 1), share * table.means[of]), falling=falling)
-    at = np.unique(np.concatenate([np.linspace(*ends, _STEPS + 1) for ends in pairwise(x)]))
+    at = np.unique(np.concatenate([*(np.linspace(*ends, _STEPS + 1) for ends in pairwise(x)), [min(value, x[-1])]]))
     beyond = np.stack([np.interp(at, x, column) for column in np.eye(len(x))])
     beyond[of] -= share
     if falling:
         beyond = -beyond
     least, most = student_bounds(Sheet(table.values @ beyond, table.weights))
-    low = _first(at, most)
-    last = -_first(-at[::-1], np.minimum(most, -least)[::-1])
-    high = max(low, last) if (least > 0).any() else np.inf
+    low = _first_not_below(at, most)
+    # Surely beyond from the beginning on, the crossing is the beginning, which is `low` then.
+    high = max(low, _last_within(at, least, most)) if (least > 0).any() else np.inf
     found = [float(end) if np.isfinite(end) else None for end in (value, low, high)]
     return Crossing(found[0], found[1], found[2], float(x[-1]))
 
 
-def _first(x: Array, line: Array) -> float:
+def _first_not_below(x: Array, line: Array) -> float:
     """The first x where a line is not below 0."""
     return float(first_crossings(x, line[None], np.zeros((1, 1)), falling=False)[0])
+
+
+def _last_within(x: Array, least: Array, most: Array) -> float:
+    """The last x where 0 lies between two lines, or on one of them; -inf where it nowhere does."""
+    ends = np.unique(np.concatenate([x, _zeros(x, least), _zeros(x, most)]))
+    rounding = 1e-9 * max(float(np.abs(least).max()), float(np.abs(most).max()))
+    within = (np.interp(ends, x, least) <= rounding) & (np.interp(ends, x, most) >= -rounding)
+    return float(ends[within].max(initial=-np.inf))
+
+
+def _zeros(x: Array, line: Array) -> Array:
+    """Where a line changes its sign between two points."""
+    changes = np.flatnonzero(line[:-1] * line[1:] < 0)
+    found: Array = x[changes] - line[changes] * np.diff(x)[changes] / np.diff(line)[changes]
+    return found
 
 
 def _breakdown(rates: Sequence[float], means: Array, ps: Sequence[float | None]) -> Breakdown:

@@ -15,7 +15,7 @@ narrower than 0.8 of that of items alone, however well seeds agree. Degrees of f
 harmonic and weighted by what each part has in the variance; Satterthwaite (1946) weighs by the squares of these, which
 covers too little here, since few seeds often look alike. Where seeds dominate, this is Student's interval over their
 means; where items do, over items. What is left to choose (`CHOICES`) is chosen by calculation, so that for normal
-values and any mixture of parts 93.4 to 97 % are covered from three seeds on: `benchmarks/calculated.py`.
+values and any mixture of parts 93.4 to 97 % are covered from three seeds and 20 items on: `benchmarks/calculated.py`.
 
 Bounds are BCa (Efron 1987) with the items' acceleration, as `bench.core.statistics` has it. With two seeds coverage is
 92.1 to 97.8 %, and with one the seeds' part is unknown and left out: `note` says so. docs/statistics.md has the
@@ -180,7 +180,7 @@ def replicate_means(table: Sheet, along: ArrayLike, *, seed: int = 0, resamples:
     if table.n_items == 1:
         raise ValueError("one item shows no spread")
     n, generator = table.n_items, np.random.default_rng((seed, 1))
-    asked = Sheet((table.values @ np.asarray(along, dtype=np.float64))[..., None], table.weights)
+    asked = _asked(table, along)
     parts = _parts(asked)
     # Bayesian weights give the mean of n items a variance of s² (n - 1) / n / (n + 1); s² / n is wanted.
     weight = np.sqrt((n + 1) / (n - 1) * _ratio(parts.items, asked.item_variance()))
@@ -234,7 +234,8 @@ def p_values(table: Sheet, *, seed: int = 0, resamples: int = RESAMPLES) -> list
     Given pivots, chi-squared and one for each variance, the mean is normal around the truth; averaging the normal's
     tails over them (generalised p-values, Tsui and Weerahandi 1989) gives p-values as small as they need to be for a
     correction over a table. That far out the intervals' degrees of freedom err too often, so all of the residual is
-    taken off after the seeds' pivot: p-values lean to caution, and an interval may exclude 0 where p is above 0.05.
+    taken off after the seeds' pivot: p-values lean to caution, and an interval may exclude 0 where p is above 0.05, the
+    more so the fewer the seeds (docs/statistics.md).
     """
     if table.n_items == 1:
         return [None] * table.values.shape[2]
@@ -249,11 +250,13 @@ def p_values(table: Sheet, *, seed: int = 0, resamples: int = RESAMPLES) -> list
         pivots = generator.chisquare(table.n_seeds - 1, resamples)
         residual = table.residual_variance() / table.n_seeds
         variance = variance + np.maximum(between * (table.n_seeds - 1) / pivots[:, None] - residual, 0)
-    scale = (_ROUNDING * np.abs(table.values).max(axis=(0, 1))) ** 2
+    scale = _ROUNDING * np.abs(table.values).max(axis=(0, 1))
     found: list[float | None] = []
     for column, mean in enumerate(table.means):
-        if spread[column] <= scale[column]:  # of rounding alone, which heavy pivots would lift
-            found.append(1.0 if mean == 0 else None)
+        if abs(mean) <= scale[column]:  # no difference but of rounding, also where a pivot leaves no variance
+            found.append(1.0)
+        elif spread[column] <= scale[column] ** 2:  # of rounding alone, which heavy pivots would lift
+            found.append(None)
         else:
             with np.errstate(divide="ignore"):  # a pivot may leave a replicate no variance: it is sure of its mean
                 found.append(float(2 * ndtr(-abs(mean) / np.sqrt(variance[:, column])).mean()))
@@ -325,15 +328,14 @@ def student_bounds(table: Sheet, *, level: float = 0.95) -> tuple[Array, Array]:
 
 
 def stderr_of(statistic: Statistic, table: Sheet) -> float:
-    """Root of items' and seeds' estimated variances; the replicates' own would hold Student's tails too."""
-    without = statistic(table.means_without_one())
-    pulls = (table.n_items - 1) / table.n_items * (without - without.mean())
-    variance = float((pulls**2).sum()) * table.n_items / (table.n_items - 1)
-    between = table.seed_sd()
-    if between is not None:
-        step = statistic(np.stack([table.means + between, table.means - between]))
-        variance += float((step[0] - step[1]) / 2) ** 2 / table.n_seeds
+    """Root of the variance that the interval has; the replicates' own would hold Student's tails too."""
+    (variance,) = _parts(_asked(table, _gradient(statistic, table))).variance
     return float(np.sqrt(variance))
+
+
+def _asked(table: Sheet, along: ArrayLike) -> Sheet:
+    """A sum of columns as a column of its own."""
+    return Sheet((table.values @ np.asarray(along, dtype=np.float64))[..., None], table.weights)
 
 
 def _parts(table: Sheet) -> Parts:

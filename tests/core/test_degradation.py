@@ -118,8 +118,20 @@ def test_a_crossing_that_is_sure_to_be_past_and_one_that_may_come_again():
 
 
 def test_the_largest_size_reaches_most_of_its_own_gain_however_unsure():
-    found = size_curve((50, 400), curves([0.0, 0.1], items=12, seed=3), share=0.99)
-    assert found.needed is None or found.needed.high <= 400
+    needed = size_curve((50, 400), curves([0.0, 0.2], items=6), share=0.999).needed
+    assert needed is not None
+    assert needed.low < needed.value < needed.high <= 400
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize("seed", range(12))
+def test_an_interval_holds_its_own_estimate_however_narrow(spread, seed):
+    around = spread * curves([0.0] * 3, items=200, seed=seed)
+    heights = np.array([0.4, 0.3, 0.1])[:, None, None]
+    half = noise_curve((0.0, 0.2, 0.5), heights + around).half
+    assert half.low < half.value < half.high
+    needed = size_curve((50, 100, 400), heights[::-1] + around).needed
+    assert needed.low < needed.value < needed.high
 
 
 @pytest.mark.parametrize("rates", [(0.1, 0.2), (0.0,), (0.0, 0.2, 0.2), (0.0, 0.3, 0.1)])

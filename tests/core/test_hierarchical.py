@@ -300,3 +300,14 @@ def test_what_differs_by_rounding_alone_has_no_p_value(n_seeds: int) -> None:
     values = np.full((n_seeds, 30), 0.1) + np.random.default_rng(0).choice([0, 1e-17], (n_seeds, 30))
     values[0] += np.spacing(0.1)
     assert seeded_mean(values).p is None
+
+
+@pytest.mark.parametrize("tenth", [1.0, 0.1])
+def test_what_cancels_over_seeds_is_no_difference(tenth):
+    """One item up under one seed and down under another: a mean of 0, or of rounding, and items without spread."""
+    values = np.zeros((2, 20))
+    values[:, 0] = [tenth, -tenth]
+    assert seeded_difference(values, np.zeros(20)).p == 1.0
+    values = np.zeros((3, 20))
+    values[:, 0] = [0.1, 0.2, -0.3]
+    assert seeded_difference(values, np.zeros(20)).p == pytest.approx(1.0)

@@ -41,7 +41,7 @@ def test_every_scored_token_counts_once(
 
 
 def test_logits_before_the_first_scored_token_of_a_batch_are_not_computed(
-    make_model: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch
+    make_model: Callable[..., PreTrainedModel],
 ) -> None:
     model, computed = make_model("llama"), []
     model.lm_head.register_forward_hook(lambda module, inputs, output: computed.append(output.shape[1]))
