@@ -302,11 +302,11 @@ def test_what_differs_by_rounding_alone_has_no_p_value(n_seeds: int) -> None:
     assert seeded_mean(values).p is None
 
 
-@pytest.mark.parametrize("tenth", [1.0, 0.1])
-def test_what_cancels_over_seeds_is_no_difference(tenth):
+@pytest.mark.parametrize("step", [1.0, 0.1])
+def test_what_cancels_over_seeds_is_no_difference(step):
     """One item up under one seed and down under another: a mean of 0, or of rounding, and items without spread."""
     values = np.zeros((2, 20))
-    values[:, 0] = [tenth, -tenth]
+    values[:, 0] = [step, -step]
     assert seeded_difference(values, np.zeros(20)).p == 1.0
     values = np.zeros((3, 20))
     values[:, 0] = [0.1, 0.2, -0.3]
