@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,18 +27,21 @@ if TYPE_CHECKING:
 N_PAIRS = 12  # three steps
 RATES = 6
 METHOD = DPO(batch_size=4)
+NOTHING = Cost(0.0, 0.0, 0.0)
 
 
 @dataclass
 class Steps:
-    """When each step of a training run ended, and the most memory that training took."""
+    """When each step of a training run ended, what its reference pass took, and the most memory of training."""
 
     ends: list[tuple[float, float]] = field(default_factory=list)
     """Clock and processor time, in seconds."""
+    reference: Cost = NOTHING
+    """Nothing as well where another run had made the pass."""
     peak_bytes: float = 0.0
 
     def end(self) -> None:
-        self.ends.append((time.perf_counter(), time.process_time()))
+        self.ends.append(now())
 
     def costs(self) -> list[Cost]:
         """Every step but the first, which also sets up the optimiser; from the end of one to the end of the next."""
@@ -46,8 +51,41 @@ class Steps:
         ]
 
 
+class Trainings:
+    """What one way of training costs, over several trainings."""
+
+    def __init__(self) -> None:
+        self.whole: list[Cost] = []
+        self._steps: list[Steps] = []
+
+    def add(self, run: Callable[[Steps], None]) -> None:
+        """Train once more."""
+        steps = Steps()
+        self.whole.append(cost(partial(run, steps)))
+        self._steps.append(steps)
+
+    def references(self) -> list[Cost]:
+        """Of each training, its reference pass."""
+        return [steps.reference for steps in self._steps]
+
+    def without_references(self) -> list[Cost]:
+        """Of each training, all but its reference pass."""
+        return [
+            whole._replace(
+                seconds=whole.seconds - reference.seconds,
+                processor_seconds=whole.processor_seconds - reference.processor_seconds,
+            )
+            for whole, reference in zip(self.whole, self.references(), strict=True)
+        ]
+
+    def best_steps(self) -> Cost:
+        """All steps of a training, each at its best over the trainings; memory at its lowest peak."""
+        steps = [best(step) for step in zip(*(steps.costs() for steps in self._steps), strict=True)]
+        return total(steps)._replace(peak_bytes=min(step.peak_bytes for step in steps))
+
+
 class Timed(Silent):
-    """Progress that shows nothing and notes when steps of training end."""
+    """Progress that shows nothing and notes when steps of training end, and what the reference pass takes."""
 
     def __init__(self, steps: Steps) -> None:
         self.steps = steps
@@ -57,24 +95,31 @@ class Timed(Silent):
         with ExitStack() as stack:
             training = "training" in description
             peak = stack.enter_context(resident_peak()) if training else []
+            started = now()
             yield lambda units: self.steps.end() if training else None
+            ended = now()
         if training:
             self.steps.peak_bytes = max(peak)
+        if "reference" in description:
+            self.steps.reference = Cost(ended[0] - started[0], ended[1] - started[1], 0.0)
 
 
 def measure() -> dict[str, float]:
     """Ratios between whole trainings, and between steps, each at its best, which other work has disturbed least.
 
-    The bare side is given our rows, reference log-probabilities included, so that it does no work that ours saves.
+    The bare side is given our rows and no reference pass to make.
 
     Returns:
         `train_seconds_over_bare`: a training step of ours against one of TRL's own trainer;
         `train_processor_seconds_over_bare`: the same in processor time, which other work hardly disturbs;
         `train_peak_memory_over_bare`: of resident bytes while training, the model's among them;
-        `tuning_sweep_over_training`: all of 6 noise rates as a run has them against 6 trainings of ours alone and one
-        reference pass: against the same cells each from nothing, less five of their six reference passes;
-        `tuning_sweep_over_bare`: the same against 6 trainings by TRL's own trainer and one reference pass;
-        both also with `_processor`: in processor time.
+        `tuning_sweep_over_bare`: all of 6 noise rates as a run has them against 6 trainings by TRL's own trainer and
+        one reference pass;
+        `tuning_sweep_over_training`: the same against 6 trainings of ours alone and one reference pass, which is the
+        same work: a test counts it;
+        both also with `_processor`: in processor time;
+        `tuning_sweep_error`, `tuning_sweep_processor_error`: standard errors of the ratios to ours, by how the six
+        trainings differ from those alone.
     """
     source = resolve_model(MODEL)
     source.fetch(Silent())
@@ -89,35 +134,43 @@ def _ratios(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]
 ) -> dict[str, float]:
     run_ours(model, tokenizer, pairs[:4])  # things done once in a process
-    ours, bare, cells, trainings, alone, references = [], [], [], [], [], []
+    bare, cells, alone = Trainings(), Trainings(), Trainings()
     shared = SharedWork()
-    for tenths in range(RATES):  # by turns, so that other work on the machine disturbs both sides alike
+    for tenths in range(RATES):  # by turns, so that other work on the machine disturbs all sides alike
         noisy = [pair.flipped() if row % 10 < tenths else pair for row, pair in enumerate(pairs)]
-        for steps, run, whole in ((bare, run_bare, trainings), (ours, partial(run_ours, shared=shared), cells)):
-            taken = Steps()
-            whole.append(cost(partial(run, model, tokenizer, noisy, taken)))
-            steps.append(taken.costs())
-        alone.append(cost(partial(run_ours, model, tokenizer, noisy)))
-        references.append(cost(partial(rows_of, model, tokenizer, noisy)))
-    step, bare_step = best_steps(ours), best_steps(bare)
-    sweep, bare_sweep = total(cells), total([*trainings, best(references)])
-    apart, spared = total(alone), saved(references)
+        bare.add(partial(run_bare, model, tokenizer, noisy))
+        ours = [
+            partial(cells.add, partial(run_ours, model, tokenizer, noisy, shared=shared)),
+            partial(alone.add, partial(run_ours, model, tokenizer, noisy)),
+        ]
+        for train in ours if tenths % 2 else reversed(ours):  # neither is always the one after TRL's
+            train()
+    step, bare_step = cells.best_steps(), bare.best_steps()
+    sweep, reference = total(cells.whole), mean(alone.references())
+    bare_sweep, own_sweep = total([*bare.whole, reference]), total([*alone.without_references(), reference])
     return {
         "train_seconds_over_bare": step.seconds / bare_step.seconds,
         "train_processor_seconds_over_bare": step.processor_seconds / bare_step.processor_seconds,
         "train_peak_memory_over_bare": step.peak_bytes / bare_step.peak_bytes,
-        "tuning_sweep_over_training": sweep.seconds / (apart.seconds - spared.seconds),
-        "tuning_sweep_processor_over_training": sweep.processor_seconds
-        / (apart.processor_seconds - spared.processor_seconds),
         "tuning_sweep_over_bare": sweep.seconds / bare_sweep.seconds,
         "tuning_sweep_processor_over_bare": sweep.processor_seconds / bare_sweep.processor_seconds,
+        "tuning_sweep_over_training": sweep.seconds / own_sweep.seconds,
+        "tuning_sweep_processor_over_training": sweep.processor_seconds / own_sweep.processor_seconds,
+        **_errors(list(zip(cells.without_references(), alone.without_references(), strict=True)), own_sweep),
     }
 
 
-def saved(references: Sequence[Cost]) -> Cost:
-    """All reference passes but one, each at their mean."""
-    passes, share = total(references), 1 - 1 / len(references)
-    return passes._replace(seconds=passes.seconds * share, processor_seconds=passes.processor_seconds * share)
+def _errors(both: Sequence[tuple[Cost, Cost]], whole: Cost) -> dict[str, float]:
+    """Standard errors of how much more the first ones cost than the second ones, all together, as shares of `whole`."""
+
+    def error(differences: Iterable[float]) -> float:
+        return math.sqrt(len(both)) * statistics.stdev(differences)
+
+    return {
+        "tuning_sweep_error": error(one.seconds - other.seconds for one, other in both) / whole.seconds,
+        "tuning_sweep_processor_error": error(one.processor_seconds - other.processor_seconds for one, other in both)
+        / whole.processor_seconds,
+    }
 
 
 @contextmanager
@@ -138,6 +191,7 @@ def run_ours(
     tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[PreferencePair],
     steps: Steps | None = None,
+    *,
     shared: SharedWork | None = None,
 ) -> None:
     """One training of `model`, IN PLACE, as a cell of a run has it: with checkpoints, were it to take a minute."""
@@ -163,7 +217,7 @@ def run_bare(
     from methods.restoration import borrowed
 
     with borrowed(model), tempfile.TemporaryDirectory() as folder:
-        trainer = bare_trainer(model, tokenizer, rows_of(model, tokenizer, pairs, free=True), folder)
+        trainer = bare_trainer(model, tokenizer, rows_of(tokenizer, pairs), folder)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_ending(steps))
         with resident_peak() as peak:
@@ -210,42 +264,33 @@ def bare_trainer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, row
     return trainer
 
 
-def rows_of(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[PreferencePair],
-    *,
-    free: bool = False,
-) -> Dataset:
-    """Rows of TRL's trainer, for which the reference takes one pass.
-
-    Where they are to be `free` of it, its numbers are made up: a step costs the same with any.
-    """
+def rows_of(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair]) -> Dataset:
+    """Rows of TRL's trainer; the reference's numbers are made up, since a step costs the same with any."""
     from datasets import Dataset
 
-    from methods.reference import shared_completion_logps
     from methods.training_data import method_tokens
 
     context = AlignmentContext(seed=0, model_fingerprint=MODEL, scratch=Path())
-
-    def score(completions: Sequence[Any]) -> Any:
-        if free:
-            return dict.fromkeys(completions, -100.0)
-        return shared_completion_logps(model, completions, "float32", context)
-
-    return Dataset.from_list(METHOD.rows(method_tokens(METHOD, pairs, tokenizer, context), score, seed=0))
-
-
-def best_steps(rounds: Sequence[Sequence[Cost]]) -> Cost:
-    """Of all steps, each at its best; memory at its lowest peak."""
-    steps = [best(step) for step in zip(*rounds, strict=True)]
-    return total(steps)._replace(peak_bytes=min(step.peak_bytes for step in steps))
+    tokens = method_tokens(METHOD, pairs, tokenizer, context)
+    return Dataset.from_list(METHOD.rows(tokens, lambda completions: dict.fromkeys(completions, -100.0), seed=0))
 
 
 def total(costs: Sequence[Cost]) -> Cost:
     """All one after another; memory at its highest peak."""
     seconds, processor_seconds, peaks = zip(*costs, strict=True)
     return Cost(sum(seconds), sum(processor_seconds), max(peaks))
+
+
+def mean(costs: Sequence[Cost]) -> Cost:
+    """One of several; memory at its highest peak."""
+    together = total(costs)
+    share = 1 / len(costs)
+    return together._replace(seconds=together.seconds * share, processor_seconds=together.processor_seconds * share)
+
+
+def now() -> tuple[float, float]:
+    """Clock and processor time, in seconds."""
+    return time.perf_counter(), time.process_time()
 
 
 def best(rounds: Sequence[Cost]) -> Cost:

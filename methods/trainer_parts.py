@@ -16,6 +16,7 @@ from transformers import Trainer
 from methods.accelerator import optimizer_name
 from methods.base import AlignmentContext
 from methods.reference import Precision
+from methods.scored_positions import scored_positions_only
 from methods.trained_weights import restore_weights, save_weights
 from methods.tuning import Row, TuningMethod
 
@@ -84,12 +85,17 @@ class TrainerParts:
         }
 
 
-class OwnRows:
-    """Mixed into TRL's trainers: their rows are tokenised and scored already, a run is nobody's business, and a
-    checkpoint has the weights that are trained and nothing pickled beside the optimiser's and random states."""
+class OwnRows(Trainer):
+    """Mixed into TRL's trainers: their rows are tokenised and scored already, a run is nobody's business, no position
+    is computed that no loss reads, and a checkpoint has the weights that are trained and nothing pickled beside the
+    optimiser's and random states."""
 
     model: Any
     """The trainer's."""
+
+    def compute_loss(self, *inputs: Any, **settings: Any) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        with scored_positions_only():
+            return super().compute_loss(*inputs, **settings)
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset

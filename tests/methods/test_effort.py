@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,13 @@ def counted(model: PreTrainedModel) -> Iterator[dict[bool, int]]:
 def align(
     make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> Callable[..., tuple[AlignmentReport, dict[bool, int]]]:
-    def run(name: str, shared: SharedWork | None = None, **settings: Any) -> tuple[AlignmentReport, dict[bool, int]]:
+    def run(
+        name: str, shared: SharedWork | None = None, pairs: Sequence[PreferencePair] = PAIRS, **settings: Any
+    ) -> tuple[AlignmentReport, dict[bool, int]]:
         model = make_model("llama")
         context = AlignmentContext(0, "tiny", tmp_path, shared=shared or SharedWork())
         with counted(model) as tokens:
-            report = METHODS[name](**settings).align(model, tiny_tokenizer, PAIRS, context=context)
+            report = METHODS[name](**settings).align(model, tiny_tokenizer, pairs, context=context)
         return report, tokens
 
     return run
@@ -119,3 +121,17 @@ def test_kto_counts_the_mismatched_texts_of_every_step(settings: dict[str, Any],
     report, tokens = align("kto", lora_rank=2, **settings)
     found = effort(report)
     assert (found.tokens_trained, found.tokens_forward) == (tokens[True], tokens[False])
+
+
+def test_a_sweep_of_six_noise_rates_is_six_trainings_and_one_reference_pass(align: Align) -> None:
+    def read(rate: int, shared: SharedWork | None = None) -> dict[bool, int]:
+        noisy = [pair.flipped() if row < rate else pair for row, pair in enumerate(PAIRS)]
+        return align("dpo", shared, pairs=noisy, batch_size=4, lora_rank=2)[1]
+
+    shared = SharedWork()
+    sweep = [read(rate, shared) for rate in range(6)]
+    alone = [read(rate) for rate in range(6)]
+    assert [tokens[True] for tokens in sweep] == [tokens[True] for tokens in alone]
+    reference = alone[0][False]
+    assert [tokens[False] for tokens in alone] == [reference] * 6
+    assert [tokens[False] for tokens in sweep] == [reference, 0, 0, 0, 0, 0]
