@@ -40,23 +40,30 @@ class Counters:
     """Why there are none; None where there are."""
 
 
-def energy_counters(device: str) -> Counters:
-    """What counts the energy of work on a device: on a CPU its packages, on CUDA the board, and the packages beside it
-    where they can be read.
+def energy_counters(device: str, devices: int = 1) -> Counters:
+    """What counts the energy of work on a device: on a CPU its packages, on CUDA the boards, and the packages beside
+    them where they can be read.
 
     Arguments:
         device: as torch names it.
+        devices: how many take part; of several, on CUDA, they are the first ones.
     """
     kind = device_kind(device)
     if kind == "cpu":
         return rapl_counters()
     if kind != "cuda":
         return Counters((), f"nothing known here counts the energy of {kind}")
+    boards = [_board(name) for name in ([device] if devices == 1 else [f"cuda:{i}" for i in range(devices)])]
+    if any(board.missing for board in boards):
+        return Counters((), next(board.missing for board in boards if board.missing))
+    return Counters((*(counter for board in boards for counter in board.found), *rapl_counters().found))
+
+
+def _board(device: str) -> Counters:
     import torch
 
     facts = torch.cuda.get_device_properties(device)
-    board = nvml_counter(str(facts.uuid), facts.name)
-    return board if board.missing else Counters((*board.found, *rapl_counters().found))
+    return nvml_counter(str(facts.uuid), facts.name)
 
 
 def rapl_counters(root: Path = POWERCAP) -> Counters:

@@ -61,7 +61,7 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
     with PeakMemory() as memory:
         model, tokenizer = bench.load()
         cell.method.warm_up()
-        with Meter(bench.device) as meter:
+        with Meter(bench.device, getattr(cell.method, "devices", 1)) as meter:
             report, align_seconds = _align(cell, bench, model, tokenizer)
         peak = peak_device_memory(bench.device)
         ledger = meter.ledger(cell.method_info, cell.data_info, report, seconds=align_seconds, peak_device_bytes=peak)

@@ -16,9 +16,9 @@ from leaderboard.record import DataInfo, MethodInfo
 class Meter:
     """Watches memory and energy while the `with` block runs."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, devices: int = 1) -> None:
         self._memory = PeakMemory()
-        self._energy = EnergyMeter(energy_counters(device))
+        self._energy = EnergyMeter(energy_counters(device, devices))
         self._seconds = 0.0
         self._open = ExitStack()
 
@@ -50,7 +50,7 @@ class Meter:
             data: what it was given.
             report: what it says of itself.
             seconds: its cost in time, as the record states it.
-            peak_device_bytes: highest accelerator memory up to now; None on a CPU.
+            peak_device_bytes: highest accelerator memory of this process up to now; None on a CPU.
         """
         effort = report.effort or Effort()
         joules = self._energy.joules
@@ -63,9 +63,18 @@ class Meter:
             tuning_seconds=method.tuned.seconds if method.tuned else None,
             seconds=round(seconds, 3),
             peak_rss_bytes=self._memory.bytes,
-            peak_device_bytes=peak_device_bytes,
+            peak_device_bytes=_with_workers(peak_device_bytes, report),
             energy_joules=None if joules is None else round(joules, 3),
             energy_seconds=round(self._seconds, 3),
             energy_source=self._energy.source,
             energy_missing=self._energy.missing,
         )
+
+
+def _with_workers(own: int | None, report: AlignmentReport) -> int | None:
+    """Highest accelerator memory of all devices together, where a method trained on several.
+
+    The first of them is this process's own, which has left it to its worker meanwhile.
+    """
+    first, *others = (report.details.get("workers") or {}).get("peak_device_bytes") or [0]
+    return None if own is None else max(own, first) + sum(others)

@@ -44,9 +44,10 @@ class Ledger(Value):
     seconds: NonNegativeFloat
     """Wall time of the method alone: with what it reused of earlier cells' work, without diagnostics."""
     peak_rss_bytes: NonNegativeInt
-    """Highest resident memory of the process while the method ran, model included."""
+    """Highest resident memory while the method ran, model and processes that the method started included."""
     peak_device_bytes: NonNegativeInt | None
-    """Highest accelerator memory from loading the model to the end of the method; None on a CPU."""
+    """Highest accelerator memory from loading the model to the end of the method, of several devices the sum of their
+    peaks; None on a CPU."""
     energy_joules: NonNegativeFloat | None
     """Taken by everything that `energy_source` names, whoever used it, while the method ran."""
     energy_seconds: NonNegativeFloat

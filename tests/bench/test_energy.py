@@ -122,7 +122,7 @@ def nvml(millijoules: int | None) -> SimpleNamespace:
     def total(handle: str) -> int:
         if millijoules is None:
             raise FakeError("Not Supported")
-        assert handle == "handle of GPU-1-2"
+        assert handle in ("handle of GPU-1-2", "handle of GPU-3-4")
         return millijoules
 
     return SimpleNamespace(
@@ -145,3 +145,18 @@ def test_a_board_that_does_not_count_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert nvml_counter("1-2", "NVIDIA X") == Counters((), reason)
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert nvml_counter("1-2", "NVIDIA X") == Counters((), "pynvml is not installed (pip install nvidia-ml-py)")
+
+
+def test_of_several_devices_all_boards_count_or_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    uuids = {"cuda:0": "1-2", "cuda:1": "3-4", "cuda": "1-2"}
+    properties = {device: SimpleNamespace(uuid=uuid, name=f"NVIDIA {uuid}") for device, uuid in uuids.items()}
+    monkeypatch.setattr("torch.cuda.get_device_properties", properties.__getitem__)
+    monkeypatch.setattr("bench.energy.rapl_counters", lambda: Counters(()))
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(1234))
+    assert [counter.name for counter in energy_counters("cuda").found] == ["NVML NVIDIA 1-2"]
+    assert [counter.name for counter in energy_counters("cuda", 2).found] == ["NVML NVIDIA 1-2", "NVML NVIDIA 3-4"]
+    monkeypatch.setattr(
+        "bench.energy.nvml_counter",
+        lambda uuid, name: Counters((), "this one does not count") if uuid == "3-4" else nvml_counter(uuid, name),
+    )
+    assert energy_counters("cuda", 2) == Counters((), "this one does not count")

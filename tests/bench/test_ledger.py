@@ -31,7 +31,7 @@ def data(n_pairs: int) -> DataInfo:
 def test_a_ledger_holds_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     joules = itertools.count(0, 7_500_000)
     counters = Counters((Counter("RAPL package-0", lambda: next(joules)),))
-    monkeypatch.setattr(module, "energy_counters", lambda device: counters)
+    monkeypatch.setattr(module, "energy_counters", lambda device, devices: counters)
     method = MethodInfo(name="dpo", config={}, code="c", tuned=Tuned(trials=4, seconds=90))
     with Meter("cpu") as meter:
         block = bytearray(64 * 2**20)
@@ -46,7 +46,7 @@ def test_a_ledger_holds_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_ledger_has_no_zeros_for_what_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "energy_counters", lambda device: Counters((), "no counter here"))
+    monkeypatch.setattr(module, "energy_counters", lambda device, devices: Counters((), "no counter here"))
     with Meter("cpu") as meter:
         pass
     method = MethodInfo(name="base", config={}, code="c")
@@ -55,6 +55,28 @@ def test_a_ledger_has_no_zeros_for_what_there_is_not(monkeypatch: pytest.MonkeyP
     nothing |= {"energy_joules", "energy_source"}
     assert {name for name, value in found if value is None} == nothing
     assert found.energy_missing == "no counter here"
+
+
+@pytest.mark.parametrize(
+    ("own", "workers", "peak"),
+    [
+        (None, None, None),
+        (7, None, 7),
+        (7, {"count": 2, "peak_device_bytes": [9, 5]}, 14),
+        (7, {"count": 3, "peak_device_bytes": [2, 3, 4]}, 14),
+        (None, {"count": 2, "peak_device_bytes": None}, None),
+    ],
+)
+def test_device_memory_is_that_of_all_devices(
+    own: int | None, workers: dict[str, Any] | None, peak: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "energy_counters", lambda device, devices: Counters((), f"{devices} boards"))
+    with Meter("cuda", 2) as meter:
+        pass
+    report = AlignmentReport(changed=(), details={"workers": workers})
+    method = MethodInfo(name="dpo", config={}, code="c")
+    found = meter.ledger(method, data(24), report, seconds=1.0, peak_device_bytes=own)
+    assert (found.peak_device_bytes, found.energy_missing) == (peak, "2 boards")
 
 
 @pytest.fixture
