@@ -58,10 +58,11 @@ Generations = Mapping[str, Sequence[Mapping[str, Any]]]
 def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
     """Align and measure; nothing is written."""
     reset_device_memory(bench.device)
-    with PeakMemory() as memory:
+    devices = getattr(cell.method, "devices", 1)
+    with PeakMemory(family=devices > 1) as memory:
         model, tokenizer = bench.load()
         cell.method.warm_up()
-        with Meter(bench.device, getattr(cell.method, "devices", 1)) as meter:
+        with Meter(bench.device, devices) as meter:
             report, align_seconds = _align(cell, bench, model, tokenizer)
         peak = peak_device_memory(bench.device)
         ledger = meter.ledger(cell.method_info, cell.data_info, report, seconds=align_seconds, peak_device_bytes=peak)
@@ -80,8 +81,8 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
     cost = Cost(
         align_seconds=round(align_seconds, 3),
         evaluate_seconds=round(evaluate_seconds, 3),
-        peak_rss_bytes=memory.bytes,
-        peak_device_bytes=peak_device_memory(bench.device),
+        peak_rss_bytes=max(memory.bytes, ledger.peak_rss_bytes),
+        peak_device_bytes=_highest(peak_device_memory(bench.device), ledger.peak_device_bytes),
         device=device_name(bench.device),
     )
     record = Record(
@@ -173,6 +174,11 @@ def peak_device_memory(device: str) -> int | None:
     import torch
 
     return torch.cuda.max_memory_allocated(device)
+
+
+def _highest(here: int | None, aligning: int | None) -> int | None:
+    """Accelerator memory of a whole cell, from that of this process and that of all devices that it aligned on."""
+    return here if aligning is None else max(here or 0, aligning)
 
 
 def device_name(device: str) -> str:

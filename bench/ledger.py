@@ -14,10 +14,15 @@ from leaderboard.record import DataInfo, MethodInfo
 
 
 class Meter:
-    """Watches memory and energy while the `with` block runs."""
+    """Watches memory and energy while the `with` block runs.
+
+    Arguments:
+        device: what the method runs on, as torch names it.
+        devices: how many of them it trains on, each in a process of its own if there are several.
+    """
 
     def __init__(self, device: str, devices: int = 1) -> None:
-        self._memory = PeakMemory()
+        self._memory = PeakMemory(family=devices > 1)
         self._energy = EnergyMeter(energy_counters(device, devices))
         self._seconds = 0.0
         self._open = ExitStack()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 
 import psutil
@@ -13,13 +14,15 @@ CENSUS_SECONDS = 1.0
 
 
 class PeakMemory:
-    """Watches resident memory while the `with` block runs; `bytes` is the highest seen.
+    """Watches the process's resident memory while the `with` block runs; `bytes` is the highest seen.
 
-    That of processes which this one starts counts as well. Pages that they share count once for each.
+    Arguments:
+        family: count the processes that it starts as well; pages that they share count once for each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, family: bool = False) -> None:
         self._process = psutil.Process()
+        self._family = family
         self._started: list[psutil.Process] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -37,11 +40,11 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        readings = 0
+        next_census = time.monotonic()
         while not self._done.wait(INTERVAL_SECONDS):
-            if readings * INTERVAL_SECONDS % CENSUS_SECONDS < INTERVAL_SECONDS:
+            if self._family and time.monotonic() >= next_census:
                 self._started = self._process.children(recursive=True)
-            readings += 1
+                next_census = time.monotonic() + CENSUS_SECONDS
             self.bytes = max(self.bytes, self._process.memory_info().rss + sum(map(_resident, self._started)))
 
 

@@ -89,7 +89,7 @@ class Cost(Value):
     evaluate_seconds: float = Field(ge=0)
     """Wall time of all measurements."""
     peak_rss_bytes: int = Field(ge=0)
-    """Highest resident memory of the process while the cell ran, model included."""
+    """Highest resident memory while the cell ran, model and the processes that it trained in included."""
     peak_device_bytes: int | None = None
     """Highest accelerator memory; None on CPU."""
     device: str

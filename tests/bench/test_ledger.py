@@ -22,6 +22,9 @@ from bench.spec import RunSpec
 from leaderboard.ledger import Tuned
 from leaderboard.record import DataInfo, MethodInfo, NoiseInfo, Record, read_records
 
+IMPORTS = 150 * 2**20
+"""Bytes that a process with torch in it has at least."""
+
 
 def data(n_pairs: int) -> DataInfo:
     noise = NoiseInfo(model="flip", rate=0.3, n_flipped=0, flips_sha256="0")
@@ -170,3 +173,14 @@ def test_what_is_no_statement_on_tuning_is_refused(spec: RunSpec) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             plan(with_methods(spec, methods))
+
+
+@pytest.mark.slow
+def test_processes_that_a_method_trains_in_are_counted(spec: RunSpec) -> None:
+    settings = {"batch_size": 4, "lora_rank": 2, "max_length": 32}
+    run(with_methods(spec, {"one": {"use": "dpo", **settings}, "two": {"use": "dpo", "devices": 2, **settings}}))
+    records = list(read_records(spec.out / "records"))
+    peaks = {record.method.config.get("devices"): record.ledger.peak_rss_bytes for record in records if record.ledger}
+    whole = {record.method.config.get("devices"): record.cost.peak_rss_bytes for record in records}
+    assert peaks[2] > peaks[1] + 2 * IMPORTS
+    assert whole[2] >= peaks[2]
