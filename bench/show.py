@@ -59,10 +59,8 @@ def show_outcome(outcome: Outcome, spec: RunSpec) -> None:
     print_board(LOG, outcome.leaderboard)
     if not outcome.executed and not outcome.failed:
         LOG.print("every cell was finished already; nothing was run", style="dim")
-    for cell_id, message in outcome.failed.items():
-        LOG.print(f"failed: {cell_id}: {message}", style="red", markup=False, highlight=False)
     if outcome.failed:
-        LOG.print(f"details are in {spec.out / 'failures'}; the same command tries again", highlight=False)
+        LOG.print(f"details of what failed are in {spec.out / 'failures'}", highlight=False)
     write_line(str(spec.out / "leaderboard.md"))
 
 

@@ -101,7 +101,7 @@ class Budget(Value):
     tuning_seconds: float | None = None
     """Spent on those trials."""
     peak_rss_bytes: int | None = None
-    """Of the process while the method ran, model included."""
+    """While the method ran, model and the processes that it trained in included."""
     peak_device_bytes: int | None = None
     """From loading the model to the end of the method; None where no accelerator was used."""
     energy_joules: float | None = None
@@ -214,9 +214,20 @@ class Table(Value):
         return self.has_base and len(self.rows) > 1
 
 
+class FailedCell(Value):
+    """A cell that has no record, since it failed when it was last tried."""
+
+    cell: str
+    """Its id."""
+    error: str
+    """What went wrong, in one line: training that diverged, too little memory, a scorer that failed."""
+
+
 class Leaderboard(Value):
     """Everything that a set of records says."""
 
     schema_version: Literal[1] = 1
     n_records: int
     tables: tuple[Table, ...]
+    failed: tuple[FailedCell, ...] = ()
+    """What is missing from the tables; a row of several seeds rests on those that did not fail."""

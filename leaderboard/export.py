@@ -8,6 +8,7 @@ from typing import Any
 from bench.core.errors import UsageError
 from bench.core.files import write_atomic, write_json
 from leaderboard.equivalences import read_margins
+from leaderboard.failures import read_failures
 from leaderboard.markdown import to_markdown
 from leaderboard.rescored import read_scored_records
 from leaderboard.table import Leaderboard, make_leaderboard
@@ -20,15 +21,21 @@ def to_json(board: Leaderboard) -> dict[str, Any]:
 
 
 def read_leaderboard(directory: Path) -> Leaderboard:
-    """The board of the records in `directory/records` and of the scores beside them; nothing is written.
+    """The board of the records in `directory/records`, of the scores and of the failures beside them; nothing is
+    written.
 
     Raises:
         UsageError: the directory is no run's.
-        BenchError: a record or a scorer's validation cannot be read; names the file.
+        BenchError: a record, a scorer's validation or a failure cannot be read; names the file.
     """
     if not (directory / "records").is_dir():
         raise UsageError(f"{directory} has no folder 'records': give the directory that `bench run --out` wrote to")
-    return make_leaderboard(read_scored_records(directory), read_validations(directory), read_margins(directory))
+    return make_leaderboard(
+        read_scored_records(directory),
+        read_validations(directory),
+        read_margins(directory),
+        read_failures(directory),
+    )
 
 
 def write_leaderboard(directory: Path) -> Leaderboard:

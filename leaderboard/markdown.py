@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from leaderboard.board import Column, Leaderboard, Row, Score, Table
 from leaderboard.budget import BudgetColumn, budget_columns
-from leaderboard.notes import shows_ranks, shows_spread, table_notes, unpaired_reasons
+from leaderboard.notes import FAILED, shows_ranks, shows_spread, table_notes, unpaired_reasons
 from leaderboard.numbers import (
     MISSING,
     change_interval_text,
@@ -42,6 +42,9 @@ def to_markdown(board: Leaderboard) -> str:
         sections.append("No finished cell yet.")
     for table in board.tables:
         sections += _sections(table)
+    if board.failed:
+        lines = [f"- **{escaped(cell.cell)}:** {escaped(cell.error)}" for cell in board.failed]
+        sections += ["## Failed cells", FAILED, "\n".join(lines)]
     return "\n\n".join(sections) + "\n"
 
 

@@ -200,7 +200,7 @@ def _flags(
 ) -> tuple[str, ...]:
     """Warnings of the method, then of the measurements, then outputs that went wrong.
 
-    For example `nan-loss`, `toxicity: mostly-unscored`, `toxicity: 3 empty`.
+    For example `chosen-logprob-collapse`, `toxicity: mostly-unscored`, `toxicity: 3 empty`.
     """
     of_method = {flag for record in records for flag in record.alignment.flags}
     of_metrics = {f"{name}: {flag}" for name, metric in metrics for flag in metric.details.get("flags", ())}

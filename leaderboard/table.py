@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bench.core.hashing import sha256_json
-from leaderboard.board import Column, Leaderboard, Origin, Row, Table
+from leaderboard.board import Column, FailedCell, Leaderboard, Origin, Row, Table
 from leaderboard.comparison import is_exponential
 from leaderboard.corrections import Validations
 from leaderboard.equivalences import MARGINS, Margins
@@ -19,17 +19,21 @@ __all__ = ["Leaderboard", "comparable_groups", "make_leaderboard"]
 
 
 def make_leaderboard(
-    records: Sequence[Record], validations: Validations | None = None, margins: Margins = MARGINS
+    records: Sequence[Record],
+    validations: Validations | None = None,
+    margins: Margins = MARGINS,
+    failed: Sequence[FailedCell] = (),
 ) -> Leaderboard:
     """All that `records` say; the same records, in whatever order, give the same board.
 
     Arguments:
         validations: of scorers whose errors are known, by the hash of their identity.
         margins: up to which losses a metric counts as preserved.
+        failed: cells that have no record for a reason; they are named under the tables.
     """
     groups = comparable_groups(records)
     tables = [_table(group, _distinction(group, groups), validations or {}, margins) for group in groups]
-    return Leaderboard(n_records=len(records), tables=tuple(tables))
+    return Leaderboard(n_records=len(records), tables=tuple(tables), failed=tuple(failed))
 
 
 def comparable_groups(records: Sequence[Record]) -> list[list[Record]]:

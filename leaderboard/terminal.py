@@ -13,7 +13,7 @@ from rich.text import Text
 from leaderboard.board import Column, Leaderboard, Row, Table
 from leaderboard.budget import BudgetColumn, budget_columns
 from leaderboard.grid import Cell, GridColumn, RowGrid
-from leaderboard.notes import RANK, shows_ranks, shows_spread, table_notes, unpaired_reasons
+from leaderboard.notes import FAILED, RANK, shows_ranks, shows_spread, table_notes, unpaired_reasons
 from leaderboard.numbers import (
     MISSING,
     change_interval_text,
@@ -52,6 +52,10 @@ class TerminalBoard:
             yield Text("No finished cell yet.")
         for table in self._board.tables:
             yield from _parts(table, options.max_width)
+        if self._board.failed:
+            yield Text.assemble("\n ", ("failed cells", "bold red"), f" · {FAILED}")
+        for cell in self._board.failed:
+            yield Padding(Text.assemble((f"{cell.cell}: ", "bold"), cell.error), (0, 0, 0, 1))
 
 
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:

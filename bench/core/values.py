@@ -88,7 +88,7 @@ class AlignmentReport(Value):
     details: Mapping[str, Any] = Field(default_factory=dict)
     """Plain JSON: whatever the method can say of itself, e.g. singular values or loss curves."""
     flags: tuple[str, ...] = ()
-    """Short warnings that the board shows, e.g. `nan-loss`."""
+    """Short warnings that the board shows, e.g. `chosen-logprob-collapse`."""
     diagnostic_seconds: float = Field(default=0.0, ge=0)
     """Spent on looking at what was done, not on doing it: no part of the method's cost."""
     earlier_seconds: float = Field(default=0.0, ge=0)

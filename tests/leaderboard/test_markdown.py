@@ -128,7 +128,10 @@ def test_seeds_have_a_column_and_a_table_of_their_spread(make):
 
 
 def test_flags_have_a_column_only_where_there_are_any(make):
-    assert cells(to_markdown(make_leaderboard([make("dpo", flags=["nan-loss"])])), "dpo")["flags"] == "nan-loss"
+    assert (
+        cells(to_markdown(make_leaderboard([make("dpo", flags=["identical-pairs"])])), "dpo")["flags"]
+        == "identical-pairs"
+    )
     assert "flags" not in cells(to_markdown(make_leaderboard([make("dpo")])), "dpo")
 
 

@@ -225,8 +225,8 @@ def test_base_of_any_seed_is_one_row(make):
 def test_flags_come_from_the_method_and_from_counts(make, make_metric):
     counts = {"empty": 2, "unscored": 0, "ended_early": 9}
     metrics = {"toxicity": make_metric["toxicity"](VALUES, counts=counts)}
-    records = [make("dpo", metrics=metrics, seed=seed, flags=["nan-loss"]) for seed in (0, 1)]
-    assert only_table(records).rows[0].flags == ("nan-loss", "toxicity: 4 empty")
+    records = [make("dpo", metrics=metrics, seed=seed, flags=["identical-pairs"]) for seed in (0, 1)]
+    assert only_table(records).rows[0].flags == ("identical-pairs", "toxicity: 4 empty")
 
 
 def test_flags_come_from_the_measurements_that_count(make, make_metric):
@@ -236,9 +236,9 @@ def test_flags_come_from_the_measurements_that_count(make, make_metric):
     old = make("dpo", metrics=flagged("old"), cell_id="old", created_at="2025-01-01T00:00:00+00:00")
     records = [
         old,
-        *(make("dpo", metrics=flagged("mostly-unscored"), seed=seed, flags=["nan-loss"]) for seed in (0, 1)),
+        *(make("dpo", metrics=flagged("mostly-unscored"), seed=seed, flags=["identical-pairs"]) for seed in (0, 1)),
     ]
-    assert only_table(records).rows[0].flags == ("nan-loss", "toxicity: mostly-unscored")
+    assert only_table(records).rows[0].flags == ("identical-pairs", "toxicity: mostly-unscored")
     assert only_table([make("base", metrics=flagged("mostly-unscored"))]).rows[0].flags == (
         "toxicity: mostly-unscored",
     )
