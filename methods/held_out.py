@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from bench.core.errors import UsageError
 from methods.base import AlignmentContext
 from methods.diagnostics import OffTheBill
 from methods.own_loss import evaluating, own_loss
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from methods.tuning import Row, TuningMethod
 
 
-CURVE = ("step", "loss", "margin", "accuracy", "chosen_logp", "rejected_logp")
-"""The method's own loss; log-probabilities summed over a completion's tokens, in nats, and their difference."""
+CURVE = ("step", "loss", "margin", "accuracy", "reward_accuracy", "chosen_logp", "rejected_logp")
+"""The method's own loss; log-probabilities summed over a completion's tokens, in nats, and their difference; shares of
+pairs whose difference is positive, and whose difference has grown: none has before training."""
 
 
 class HeldOut:
@@ -52,7 +54,10 @@ class HeldOut:
         if not self._context.held_out:
             return
         with self._bill:
-            self._pairs = method_tokens(self._method, self._context.held_out, tokenizer, self._context)
+            try:
+                self._pairs = method_tokens(self._method, self._context.held_out, tokenizer, self._context)
+            except UsageError as error:
+                raise UsageError(f"held-out {error}") from error
             self._before = shared_logps(model, self._pairs, self._precision, self._context)
             self._add(0, self._before)
 
@@ -98,7 +103,8 @@ class HeldOut:
     def handed_over(self) -> dict[str, Any]:
         """What another process needs to glance at the pairs, as plain JSON."""
         pairs = [[pair.chosen.prompt, pair.chosen.answer, pair.rejected.answer] for pair in self._pairs]
-        return {"pairs": pairs, "rows": list(self._rows), "curve": self._curve}
+        before = [[self._before[pair.chosen], self._before[pair.rejected]] for pair in self._pairs]
+        return {"pairs": pairs, "before": before, "rows": list(self._rows), "curve": self._curve}
 
     def take_over(self, state: Mapping[str, Any], trainer: Trainer) -> None:
         """Glance at the pairs for the process that handed them over, with a trainer of its own."""
@@ -107,6 +113,11 @@ class HeldOut:
             PairTokens(Completion(prompt, chosen), Completion(prompt, rejected), truncated=False, merged=False)
             for prompt, chosen, rejected in sides
         ]
+        self._before = {
+            side: logp
+            for pair, logps in zip(self._pairs, state["before"], strict=True)
+            for side, logp in zip((pair.chosen, pair.rejected), logps, strict=True)
+        }
         self._rows, self._curve, self._trainer = state["rows"], state["curve"], trainer
 
     def given_back(self) -> dict[str, Any]:
@@ -135,17 +146,20 @@ class HeldOut:
         return dict(zip(sides, completion_logps(model, sides, self._precision, lambda units: None), strict=True))
 
     def _add(self, step: int, logps: Mapping[Completion, float]) -> None:
-        margins = [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs]
+        early, margins = self._differences(self._before), self._differences(logps)
         self._curve["step"].append(step)
         self._curve["margin"].append(mean(margins))
         self._curve["accuracy"].append(mean([margin > 0 for margin in margins]))
+        self._curve["reward_accuracy"].append(mean([now > then for then, now in zip(early, margins, strict=True)]))
         self._curve["chosen_logp"].append(mean([logps[pair.chosen] for pair in self._pairs]))
         self._curve["rejected_logp"].append(mean([logps[pair.rejected] for pair in self._pairs]))
 
+    def _differences(self, logps: Mapping[Completion, float]) -> list[float]:
+        """Of each pair, how much more likely its chosen completion is, in nats."""
+        return [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs]
+
     def _margins(self, after: Mapping[Completion, float]) -> dict[str, Any]:
-        old, new = (
-            [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs] for logps in (self._before, after)
-        )
+        old, new = self._differences(self._before), self._differences(after)
         gains = [late - early for early, late in zip(old, new, strict=True)]
         scale = self._method.reward_scale
         return {

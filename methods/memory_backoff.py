@@ -25,6 +25,10 @@ class MemoryExhaustedError(Exception):
         self.step = step
 
 
+SAYING_SO = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""In messages of RuntimeError, where torch has no type for it: the CPU's allocator, CUDA's own calls, its algebra."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on an accelerator or on the CPU.
 
@@ -32,7 +36,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in SAYING_SO)
 
 
 def smaller_batches(method: TuningMethod, step: int) -> Split:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from bench.core.errors import BenchError
 from bench.core.hashing import sha256_json
 from bench.core.progress import Advance
 from methods.base import AlignmentContext
+from methods.memory_backoff import free_memory, is_out_of_memory
 from methods.preference_tokens import Completion, PairTokens
 
 if TYPE_CHECKING:
@@ -26,18 +28,40 @@ def completion_logps(
 
     Arguments:
         model: in evaluation mode; left as it is.
-        completions: in any order; texts of like length are batched, padded on the right and masked.
+        completions: in any order; texts of like length are batched, padded on the right and masked. Batches that do not
+            fit into memory are halved.
         precision: "bfloat16" runs the model under autocast, as training does; sums are float32 in any case.
         advance: told the completions done.
     """
     logps = [0.0] * len(completions)
     for batch in like_lengths(completions):
         with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            values = batch_logps(model, [completions[index] for index in batch])
-        for index, value in zip(batch, values.tolist(), strict=True):
+            values = _logps_within_memory(model, [completions[index] for index in batch])
+        for index, value in zip(batch, values, strict=True):
             logps[index] = value
         advance(len(batch))
     return logps
+
+
+def _logps_within_memory(model: PreTrainedModel, completions: Sequence[Completion]) -> list[float]:
+    """Log-probabilities of one batch, in halves where it does not fit into memory.
+
+    Raises:
+        BenchError: memory ran out for one text.
+    """
+    try:
+        return batch_logps(model, completions).tolist()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    if len(completions) == 1:
+        raise BenchError(
+            f"out of memory at the log-probability of one text of {len(completions[0])} tokens; lower max_length, or "
+            "take a smaller model"
+        )
+    free_memory(model.device)  # out here, since the error holds on to all that the pass had
+    half = len(completions) // 2
+    return [*_logps_within_memory(model, completions[:half]), *_logps_within_memory(model, completions[half:])]
 
 
 def shared_logps(

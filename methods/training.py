@@ -181,7 +181,9 @@ def train(
         held_out.attach(trainer)
         selection = None
         if validation:
-            selection = WeightSelection(method, trainer, validation, context.scratch / "best.safetensors")
+            selection = WeightSelection(
+                method, trainer, validation, len(job.data.training), context.scratch / "best.safetensors"
+            )
         workers = None
         if devices is None:
             watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits, given_up)

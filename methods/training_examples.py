@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from methods.pair_rows import both_sides
 from methods.preference_tokens import Completion
 from methods.reference import shared_completion_logps
 from methods.tuning import Row, TuningMethod
@@ -31,10 +32,17 @@ def make_examples(method: TuningMethod, job: Job, label: str) -> Examples:
     """Rows for the trainer; `label` names what was done to the weights that the reference is."""
     started = time.perf_counter()
     reference: set[Completion] = set()
+    known: dict[Completion, float] = {}
 
-    def score(completions: Sequence[Completion]) -> Any:
-        reference.update(completions)
+    def shared(completions: Sequence[Completion]) -> Mapping[Completion, float]:
         return shared_completion_logps(job.model, completions, job.precision, job.context, label)
+
+    def score(completions: Sequence[Completion]) -> Mapping[Completion, float]:
+        """All sides of all pairs are scored in one pass, whichever of them a seed has set aside for validation."""
+        reference.update(completions)
+        if completions and not known:
+            known.update(shared(both_sides([*job.data.training, *job.data.validation])))
+        return {**known, **shared([side for side in completions if side not in known])}
 
     training = method.rows(job.data.training, score, job.context.seed)
     validation = method.rows(job.data.validation, score, job.context.seed)

@@ -117,6 +117,13 @@ class TuningMethod(AlignmentMethod):
         batches = math.ceil(n_pairs / self.batch_size)
         return self.max_steps or math.ceil(self.epochs * math.ceil(batches / self.gradient_accumulation))
 
+    def pairs_seen(self, step: int, n_pairs: int) -> int:
+        """Pairs trained on after `step` optimiser steps, of `n_pairs` in each epoch; the last step of an epoch has what
+        is left."""
+        each = self.batch_size * self.gradient_accumulation
+        epochs, steps = divmod(step, math.ceil(n_pairs / each))
+        return epochs * n_pairs + min(steps * each, n_pairs)
+
     def n_validation(self, n_pairs: int) -> int:
         """How many of `n_pairs` pairs are held out to select the weights by."""
         return self.validation if isinstance(self.validation, int) else math.ceil(self.validation * n_pairs)
@@ -204,7 +211,7 @@ class TuningMethod(AlignmentMethod):
 
     def _check_pairs(self, n_pairs: int) -> None:
         if n_pairs < 2:
-            raise UsageError(f"{self.name}: {n_pairs} preference pairs are too few to train on; give at least 2")
+            raise UsageError(f"{self.name}: too few preference pairs to train on: {n_pairs}; give at least 2")
         aside = self.n_validation(n_pairs)
         if aside > n_pairs - 2:
             raise UsageError(

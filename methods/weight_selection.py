@@ -26,13 +26,19 @@ class WeightSelection(TrainerCallback):
 
     The rows carry the same noise as those that are trained on: nothing clean takes part in the choice. The untrained
     model is measured too, but it is no choice: a method that does not beat it says so by a flag.
+
+    Arguments:
+        rows: made of the validation pairs.
+        n_pairs: that are trained on.
+        path: where the best weights lie meanwhile.
     """
 
-    def __init__(self, method: TuningMethod, trainer: Trainer, rows: Sequence[Row], path: Path) -> None:
+    def __init__(self, method: TuningMethod, trainer: Trainer, rows: Sequence[Row], n_pairs: int, path: Path) -> None:
         self.curve: dict[str, list[float]] = {"step": [], "pairs_seen": [], "loss": []}
         self.chosen_step = 0
         self.stopped_early = False
         self._method, self._trainer, self._rows, self._path = method, trainer, rows, path
+        self._n_pairs = n_pairs
         self._model = cast(torch.nn.Module, trainer.model)
         self._every = math.ceil(method.evaluate_every / (method.batch_size * method.gradient_accumulation))
         self._best = math.inf
@@ -102,6 +108,6 @@ class WeightSelection(TrainerCallback):
                 f"the model is as it was. Lower learning_rate, which is {method.learning_rate:g}"
             )
         self.curve["step"].append(step)
-        self.curve["pairs_seen"].append(step * method.batch_size * method.gradient_accumulation)
+        self.curve["pairs_seen"].append(method.pairs_seen(step, self._n_pairs))
         self.curve["loss"].append(loss)
         return loss

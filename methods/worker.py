@@ -105,7 +105,9 @@ class Worker:
             watch = Watch(method, lambda steps: tell(progress, steps))
             selection = None
             if job.validation:
-                selection = WeightSelection(method, trainer, job.validation, folder / "selected.safetensors")
+                selection = WeightSelection(
+                    method, trainer, job.validation, job.n_pairs, folder / "selected.safetensors"
+                )
             for callback in (watch, selection, Glances(held_out, model), Agreement(trainer.args.device, job.owner)):
                 if callback is not None:
                     trainer.add_callback(callback)

@@ -89,27 +89,66 @@ def test_reference_is_the_sequence_log_probability_of_the_base_model(
     assert len(done) > 1
 
 
+def _sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
 def _log_sigmoid(value: float) -> float:
     return -math.log1p(math.exp(-value))
 
 
-BETA = 0.3
+BETA, SMOOTHING = 0.3, 0.2
 CLOSED_FORMS: dict[str, Callable[[float, float, int, int], float]] = {
     "sigmoid": lambda chosen, rejected, m, n: -_log_sigmoid(BETA * (chosen - rejected)),
     "hinge": lambda chosen, rejected, m, n: max(0.0, 1 - BETA * (chosen - rejected)),
     "ipo": lambda chosen, rejected, m, n: (chosen / m - rejected / n - 1 / (2 * BETA)) ** 2,
+    "sigmoid_norm": lambda chosen, rejected, m, n: -_log_sigmoid(BETA * (chosen / m - rejected / n)),
     "robust": lambda chosen, rejected, m, n: (
         (-0.8 * _log_sigmoid(BETA * (chosen - rejected)) + 0.2 * _log_sigmoid(BETA * (rejected - chosen))) / 0.6
     ),
-    "apo_zero": lambda chosen, rejected, m, n: (
-        1 - math.exp(_log_sigmoid(BETA * chosen)) + math.exp(_log_sigmoid(BETA * rejected))
+    "exo_pair": lambda chosen, rejected, m, n: sum(
+        _sigmoid(margin) * math.log(_sigmoid(margin) / target)
+        for margin, target in ((BETA * (chosen - rejected), 0.8), (BETA * (rejected - chosen), 0.2))
+    ),
+    "nca_pair": lambda chosen, rejected, m, n: (
+        -_log_sigmoid(BETA * chosen) - (_log_sigmoid(-BETA * chosen) + _log_sigmoid(-BETA * rejected)) / 2
+    ),
+    "bco_pair": lambda chosen, rejected, m, n: -_log_sigmoid(BETA * chosen) - _log_sigmoid(-BETA * rejected),
+    "sppo_hard": lambda chosen, rejected, m, n: (chosen - 0.5 / BETA) ** 2 + (rejected + 0.5 / BETA) ** 2,
+    "apo_zero": lambda chosen, rejected, m, n: 1 - _sigmoid(BETA * chosen) + _sigmoid(BETA * rejected),
+    "apo_down": lambda chosen, rejected, m, n: _sigmoid(BETA * chosen) + 1 - _sigmoid(BETA * (chosen - rejected)),
+    "discopop": lambda chosen, rejected, m, n: (
+        -_log_sigmoid(BETA * (chosen - rejected)) * (1 - _sigmoid(BETA * (chosen - rejected) / 0.05))
+        + math.exp(-BETA * (chosen - rejected)) * _sigmoid(BETA * (chosen - rejected) / 0.05)
     ),
 }
 """Losses of a pair, from the log-ratios of policy to reference and the lengths of its completions."""
 
 
+def _smoothed(margins: Sequence[float]) -> float:
+    losses = [-0.8 * _log_sigmoid(BETA * margin) - 0.2 * _log_sigmoid(-BETA * margin) for margin in margins]
+    return sum(losses) / len(losses)
+
+
+def _quantile_gaps(upper: Sequence[float], lower: Sequence[float]) -> list[float]:
+    return [high - low for high, low in zip(sorted(upper), sorted(lower), strict=True)]
+
+
+Logps = Sequence[tuple[float, float]]
+BATCH_FORMS: dict[str, Callable[[Logps, Logps, Sequence[PairTokens]], float]] = {
+    "aot": lambda new, old, pairs: _smoothed(_quantile_gaps([c - r for c, r in new], [c - r for c, r in old])),
+    "aot_unpaired": lambda new, old, pairs: _smoothed(
+        _quantile_gaps(
+            *([after[side] - before[side] for after, before in zip(new, old, strict=True)] for side in (0, 1))
+        )
+    ),
+    "sft": lambda new, old, pairs: -sum(c for c, _ in new) / sum(len(pair.chosen.answer) for pair in pairs),
+}
+"""Losses of a whole batch, from log-probabilities under policy and reference, chosen and rejected."""
+
+
 @pytest.mark.parametrize("tuning", ["lora", "full"])
-@pytest.mark.parametrize("loss", CLOSED_FORMS)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_loss_of_a_fixed_batch_is_the_closed_form(
     planted: Planted,
     half_flipped: Flip,
@@ -123,7 +162,7 @@ def test_loss_of_a_fixed_batch_is_the_closed_form(
     from methods.restoration import borrowed
     from methods.training import make_trainer
 
-    smoothing = 0.2 if LOSSES[loss].smoothed else 0.0
+    smoothing = SMOOTHING if LOSSES[loss].smoothed else 0.0
     method = DPO(loss=loss, beta=BETA, label_smoothing=smoothing, tuning=tuning, batch_size=6)
     model = make_model("llama")
     tokens = tokenize_pairs(half_flipped(planted(6)), tiny_tokenizer, max_length=64, append_eos=False)
@@ -140,12 +179,19 @@ def test_loss_of_a_fixed_batch_is_the_closed_form(
         trainer.model.train()
         found = trainer.compute_loss(trainer.model, batch).item()
         policy = exact_logps(trainer.model.merge_and_unload() if tuning == "lora" else model, tokens)
-    expected = [
+    assert max(abs(new[0] - old[0]) for new, old in zip(policy, reference, strict=True)) > 0.1
+    assert found == pytest.approx(closed_form(loss, policy, reference, tokens), rel=1e-4)
+
+
+def closed_form(loss: str, policy: Logps, reference: Logps, tokens: Sequence[PairTokens]) -> float:
+    """The loss of a batch, mean over its pairs."""
+    if loss in BATCH_FORMS:
+        return BATCH_FORMS[loss](policy, reference, tokens)
+    losses = [
         CLOSED_FORMS[loss](new[0] - old[0], new[1] - old[1], len(pair.chosen.answer), len(pair.rejected.answer))
         for new, old, pair in zip(policy, reference, tokens, strict=True)
     ]
-    assert max(abs(new[0] - old[0]) for new, old in zip(policy, reference, strict=True)) > 0.1
-    assert found == pytest.approx(sum(expected) / len(expected), rel=1e-4)
+    return sum(losses) / len(losses)
 
 
 def test_losses_are_those_that_trl_knows() -> None:
@@ -158,6 +204,35 @@ def test_losses_are_those_that_trl_knows() -> None:
     assert sorted(name for name, code in branches.items() if "label_smoothing" in code) == sorted(
         name for name, facts in LOSSES.items() if facts.smoothed
     )
+
+
+def test_with_the_adapter_off_the_log_probabilities_are_the_base_models(
+    planted: Planted, tiny_model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, context: AlignmentContext
+) -> None:
+    from methods.reference import completion_logps, shared_completion_logps
+    from methods.restoration import borrowed
+    from methods.training import make_trainer
+
+    tokens = tokenize_pairs(planted(8), tiny_tokenizer, max_length=64, append_eos=False)
+    sides = [side for pair in tokens for side in (pair.chosen, pair.rejected)]
+
+    def logps() -> list[float]:
+        return completion_logps(tiny_model, sides, "float32", lambda units: None)
+
+    with borrowed(tiny_model):
+        rows = scored_rows(tokens, lambda sides: shared_completion_logps(tiny_model, sides, "float32", context))
+        trainer = make_trainer(DPO(**QUICK), tiny_model, tiny_tokenizer, rows, "float32", context, n_pairs=len(rows))
+        trainer.train()
+        trainer.model.eval()
+        with trainer.model.disable_adapter():
+            off = logps()
+        on = logps()
+        trainer.model.unload()
+        base = logps()
+    assert off == base
+    given = [row[key] for row in rows for key in ("ref_chosen_logps", "ref_rejected_logps")]
+    assert given == pytest.approx(base, abs=1e-5)  # other batches
+    assert max(abs(one - other) for one, other in zip(on, base, strict=True)) > 0.1
 
 
 def test_merged_weights_give_the_adapters_logits(

@@ -41,10 +41,14 @@ def align(
     make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> Callable[..., tuple[AlignmentReport, dict[bool, int]]]:
     def run(
-        name: str, shared: SharedWork | None = None, pairs: Sequence[PreferencePair] = PAIRS, **settings: Any
+        name: str,
+        shared: SharedWork | None = None,
+        pairs: Sequence[PreferencePair] = PAIRS,
+        seed: int = 0,
+        **settings: Any,
     ) -> tuple[AlignmentReport, dict[bool, int]]:
         model = make_model("llama")
-        context = AlignmentContext(0, "tiny", tmp_path, shared=shared or SharedWork())
+        context = AlignmentContext(seed, "tiny", tmp_path, shared=shared or SharedWork())
         with counted(model) as tokens:
             report = METHODS[name](**settings).align(model, tiny_tokenizer, pairs, context=context)
         return report, tokens
@@ -135,3 +139,12 @@ def test_a_sweep_of_six_noise_rates_is_six_trainings_and_one_reference_pass(alig
     reference = alone[0][False]
     assert [tokens[False] for tokens in alone] == [reference] * 6
     assert [tokens[False] for tokens in sweep] == [reference, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+def test_seeds_that_set_other_pairs_aside_share_the_reference(name: str, align: Align) -> None:
+    shared = SharedWork()
+    passes = [align(name, shared, seed=seed, validation=3, lora_rank=2)[1][False] for seed in range(3)]
+    alone = [align(name, seed=seed, validation=3, lora_rank=2)[1][False] for seed in range(3)]
+    assert alone == [alone[0], passes[1] + CHOSEN + REJECTED, passes[2] + CHOSEN + REJECTED]
+    assert passes[0] == alone[0]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport, PreferencePair
 from methods.base import METHODS, AlignmentContext, SharedWork
 from methods.dpo import DPO
@@ -96,6 +97,7 @@ def test_the_curve_on_clean_pairs_has_the_methods_own_loss_and_both_sides(
     assert curve["loss"][-1] < curve["loss"][0]
     margins = [chosen - rejected for chosen, rejected in zip(curve["chosen_logp"], curve["rejected_logp"], strict=True)]
     assert margins == pytest.approx(curve["margin"])
+    assert (curve["reward_accuracy"][0], curve["reward_accuracy"][-1]) == (0, 1)  # no reward before training
 
 
 def test_the_loss_on_clean_pairs_is_that_of_the_rewards(
@@ -108,3 +110,22 @@ def test_the_loss_on_clean_pairs_is_that_of_the_rewards(
     expected = [math.log1p(math.exp(-0.3 * (margin - curve["margin"][0]))) for margin in curve["margin"]]
     assert curve["loss"] == pytest.approx(expected, abs=1e-5)
     assert curve["loss"][0] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_the_curves_of_rewards_end_where_the_comparison_does(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    context = AlignmentContext(
+        0, "tiny", tmp_path, held_out=[pair.flipped() for pair in planted(2)] + planted(5, 9)[2:]
+    )
+    method = METHODS["dpo"](learning_rate=1e-2, max_length=32, epochs=3)
+    found = method.align(make_model("llama"), tiny_tokenizer, planted(12), context=context).details["held_out"]
+    assert found["reward_accuracy"] == found["curve"]["reward_accuracy"][-1] == pytest.approx(3 / 5)
+
+
+def test_a_held_out_pair_that_cannot_be_read_is_called_one(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    context = AlignmentContext(0, "tiny", tmp_path, held_out=[PreferencePair("long" * 20, "a", "b")])
+    with pytest.raises(UsageError, match="held-out pair 0: its prompt has 80 tokens and fills max_length = 32"):
+        DPO(max_length=32).align(make_model("llama"), tiny_tokenizer, planted(4), context=context)

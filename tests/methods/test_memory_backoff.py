@@ -13,10 +13,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
 from bench.core.errors import BenchError
 from bench.core.values import AlignmentReport, PreferencePair
-from methods import checkpoints
+from methods import checkpoints, reference
 from methods.base import METHODS, AlignmentContext
 from methods.dpo import DPO
 from methods.memory_backoff import is_out_of_memory, smaller_batches, with_batches
+from methods.preference_tokens import tokenize_pairs
 
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
@@ -170,6 +171,8 @@ def test_what_was_given_up_before_an_interruption_is_paid_for(
         (torch.OutOfMemoryError("CUDA out of memory."), True),
         (RuntimeError(CPU), True),
         (MemoryError(), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("CUDA error: device-side assert triggered"), False),
         (ValueError(CPU), False),
     ],
@@ -189,3 +192,59 @@ def test_as_many_pairs_go_into_a_step(size: int, accumulation: int, smaller: tup
     assert split["step"] == 5
     assert with_batches(method, [split]).steps(101) == method.steps(101)
     assert with_batches(method, []) is method
+
+
+@pytest.mark.parametrize("room", [3, 1])
+def test_a_reference_pass_that_does_not_fit_is_halved(
+    room: int,
+    planted: Planted,
+    make_model: MakeModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = reference_logps(planted(9), make_model("llama"), tiny_tokenizer)
+    sizes = crowd(monkeypatch, room)
+    assert reference_logps(planted(9), make_model("llama"), tiny_tokenizer) == pytest.approx(expected, abs=1e-5)
+    assert max(sizes) > room
+    assert sum(size for size in sizes if size <= room) == 18
+
+
+def test_a_text_that_does_not_fit_alone_is_named(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd(monkeypatch, 0)
+    with pytest.raises(
+        BenchError, match=r"out of memory at the log-probability of one text of \d+ tokens; lower max_l"
+    ):
+        reference_logps(planted(2), make_model("llama"), tiny_tokenizer)
+
+
+def test_another_error_of_a_reference_pass_stays_what_it_is(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd(monkeypatch, 3, RuntimeError("shape mismatch"))
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        reference_logps(planted(9), make_model("llama"), tiny_tokenizer)
+
+
+def reference_logps(
+    pairs: list[PreferencePair], model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> list[float]:
+    tokens = tokenize_pairs(pairs, tokenizer, max_length=64, append_eos=False)
+    sides = [side for pair in tokens for side in (pair.chosen, pair.rejected)]
+    return reference.completion_logps(model, sides, "float32", lambda units: None)
+
+
+def crowd(monkeypatch: pytest.MonkeyPatch, room: int, error: Exception | None = None) -> list[int]:
+    """Memory for `room` texts a reference pass; gives the sizes that were tried."""
+    sizes: list[int] = []
+    within = reference.batch_logps
+
+    def tight(model: PreTrainedModel, completions: Any) -> torch.Tensor:
+        sizes.append(len(completions))
+        if len(completions) > room:
+            raise error or torch.OutOfMemoryError("CUDA out of memory.")
+        return within(model, completions)
+
+    monkeypatch.setattr(reference, "batch_logps", tight)
+    return sizes

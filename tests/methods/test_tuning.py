@@ -49,7 +49,7 @@ def test_presets_set_what_is_not_given_and_survive_json(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "pairs", "device", "message"),
     [
-        ({}, 1, "cpu", "1 preference pairs are too few to train on"),
+        ({}, 1, "cpu", "too few preference pairs to train on: 1"),
         ({"max_length": 257}, 8, "cpu", "max_length 257 exceeds the model's window of 256 tokens"),
         ({"lora_target": ()}, 8, "cpu", "lora_target is empty"),
         ({"validation": 7}, 8, "cpu", "validation holds out 7 of 8 pairs, which leaves 1 to train on"),

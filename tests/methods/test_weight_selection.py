@@ -131,3 +131,11 @@ def test_a_validation_loss_that_is_no_number_is_an_error_and_the_model_is_as_it_
             model, tiny_tokenizer, planted(16), context=AlignmentContext(0, "tiny", tmp_path)
         )
     assert digest(model) == before
+
+
+def test_pairs_are_counted_where_they_do_not_fill_the_last_batch(
+    run: Callable[..., tuple[AlignmentReport, str]], planted: Planted
+) -> None:
+    report, _ = run(planted(13), batch_size=2, gradient_accumulation=2, epochs=2, validation=3, evaluate_every=4)
+    curve = report.details["validation"]["curve"]
+    assert dict(zip(curve["step"], curve["pairs_seen"], strict=True)) == {0: 0, 1: 4, 2: 8, 3: 10, 4: 14, 5: 18, 6: 20}
