@@ -172,7 +172,7 @@ def test_collapse_of_the_chosen_completions_is_flagged(
         ({"loss": "exo_pair"}, 8, "needs label_smoothing above 0"),
         ({"lora_target": ()}, 8, "lora_target is empty"),
         ({"max_length": 257}, 8, "max_length 257 exceeds the model's window of 256"),
-        ({}, 1, "1 preference pairs are too few"),
+        ({}, 1, "too few preference pairs to train on: 1"),
     ],
 )
 def test_what_cannot_work_is_refused_before_a_model_is_loaded(
