@@ -23,6 +23,7 @@ from bench.models import FileModel
 from bench.provenance import provenance
 from bench.publish import check_destination, publish
 from bench.saving import check_target, save_checkpoint
+from bench.text_checks import check_texts
 from bench.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
 from leaderboard.record import Record
 from leaderboard.table import make_leaderboard
@@ -121,6 +122,7 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
     edit.source.fetch(progress)
     edit.method.check(edit.source.config(), n_pairs, dtype=edit.dtype, device=edit.device)
     edit.method.check_pairs(preferences.pairs, preferences.seed)
+    check_texts([(edit.name, edit.method, preferences)], edit.source.load_tokenizer())
     neutral = neutral_texts(edit.neutral, 2 * n_pairs, progress) if edit.method.needs_neutral else ()
     licence = find_licence(edit.source.fetch_terms(progress), edit.source.entry)
     if not licence.is_known:

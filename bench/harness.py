@@ -29,6 +29,7 @@ from bench.setting import (
 from bench.spec import RunSpec
 from bench.study import Study, differences, stored_settings
 from bench.take_turns import Turns
+from bench.text_checks import check_texts
 from bench.validate_scorers import copy_validations
 from leaderboard.export import write_leaderboard
 from leaderboard.record import Record
@@ -226,6 +227,8 @@ def _prepare(setting: Setting, pending: Sequence[Cell], progress: Progress) -> l
             cell.method.check(config, len(pairs), dtype=setting.dtype, device=setting.device)
             cell.method.check_pairs(pairs, seed)
     _prepare_tasks(setting, progress)
+    reads = [(cell.method_info.name, cell.method, cell.preferences) for cell in pending if cell.preferences is not None]
+    check_texts(reads, setting.source.load_tokenizer())
     if not needs_neutral(setting.spec):
         return []
     needed = [2 * len(cell.preferences.pairs) for cell in pending if cell.preferences and cell.method.needs_neutral]

@@ -119,6 +119,17 @@ class AlignmentMethod(Value, ABC):
             UsageError: says what was found and what to do.
         """
 
+    def check_texts(self, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse pairs that cannot be read as tokens, before weights are loaded. Labels may play no part.
+
+        Arguments:
+            pairs: that are trained on, or held out to look at.
+            tokenizer: the model's own; left as it was found.
+
+        Raises:
+            UsageError: names the pair, what is wrong with it and what to do.
+        """
+
     @abstractmethod
     def align(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from bench.core.errors import UsageError
 from bench.core.hashing import sha256_texts
 from bench.core.values import PreferencePair
 from methods.base import AlignmentContext
-from methods.preference_tokens import PairTokens, pair_texts, text_ids, tokenize_pairs
+from methods.preference_tokens import Ids, PairTokens, pair_texts, text_ids, tokenize_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -90,7 +90,22 @@ def method_tokens(
         UsageError: a pair has nothing to learn from.
     """
     key = (context.model_fingerprint, "text-ids", sha256_texts(pair_texts(pairs)))
-    ids = context.shared.get(key, lambda: text_ids(pairs, tokenizer)) if pairs else {}
+    return read_pairs(
+        method, pairs, tokenizer, context.shared.get(key, lambda: text_ids(pairs, tokenizer)) if pairs else {}
+    )
+
+
+def read_pairs(
+    method: TuningMethod,
+    pairs: Sequence[PreferencePair],
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Mapping[str, Ids] | None = None,
+) -> list[PairTokens]:
+    """Token ids of pairs as `method` asks for them; `ids` is as for `tokenize_pairs`.
+
+    Raises:
+        UsageError: a pair has nothing to learn from.
+    """
     return tokenize_pairs(
         pairs,
         tokenizer,

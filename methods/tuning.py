@@ -155,6 +155,11 @@ class TuningMethod(AlignmentMethod):
 
         check_validation(self, pairs, seed)
 
+    def check_texts(self, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> None:
+        from methods.training_data import read_pairs
+
+        read_pairs(self, pairs, tokenizer)
+
     def align(
         self,
         model: PreTrainedModel,

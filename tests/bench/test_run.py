@@ -228,6 +228,17 @@ def test_a_bad_pairs_file_is_refused_before_the_model_is_fetched(
             action(spec)
 
 
+@pytest.mark.parametrize(("held_out", "called"), [(0, "dpo: pair"), (23, "dpo: held-out pair")])
+def test_a_pair_that_a_method_cannot_read_is_refused_before_the_model_is_loaded(
+    held_out: int, called: str, spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.models.ModelSource.load", lambda *_, **__: pytest.fail("the model was loaded"))
+    unreadable = [{**pair(i), "prompt": "long " * 80} for i in range(24, 24 + (held_out or 1))]
+    write_rows(tmp_path / "pairs.jsonl", [*map(pair, range(24)), *unreadable])
+    with pytest.raises(UsageError, match=rf"^{called} \d+: its prompt has 400 tokens and fills max_length = 256"):
+        run(changed(spec, pairs={**spec.pairs.model_dump(), "held_out": held_out}))
+
+
 def test_base_alone_needs_no_pairs(spec: RunSpec, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").unlink()
     outcome = run(changed(spec, methods={}))
