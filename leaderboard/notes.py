@@ -16,7 +16,7 @@ PACKAGES_SHOWN = ("alignment-bench", "torch", "transformers", "trl", "peft", "lm
 SETTINGS_SHOWN = 12
 ALL_ALIKE = "1="
 """Every row's rank where none is surely better than another."""
-FAILED = "they have no record; a row of several seeds rests on those that finished. The same command tries them again."
+FAILED = "These have no record; a row of several seeds rests on those that finished. The same command tries them again."
 """What failed cells mean for a board."""
 RANK = "#"
 """Stands before a rank on the terminal, where it shares a line with the value."""
