@@ -18,6 +18,7 @@ from bench.cell_states import GridCell
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json, write_jsonl
 from bench.locks import sweep
+from leaderboard.failures import read_failure
 from leaderboard.record import SCHEMA_VERSION, Record, read_record, write_record
 from leaderboard.rescored import generations_path
 
@@ -201,10 +202,7 @@ class RunDirectory:
 
     def failure(self, cell_id: str) -> str | None:
         """The message of a cell that failed when it was last tried; None where it did not."""
-        try:
-            return str(json.loads(self._failure(cell_id).read_bytes())["error"])
-        except FileNotFoundError:
-            return None
+        return read_failure(self._failure(cell_id))
 
     def kept_checkpoint(self, cell_id: str) -> Path | None:
         """Where the next run goes on with a cell that is not finished; None where it has to start over."""

@@ -58,7 +58,7 @@ Generations = Mapping[str, Sequence[Mapping[str, Any]]]
 def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
     """Align and measure; nothing is written."""
     reset_device_memory(bench.device)
-    devices = getattr(cell.method, "devices", 1)
+    devices = getattr(cell.method, "devices", 1)  # a hyperparameter of methods that can share their work
     with PeakMemory(family=devices > 1) as memory:
         model, tokenizer = bench.load()
         cell.method.warm_up()

@@ -220,7 +220,7 @@ class FailedCell(Value):
     cell: str
     """Its id."""
     error: str
-    """What went wrong, in one line: training that diverged, too little memory, a scorer that failed."""
+    """What went wrong: training that diverged, too little memory, a scorer that failed."""
 
 
 class Leaderboard(Value):

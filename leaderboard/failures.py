@@ -22,9 +22,24 @@ def read_failures(directory: Path) -> tuple[FailedCell, ...]:
     failed = []
     for path in sorted((directory / "failures").glob("[!.]*.json")):
         recorded = (directory / "records" / path.name).is_file()
-        if not recorded and (asked is None or path.stem in asked):
-            failed.append(FailedCell(cell=path.stem, error=_error(path)))
+        error = None if recorded or (asked is not None and path.stem not in asked) else read_failure(path)
+        if error is not None:
+            failed.append(FailedCell(cell=path.stem, error=error))
     return tuple(failed)
+
+
+def read_failure(path: Path) -> str | None:
+    """The message of one failure; None where there is none, as when another process has just finished the cell.
+
+    Raises:
+        BenchError: the note cannot be read; names the file.
+    """
+    try:
+        return str(json.loads(path.read_bytes())["error"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"{path} does not say what went wrong; delete it ({error})") from error
 
 
 def _asked_for(directory: Path) -> set[str] | None:
@@ -34,10 +49,3 @@ def _asked_for(directory: Path) -> set[str] | None:
         return {str(row["id"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _error(path: Path) -> str:
-    try:
-        return str(json.loads(path.read_bytes())["error"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BenchError(f"{path} does not say what went wrong; delete it ({error})") from error

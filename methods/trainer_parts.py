@@ -119,7 +119,7 @@ class OwnRows(Trainer):
         restore_weights(self.model, Path(resume_from_checkpoint, WEIGHTS))
 
 
-class TokenCounter(OwnRows, Trainer):
+class TokenCounter(OwnRows):
     """Mixed into trainers on pairs that do not count the tokens they have seen."""
 
     _total_train_tokens = 0
