@@ -1,4 +1,4 @@
-"""A hash of the code that a number came from: comments and docstrings aside, any change to it is a new version."""
+"""A hash of the code that a number came from: any change to a statement is a new version, a change of place is none."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ OURS = frozenset({"bench", "methods", "tasks", "leaderboard"})
 def code_version(module: str) -> str:
     """Hash of a module's code and, transitively, of the modules of this suite and of its own package it imports.
 
+    What counts is the set of top-level statements. Which file a statement stands in, import lines, comments, docstrings
+    and strings that name a module do not, so that code can be arranged anew without making finished cells look old.
+
     Arguments:
         module: dotted name; it is read, not imported.
     """
     roots = OURS | {module.partition(".")[0]}
-    digest = hashlib.sha256()
-    for name in sorted(_closure(module, roots)):
-        digest.update(f"{name}\n{_code(name)}\n".encode())
-    return digest.hexdigest()[:16]
+    statements = {text for name in _closure(module, roots) for text in _statements(name, roots)}
+    return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()[:16]
 
 
 def _closure(module: str, roots: frozenset[str]) -> set[str]:
@@ -83,15 +84,39 @@ def _path(module: str) -> Path | None:
     return None
 
 
-def _code(module: str) -> str:
-    """A module's syntax tree without docstrings, as text."""
-    tree = ast.parse(_source(module) or "")
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            body[:] = [item for item in body if not _is_bare_string(item)]
-    return ast.unparse(tree)
+def _statements(module: str, roots: frozenset[str]) -> Iterator[str]:
+    """A module's top-level statements as text, without imports, docstrings and the names of modules."""
+    tree = _WithoutPlaces(roots).visit(ast.parse(_source(module) or ""))
+    return (text for text in map(ast.unparse, tree.body) if text)
 
 
-def _is_bare_string(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+class _WithoutPlaces(ast.NodeTransformer):
+    """Takes out of a syntax tree what says where code is and not what it does."""
+
+    def __init__(self, roots: frozenset[str]) -> None:
+        self._roots = roots
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        """A block that holds nothing but imports, such as those for type checkers, goes with them."""
+        self.generic_visit(node)
+        return node if node.body or node.orelse else None
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return None
+        return self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        """A string such as "package.module:Name" becomes "Name"."""
+        if isinstance(node.value, str):
+            name, _, attribute = node.value.partition(":")
+            root, _, rest = name.partition(".")
+            if rest and root in self._roots and name.replace(".", "").isidentifier() and _path(name) is not None:
+                return ast.Constant(attribute)
+        return node

@@ -59,5 +59,32 @@ def test_code_is_read_and_never_imported(package: Path) -> None:
     assert "plug_in_for_test.method" not in sys.modules
 
 
+def test_moving_a_class_to_another_file_leaves_the_version(package: Path) -> None:
+    """Statements count, and neither the file that holds them, nor import lines, nor the names of modules."""
+    (package / "helper.py").write_text(
+        "FACTOR = 2\nHOMES = {'go': 'plug_in_for_test.method:go'}\nclass Scale:\n    by = 3\n"
+    )
+    before = fresh("plug_in_for_test.method")
+    (package / "inner").mkdir()
+    (package / "inner" / "__init__.py").write_text('"""What is in here."""\n')
+    (package / "inner" / "scale.py").write_text('"""Scales."""\nclass Scale:\n    """How much."""\n    by = 3\n')
+    (package / "helper.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from plug_in_for_test.inner.scale import Scale\n"
+        "if TYPE_CHECKING:\n    from pathlib import Path\n"
+        "HOMES = {'go': 'plug_in_for_test.inner.scale:go'}\nFACTOR = 2\n"
+    )
+    assert fresh("plug_in_for_test.method") == before
+    (package / "inner" / "scale.py").write_text("class Scale:\n    by = 4\n")
+    assert fresh("plug_in_for_test.method") != before
+
+
+def test_a_string_that_names_no_module_counts(package: Path) -> None:
+    (package / "helper.py").write_text("FACTOR = 'plug_in_for_test.nothing'\n")
+    before = fresh("plug_in_for_test.method")
+    (package / "helper.py").write_text("FACTOR = 'plug_in_for_test.other'\n")
+    assert fresh("plug_in_for_test.method") != before
+
+
 def test_the_suite_s_own_modules_have_versions_that_differ() -> None:
     assert fresh("methods.unaligned") != fresh("methods.base")
