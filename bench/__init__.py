@@ -14,35 +14,35 @@ if TYPE_CHECKING:
     from bench.core.values import AlignmentReport as AlignmentReport
     from bench.core.values import Metric as Metric
     from bench.core.values import PreferencePair as PreferencePair
-    from bench.harness import run as run
-    from bench.spec import RunSpec as RunSpec
-    from methods.base import AlignmentContext as AlignmentContext
-    from methods.base import AlignmentMethod as AlignmentMethod
-    from methods.base import register_method as register_method
-    from tasks.base import EvaluationContext as EvaluationContext
-    from tasks.base import Task as Task
-    from tasks.base import TaskResult as TaskResult
-    from tasks.base import register_task as register_task
-    from tasks.scorers.base import Scorer as Scorer
-    from tasks.scorers.base import register_scorer as register_scorer
+    from bench.harness.run import run as run
+    from bench.methods.base import AlignmentContext as AlignmentContext
+    from bench.methods.base import AlignmentMethod as AlignmentMethod
+    from bench.methods.base import register_method as register_method
+    from bench.spec.run_spec import RunSpec as RunSpec
+    from bench.tasks.base import EvaluationContext as EvaluationContext
+    from bench.tasks.base import Task as Task
+    from bench.tasks.base import TaskResult as TaskResult
+    from bench.tasks.base import register_task as register_task
+    from bench.tasks.scorers.base import Scorer as Scorer
+    from bench.tasks.scorers.base import register_scorer as register_scorer
 
 _HOMES = {
     "AlignmentContext": "methods.base",
     "AlignmentMethod": "methods.base",
     "AlignmentReport": "bench.core.values",
     "BenchError": "bench.core.errors",
-    "EvaluationContext": "tasks.base",
+    "EvaluationContext": "bench.tasks.base",
     "Metric": "bench.core.values",
     "PreferencePair": "bench.core.values",
-    "RunSpec": "bench.spec",
-    "Scorer": "tasks.scorers.base",
-    "Task": "tasks.base",
-    "TaskResult": "tasks.base",
+    "RunSpec": "bench.spec.run_spec",
+    "Scorer": "bench.tasks.scorers.base",
+    "Task": "bench.tasks.base",
+    "TaskResult": "bench.tasks.base",
     "UsageError": "bench.core.errors",
     "register_method": "methods.base",
-    "register_scorer": "tasks.scorers.base",
-    "register_task": "tasks.base",
-    "run": "bench.harness",
+    "register_scorer": "bench.tasks.scorers.base",
+    "register_task": "bench.tasks.base",
+    "run": "bench.harness.run",
 }
 
 __all__ = sorted(_HOMES)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from bench.quiet import silence_libraries
+from bench.display.quiet import silence_libraries
 
 
 class Claim(NamedTuple):

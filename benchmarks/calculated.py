@@ -19,8 +19,8 @@ from scipy.sparse import csr_matrix
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 from scipy.stats import chi2, qmc
 
-from bench.core.hierarchical import LEAST_OF_ITEMS, variance_parts
-from bench.core.statistics import Array
+from bench.core.intervals import Array
+from bench.leaderboard.statistics.seeds import LEAST_OF_ITEMS, variance_parts
 
 SEEDS = (2, 3, 4, 5, 7, 10, 20)
 ITEMS = (20, 50, 200, 2000)

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.core.progress import Silent
-from bench.models import resolve_model
-from tasks.base import EvaluationContext
-from tasks.capability import Capability
+from bench.models.sources import resolve_model
+from bench.tasks.base import EvaluationContext
+from bench.tasks.capability.task import Capability
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -65,7 +65,7 @@ def _direct(
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from tasks.lm_eval_tasks import chosen_documents, contained
+    from bench.tasks.capability.harness import chosen_documents, contained
 
     loaded: dict[str, Any] = task.load(Silent())
     with contained():

@@ -12,9 +12,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.core.degradation import Crossing, noise_curve, size_curve
-from bench.core.hierarchical import RESAMPLES, seeded_mean
-from bench.core.statistics import Array
+from bench.core.intervals import Array
+from bench.leaderboard.statistics.curves import Crossing, noise_curve, size_curve
+from bench.leaderboard.statistics.seeds import RESAMPLES, seeded_mean
 
 EXPERIMENTS = 1000
 SEEDS = (1, 2, 3, 5, 10)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.progress import Silent
 from bench.core.values import PreferencePair
-from bench.models import resolve_model
+from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.objectives.dpo import DPO
+from bench.models.sources import resolve_model
 from benchmarks.profs_edit import MODEL, Cost, cost, make_pairs, resident_peak
-from methods.base import AlignmentContext, SharedWork
-from methods.dpo import DPO
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -214,7 +214,7 @@ def run_bare(
     """One training of `model`, IN PLACE, by TRL's trainer as it comes; the adapter is merged in the end."""
     from transformers import PrinterCallback
 
-    from methods.restoration import borrowed
+    from bench.methods.training.borrowing import borrowed
 
     with borrowed(model), tempfile.TemporaryDirectory() as folder:
         trainer = bare_trainer(model, tokenizer, rows_of(tokenizer, pairs), folder)
@@ -230,7 +230,7 @@ def bare_trainer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, row
     """TRL's trainer with the settings of `METHOD` and its own ways with everything else."""
     from trl import DPOConfig, DPOTrainer
 
-    from methods.trained_weights import adapter_settings
+    from bench.methods.training.weights import adapter_settings
 
     class BareTrainer(DPOTrainer):  # type: ignore[misc]  # trl carries no types
         def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
@@ -268,7 +268,7 @@ def rows_of(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair])
     """Rows of TRL's trainer; the reference's numbers are made up, since a step costs the same with any."""
     from datasets import Dataset
 
-    from methods.training_data import method_tokens
+    from bench.methods.training.data import method_tokens
 
     context = AlignmentContext(seed=0, model_fingerprint=MODEL, scratch=Path())
     tokens = method_tokens(METHOD, pairs, tokenizer, context)

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.core.progress import Silent
-from bench.models import resolve_model
-from tasks.base import EvaluationContext
-from tasks.perplexity import Perplexity
+from bench.models.sources import resolve_model
+from bench.tasks.base import EvaluationContext
+from bench.tasks.perplexity.task import Perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

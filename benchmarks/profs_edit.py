@@ -15,9 +15,9 @@ import psutil
 
 from bench.core.progress import Silent
 from bench.core.values import PreferencePair
-from bench.models import resolve_model
-from methods.base import AlignmentContext, SharedWork
-from methods.profs import ProFS
+from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.projection.profs import ProFS
+from bench.models.sources import resolve_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from bench.core.progress import Silent
-from bench.models import resolve_model
-from tasks.generation import GenerationSettings, generate
-from tasks.prompts import load_prompts
-from tasks.scorers.base import build_scorer
-from tasks.scorers.scoring import score_texts
+from bench.models.sources import resolve_model
+from bench.tasks.outputs.generate import GenerationSettings, generate
+from bench.tasks.scorers.base import build_scorer
+from bench.tasks.scorers.scoring import score_texts
+from bench.tasks.texts.prompts import load_prompts
 
 PROMPTS = 200
 BATCH_SIZE = 32

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.study import Study
+from bench.spec.study import Study
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -80,7 +80,7 @@ def make_instance(place: Path) -> None:
 
 def make_study(place: Path, changes: str) -> Study:
     """The study of the instance."""
-    from bench.spec import RunSpec
+    from bench.spec.run_spec import RunSpec
 
     settings = {
         "model": f"file:{place / 'model'}",
@@ -97,11 +97,11 @@ def make_study(place: Path, changes: str) -> Study:
 
 def run_part(place: Path, part: str, changes: str) -> None:
     """In a process of its own: the whole study, or the one cell of a method with nothing beside it."""
-    from bench import harness
-    from bench.cell_states import CellStates
     from bench.core.progress import Silent
-    from bench.directory import RunDirectory
-    from bench.take_turns import Turns
+    from bench.harness import run as harness
+    from bench.harness.directory import RunDirectory
+    from bench.harness.states import CellStates
+    from bench.harness.turns import Turns
 
     study = make_study(place, changes)
     if part == "study":

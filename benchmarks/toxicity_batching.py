@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.core.progress import Silent
-from bench.devices import resolve_batch_size
-from bench.models import resolve_model
-from tasks.base import EvaluationContext, TaskResult
-from tasks.prompts import load_prompts
-from tasks.toxicity import Toxicity
+from bench.models.devices import resolve_batch_size
+from bench.models.sources import resolve_model
+from bench.tasks.base import EvaluationContext, TaskResult
+from bench.tasks.texts.prompts import load_prompts
+from bench.tasks.toxicity.task import Toxicity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,1 +1,4 @@
-"""Records in, tables and reports out. Never imports torch and never loads a model."""
+"""The board as files beside its records.
+
+May import: core, leaderboard.records, leaderboard.board, leaderboard.render.
+"""

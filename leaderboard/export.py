@@ -7,12 +7,12 @@ from typing import Any
 
 from bench.core.errors import UsageError
 from bench.core.files import write_atomic, write_json
-from leaderboard.equivalences import read_margins
-from leaderboard.failures import read_failures
-from leaderboard.markdown import to_markdown
-from leaderboard.rescored import read_scored_records
-from leaderboard.table import Leaderboard, make_leaderboard
-from leaderboard.validation import read_validations
+from bench.leaderboard.board.build import Leaderboard, make_leaderboard
+from bench.leaderboard.board.margins import read_margins
+from bench.leaderboard.records.failures import read_failures
+from bench.leaderboard.records.rescored import read_scored_records
+from bench.leaderboard.records.validation import read_validations
+from bench.leaderboard.render.markdown import to_markdown
 
 
 def to_json(board: Leaderboard) -> dict[str, Any]:

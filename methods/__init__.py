@@ -1,1 +1,4 @@
-"""How a model becomes aligned. Knows no task, metric, file path or command line."""
+"""How a model becomes aligned: the one interface (base) and what cells share (shared). Knows no task, metric or file.
+
+May import: core.
+"""

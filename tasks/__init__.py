@@ -1,1 +1,4 @@
-"""What the data is and what is measured: preference pairs, toxicity, perplexity, capability."""
+"""What is measured: the one interface.
+
+May import: core, core.store.
+"""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveInt
 
-from bench.core.assets import PypiFile, describe_missing
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
+from bench.core.store.assets import PypiFile, describe_missing
 from bench.core.values import Metric, Value
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ class Task(Value, ABC):
 TASKS: Registry[Task] = Registry(
     "task",
     {
-        "toxicity": "tasks.toxicity:Toxicity",
-        "perplexity": "tasks.perplexity:Perplexity",
-        "capability": "tasks.capability:Capability",
-        "scrubbing": "tasks.scrubbing:Scrubbing",
+        "toxicity": "bench.tasks.toxicity.task:Toxicity",
+        "perplexity": "bench.tasks.perplexity.task:Perplexity",
+        "capability": "bench.tasks.capability.task:Capability",
+        "scrubbing": "bench.tasks.scrubbing.task:Scrubbing",
     },
     group="alignment_bench.tasks",
 )

@@ -1,4 +1,4 @@
-"""The ground floor: plain values, errors, hashing, registries, assets. Imports nothing of ours.
+"""The ground floor: plain values, errors, hashes, registries, progress. Imports nothing of ours and nothing heavy.
 
-Nothing here imports torch but `prediction`, which is imported where it is used.
+May import: nothing of ours.
 """

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-OURS = frozenset({"bench", "methods", "tasks", "leaderboard"})
+OURS = frozenset({"bench"})
 
 
 @cache

@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The folder `bench`, from which everything of ours is imported."""
+
 
 def write_atomic(path: Path, text: str) -> None:
     """Write `text` to a temporary neighbour and rename it, so that a reader never sees half a file."""

@@ -10,7 +10,7 @@ Advance = Callable[[float], None]
 
 
 class Progress(Protocol):
-    """Something that shows steps of work. The terminal's is in `bench.display`; `Silent` shows nothing."""
+    """Something that shows steps of work. The terminal's is in `bench.display.live`; `Silent` shows nothing."""
 
     def track(self, description: str, total: float | None) -> AbstractContextManager[Advance]:
         """Show a step of `total` units (None: unknown); call what it yields with the units done since."""

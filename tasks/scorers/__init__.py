@@ -1,1 +1,4 @@
-"""Classifiers that say how toxic a text is."""
+"""How toxic a text is, by several judges.
+
+May import: core, core.store, core.passes.
+"""

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.core.assets import PypiFile, describe_missing
 from bench.core.code_version import code_version
 from bench.core.errors import UsageError
 from bench.core.progress import Progress
 from bench.core.registry import Registry
+from bench.core.store.assets import PypiFile, describe_missing
 from bench.core.values import Value
 
 
@@ -52,11 +52,11 @@ class Scorer(Value, ABC):
 SCORERS: Registry[Scorer] = Registry(
     "scorer",
     {
-        "detoxify": "tasks.scorers.detoxify:Detoxify",
-        "bilstm": "tasks.scorers.bilstm:BiLSTM",
-        "linear": "tasks.scorers.linear:Linear",
-        "words": "tasks.scorers.words:Words",
-        "hf": "tasks.scorers.hub:HubClassifier",
+        "detoxify": "bench.tasks.scorers.detoxify:Detoxify",
+        "bilstm": "bench.tasks.scorers.bilstm:BiLSTM",
+        "linear": "bench.tasks.scorers.linear:Linear",
+        "words": "bench.tasks.scorers.words:Words",
+        "hf": "bench.tasks.scorers.hub_classifier:HubClassifier",
     },
     group="alignment_bench.scorers",
 )

@@ -9,12 +9,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.core.assets import PypiFile, convert_once
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.progress import Progress, Silent
-from tasks.scorers.base import Scorer
-from tasks.scorers.pickles import read_pickle
+from bench.core.store.assets import PypiFile, convert_once
+from bench.tasks.scorers.base import Scorer
+from bench.tasks.scorers.pickles import read_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,12 +20,12 @@ from transformers import (
 
 from bench.core.errors import BenchError
 from bench.core.progress import Progress
-from tasks.scorers.classifier_folder import SAME_LABELS, SMALL
+from bench.tasks.scorers.classifier_folder import SAME_LABELS, SMALL
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.scorers.detoxify import Release
+    from bench.tasks.scorers.detoxify import Release
 
 _NAMED = re.compile(r"GLOBAL ([\w.]+)")
 """In PyTorch's message: a function or class that is no plain value."""

@@ -10,14 +10,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import StringConstraints, model_validator
 
-from bench.core.cache import file_sha256
 from bench.core.errors import UsageError
 from bench.core.files import write_json
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress, Silent
 from bench.core.registry import unknown
-from tasks.scorers.base import Scorer
-from tasks.scorers.classifier_folder import (
+from bench.core.store.cache import file_sha256
+from bench.core.store.conversion import made_path, make_once
+from bench.tasks.scorers.base import Scorer
+from bench.tasks.scorers.classifier_folder import (
     check_vocabulary,
     column_of,
     label_names,
@@ -25,7 +26,6 @@ from tasks.scorers.classifier_folder import (
     refuse_code,
     small_files,
 )
-from tasks.scorers.conversion import made_path, make_once
 
 Variant = Literal["original", "unbiased", "multilingual", "original-small", "unbiased-small"]
 RELEASES = "https://github.com/unitaryai/detoxify/releases/download"
@@ -109,7 +109,7 @@ class Detoxify(Scorer):
         column_of(label_names(read_config(self._folder(progress))), self.label)
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
-        from tasks.scorers.sequence_classifier import loaded
+        from bench.tasks.scorers.sequence_classifier import loaded
 
         folder = self._folder(Silent())
         column = column_of(label_names(read_config(folder)), self.label)
@@ -132,7 +132,7 @@ class Detoxify(Scorer):
         return folder
 
     def _make(self, folder: Path, temporary: Path, progress: Progress) -> None:
-        from tasks.scorers import checkpoints
+        from bench.tasks.scorers import checkpoints
 
         if self.checkpoint is not None:
             weights = local_files(self.checkpoint.expanduser())[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress
-from tasks.scorers.classifier_folder import SMALL, check_folder, weight_files
+from bench.tasks.scorers.classifier_folder import SMALL, check_folder, weight_files
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS = (r"model(-\d+-of-\d+)?\.safetensors", r"pytorch_model(-\d+-of-\d+)?\.bin")

@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.assets import PypiFile, convert_once
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.progress import Progress, Silent
-from tasks.scorers.base import Scorer
-from tasks.scorers.pickles import Stub, read_joblib
+from bench.core.store.assets import PypiFile, convert_once
+from bench.tasks.scorers.base import Scorer
+from bench.tasks.scorers.pickles import Stub, read_joblib
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.core.errors import BenchError
 from bench.core.progress import Progress, Silent
-from tasks.scorers.base import Scorer
+from bench.tasks.scorers.base import Scorer
 
 BATCH = 256
 """Texts handed to a scorer at a time; it makes its own, smaller batches of them where it must."""

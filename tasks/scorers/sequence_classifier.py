@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.core.errors import BenchError, UsageError
-from tasks.scorers.classifier_folder import Activation
+from bench.tasks.scorers.classifier_folder import Activation
 
 BATCH_TOKENS = 8192
 """Tokens at a time, padding included."""

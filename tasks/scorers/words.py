@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.core.assets import PypiFile, fetch
-from bench.core.cache import file_sha256
 from bench.core.errors import UsageError
 from bench.core.progress import Progress, Silent
-from tasks.scorers.base import Scorer
+from bench.core.store.assets import PypiFile, fetch
+from bench.core.store.cache import file_sha256
+from bench.tasks.scorers.base import Scorer
 
 LIST = PypiFile(
     requirement="better-profanity==0.7.0",

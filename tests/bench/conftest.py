@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-import bench.harness as harness
+import bench.harness.run as harness
 
 SCRIPT = Path(__file__).parent / "fake_study.py"
 

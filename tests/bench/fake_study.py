@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import bench.harness as harness
+import bench.harness.run as harness
 from bench.core.values import AlignmentReport, Metric
-from bench.directory import RunDirectory
-from bench.spec import RunSpec
-from bench.study import Study
-from leaderboard.record import Cost, Record
+from bench.harness.directory import RunDirectory
+from bench.leaderboard.records.record import Cost, Record
+from bench.spec.run_spec import RunSpec
+from bench.spec.study import Study
 
 N_RATES, N_SEEDS = 6, 3
 N_CELLS = 1 + 2 * N_RATES * N_SEEDS

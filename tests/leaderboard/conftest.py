@@ -10,7 +10,7 @@ import pytest
 
 from bench.core.hashing import sha256_texts
 from bench.core.values import AlignmentReport, Items, Metric
-from leaderboard.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
+from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 
 Values = Sequence[float | None]
 RecordFactory = Callable[..., Record]

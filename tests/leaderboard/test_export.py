@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import BenchError, UsageError
-from leaderboard.board import Leaderboard
-from leaderboard.export import read_leaderboard, to_json, write_leaderboard
-from leaderboard.markdown import to_markdown
-from leaderboard.record import read_records
-from leaderboard.table import make_leaderboard
+from bench.leaderboard.board.build import make_leaderboard
+from bench.leaderboard.board.values import Leaderboard
+from bench.leaderboard.export import read_leaderboard, to_json, write_leaderboard
+from bench.leaderboard.records.record import read_records
+from bench.leaderboard.render.markdown import to_markdown
 
 DATA = Path(__file__).parent / "data"
 """`records/` are synthetic; `leaderboard.md` is the page that they must give. To accept a change of the page that was

@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.values import PreferencePair
-from methods.base import AlignmentContext
+from bench.methods.base import AlignmentContext
 
 
 class Recorder:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.values import AlignmentReport, PreferencePair
-from methods.base import METHODS, AlignmentContext, AlignmentMethod
+from bench.methods.base import METHODS, AlignmentContext, AlignmentMethod
 
 SMALL: dict[str, dict[str, Any]] = {
     **{
@@ -104,7 +104,7 @@ def test_is_a_frozen_documented_value_that_survives_json(name: str) -> None:
 
 def test_listing_and_making_methods_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from methods.base import METHODS; [METHODS[name]() for name in METHODS]; "
+        "import sys; from bench.methods.base import METHODS; [METHODS[name]() for name in METHODS]; "
         "sys.exit(', '.join({'torch', 'transformers', 'trl', 'peft', 'lightning'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
@@ -116,12 +116,14 @@ def test_warming_up_imports_what_aligning_needs_and_leaves_the_random_state() ->
     code = """
 import random, sys
 import numpy, torch
-from methods.base import METHODS
+from bench.methods.base import METHODS
 state = lambda: (random.getstate(), str(numpy.random.get_state()), torch.get_rng_state().tolist())
 before = state()
 for name in METHODS:
     METHODS[name]().warm_up()
-needed = {"methods.dpo_training", "methods.embeddings", "methods.edit", "methods.control_directions"}
+needed = {f"bench.methods.{name}" for name in (
+    "training.dpo_training", "projection.embeddings", "projection.weights", "projection.control_directions"
+)}
 missing = (needed | {"trl", "peft", "lightning"}) - set(sys.modules)
 sys.exit(f"missing {missing}" if missing else 0 if state() == before else "random state changed")
 """

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from tasks.scorers import hub_files
+from bench.tasks.scorers import hub_files
 
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "you", "are", "kind", "vile", "so")
 

@@ -8,9 +8,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError
-from tasks.base import TASKS
-from tasks.capability import Capability
-from tasks.perplexity import Perplexity
+from bench.tasks.base import TASKS
+from bench.tasks.capability.task import Capability
+from bench.tasks.perplexity.task import Perplexity
 
 
 @pytest.mark.parametrize("name", ["toxicity", "perplexity", "capability", "scrubbing"])

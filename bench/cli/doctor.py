@@ -1,0 +1,51 @@
+"""The verb that looks at this machine: parse, call, print. Imports nothing heavy until it needs it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Device, Dtype
+from bench.core.errors import UsageError
+
+
+def doctor(
+    batch_invariance: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure whether the batch size changes this model's texts and numbers here.", metavar="MODEL"
+        ),
+    ] = None,
+    batch_sizes: Annotated[
+        str | None, typer.Option(help="With it: sizes to compare, with the smallest.", show_default="1,8,64")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=2, help="With it: prompts to continue.", show_default="64")] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="With it: prompts' source, as of the toxicity task.", show_default="the quickstart's"),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Show versions, devices, caches, and which sources can be reached; or measure batch invariance."""
+    if batch_invariance is None:
+        extra = {"--batch-sizes": batch_sizes, "--limit": limit, "--prompts": prompts}
+        named = [flag for flag, value in extra.items() if value is not None]
+        if named:
+            raise UsageError(f"{named[0]} goes with --batch-invariance MODEL")
+        from bench.display.console import show_diagnosis
+
+        healthy = show_diagnosis()
+    else:
+        from bench.analyse.batch_invariance import LIMIT, PROMPTS, InvarianceRequest
+        from bench.display.invariance import show_invariance
+        from bench.spec.overrides import split_integers
+
+        sizes = None if batch_sizes is None else split_integers(batch_sizes, "--batch-sizes")
+        request = InvarianceRequest(
+            batch_invariance, sizes, limit=limit or LIMIT, prompts=prompts or PROMPTS, dtype=dtype, device=device
+        )
+        healthy = show_invariance(request)
+    if not healthy:
+        raise typer.Exit(1)

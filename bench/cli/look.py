@@ -1,0 +1,56 @@
+"""Verbs that look at what was done, or would be: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Config, Device, Dtype, Format, Model, Set, common_flags
+
+analyse_app = typer.Typer(help="Look at a model and its pairs without aligning anything.", no_args_is_help=True)
+
+
+def inspect(
+    record: Annotated[str, typer.Argument(help="A record's file, RUN_DIR:CELL, or a run's directory with one.")],
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Picture's file: .png, .svg or .pdf.", show_default="RUN_DIR/figures/CELL.png"),
+    ] = None,
+    no_plot: Annotated[bool, typer.Option("--no-plot", help="Draw no picture.")] = False,
+    directions: Annotated[int, typer.Option(min=0, help="Directions of each layer put in tokens.")] = 1,
+) -> None:
+    """Show what one cell's method did to the model: layers, directions as tokens, curves."""
+    from bench.display.inspect import inspect_record
+
+    inspect_record(record, format.value, plot=plot, draw=not no_plot, directions=directions)
+
+
+@analyse_app.command("overlap")
+def analyse_overlap(
+    config: Config = None,
+    model: Model = None,
+    sizes: Annotated[str, typer.Option(help="Pairs whose mean gradient is taken; several: 8,32,128.")] = "8,32,128",
+    rank: Annotated[int, typer.Option(min=1, help="Directions of each block's ProFS subspace.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the subsample and of random draws.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    assignments: Set = None,
+    out: Annotated[Path, typer.Option(help="Directory for overlap.json, .csv, .png and .svg.")] = Path("runs/overlap"),
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+) -> None:
+    """Show how much of DPO's first gradient lies in the ProFS subspace, block by block, against controls."""
+    from bench.analyse.overlap import analyse_overlap as analyse
+    from bench.display.console import progress_display
+    from bench.display.overlap import show_overlap
+    from bench.spec.overrides import split_integers
+    from bench.spec.resolve import resolve_spec
+
+    flags = common_flags(model, device, dtype, None)
+    spec = resolve_spec(config, flags=flags, assignments=assignments or ())
+    numbers = split_integers(sizes, "--sizes")
+    with progress_display() as progress:
+        report = analyse(spec, numbers, rank=rank, seed=seed, out=out, progress=progress)
+    show_overlap(report, out, format.value)

@@ -1,0 +1,133 @@
+"""Verbs that run cells and print boards: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options import (
+    ENVIRONMENT,
+    Batch,
+    Config,
+    Device,
+    Dtype,
+    Format,
+    Listing,
+    Model,
+    Set,
+    common_flags,
+    task_flags,
+)
+
+
+def run(
+    config: Config = None,
+    model: Model = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Which methods, e.g. profs,dpo. base is always there.", envvar=f"{ENVIRONMENT}METHODS"),
+    ] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="Share of pairs corrupted, 0 to 1; several: 0,0.3.", envvar=f"{ENVIRONMENT}NOISE")
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="Training pairs; several: 50,100,200.", envvar=f"{ENVIRONMENT}PAIRS")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0,1,2.", envvar=f"{ENVIRONMENT}SEEDS")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="What to measure, e.g. toxicity,perplexity,capability.", envvar=f"{ENVIRONMENT}TASKS"),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Items a task measures: prompts, documents.", envvar=f"{ENVIRONMENT}LIMIT")
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="Who judges toxicity: see `bench list scorers`.", envvar=f"{ENVIRONMENT}SCORER")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="How toxicity is measured: greedy, profs2025, lee2024, rtp.", envvar=f"{ENVIRONMENT}PROTOCOL"
+        ),
+    ] = None,
+    num_fewshot: Annotated[int | None, typer.Option(min=0, help="Solved examples before each capability task.")] = None,
+    apply_chat_template: Annotated[
+        bool, typer.Option("--apply-chat-template", help="Put capability questions as chat messages.")
+    ] = False,
+    include_path: Annotated[
+        list[Path] | None, typer.Option(help="Folder of your own lm-eval task files. Repeatable.")
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: Batch = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory for records and leaderboard.", envvar=f"{ENVIRONMENT}OUT")
+    ] = None,
+    assignments: Set = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and downloaded; do nothing.")
+    ] = False,
+) -> None:
+    """Align, measure, and build the leaderboard. Finished cells are never run again."""
+    from bench.display.console import show_outcome, show_plan
+    from bench.spec.overrides import split_integers, split_list, split_numbers
+    from bench.spec.resolve import resolve_spec
+
+    flags: list[tuple[list[str], Any]] = common_flags(model, device, dtype, batch_size)
+    if noise is not None:
+        flags.append((["noise", "rates"], split_numbers(noise, "--noise")))
+    if pairs is not None:
+        flags.append((["pairs", "sizes"], split_integers(pairs, "--pairs")))
+    if seeds is not None:
+        flags.append((["seeds"], split_integers(seeds, "--seeds")))
+    if out is not None:
+        flags.append((["out"], str(out)))
+    flags += task_flags(protocol, num_fewshot, apply_chat_template, include_path)
+    spec = resolve_spec(
+        config,
+        methods=split_list(methods, "--methods") if methods is not None else None,
+        tasks=split_list(tasks, "--tasks") if tasks is not None else None,
+        flags=flags,
+        limit=limit,
+        scorer=scorer,
+        assignments=assignments or (),
+    )
+    if dry_run:
+        from bench.harness.run import plan
+
+        show_plan(plan(spec), spec)
+        return
+    from bench.display.console import progress_display
+    from bench.harness.run import run as run_spec
+
+    with progress_display() as progress:
+        outcome = run_spec(spec, progress=progress)
+    show_outcome(outcome, spec)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> None:
+    """List what can be named: methods, tasks, scorers, models, configs."""
+    from bench.display.console import show_listing
+
+    show_listing(what.value)
+
+
+def leaderboard(
+    directory: Annotated[Path, typer.Argument(help="A run's directory.")],
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+) -> None:
+    """Print the board of finished cells, made anew from the records."""
+    from bench.display.console import show_leaderboard
+
+    show_leaderboard(directory, format.value)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a record."""
+    from bench.display.console import show_schema
+
+    show_schema()

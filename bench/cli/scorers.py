@@ -1,0 +1,45 @@
+"""Verbs on toxicity scorers: parse, call, print. Imports nothing heavy until a verb needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Format
+
+scorers_app = typer.Typer(help="Toxicity scorers: how far can they be trusted?", no_args_is_help=True)
+
+
+@scorers_app.callback()
+def scorers() -> None:
+    """Toxicity scorers: how far can they be trusted?"""
+
+
+@scorers_app.command()
+def validate(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Scorers, downloaded where need be; hf:ORG/NAME#LABEL too.", show_default="all at hand"),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="A scorer's setting, e.g. detoxify.variant=unbiased. Repeatable.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure also what was measured before.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the report and the validations to this folder.")] = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+) -> None:
+    """Measure scorers against Perspective's published scores of toxic prompts and against clean prose."""
+    from bench.display.console import progress_display
+    from bench.display.show_validation import check_folder, show_validation
+    from bench.scoring.validate import scorer_settings, validate_scorers
+
+    settings = scorer_settings(assignments or [])
+    if out is not None:
+        check_folder(out)
+    with progress_display() as progress:
+        report = validate_scorers(names or [], settings, progress, again=again)
+    show_validation(report, format.value, out)
+    if report.failed or not report.validations:
+        raise typer.Exit(1)

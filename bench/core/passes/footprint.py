@@ -1,0 +1,109 @@
+"""How much memory a batch takes, estimated from a model's configuration, and how much there is. Imports no torch."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from bench.tasks.outputs.generate import GenerationSettings
+
+SHARE = 0.8
+"""Of the free memory that an estimate may fill: what is left absorbs fragments and what the estimate overlooks."""
+FLOAT32 = 4
+SAMPLING_FLOATS = 12
+"""Arrays as long as the vocabulary, in float32, that drawing a token holds at once: noise, sorted copies, sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes that a row of a pass takes at the pass's highest, weights aside; a batch takes its rows at their widest.
+
+    What a row of `width` tokens takes is `fixed + token * width + pair * width ** 2`.
+    """
+
+    fixed: int = 0
+    token: int = 1
+    pair: int = 0
+
+    def row(self, width: int) -> int:
+        """Bytes of one row of `width` tokens, padding included."""
+        return self.fixed + self.token * width + self.pair * width**2
+
+
+def writing_footprint(model: PreTrainedModel, settings: GenerationSettings) -> Footprint:
+    """What a row takes while text is written after it: cached keys and values, the prompt's pass, one token's logits.
+
+    The width of a row is its prompt's. The cache counts twice, since it grows by being copied.
+    """
+    shape = _Shape.of(model)
+    cached = 2 * shape.cached
+    new = settings.max_new_tokens
+    logits = shape.vocabulary * (shape.item + 2 * FLOAT32)
+    drawing = shape.vocabulary * FLOAT32 * SAMPLING_FLOATS if settings.temperature > 0 else 0
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        return Footprint(logits + drawing + cached * new, shape.activations + cached, shape.attention)
+    # Without that parameter the model computes the logits of the whole prompt.
+    per_token = shape.activations + cached + shape.vocabulary * shape.item
+    return Footprint(logits + drawing + cached * new, per_token, shape.attention)
+
+
+def loss_footprint(model: PreTrainedModel) -> Footprint:
+    """What a row takes while its losses are measured: one block's activations, and logits at every token."""
+    shape = _Shape.of(model)
+    # Of all rows in the model's type; of the one being read in float32 as well, which this counts for all.
+    logits = shape.vocabulary * (shape.item + FLOAT32)
+    return Footprint(0, shape.activations + logits, shape.attention)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The sizes of a model that memory depends on, in bytes but for `vocabulary` and `item`."""
+
+    vocabulary: int
+    item: int
+    """Bytes of a number."""
+    cached: int
+    """Keys and values of one token in all blocks."""
+    activations: int
+    """What one block holds of one token at once, blocks being passed one after another."""
+    attention: int
+    """For each pair of tokens: the mask, and where attention is not computed in one piece its weights too."""
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> _Shape:
+        config: Any = model.config.get_text_config()
+        item = next(model.parameters()).element_size()
+        hidden = config.hidden_size
+        heads = getattr(config, "num_attention_heads", None) or 1
+        head = getattr(config, "head_dim", None) or hidden // heads
+        shared = getattr(config, "num_key_value_heads", None) or heads
+        inner = getattr(config, "intermediate_size", None) or getattr(config, "ffn_dim", None) or 4 * hidden
+        eager = getattr(config, "_attn_implementation", None) == "eager"
+        return cls(
+            vocabulary=config.vocab_size,
+            item=item,
+            cached=2 * config.num_hidden_layers * shared * head * item,
+            activations=item * (8 * hidden + 3 * inner),
+            attention=1 + item + (heads * (2 * item + FLOAT32) if eager else 0),
+        )
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be had on a device, what its allocator keeps unused included; None where none can tell."""
+    import torch
+
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    if device.type == "cpu":
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    return None

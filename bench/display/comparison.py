@@ -1,0 +1,154 @@
+"""A comparison as a person reads it: tables for a terminal, Markdown, or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from bench.display.console import RESULT, write_line
+from bench.leaderboard.board.values import Column, Score
+from bench.leaderboard.compare.metrics import SEEDED, Comparison
+from bench.leaderboard.compare.prompts import PromptPair, Written
+from bench.leaderboard.compare.two_models import Report, SideInfo
+from bench.leaderboard.render.numbers import (
+    MISSING,
+    NumberStyle,
+    change_interval_text,
+    change_text,
+    count_text,
+    direction,
+    number,
+    signed,
+    style_of,
+    value_text,
+    verdict,
+)
+from bench.leaderboard.render.section import Section
+
+SMALL_P = 0.001
+
+
+def show_report(report: Report, form: str) -> None:
+    """Print a comparison to standard output.
+
+    Arguments:
+        form: "table", "markdown" or "json"; JSON holds every number at full precision.
+    """
+    if form == "json":
+        write_line(json.dumps(report.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    from bench.leaderboard.render.text import TerminalSections, to_markdown
+
+    if form == "markdown":
+        notes = Section("Notes", (), tuple((str(n), note) for n, note in enumerate(_notes(report), start=1)))
+        sys.stdout.write(to_markdown([*report_sections(report, between=" · "), notes]) + "\n")
+        return
+    RESULT.print(TerminalSections(report_sections(report, between="\n")))
+    for note in _notes(report):
+        RESULT.print(f" {note}", style="dim", markup=False, highlight=False)
+
+
+def report_sections(report: Report, *, between: str) -> list[Section]:
+    """Tables of a comparison.
+
+    Arguments:
+        between: stands between the parts of a cell that has several; Markdown allows no line break there.
+    """
+    sections = [
+        Section("", (), (("A", _side(report.a, between)), ("B", _side(report.b, between)))),
+        _differences("B − A on the same items", report.metrics, between),
+    ]
+    for metric in report.metrics:
+        if metric.parts:
+            sections.append(_differences(f"{metric.metric} by task", metric.parts, between))
+    if report.not_compared:
+        rows = tuple(report.not_compared.items())
+        sections.append(Section("Not compared", ("metric", "why"), rows))
+    if report.prompts is not None:
+        name = report.prompts.metric
+        sections.append(_prompts(f"Improved most, by {name}", report.prompts.improved, between))
+        sections.append(_prompts(f"Worsened most, by {name}", report.prompts.worsened, between))
+    return [section for section in sections if section.rows]
+
+
+def _side(side: SideInfo, between: str) -> str:
+    return between.join([*side.cells, f"{side.model} ({side.fingerprint[:12]})"])
+
+
+def _differences(title: str, metrics: Sequence[Comparison], between: str) -> Section:
+    heads = ("metric", "A", "B", "Δ [95 % interval]", "p", "p, Holm", "better / worse / tied")
+    return Section(title, heads, tuple(_difference(metric, between) for metric in metrics))
+
+
+def _difference(metric: Comparison, between: str) -> tuple[str, ...]:
+    column = Column(
+        metric=metric.metric,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        change="relative" if metric.relative else "difference",
+        identity=None,
+        n=metric.change.n,
+    )
+    style = style_of(column)
+    change = f"{change_text(metric.change, style)} {style.change_head} {verdict(metric.change)}".split()
+    apart = "\n" if between == "\n" else " "
+    return (
+        direction(column),
+        _value(metric.a, style, metric.change.n),
+        _value(metric.b, style, metric.change.n),
+        f"{' '.join(change)}{apart}{change_interval_text(metric.change, style)}",
+        p_text(metric.p),
+        p_text(metric.p_holm),
+        " / ".join(count_text(count) for count in (metric.improved, metric.worsened, metric.tied)),
+    )
+
+
+def _value(value: float, style: NumberStyle, n: int) -> str:
+    return value_text(Score(value=value, ci95=None, n=n), style)
+
+
+def p_text(p: float | None) -> str:
+    """`0.034`, or `< 0.001`, or a dash."""
+    if p is None:
+        return MISSING
+    return f"< {SMALL_P}" if p < SMALL_P else number(p, 3)
+
+
+def _prompts(title: str, pairs: Sequence[PromptPair], between: str) -> Section:
+    rows = tuple(
+        (
+            f"{pair.prompt_id}{between}{pair.prompt}",
+            signed(pair.change, 3),
+            _written(pair.a, between),
+            _written(pair.b, between),
+        )
+        for pair in pairs
+    )
+    return Section(title, ("prompt", "Δ", "A", "B"), rows)
+
+
+def _written(written: Written, between: str) -> str:
+    return between.join([f"{number(written.score, 3)}, {written.n_tokens} tokens", written.text.strip() or "(empty)"])
+
+
+def _notes(report: Report) -> list[str]:
+    """What is needed to read the tables, then what is peculiar to these."""
+    notes = [
+        f"{_methods(report)}, and adjusted by Holm's method over the metrics, or over the tasks of one.",
+        *report.notes,
+    ]
+    if report.prompts is not None and report.prompts.masked and (report.prompts.improved or report.prompts.worsened):
+        notes.append("Text is masked, as it may be offensive; --show-text shows it.")
+    return notes
+
+
+def _methods(report: Report) -> str:
+    """How intervals and p-values were made: every metric of a report rests on the same seeds."""
+    tests = sorted({part.test for metric in report.metrics for part in (metric, *metric.parts)})
+    if tests == [SEEDED]:
+        return (
+            f"Intervals and tests are paired, over {SEEDED}: other items, or other seeds, could have been drawn; "
+            "p-values are two-sided"
+        )
+    return f"Intervals are paired bootstrap intervals over items; p-values are two-sided, by {' or '.join(tests)}"

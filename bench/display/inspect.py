@@ -1,0 +1,79 @@
+"""`bench inspect`: one record, found by its path or cell, printed and drawn."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from bench.core.errors import BenchError, UsageError
+from bench.display.console import LOG, RESULT, write_line
+from bench.leaderboard.inspection.sections import drawable, inspect_sections, to_json
+from bench.leaderboard.records.lookup import find_record
+from bench.leaderboard.records.record import Record, read_record
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def inspect_record(target: str, form: str, *, plot: Path | None, draw: bool, directions: int) -> None:
+    """Print what one cell's method did and draw it; the picture's path is the last line printed.
+
+    Arguments:
+        target: see `bench.leaderboard.records.lookup.find_record`.
+        form: "table", "markdown" or "json"; JSON stands alone, with the path on standard error.
+        plot: where the picture goes; None for a folder `figures` beside the run's records, or beside the record.
+        draw: whether there is to be a picture.
+        directions: how many of each layer's removed directions are put in tokens.
+
+    Raises:
+        UsageError: no record, or several, are meant; or there is nothing that could be drawn at `plot`.
+        BenchError: the record cannot be read, or the picture cannot be written.
+    """
+    if plot is not None and plot.suffix not in SUFFIXES:
+        raise UsageError(f"cannot draw '{plot}': its name must end in {', '.join(SUFFIXES)}")
+    path = find_record(target)
+    record = read_record(path)
+    if plot is not None and not drawable(record):
+        raise UsageError(f"there is nothing to draw of {record.cell_id}: its method reports neither layers nor curves")
+    _print(record, form, directions)
+    if not draw or not drawable(record):
+        return
+    written = _draw(record, plot or _figure_path(path))
+    if form == "json":
+        LOG.print(str(written), markup=False, highlight=False, soft_wrap=True)
+    else:
+        write_line(str(written))
+
+
+def _print(record: Record, form: str, directions: int) -> None:
+    if form == "json":
+        write_line(json.dumps(to_json(record), indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    from bench.leaderboard.render.text import TerminalSections, to_markdown
+
+    sections = inspect_sections(record, directions)
+    if form == "markdown":
+        sys.stdout.write(to_markdown(sections) + "\n")
+    else:
+        RESULT.print(TerminalSections(sections))
+
+
+def _figure_path(record: Path) -> Path:
+    folder = record.parent.parent / "figures" if record.absolute().parent.name == "records" else record.parent
+    return folder / f"{record.stem}.png"
+
+
+def _draw(record: Record, path: Path) -> Path:
+    # Otherwise it speaks of its caches, which are no concern of the person who inspects a record.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from bench.leaderboard.figures.record import draw_record, save_figure
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(draw_record(record), path)
+    except OSError as error:
+        raise BenchError(
+            f"cannot write {path}: {error.strerror}; choose another place with --plot, or give --no-plot"
+        ) from error
+    return path

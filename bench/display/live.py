@@ -1,0 +1,111 @@
+"""What a person sees while work is going on: on standard error, so that standard output stays for results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from bench.core.progress import Advance
+from bench.display.matrix import CellMatrix
+from bench.harness.states import CellStates, State
+
+WORTH_A_LINE_SECONDS = 2.0
+
+
+class _Bars(Progress):
+    """Bars, and above them where every cell stands."""
+
+    matrix: CellMatrix | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.matrix is not None:
+            yield self.matrix
+        yield from super().get_renderables()
+
+
+class LiveDisplay:
+    """Nested bars with time gone and time left, for a terminal. Use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = _Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            speed_estimate_period=600,  # batches can take minutes on a laptop, and half a minute forgets them
+        )
+
+    def __enter__(self) -> LiveDisplay:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    @contextmanager
+    def track(self, description: str, total: float | None) -> Iterator[Advance]:
+        task = self._bars.add_task(description, total=total)
+        start = time.monotonic()
+        try:
+            yield lambda units: self._bars.advance(task, units)
+        finally:
+            self._bars.remove_task(task)
+        seconds = time.monotonic() - start
+        if seconds > WORTH_A_LINE_SECONDS:
+            self._console.print(f"{description}: {seconds:.0f} s", style="dim", markup=False, highlight=False)
+
+    def note(self, message: str) -> None:
+        self._console.print(message, markup=False, highlight=False)
+
+    def watch(self, states: CellStates) -> None:
+        self._bars.matrix = CellMatrix(states)
+
+
+class PlainDisplay:
+    """One line a finished step, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    @contextmanager
+    def track(self, description: str, total: float | None) -> Iterator[Advance]:
+        start = time.monotonic()
+        yield lambda units: None
+        seconds = time.monotonic() - start
+        if seconds > WORTH_A_LINE_SECONDS:
+            self.note(f"{description}: {seconds:.0f} s")
+
+    def note(self, message: str) -> None:
+        self._console.print(message, markup=False, highlight=False)
+
+    def watch(self, states: CellStates) -> None:
+        states.listen(lambda state: self.note(states.summary()) if state in (State.done, State.failed) else None)
+
+
+def display(console: Console) -> LiveDisplay | PlainDisplay:
+    """Bars on a terminal, lines elsewhere."""
+    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)

@@ -1,0 +1,245 @@
+"""What `bench reproduce` prints: results to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from bench.core.store import hub
+from bench.display.console import LOG, RESULT, write_line
+from bench.leaderboard.published.numbers import Published
+from bench.leaderboard.published.parity import (
+    BASE,
+    Finding,
+    Sample,
+    Verdict,
+    expected_by_chance,
+    relative_change,
+    shape,
+)
+from bench.leaderboard.render.numbers import MISSING, number, rate_text, signed
+from bench.models.sources import HubModel, resolve_model
+from bench.reproduce.paper import (
+    FIGURES,
+    OVERLAP,
+    OVERLAP_RANK,
+    WHERE_TO_PUT,
+    Design,
+    missing_files,
+    read_design,
+    weight_bytes,
+)
+from bench.reproduce.rerun import Reproduction, result_path
+from bench.spec.study import Study
+
+VERDICT_HEAD = ("row", "pairs", "noise", "metric", "published", "ours", "difference", "counts from", "verdict", "")
+SHAPE_HEAD = ("row", "pairs", "noise", "metric", "published", "change", "ours", "change")
+
+
+def show_figures(data: Path) -> None:
+    """Every figure and model, what it takes, and what of it is here; no network is asked."""
+    table = Table("figure", "model", "what", "weights in memory", "hub", "own files", box=SIMPLE_HEAD, pad_edge=False)
+    for name, figure in FIGURES.items():
+        for model in figure.models:
+            study = read_design(name, model, data=data).study
+            absent = len(missing_files(study))
+            files = f"{absent} missing" if absent else "here"
+            table.add_row(name, model, figure.about, _weights(study), _on_the_hub(study.spec.model), files)
+        small = read_design(name, scale="quickstart").study
+        table.add_row(name, "quickstart", "the same design: --scale quickstart", _weights(small), "not needed", "none")
+    RESULT.print(table)
+    absent_files = missing_files(read_design("table2", data=data).study)
+    for line in [*absent_files, WHERE_TO_PUT] if absent_files else []:
+        write_line(line)
+
+
+def show_plan(design: Design) -> None:
+    """What would be run, what it is set beside, and what is missing; nothing is done."""
+    from bench.display.run import plan_lines
+    from bench.harness.plan import plan_study
+
+    spec = design.study.spec
+    write_line(f"{FIGURES[design.figure].about}; {spec.model} ({design.scale}), from {_shown(design.config)}")
+    if design.figure == OVERLAP:
+        for line in overlap_commands(design):
+            write_line(line)
+    else:
+        for part in design.parts():
+            write_line(_grid_line(part.spec.methods, part.spec.pairs.sizes, part.spec.noise.rates, part.spec.seeds))
+    write_line(f"measured: {', '.join(spec.tasks) if design.figure != OVERLAP else 'shares of the gradient'}")
+    write_line(_beside_line(design))
+    absent = missing_files(design.study)
+    for line in [*absent, WHERE_TO_PUT] if absent else []:
+        write_line(f"needed: {line}")
+    if absent or design.figure == OVERLAP:
+        return
+    lines: dict[str, None] = {}
+    for part in design.parts():
+        plan = plan_study(part)
+        done = sum(cell.id in plan.finished for cell in plan.cells)
+        known = f"{done} done" if plan.pairs_ready else "none known by content yet: data or pairs are not here"
+        lines |= dict.fromkeys([f"{plan.combinations} cells in {part.out}: {known}", *plan_lines(plan)])
+    for line in lines:
+        write_line(line)
+
+
+def show_reproduction(result: Reproduction, form: str) -> None:
+    """Our values beside the published ones, and what may explain differences."""
+    if form == "json":
+        write_line(json.dumps(result.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        head, rows = findings_table(result.findings, verdicts=result.design.scale == "full")
+        if form == "markdown":
+            sys.stdout.write(_markdown(head, rows))
+        else:
+            table = Table(*head, box=SIMPLE_HEAD, pad_edge=False)
+            for row in rows:
+                table.add_row(*map(Text, row))  # not markup: [ids] stand in it
+            RESULT.print(table)
+        for line in explanation(result):
+            write_line(line)
+    for cell_id, message in result.failed.items():
+        LOG.print(f"failed: {cell_id}: {message}", style="red", markup=False, highlight=False)
+    LOG.print(str(result_path(result.design)), markup=False, highlight=False)
+
+
+def findings_table(findings: Sequence[Finding], *, verdicts: bool) -> tuple[Sequence[str], list[list[str]]]:
+    """Head and rows of the comparison as text."""
+    if verdicts:
+        return VERDICT_HEAD, [_verdict_row(finding) for finding in findings]
+    bases = {f.metric: f for f in findings if f.place.row == BASE}
+    return SHAPE_HEAD, [_shape_row(finding, bases.get(finding.metric)) for finding in findings]
+
+
+def explanation(result: Reproduction) -> list[str]:
+    """How to read the table: sources, how many differ and how many would by chance, and known quirks."""
+    findings, published = result.findings, result.design.published
+    withheld = result.design.withheld
+    lines = [_published_line(findings, published)]
+    if withheld is not None:
+        return [*lines, f"no verdict: {withheld}", *shape(findings)]
+    different = [f for f in findings if f.verdict is Verdict.different]
+    counts = [f"{sum(f.verdict is verdict for f in findings)} {verdict.value}" for verdict in Verdict]
+    lines.append(f"{', '.join(counts)}; about {expected_by_chance(findings):.1f} would differ by chance alone")
+    lines.append("`within their spread` is no proof of equality: see from what size on a difference counts")
+    cited = {id for finding in different for id in finding.quirks}
+    return [*lines, *(f"[{quirk.id}] {quirk.text}" for quirk in published.quirks if quirk.id in cited)]
+
+
+def overlap_commands(design: Design) -> list[str]:
+    """The command lines that the overlap figure consists of."""
+    sizes = ",".join(map(str, design.published.overlap.shares))
+    spec = design.study.spec
+    return [
+        f"bench analyse overlap --config {_shown(design.config)} --sizes {sizes} --rank {OVERLAP_RANK} --seed {seed} "
+        f"--out {spec.out / f'seed-{seed}'}"
+        + (f" --set pairs.source={spec.pairs.source}" if spec.pairs.source.startswith("file:") else "")
+        for seed in spec.seeds
+    ]
+
+
+def _beside_line(design: Design) -> str:
+    if design.figure == OVERLAP:
+        numbers, places = sum(map(len, design.published.overlap.shares.values())), [design.published.overlap.where]
+    else:
+        numbers = sum(len(cell.values) for table in design.tables for cell in table.cells)
+        places = [f"{table.source}: {table.where}" for table in design.tables]
+    how = "each with a verdict" if design.withheld is None else f"no verdict: {design.withheld}"
+    return f"beside {numbers} published numbers of {design.model} ({'; '.join(dict.fromkeys(places))}); {how}"
+
+
+def _grid_line(rows: Iterable[str], sizes: Sequence[int | None], rates: Sequence[float], seeds: Sequence[int]) -> str:
+    shown = ", ".join("all" if size is None else str(size) for size in sizes)
+    return f"{', '.join(rows)}: pairs {shown}; noise {', '.join(f'{r:g}' for r in rates)}; seeds {len(seeds)}"
+
+
+def _weights(study: Study) -> str:
+    size = weight_bytes(study)
+    return MISSING if size is None else f"{size / 1e9:.1f} GB"
+
+
+def _on_the_hub(model: str) -> str:
+    """Whether the hub's cache has a model; the hub is not asked."""
+    source = resolve_model(model)
+    if not isinstance(source, HubModel):
+        return "none"
+    commit = hub.known_commit(source.repository, source.asked or "main")
+    here = commit is not None and hub.cached_folder(source.repository, commit) is not None
+    return "in its cache" if here else "to download"
+
+
+def _verdict_row(finding: Finding) -> list[str]:
+    shown = ""
+    margin = MISSING if finding.margin is None else number(finding.margin, _digits(finding))
+    difference = MISSING
+    if finding.ours is not None:
+        difference = signed(finding.ours.mean - finding.theirs.mean, _digits(finding))
+    if finding.why:
+        shown = finding.why
+    elif finding.quirks:
+        shown = " ".join(f"[{id}]" for id in finding.quirks)
+    elif finding.verdict is Verdict.different:
+        shown = "no quirk known that would explain it"
+    return [*_place_row(finding), _sample(finding.theirs, finding), _ours(finding), difference, margin,
+            finding.verdict.value, shown]  # fmt: skip
+
+
+def _shape_row(finding: Finding, base: Finding | None) -> list[str]:
+    changes = [MISSING, MISSING]
+    if base is not None and base is not finding:
+        changes[0] = _change(finding.theirs, base.theirs)
+        if finding.ours is not None and base.ours is not None:
+            changes[1] = _change(finding.ours, base.ours)
+    ours = _ours(finding) if finding.ours is not None else f"{MISSING} ({finding.why})"
+    return [*_place_row(finding), _sample(finding.theirs, finding), changes[0], ours, changes[1]]
+
+
+def _place_row(finding: Finding) -> list[str]:
+    place = finding.place
+    pairs = MISSING if place.n_pairs is None else str(place.n_pairs)
+    return [place.row, pairs, MISSING if place.row == BASE else rate_text(place.rate), finding.metric]
+
+
+def _change(value: Sample, base: Sample) -> str:
+    return f"{signed(100 * relative_change(value.mean, base.mean), 1)} %"
+
+
+def _ours(finding: Finding) -> str:
+    if finding.ours is None:
+        return MISSING
+    text, digits = _sample(finding.ours, finding), _digits(finding)
+    interval = finding.ours.ci95
+    return text if interval is None else f"{text} [{number(interval[0], digits)}, {number(interval[1], digits)}]"
+
+
+def _sample(sample: Sample, finding: Finding) -> str:
+    digits = _digits(finding)
+    spread = "" if sample.std is None else f" ({number(sample.std, digits)})"
+    return f"{number(sample.mean, digits)}{spread}"
+
+
+def _digits(finding: Finding) -> int:
+    return 3 if finding.metric.startswith(("block", "mean over blocks")) else 2
+
+
+def _published_line(findings: Sequence[Finding], published: Published) -> str:
+    sources = dict.fromkeys((finding.source, finding.where) for finding in findings)
+    cited = "; ".join(f"{published.sources[source]}, {where}" for source, where in sources)
+    return f"published: {cited}. Mean (standard deviation over runs) [95 % interval over items]"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
+
+
+def _shown(path: Path) -> str:
+    """As short as it can be said from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

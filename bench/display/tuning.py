@@ -1,0 +1,47 @@
+"""What `bench tune` prints when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.display.console import LOG, write_line
+from bench.tune.search import Tuned
+from bench.tune.trials import Trial
+from bench.tune.winner import UNPROVEN
+
+SHOWN = 10
+
+
+def show_tuned(tuned: Tuned) -> None:
+    """The best trials and how far to trust them to standard error, the path of the winner to standard output."""
+    LOG.print(_table(tuned.trials, tuned.varied))
+    for trial in tuned.trials:
+        if trial.error is not None:
+            LOG.print(f"trial {trial.number + 1} failed: {trial.error}", style="dim", markup=False, highlight=False)
+    if not tuned.best.proven:
+        LOG.print(UNPROVEN, style="yellow", markup=False, highlight=False)
+    write_line(str(tuned.config))
+
+
+def _table(trials: Sequence[Trial], varied: Sequence[str]) -> Table:
+    """The best different settings, best first."""
+    done = [(trial.sure, trial) for trial in trials if trial.sure is not None and trial.state == "done"]
+    done.sort(key=lambda pair: -pair[0])
+    table = Table(box=None, caption="gain and margin in nats a pair, cost in nats a token", caption_justify="left")
+    for heading in ("trial", "setting", "gain", "margin", "cost", "seconds"):
+        table.add_column(heading, no_wrap=heading != "setting")
+    for _, trial in done[:SHOWN]:
+        setting = ", ".join(f"{name} {trial.settings[name]}" for name in varied)
+        asides = [*(["as configured"] if trial.number == 0 else []), *trial.flags]
+        table.add_row(
+            str(trial.number + 1),
+            Text(setting + (f" ({', '.join(asides)})" if asides else "")),
+            f"{trial.gain:+.4f} ± {trial.stderr:.4f}",
+            f"{trial.margin:+.2f}",
+            f"{trial.cost:+.3f}",
+            f"{trial.seconds:.0f}",
+        )
+    return table

@@ -1,0 +1,264 @@
+"""Align one model outside a benchmark and save it as a checkpoint that anything can load."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core.errors import UsageError
+from bench.core.hashing import sha256_json
+from bench.core.progress import Progress
+from bench.core.values import AlignmentReport
+from bench.edit.card import CardFacts, Evidence, model_card, shown_command, shown_name
+from bench.edit.card_metrics import without_folders
+from bench.edit.publish import check_destination, publish
+from bench.edit.record import check_same_weights, hashes_of, read_with_base, rebuild_preferences
+from bench.edit.request import Edit, EditRequest, resolve_edit
+from bench.edit.saving import check_target, save_checkpoint
+from bench.harness.provenance import provenance
+from bench.harness.text_checks import check_texts
+from bench.leaderboard.board.build import make_leaderboard
+from bench.leaderboard.records.record import Record
+from bench.methods.base import AlignmentContext
+from bench.models.devices import device_kind
+from bench.models.licence import Licence, find_licence
+from bench.models.sources import FileModel
+from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
+from bench.tasks.preferences.draw import PreferenceData
+from bench.tasks.preferences.pool import PairPool, load_pairs
+from bench.tasks.texts.neutral import neutral_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["EditRequest", "Edited", "edit_model"]
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What came of it."""
+
+    folder: Path
+    url: str | None
+    """Of its page on the hub, where it was put there."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An edit with all that could be had or refused before the model is loaded."""
+
+    edit: Edit
+    request: EditRequest
+    preferences: PreferenceData
+    neutral: Sequence[str]
+    licence: Licence
+    history: Sequence[Record]
+    """The request's record and base's; empty without."""
+
+
+def edit_model(request: EditRequest, progress: Progress) -> Edited:
+    """Align a model with the pairs in a file, or as a record says, and save it to a new folder.
+
+    Arguments:
+        request: what to do.
+        progress: where to show what is going on.
+
+    Returns:
+        The folder: weights in safetensors, tokenizer, generation settings, a model card, licence texts where there are
+        any, and what was done, as `alignment.json`. It has been loaded again and compared, bit for bit.
+
+    Raises:
+        UsageError: before any model is loaded, for everything that can be known by then.
+        BenchError: the method could not align the model, the weights are not those that the record's metrics are of,
+            or the checkpoint could not be uploaded.
+    """
+    prepared = _prepare(request, progress)
+    edit = prepared.edit
+    with progress.track("load the model", None):
+        model, tokenizer = edit.source.load(dtype=edit.dtype, device=edit.device)
+    report = _align(prepared, model, tokenizer, progress)
+    tensors = tensor_sha256s(model)
+    facts = _facts(prepared, report, model, tensors)
+    save_checkpoint(
+        model,
+        edit.source.folder(),
+        request.out,
+        tensors=tensors,
+        documents=_documents(prepared, facts, tensors),
+        copies=prepared.licence.files,
+        progress=progress,
+    )
+    url = None
+    if request.push_to is not None:
+        message = f"{facts.base} after {facts.method} (alignment-bench)"
+        url = publish(request.out, request.push_to, private=request.private, message=message, progress=progress)
+    return Edited(request.out, url)
+
+
+def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
+    edit = resolve_edit(request)
+    check_target(request.out)
+    if request.push_to is not None:
+        check_destination(request.push_to, private=request.private)
+    elif request.private:
+        raise UsageError("--private says how to make a repository of the hub: it needs --push-to-hub ORG/NAME")
+
+    def load_tokenizer() -> PreTrainedTokenizerBase:
+        edit.source.fetch(progress)
+        return edit.source.load_tokenizer()
+
+    pool = load_pairs(f"file:{request.pairs_file}", progress, load_tokenizer=load_tokenizer)
+    history: Sequence[Record] = ()
+    if edit.record is None or request.record is None:
+        preferences = _as_they_stand(pool, edit.seed)
+    else:
+        preferences = rebuild_preferences(edit.record, pool)
+        history = read_with_base(request.record, edit.record)
+    n_pairs = len(preferences.pairs)
+    edit.source.fetch(progress)
+    edit.method.check(edit.source.config(), n_pairs, dtype=edit.dtype, device=edit.device)
+    edit.method.check_pairs(preferences.pairs, preferences.seed)
+    check_texts([(edit.name, edit.method, preferences)], edit.source.load_tokenizer())
+    neutral = neutral_texts(edit.neutral, 2 * n_pairs, progress) if edit.method.needs_neutral else ()
+    licence = find_licence(edit.source.fetch_terms(progress), edit.source.entry)
+    if not licence.is_known:
+        progress.note(f"nothing says under which licence {edit.source.locator} came; the card says so")
+    return _Prepared(edit, request, preferences, neutral, licence, history)
+
+
+def _as_they_stand(pool: PairPool, seed: int) -> PreferenceData:
+    """All pairs of a pool in its order, none held out; nothing is known of noise in them."""
+    return PreferenceData(
+        source=pool.source,
+        pool_sha256=pool.sha256,
+        pairs=pool.pairs,
+        clean=(),
+        held_out=(),
+        clean_sha256=pool.sha256,
+        flipped=(),
+        flips_sha256=sha256_json([]),
+        noise_model="none",
+        rate=0.0,
+        seed=seed,
+    )
+
+
+def _align(
+    prepared: _Prepared, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, progress: Progress
+) -> AlignmentReport:
+    edit, preferences = prepared.edit, prepared.preferences
+    edit.method.warm_up()
+    with tempfile.TemporaryDirectory(prefix="alignment-bench-") as scratch:
+        context = AlignmentContext(
+            seed=edit.seed,
+            model_fingerprint=f"{edit.source.fingerprint()}-{edit.dtype}-{device_kind(edit.device)}",
+            scratch=Path(scratch),
+            held_out=preferences.held_out,
+            clean=preferences.clean,
+            neutral=prepared.neutral,
+            explain=True,
+            progress=progress,
+        )
+        return edit.method.align(model, tokenizer, preferences.pairs, context=context)
+
+
+def _facts(
+    prepared: _Prepared, report: AlignmentReport, model: PreTrainedModel, tensors: Mapping[str, str]
+) -> CardFacts:
+    """All that the card says; makes sure that a record's metrics are of these weights."""
+    edit, request = prepared.edit, prepared.request
+    whole = weights_sha256(tensors)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    changed = [name for name in sizes if name in report.changed]
+    return CardFacts(
+        name=request.push_to.partition("/")[2] if request.push_to else shown_name(request.out),
+        repository=request.push_to,
+        base=_base_name(edit),
+        base_on_hub=edit.source.hub_name,
+        base_note=edit.source.entry.note if edit.source.entry and edit.source.entry.asset else None,
+        revision=edit.source.revision,
+        fingerprint=edit.source.fingerprint(),
+        dtype=edit.dtype,
+        method=edit.name,
+        summary=(type(edit.method).__doc__ or "").strip().partition("\n")[0],
+        config=edit.method.model_dump(mode="json"),
+        report=report,
+        n_tensors=len(sizes),
+        n_changed=len(changed),
+        n_weights=sum(sizes.values()),
+        n_changed_weights=sum(sizes[name] for name in changed),
+        weights_sha256=whole,
+        preferences=prepared.preferences,
+        from_record=edit.record is not None,
+        evidence=_evidence(prepared, {**tensors, WHOLE_MODEL: whole}),
+        licence=prepared.licence,
+        command=_command(prepared),
+        provenance=provenance(),
+    )
+
+
+def _evidence(prepared: _Prepared, made: Mapping[str, str]) -> Evidence | None:
+    edit, record = prepared.edit, prepared.edit.record
+    if record is None:
+        return None
+    proof = check_same_weights(hashes_of(record, edit.method), made, record)
+    (table,) = make_leaderboard(prepared.history).tables
+    return Evidence(record.cell_id, table, proof)
+
+
+def _documents(prepared: _Prepared, facts: CardFacts, tensors: Mapping[str, str]) -> dict[str, str]:
+    """The text files of the checkpoint, by name; no path of this machine is in any of them."""
+    edit, preferences = prepared.edit, prepared.preferences
+    about = {
+        "model": {
+            "locator": without_folders(edit.source.locator),
+            "revision": edit.source.revision,
+            "fingerprint": facts.fingerprint,
+            "dtype": edit.dtype,
+        },
+        "method": {"name": edit.name, "config": dict(facts.config)},
+        "data": {
+            "n_pairs": len(preferences.pairs),
+            "pairs_sha256": preferences.clean_sha256,
+            "pool_sha256": preferences.pool_sha256,
+            "flips_sha256": preferences.flips_sha256,
+            "seed": edit.seed,
+        },
+        "record": edit.record.cell_id if edit.record else None,
+        "alignment": facts.report.model_dump(mode="json"),
+        "weights_sha256": facts.weights_sha256,
+        "tensors_sha256": dict(tensors),
+        "provenance": {**facts.provenance, "command": facts.command},
+    }
+    documents = {
+        "README.md": model_card(facts),
+        "alignment.json": json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+    }
+    notice = prepared.licence.notice
+    if notice and not any(path.stem.upper() == "NOTICE" for path in prepared.licence.files):
+        documents["NOTICE"] = f"{notice}\n"
+    return documents
+
+
+def _base_name(edit: Edit) -> str:
+    source: Any = edit.source
+    return edit.source.hub_name or (source.path.name if isinstance(source, FileModel) else edit.source.locator)
+
+
+def _command(prepared: _Prepared) -> str:
+    """The same request again, with every default said that could change."""
+    edit, request = prepared.edit, prepared.request
+    if request.record is not None:
+        flags: list[tuple[str, str | Path | bool | None]] = [("--record", request.record)]
+    else:
+        flags = [("--model", edit.source.locator), ("--method", edit.name)]
+        flags += [("--set", text) for text in request.assignments]
+        flags += [("--seed", str(edit.seed)), ("--dtype", edit.dtype)]
+    if edit.method.needs_neutral:
+        flags.append(("--neutral", edit.neutral))
+    flags += [("--pairs-file", request.pairs_file), ("--out", request.out)]
+    return shown_command(flags)

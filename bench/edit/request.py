@@ -1,0 +1,153 @@
+"""What `bench edit` is asked to do, and what that means once names are looked up. No model is loaded here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.code_version import code_version
+from bench.core.errors import UsageError
+from bench.edit.record import hashes_of, read_evaluated
+from bench.leaderboard.records.labels import flat
+from bench.leaderboard.records.record import ModelInfo, Record
+from bench.methods.base import METHODS, AlignmentMethod
+from bench.models.devices import device_kind, resolve_device, resolve_dtype
+from bench.models.sources import ModelSource, resolve_model
+from bench.spec.messages import validated
+from bench.spec.overrides import assign, parse_assignment
+from bench.spec.run_spec import PairsSpec, RunSpec
+from bench.tasks.texts.neutral import neutral_identity
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """What was asked for. None means: as in the record, where there is one, or else the default."""
+
+    pairs_file: Path
+    """JSONL: the pairs to align with or, with a record, the whole pool that its pairs were drawn from."""
+    out: Path
+    """A folder that does not exist yet, or is empty."""
+    model: str | None = None
+    method: str | None = None
+    assignments: Sequence[str] = ()
+    """`key=value` hyperparameters."""
+    seed: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    neutral: str | None = None
+    """Prose for the controls that read some."""
+    record: Path | None = None
+    """A finished cell's, whose metrics are to go on the card."""
+    push_to: str | None = None
+    """ORG/NAME on the hub."""
+    private: bool = False
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A request with every name looked up and checked against its record."""
+
+    source: ModelSource
+    name: str
+    """The method's name in the registry."""
+    method: AlignmentMethod
+    seed: int
+    device: str
+    dtype: str
+    neutral: str
+    record: Record | None
+
+
+def resolve_edit(request: EditRequest) -> Edit:
+    """What a request means.
+
+    Raises:
+        UsageError: a name, hyperparameter or device is wrong, or the record is of something else; says of what.
+        BenchError: the record cannot be read.
+    """
+    neutral = validated(PairsSpec, {"neutral": request.neutral} if request.neutral else {}, "pairs").neutral
+    if request.record is not None:
+        return _as_recorded(request, read_evaluated(request.record), neutral)
+    if request.method is None:
+        raise UsageError("say how to align: --method NAME (see `bench list methods`), or --record of a finished cell")
+    method = validated(METHODS[request.method], _assigned({}, request.assignments), request.method)
+    given = {"model": request.model, "device": request.device, "dtype": request.dtype}
+    spec = validated(RunSpec, {name: value for name, value in given.items() if value is not None}, "")
+    device = resolve_device(spec.device)
+    return Edit(
+        source=resolve_model(spec.model),
+        name=request.method,
+        method=method,
+        seed=request.seed or 0,
+        device=device,
+        dtype=resolve_dtype(spec.dtype, device),
+        neutral=neutral,
+        record=None,
+    )
+
+
+def _as_recorded(request: EditRequest, record: Record, neutral: str) -> Edit:
+    name, method = _recorded_method(request, record, neutral)
+    _same("seed", request.seed, record.data.seed)
+    _same("dtype", None if request.dtype == "auto" else request.dtype, record.model.dtype)
+    kind = device_kind(record.cost.device)
+    asked = None if request.device in (None, "auto") else request.device
+    _same("kind of device", asked and device_kind(asked), kind)
+    device = resolve_device(asked or kind)
+    source = resolve_model(request.model or _pinned(record.model))
+    if source.fingerprint() != record.model.fingerprint:
+        raise UsageError(
+            f"the record is of other weights: {source.locator} has fingerprint {source.fingerprint()[:12]}, the record "
+            f"says {record.model.fingerprint[:12]} ({record.model.locator}); name those weights with --model"
+        )
+    return Edit(source, name, method, record.data.seed, device, record.model.dtype, neutral, record)
+
+
+def _recorded_method(request: EditRequest, record: Record, neutral: str) -> tuple[str, AlignmentMethod]:
+    """The record's method, after making sure that what was asked for is no other."""
+    name = request.method or record.method.name
+    if name not in METHODS:
+        raise UsageError(f"the record's row '{name}' is no registered method; say which it is with --method")
+    config = {key: value for key, value in record.method.config.items() if key not in ("neutral", "oracle")}
+    foreign = sorted(set(config) - set(METHODS[name].model_fields))
+    if foreign:
+        raise UsageError(
+            f"the record's hyperparameters are not those of {name}: {foreign[0]} is none; name the method of row "
+            f"'{record.method.name}' with --method, or run the cell again if another version of {name} made it"
+        )
+    method = validated(METHODS[name], _assigned(config, request.assignments), name)
+    prose = {"neutral": neutral_identity(neutral)} if method.needs_neutral else {}
+    asked, recorded = flat({**method.model_dump(mode="json"), **prose}), flat(record.method.config)
+    for key in sorted(asked.keys() | recorded.keys()):
+        _same(f"{name}.{key}", asked.get(key, "not set"), recorded.get(key, "not set"))
+    code = code_version(type(method).__module__)
+    if code != record.method.code and not hashes_of(record, method):
+        raise UsageError(
+            f"the code of {name} is another than the record's ({code} here, {record.method.code} there), and the "
+            "record holds no hash of the weights, so that its metrics cannot be shown to be of these weights; run "
+            "the cell again"
+        )
+    return name, method
+
+
+def _assigned(config: Mapping[str, Any], assignments: Sequence[str]) -> Mapping[str, Any]:
+    for text in assignments:
+        place, value = parse_assignment(text)
+        config = assign(config, place, value)
+    return config
+
+
+def _same(what: str, asked: object, recorded: object) -> None:
+    if asked is not None and asked != recorded:
+        raise UsageError(
+            f"the record is of something else: {what} is {asked} here and {recorded} in the record; leave it out to "
+            "take the record's, or leave out --record"
+        )
+
+
+def _pinned(model: ModelInfo) -> str:
+    """The locator of the very weights: a branch of the hub may have moved on."""
+    name = model.locator.partition("@")[0]
+    return f"{name}@{model.revision}" if model.locator.startswith("hub:") and model.revision else model.locator

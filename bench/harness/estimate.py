@@ -1,0 +1,76 @@
+"""What cells that did not run yet will take, judged by those that did; None where nothing like them ran."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.harness.cells import Cell
+from bench.harness.directory import RunDirectory
+from bench.harness.states import GridCell, Took, seconds_left
+from bench.leaderboard.records.record import Record
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do."""
+
+    seconds: float | None
+    """None where a cell is of a kind that never ran."""
+    bytes: float | None
+    """On disk; None where no cell ran yet."""
+    basis: str
+    """What both rest on, in words."""
+
+
+def estimate(cells: Sequence[Cell], directory: RunDirectory, *, device_kind: str) -> Estimate:
+    """What cells that are yet to run will take, one after the other.
+
+    Arguments:
+        cells: those.
+        directory: theirs. Its finished cells are what is judged by; where there are none, those of the directories
+            beside it that measured the same things on the same model and machine.
+        device_kind: what the cells will run on, e.g. "cpu".
+    """
+    own = list(directory.finished().values())
+    records = [(record, directory) for record in own] or _records_beside(cells, directory, device_kind)
+    if not records or not cells:
+        return Estimate(None if cells else 0.0, None if cells else 0.0, "nothing like it ran here")
+    sizes = [_bytes(record.cell_id, there) for record, there in records]
+    sized = [GridCell.of(cell) for cell in cells]
+    basis = f"{len(records)} finished cells {'here' if own else 'of the runs beside it'}"
+    return Estimate(
+        seconds_left(sized, [Took.of(record) for record, _ in records]), len(cells) * sum(sizes) / len(sizes), basis
+    )
+
+
+def _records_beside(
+    cells: Sequence[Cell], directory: RunDirectory, device_kind: str
+) -> list[tuple[Record, RunDirectory]]:
+    wanted = [(cell.model.fingerprint, cell.model.dtype, _measured(cell.evaluation)) for cell in cells]
+    found = []
+    for path in sorted(directory.path.absolute().parent.glob("*/records")):
+        there = RunDirectory(path.parent)
+        for record in there.finished().values():
+            same_machine = record.provenance.get("platform") == platform.platform()
+            same_kind = record.cost.device.partition(":")[0] == device_kind
+            measured = (record.model.fingerprint, record.model.dtype, _measured(record.evaluation))
+            if same_machine and same_kind and measured in wanted:
+                found.append((record, there))
+    return found
+
+
+def _measured(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured, whatever the version of the code that measured it."""
+    return {
+        name: {key: value for key, value in task.items() if key != "code"} if isinstance(task, Mapping) else task
+        for name, task in evaluation.items()
+    }
+
+
+def _bytes(cell_id: str, directory: RunDirectory) -> int:
+    """Bytes of a finished cell's record and generated text."""
+    files = [directory.record_path(cell_id), *(directory.path / "generations").glob(f"{cell_id}.*")]
+    return sum(path.stat().st_size for path in files)

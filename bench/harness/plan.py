@@ -1,0 +1,87 @@
+"""What a study would do, take and be able to tell, said before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.core.progress import Silent
+from bench.harness.cells import Cell
+from bench.harness.directory import RunDirectory
+from bench.harness.estimate import Estimate, estimate
+from bench.harness.resolved import (
+    Setting,
+    check_methods,
+    count_combinations,
+    list_downloads,
+    make_cells,
+    pool_at_hand,
+    read_file_pairs,
+    resolve_setting,
+)
+from bench.leaderboard.board.effects import smallest_effects
+from bench.models.devices import device_kind
+from bench.spec.run_spec import RunSpec
+from bench.spec.study import Study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do."""
+
+    cells: Sequence[Cell]
+    """Empty where the pairs are yet to be made: cells are known by their content."""
+    combinations: int
+    """How many cells there will be."""
+    finished: frozenset[str]
+    downloads: Sequence[str]
+    pairs_ready: bool
+    estimate: Estimate
+    """Of the cells that are to do; of nothing where those are not known yet."""
+    smallest_effects: Sequence[str] = ()
+    """One line for each measurement, judged by what is finished; empty where nothing is."""
+
+
+def plan(spec: RunSpec) -> Plan:
+    """As `plan_study`, of a run."""
+    return plan_study(Study.of_run(spec))
+
+
+def plan_study(study: Study) -> Plan:
+    """Check a study and say what it would do; nothing is fetched, built or run.
+
+    Raises:
+        UsageError: the study cannot be done as asked, as far as that can be known.
+    """
+    settings = [resolve_setting(specs) for specs in study.specs()]
+    directory = RunDirectory(study.out)
+    directory.check()
+    finished = directory.finished()
+    found = [_look(setting) for setting in settings]
+    cells = [cell for _, some in found for cell in some or ()]
+    ready = all(some is not None for _, some in found)
+    downloads = list(dict.fromkeys(line for lines, _ in found for line in lines))
+    to_do = [cell for cell in cells if cell.id not in finished]
+    for setting, (lines, some) in zip(settings, found, strict=True):
+        if not lines and (some is None or any(cell.id not in finished for cell in some)):
+            check_methods(setting)  # which imports transformers: not where nothing is to do
+    return Plan(
+        cells if ready else [],
+        len(cells) if ready else sum(map(count_combinations, settings)),
+        frozenset(finished),
+        downloads,
+        ready,
+        estimate(to_do if ready else [], directory, device_kind=device_kind(settings[0].device)),
+        tuple(smallest_effects(finished.values(), len(study.spec.seeds))),
+    )
+
+
+def _look(setting: Setting) -> tuple[list[str], list[Cell] | None]:
+    """What one model's cells need downloaded, and the cells, where they can be known."""
+    downloads = list_downloads(setting)
+    if not downloads:
+        pool = pool_at_hand(setting, Silent())
+        return downloads, None if pool is None else make_cells(setting, pool)
+    if setting.spec.pairs.source.startswith("file:"):
+        read_file_pairs(setting, Silent())
+    return downloads, None

@@ -1,0 +1,169 @@
+"""A study's settings with every "auto" answered and every name looked up, model by model, and the pairs they mean."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from bench.core.errors import UsageError
+from bench.core.progress import Progress
+from bench.harness.cells import Cell, compose, expand_cells
+from bench.leaderboard.records.record import ModelInfo
+from bench.models.devices import device_kind, resolve_device, resolve_dtype
+from bench.models.sources import ModelSource, resolve_model
+from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs
+from bench.tasks.base import Task
+from bench.tasks.preferences.on_policy import cached_pairs, on_policy_downloads
+from bench.tasks.preferences.pool import PairPool, load_pairs, sha256_pairs
+from bench.tasks.texts.neutral import neutral_downloads, neutral_identity
+from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_downloads, shared_texts
+
+NO_PAIRS = PairPool("none", (), sha256_pairs(()))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The part of a study that one model has."""
+
+    specs: Sequence[RunSpec]
+    """They differ in their noise alone."""
+    source: ModelSource
+    tasks: Mapping[str, Task]
+    device: str
+    dtype: str
+
+    @property
+    def spec(self) -> RunSpec:
+        """For all that the specs have in common."""
+        return self.specs[0]
+
+    @property
+    def model_info(self) -> ModelInfo:
+        return ModelInfo(
+            locator=self.source.locator,
+            revision=self.source.revision,
+            fingerprint=self.source.fingerprint(),
+            dtype=self.dtype,
+        )
+
+    @property
+    def generator(self) -> str:
+        """Identity of what generates: the same weights sample other texts in another arithmetic."""
+        return f"{self.source.fingerprint()}-{self.dtype}-{device_kind(self.device)}"
+
+
+def resolve_setting(specs: Sequence[RunSpec]) -> Setting:
+    """Look up every name; nothing is fetched.
+
+    Raises:
+        UsageError: the specs cannot be done as asked, as far as that can be known.
+    """
+    spec = specs[0]
+    if needs_neutral(spec):
+        neutral_identity(spec.pairs.neutral)  # which finds out whether a file is there
+    tasks = build_tasks(spec)
+    source = resolve_model(spec.model)
+    device = resolve_device(spec.device)
+    return Setting(specs, source, tasks, device, resolve_dtype(spec.dtype, device))
+
+
+def needs_neutral(spec: RunSpec) -> bool:
+    """Whether any method reads prose that has nothing to do with the pairs."""
+    return any(method.needs_neutral for method in build_methods(spec).values())
+
+
+def make_cells(setting: Setting, pool: PairPool) -> list[Cell]:
+    """Every cell, each once: `base` first, then those that share pairs side by side.
+
+    Raises:
+        UsageError: more pairs asked for than exist.
+    """
+    found: dict[str, Cell] = {}
+    for spec in setting.specs:
+        kind = device_kind(setting.device)
+        for cell in expand_cells(spec, setting.model_info, kind, pool, setting.tasks):
+            found.setdefault(cell.id, cell)
+    return list(found.values())
+
+
+def count_combinations(setting: Setting) -> int:
+    """How many cells a study of one model has, before those that are the same are counted once."""
+    n_methods = len(build_methods(setting.spec)) - 1
+    return 1 + sum(
+        n_methods * len(spec.pairs.sizes) * len(spec.noise.rates) * len(spec.seeds) for spec in setting.specs
+    )
+
+
+def list_downloads(setting: Setting) -> list[str]:
+    """One line for each thing that a run would download now."""
+    pairs = setting.spec.pairs
+    found = [*setting.source.missing(), *(line for task in setting.tasks.values() for line in task.downloads())]
+    if needs_pairs(setting.spec):
+        if pairs.source == "on-policy":
+            found += on_policy_downloads(pairs.on_policy)
+            found += [line for source in pairs.exclude for line in prompt_downloads(source)]
+        elif pairs.source.startswith("hub:"):
+            found.append(pairs.source)
+    if needs_neutral(setting.spec):
+        found += neutral_downloads(pairs.neutral)
+    return list(dict.fromkeys(found))
+
+
+def pool_at_hand(setting: Setting, progress: Progress) -> PairPool | None:
+    """The pairs, unless they are yet to be sampled from the model."""
+    pairs = setting.spec.pairs
+    if not needs_pairs(setting.spec):
+        return NO_PAIRS
+    prompts = never_trained_on(setting, progress)
+    if pairs.source == "on-policy":
+        return cached_pairs(pairs.on_policy, model_fingerprint=setting.generator, exclude=prompts)
+    pool = load_pairs(pairs.source, progress, load_tokenizer=setting.source.load_tokenizer)
+    _refuse_overlap(pool, prompts)
+    return pool
+
+
+class _ModelNeededError(Exception):
+    """The pairs are messages, which only the model's own chat template makes texts of."""
+
+
+def read_file_pairs(setting: Setting, progress: Progress) -> None:
+    """Find what is wrong with a file of pairs, and with how many are asked for, while that costs nothing."""
+
+    def load_tokenizer() -> NoReturn:
+        raise _ModelNeededError
+
+    if not needs_pairs(setting.spec):
+        return
+    try:
+        pool = load_pairs(setting.spec.pairs.source, progress, load_tokenizer=load_tokenizer)
+    except _ModelNeededError:
+        return
+    compose(setting.spec, pool)
+
+
+def check_methods(setting: Setting) -> None:
+    """Refuse what cannot work whatever the pairs are, before time is spent on making them."""
+    config = setting.source.config()
+    for method in build_methods(setting.spec).values():
+        for size in setting.spec.pairs.sizes:
+            n_pairs = sys.maxsize if size is None else size
+            method.check(config, n_pairs, dtype=setting.dtype, device=setting.device)
+
+
+def never_trained_on(setting: Setting, progress: Progress) -> list[Prompt]:
+    """Evaluation prompts, whatever this run measures and however many of them, so that neither changes the pairs."""
+    own = getattr(setting.tasks.get("toxicity"), "prompts", None)
+    sources = dict.fromkeys([*setting.spec.pairs.exclude, *([own] if own else [])])
+    prompts = {prompt.id: prompt for source in sources for prompt in load_prompts(source, progress)}
+    return list(prompts.values())
+
+
+def _refuse_overlap(pool: PairPool, prompts: Sequence[Prompt]) -> None:
+    shared = shared_texts((make_prompt(pair.prompt) for pair in pool.pairs), prompts)
+    if shared:
+        raise UsageError(
+            f"{len(shared)} of the prompts in {pool.source} are also evaluation prompts, e.g. {shared[0]!r}; "
+            "take them out of one side, or evaluate on others with --set tasks.toxicity.prompts=SOURCE"
+        )

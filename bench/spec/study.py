@@ -1,0 +1,286 @@
+"""A grid of cells as it is asked for: a run's settings with several models and noise models, read and amended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from bench.core.errors import UsageError
+from bench.core.values import Value
+from bench.harness.directory import config_path
+from bench.methods.base import METHODS
+from bench.spec.messages import validated
+from bench.spec.overrides import assign, split_integers, split_numbers
+from bench.spec.resolve import Assignment, resolve_settings
+from bench.spec.run_spec import BASE, RunSpec, find_config, read_config
+
+REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
+"""Where a study lists values of which each is taken once, however often it stands there."""
+AMENDABLE: Mapping[str, tuple[str, ...]] = {
+    "seeds": ("seeds",),
+    "rates": ("noise", "rates"),
+    "sizes": ("pairs", "sizes"),
+    "methods": ("methods",),
+    "models": ("models",),
+    "noise": ("noise", "models"),
+}
+"""What `--amend` can add to, and where that stands in a study file."""
+
+
+class Study(Value):
+    """Every combination of models, noise models and all that a run's settings list."""
+
+    spec: RunSpec
+    """With the first model and the first noise model."""
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    noise_models: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @classmethod
+    def of_run(cls, spec: RunSpec) -> Study:
+        """The study that a run is: of one model and one noise model."""
+        return cls(spec=spec, models=(spec.model,), noise_models=(spec.noise.model,))
+
+    @property
+    def out(self) -> Path:
+        """The study's directory."""
+        return self.spec.out
+
+    def specs(self) -> list[list[RunSpec]]:
+        """The runs that the study consists of, those of one model together.
+
+        No label is corrupted at rate 0, whatever the noise model, so that only the first one has that rate.
+        """
+        rates = self.spec.noise.rates
+        corrupting = tuple(rate for rate in rates if rate > 0)
+        noises = [(name, rates if index == 0 else corrupting) for index, name in enumerate(self.noise_models)]
+        return [
+            [
+                self.spec.model_copy(
+                    update={"model": model, "noise": self.spec.noise.model_copy(update={"model": name, "rates": some})}
+                )
+                for name, some in noises
+                if some
+            ]
+            for model in self.models
+        ]
+
+    def settings(self) -> dict[str, Any]:
+        """What a study file that asks for this holds; a run's where there is one model and one noise model."""
+        settings = self.spec.model_dump(mode="json")
+        if len(self.models) > 1:
+            settings = {"models": list(self.models)} | {key: settings[key] for key in settings if key != "model"}
+        if len(self.noise_models) > 1:
+            settings["noise"] = {"models": list(self.noise_models), "rates": settings["noise"]["rates"]}
+        return settings
+
+
+class Asked(NamedTuple):
+    """A study and what there is to say of how it was read."""
+
+    study: Study
+    notes: Sequence[str]
+
+
+def read_study(
+    target: str | None,
+    *,
+    methods: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    flags: Sequence[Assignment] = (),
+    limit: int | None = None,
+    assignments: Sequence[str] = (),
+    amendments: Sequence[str] = (),
+) -> Asked:
+    """The study that a command line asks for.
+
+    Arguments:
+        target: a study file or the name of a shipped one, or the directory of one that ran; None for the quickstart.
+        methods, tasks: the only ones; settings that the file has for them are kept.
+        flags: places in the file and what to put there.
+        limit: items for every task.
+        assignments: `key=value` texts of --set.
+        amendments: `key=values` texts of --amend, which add to what the study had when it last ran.
+
+    Raises:
+        UsageError: says which key, what was found there and what is allowed, or that there is nothing in the grid.
+    """
+    path = _study_file(target, amended=bool(amendments))
+    settings = read_config(path)
+    if path.name == "config.yaml" and target is not None and Path(target).is_dir():
+        settings["out"] = target
+    for place, value in flags:
+        settings = assign(_without_alternative(settings, place), place, value)
+    notes: list[str] = []
+    for text in amendments:
+        settings = _amend(settings, text, notes)
+    settings = _merge_repeats(settings, notes)
+    spec_settings, models, noises = _take_lists(settings, str(path))
+    specs = [
+        resolve_settings(
+            assign(assign(spec_settings, ["model"], model), ["noise", "model"], noise),
+            str(path),
+            methods=methods,
+            tasks=tasks,
+            limit=limit,
+            assignments=assignments,
+        )
+        for model, noise in [*((model, noises[0]) for model in models), *((models[0], noise) for noise in noises)]
+    ]
+    study = validated(Study, {"spec": specs[0], "models": models, "noise_models": noises}, str(path))
+    if not any(name != BASE for name in study.spec.methods):
+        raise UsageError(
+            f"{path}: methods: the grid is empty, as there is no method besides '{BASE}'; name at least one"
+        )
+    return Asked(study, notes)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for each setting in which two studies differ; where results go and how fast are no such settings."""
+    ignored = ("out", "device", "batch_size")
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    keys = [key for key in dict.fromkeys([*old, *new]) if key not in ignored]
+    return [f"{key}: {_shown(old, key)} → {_shown(new, key)}" for key in keys if old.get(key) != new.get(key)]
+
+
+def stored_settings(directory: Path) -> dict[str, Any] | None:
+    """The settings of a directory's newest run in full; None where there are none that this version understands."""
+    path = config_path(directory)
+    if not path.is_file():
+        return None
+    try:
+        settings, models, noises = _take_lists(read_config(path), str(path))
+        spec = validated(RunSpec, assign(assign(settings, ["model"], models[0]), ["noise", "model"], noises[0]), "")
+    except UsageError:
+        return None
+    return Study(spec=spec, models=tuple(models), noise_models=tuple(noises)).settings()
+
+
+def _study_file(target: str | None, *, amended: bool) -> Path:
+    """The file to read; of a study that is amended, what it was when it last ran."""
+    if target is not None and Path(target).is_dir():
+        path = config_path(Path(target))
+        if not path.is_file():
+            raise UsageError(f"{path} is not there: give a study file, or the directory of a study that ran")
+        return path
+    path = find_config(target)
+    if amended:
+        stored = config_path(Path(read_config(path).get("out") or RunSpec().out))
+        return stored if stored.is_file() else path
+    return path
+
+
+def _take_lists(settings: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str], list[str]]:
+    """A run's settings, and the models and noise models that a study's have in place of one each."""
+    noise = settings.get("noise") or {}
+    if not isinstance(noise, Mapping):
+        raise UsageError(f"{where}: noise: give a mapping of settings; found {noise!r}")
+    models = _one_or_list(settings, "model", "models", str(RunSpec().model), where)
+    noises = _one_or_list(noise, "model", "models", "flip", f"{where}: noise")
+    rest = {key: value for key, value in settings.items() if key != "models"}
+    return rest | {"noise": {key: value for key, value in noise.items() if key != "models"}}, models, noises
+
+
+def _one_or_list(settings: Mapping[str, Any], one: str, many: str, default: str, where: str) -> list[str]:
+    if many not in settings:
+        return [settings.get(one, default)]
+    if one in settings:
+        raise UsageError(f"{where}: '{one}' and '{many}' both stand there; keep one of them")
+    values = settings[many]
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
+        raise UsageError(f"{where}: {many}: give a list of at least one name; found {values!r}")
+    return values
+
+
+def _without_alternative(settings: dict[str, Any], place: Sequence[str]) -> dict[str, Any]:
+    """A flag for one model takes the place of a list of them."""
+    return {key: value for key, value in settings.items() if list(place) != ["model"] or key != "models"}
+
+
+def _merge_repeats(settings: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    for place in REPEATABLE:
+        values = _at(settings, place)
+        if isinstance(values, list) and all(value is None or isinstance(value, str | int | float) for value in values):
+            merged = list(dict.fromkeys(values))
+            repeated = [value for value in merged if values.count(value) > 1]
+            if repeated:
+                shown = ", ".join("all" if value is None else str(value) for value in repeated)
+                notes.append(f"{'.'.join(place)}: {shown} stands there more than once and is taken once")
+                settings = assign(settings, place, merged)
+    return settings
+
+
+def _amend(settings: dict[str, Any], text: str, notes: list[str]) -> dict[str, Any]:
+    """What `settings` become when the values in `key=values` are added to those that are there."""
+    key, equals, values = (part.strip() for part in text.partition("="))
+    if key not in AMENDABLE or not equals or not values:
+        raise UsageError(f"--amend takes KEY=VALUES with KEY one of {', '.join(AMENDABLE)}; found '{text}'")
+    place = AMENDABLE[key]
+    if key == "methods":
+        there = settings.get("methods", dict(RunSpec().methods)) or {}
+        names = distinct_parts(values)
+        unknown = [name for name in names if name not in METHODS and name not in there]
+        if unknown:
+            raise UsageError(f"--amend methods: no method '{unknown[0]}'; `bench list methods` names them")
+        return assign(settings, place, {**there, **{name: {} for name in names if name not in there}})
+    if place[-1] == "models":
+        one = _at(settings, (*place[:-1], "model")) or (RunSpec().model if key == "models" else "flip")
+        there = _at(settings, place) or [one]
+        outer = _at(settings, place[:-1]) or {}
+        settings = assign(settings, place[:-1], _plain(outer, "model")) if place[:-1] else _plain(settings, "model")
+        return assign(settings, place, _union(there, distinct_parts(values)))
+    default = {"seeds": RunSpec().seeds, "rates": RunSpec().noise.rates, "sizes": RunSpec().pairs.sizes}[key]
+    there = _at(settings, place) or list(default)
+    amended = _union(there, _amended_values(key, values))
+    if amended == there:
+        notes.append(f"--amend {text}: all of them were there already")
+    return assign(settings, place, amended)
+
+
+def _amended_values(key: str, values: str) -> list[Any]:
+    if key == "sizes":
+        return parse_sizes(values, "--amend sizes")
+    if key == "rates":
+        return split_numbers(",".join(distinct_parts(values)), "--amend rates")
+    numbers = split_integers(",".join(distinct_parts(values)), "--amend seeds")
+    return list(range(numbers[0])) if len(numbers) == 1 and "," not in values else numbers
+
+
+def parse_sizes(text: str, flag: str) -> list[int | None]:
+    """Numbers of pairs, of which `all` is one."""
+    return [None if part == "all" else split_integers(part, flag)[0] for part in distinct_parts(text)]
+
+
+def distinct_parts(text: str) -> list[str]:
+    """The parts of `a,b` or `a b`, each once."""
+    return list(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def _union(there: Sequence[Any], more: Sequence[Any]) -> list[Any]:
+    values = list(dict.fromkeys([*there, *more]))
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return [*sorted(numbers), *(value for value in values if not isinstance(value, int | float))]
+
+
+def _plain(settings: Mapping[str, Any], without: str) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != without}
+
+
+def _at(settings: Any, place: Sequence[str]) -> Any:
+    for key in place:
+        settings = settings.get(key) if isinstance(settings, Mapping) else None
+    return settings
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _shown(leaves: Mapping[str, Any], key: str) -> str:
+    return str(leaves[key]) if key in leaves else "not set"

@@ -1,0 +1,130 @@
+"""From a command line to a search: one row of a configuration, checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UsageError
+from bench.core.registry import unknown
+from bench.methods.base import METHODS
+from bench.spec.messages import validated
+from bench.spec.overrides import assign, parse_assignment
+from bench.spec.resolve import Assignment, resolve_spec
+from bench.spec.run_spec import BASE, RunSpec, find_config, hyperparameters, read_config, stated_tuning
+from bench.tune.search import Tuning
+from bench.tune.space import SearchSpace, check_space, default_space, read_space
+
+
+def resolve_tuning(
+    row: str,
+    config: str | None,
+    *,
+    flags: Sequence[Assignment] = (),
+    assignments: Sequence[str] = (),
+    space_file: Path | None = None,
+    trials: int,
+    validation: float,
+    out: Path | None = None,
+) -> Tuning:
+    """The search that a command line asks for.
+
+    Arguments:
+        row: a row of the configuration's methods, or a registered method that has none there.
+        config: path or shipped name of a YAML file; None for the quickstart.
+        flags: places in the spec and what to put there.
+        assignments: `key=value` texts of --set; the hyperparameters among them are fixed.
+        space_file: what to vary, instead of what is varied by default.
+        trials: how many to spend.
+        validation: share of the training pairs to judge by.
+        out: the search's directory; runs/tune/ROW where none is given.
+
+    Raises:
+        UsageError: says what was found and what to do.
+    """
+    written = _written(row, config, flags, assignments)
+    settings = validated(RunSpec, written, "").methods.get(row, {})
+    spec = resolve_spec(config, flags=[*flags, (["methods", row], settings)], assignments=assignments)
+    kind = str(settings.get("use", row))
+    method = METHODS[kind]
+    if kind == BASE:
+        raise UsageError("the unaligned model has nothing to tune")
+    if method.control_of is not None:
+        raise UsageError(f"{kind} is a control and takes over the settings of {method.control_of}; tune that one")
+    _check_single(spec)
+    if not 0 < validation < 1:
+        raise UsageError(
+            f"--validation is the share of the training pairs to judge by, between 0 and 1; found {validation}"
+        )
+    configured = hyperparameters(settings)
+    validated(method, configured, f"methods.{row}")
+    stated_tuning(spec, row)
+    space = _space(row, kind, configured, _fixed(row, assignments), space_file)
+    return Tuning(
+        spec=spec.model_copy(update={"methods": {row: settings}}),
+        written=written,
+        row=row,
+        kind=kind,
+        method=method,
+        configured=configured,
+        space=space,
+        trials=trials,
+        validation=validation,
+        out=out or Path("runs/tune") / row,
+    )
+
+
+def _space(
+    row: str, kind: str, configured: Mapping[str, Any], fixed: Collection[str], file: Path | None
+) -> SearchSpace:
+    """What is varied, all of which the method allows.
+
+    Raises:
+        UsageError: it does not, or what is to be varied is fixed.
+    """
+    method = METHODS[kind]
+    space = default_space(kind, method, configured, fixed) if file is None else read_space(file)
+    both = ", ".join(name for name in space.dimensions if name in fixed)
+    if both:
+        raise UsageError(f"{file} varies {both}, which --set fixes; leave it out of one of them")
+    rest = {name: value for name, value in configured.items() if name not in space.dimensions}
+    check_space(space, method, rest, f"methods.{row}" if file is None else str(file))
+    return space
+
+
+def _written(row: str, config: str | None, flags: Sequence[Assignment], assignments: Sequence[str]) -> dict[str, Any]:
+    """The configuration with what the command line changes, and with a row for the method, but not completed: controls
+    that have no settings of their own are to take over the winner's."""
+    path = find_config(config)
+    settings = read_config(path)
+    methods = dict(validated(RunSpec, settings, str(path)).methods)
+    if row not in methods and row not in METHODS:
+        raise unknown("method", row, [*METHODS, *methods])
+    found: dict[str, Any] = {**settings, "methods": {**methods, row: methods.get(row, {})}}
+    for place, value in [*flags, *map(parse_assignment, assignments)]:
+        found = assign(found, place, value)
+    return found
+
+
+def _fixed(row: str, assignments: Sequence[str]) -> set[str]:
+    """The hyperparameters of `row` that --set gives a value."""
+    places = [parse_assignment(text)[0] for text in assignments]
+    return {place[2] for place in places if len(place) > 2 and place[:2] == ["methods", row]}
+
+
+def _check_single(spec: RunSpec) -> None:
+    """A search has one set of pairs.
+
+    Raises:
+        UsageError: the configuration has several; says which flag chooses.
+    """
+    several: Mapping[str, Sequence[Any]] = {
+        "--noise": spec.noise.rates,
+        "--pairs": spec.pairs.sizes,
+        "--seed": spec.seeds,
+    }
+    for flag, values in several.items():
+        if len(values) > 1:
+            found = ", ".join(map(str, values))
+            raise UsageError(f"a search has one set of pairs, the configuration several ({found}); choose with {flag}")

@@ -1,0 +1,136 @@
+"""From records to tables: which may stand in one table, and what each table says of its columns and origin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from bench.core.hashing import sha256_json
+from bench.leaderboard.board.corrections import Validations
+from bench.leaderboard.board.margins import MARGINS, Margins
+from bench.leaderboard.board.rows import in_order, make_rows, newest_metrics
+from bench.leaderboard.board.scores import is_exponential
+from bench.leaderboard.board.values import Column, FailedCell, Leaderboard, Origin, Row, Table
+from bench.leaderboard.records.labels import distinctions
+from bench.leaderboard.records.record import Record
+
+__all__ = ["Leaderboard", "comparable_groups", "make_leaderboard"]
+
+
+def make_leaderboard(
+    records: Sequence[Record],
+    validations: Validations | None = None,
+    margins: Margins = MARGINS,
+    failed: Sequence[FailedCell] = (),
+) -> Leaderboard:
+    """All that `records` say; the same records, in whatever order, give the same board.
+
+    Arguments:
+        validations: of scorers whose errors are known, by the hash of their identity.
+        margins: up to which losses a metric counts as preserved.
+        failed: cells that have no record for a reason; they are named under the tables.
+    """
+    groups = comparable_groups(records)
+    tables = [_table(group, _distinction(group, groups), validations or {}, margins) for group in groups]
+    return Leaderboard(n_records=len(records), tables=tuple(tables), failed=tuple(failed))
+
+
+def comparable_groups(records: Sequence[Record]) -> list[list[Record]]:
+    """Records that may stand in one table, oldest first: same weights, precision and kind of device, and each task
+    measured in one way.
+
+    A record that lacks a task joins the first table that it does not contradict.
+    """
+    groups: list[tuple[dict[str, Any], list[Record]]] = []
+    for record in sorted(records, key=_grouping_order):
+        for tasks, group in groups:
+            agrees = all(tasks.get(name, identity) == identity for name, identity in record.evaluation.items())
+            if agrees and _platform(group[0]) == _platform(record):
+                tasks.update(record.evaluation)
+                group.append(record)
+                break
+        else:
+            groups.append((dict(record.evaluation), [record]))
+    return [sorted(group, key=_age) for _, group in groups]
+
+
+def _grouping_order(record: Record) -> tuple[Any, ...]:
+    """Richest evaluations first, so that what they contain joins them."""
+    return *_platform(record), -len(record.evaluation), sha256_json(dict(record.evaluation)), _age(record)
+
+
+def _platform(record: Record) -> tuple[str, str, str]:
+    return record.model.fingerprint, record.model.dtype, record.cost.device.partition(":")[0]
+
+
+def _age(record: Record) -> tuple[datetime, str]:
+    return datetime.fromisoformat(record.created_at), record.cell_id
+
+
+def _distinction(group: Sequence[Record], groups: Sequence[Sequence[Record]]) -> dict[str, str]:
+    """What tells a table from the others of models had from the same place."""
+    alike = [other for other in groups if other[-1].model.locator == group[-1].model.locator]
+    told = distinctions([_settings(other) for other in alike])
+    return told[[other is group for other in alike].index(True)]
+
+
+def _settings(group: Sequence[Record]) -> dict[str, Any]:
+    fingerprint, dtype, device = _platform(group[0])
+    return {"fingerprint": fingerprint, "dtype": dtype, "device": device} | _evaluation(group)
+
+
+def _evaluation(group: Sequence[Record]) -> dict[str, Any]:
+    return {name: identity for record in group for name, identity in record.evaluation.items()}
+
+
+def _table(history: Sequence[Record], distinction: dict[str, str], validations: Validations, margins: Margins) -> Table:
+    rows = make_rows(history, validations, margins)
+    model = history[-1].model
+    return Table(
+        locator=model.locator,
+        revision=model.revision,
+        fingerprint=model.fingerprint,
+        dtype=model.dtype,
+        distinction=distinction,
+        columns=_columns(history, rows),
+        rows=rows,
+        superseded=len(history) - sum(len(row.cells) for row in rows),
+        origin=_origin(history),
+    )
+
+
+def _columns(history: Sequence[Record], rows: Sequence[Row]) -> tuple[Column, ...]:
+    metrics, evaluation = newest_metrics(history), _evaluation(history)
+    return tuple(
+        Column(
+            metric=name,
+            unit=metrics[name].unit,
+            higher_is_better=metrics[name].higher_is_better,
+            change="relative" if is_exponential(metrics[name]) else "difference",
+            identity=evaluation[name],
+            n=max((row.scores[name].n for row in rows if name in row.scores), default=0),
+        )
+        for name in in_order(metrics)
+    )
+
+
+def _origin(history: Sequence[Record]) -> Origin:
+    """Where the records come from, of whatever each says of itself."""
+    versions: dict[str, dict[str, None]] = {}
+    commits: dict[str, None] = {}
+    commands: dict[str, None] = {}
+    for record in history:
+        for name, version in record.provenance.get("packages", {}).items():
+            if version is not None:
+                versions.setdefault(name, {})[version] = None
+        if git := record.provenance.get("git"):
+            commits[f"{git['commit'][:12]}{'+changes' if git['dirty'] else ''}"] = None
+        if command := record.provenance.get("command"):
+            commands[command] = None
+    return Origin(
+        versions={name: " / ".join(found) for name, found in versions.items()},
+        commits=tuple(commits),
+        commands=tuple(commands),
+        newest=history[-1].created_at,
+    )

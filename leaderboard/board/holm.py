@@ -1,0 +1,49 @@
+"""Many changes on one board: which of them are sure once it counts how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bench.leaderboard.board.values import Change, Row, Score
+from bench.leaderboard.statistics.multiplicity import holm
+
+ALPHA = 0.05
+Place = tuple[int, str]
+"""Of a row among the rows, and a task; "" for their average."""
+
+
+def with_holm(rows: Sequence[Row]) -> list[Row]:
+    """The rows with each change's p-value adjusted, and called better or worse only where that is at most `ALPHA`.
+
+    A metric's changes against base, one a row, are one family: each column asks a question of its own. The changes of
+    an average's tasks, one a row and task, are another family, beside that of the average itself.
+    """
+    for name in sorted({name for row in rows for name in row.scores}):
+        scores = {place: row.scores[name] for place, row in enumerate(rows) if name in row.scores}
+        tasks = {(place, task): part.change for place, each in scores.items() for task, part in each.tasks.items()}
+        changes = _adjusted({(place, ""): each.change for place, each in scores.items()}) | _adjusted(tasks)
+        rows = [_with_changes(row, name, place, changes) for place, row in enumerate(rows)]
+    return list(rows)
+
+
+def _adjusted(changes: Mapping[Place, Change | None]) -> dict[Place, Change]:
+    """A family's changes that have a p-value."""
+    tested = {key: change for key, change in changes.items() if change is not None and change.p is not None}
+    ps = holm([change.p for change in tested.values() if change.p is not None])
+    return {
+        key: change.model_copy(update={"p_holm": p, "better": change.better if p <= ALPHA else None})
+        for (key, change), p in zip(tested.items(), ps, strict=True)
+    }
+
+
+def _with_changes(row: Row, name: str, place: int, changes: Mapping[Place, Change]) -> Row:
+    score = row.scores.get(name)
+    if score is None:
+        return row
+    tasks = {task: _with_change(part, changes.get((place, task))) for task, part in score.tasks.items()}
+    score = _with_change(score, changes.get((place, ""))).model_copy(update={"tasks": tasks})
+    return row.model_copy(update={"scores": {**row.scores, name: score}})
+
+
+def _with_change(score: Score, change: Change | None) -> Score:
+    return score if change is None else score.model_copy(update={"change": change})

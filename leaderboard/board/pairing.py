@@ -1,0 +1,202 @@
+"""What a metric's items say, ready to be compared: values by seed and item, in the groups whose means are averaged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from bench.core.intervals import Array
+from bench.core.values import Items, Metric
+from bench.leaderboard.statistics.panel import Sheet, sheet
+
+REPRODUCED = 1e-4
+"""Relative tolerance within which items must give the value that their record states."""
+
+
+ROUNDING = 1e-12
+"""Relative size below which a difference is an error of arithmetic."""
+
+
+class UnpairedError(Exception):
+    """Why two metrics cannot be compared item by item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """The items of one group: all of a metric, or one task's of an average."""
+
+    ids_sha256: str
+    weights: tuple[float, ...] | None
+    """One an item; None where all count alike."""
+    values: Array
+    """(seeds, items), NaN where an item could not be measured."""
+
+
+Side = Mapping[str, Stratum]
+"""A metric under one or several seeds: one nameless stratum, or one a task."""
+
+
+def is_exponential(metric: Metric) -> bool:
+    """Whether the value is the exponential of its items' mean, as a perplexity is of losses."""
+    return "perplexity" in metric.unit
+
+
+def make_side(metrics: Sequence[Metric]) -> Side:
+    """One side of a comparison, seeds in the order given.
+
+    Raises:
+        UnpairedError: items were not kept, are not the same for all seeds, or do not average to the metric's value.
+    """
+    return join_seeds([_of_one(metric) for metric in metrics], "no item was measured for every seed")
+
+
+def join_seeds(sides: Sequence[Side], nothing_left: str) -> Side:
+    """Sides of the same items as one, with the seeds of all.
+
+    Arguments:
+        nothing_left: what to say where no item of some stratum was measured under all of them.
+
+    Raises:
+        UnpairedError: the items differ, or nothing is left.
+    """
+    first, *others = sides
+    for other in others:
+        check_same_items(first, other)
+    side = {
+        name: Stratum(stratum.ids_sha256, stratum.weights, np.vstack([each[name].values for each in (first, *others)]))
+        for name, stratum in first.items()
+    }
+    if any(np.isnan(stratum.values).any(axis=0).all() for stratum in side.values()):
+        raise UnpairedError(nothing_left)
+    return side
+
+
+def check_same_items(a: Side, b: Side) -> None:
+    """Make sure that two sides can be paired.
+
+    Raises:
+        UnpairedError: they cannot.
+    """
+    if a.keys() != b.keys():
+        raise UnpairedError("measured on different tasks")
+    for name in a:
+        if a[name].ids_sha256 != b[name].ids_sha256 or a[name].values.shape[1] != b[name].values.shape[1]:
+            raise UnpairedError("measured on different items")
+        if a[name].weights != b[name].weights:
+            raise UnpairedError("the items weigh differently")
+
+
+def minus(ours: Side, theirs: Side) -> Side:
+    """Ours minus theirs, item by item, of the same seeds; where one side has a single one, it stands for all.
+
+    Raises:
+        UnpairedError: the sides cannot be paired.
+    """
+    check_same_items(ours, theirs)
+    side = {
+        name: Stratum(stratum.ids_sha256, stratum.weights, _minus(stratum.values, theirs[name].values))
+        for name, stratum in ours.items()
+    }
+    if any(np.isnan(stratum.values).any(axis=0).all() for stratum in side.values()):
+        raise UnpairedError("no item was measured on both sides")
+    return side
+
+
+def make_sheet(columns: Sequence[Side]) -> Sheet | None:
+    """Sides of the same items and as many seeds as the columns of one sheet, whose means are the sides' values.
+
+    Tasks are fixed and items are drawn within them. So that a sheet, which knows no tasks, says the same, each item is
+    taken as it lies from its task's mean, put around the mean over tasks, and weighs so that all tasks count alike;
+    where tasks have few items, Bessel's correction is theirs. Nothing is changed between seeds.
+
+    Returns:
+        None where a task has one item only: nothing is known of its spread then.
+    """
+    if len(columns[0]) == 1:
+        (stratum,) = columns[0].values()
+        return sheet([_only(column) for column in columns], stratum.weights)
+    blocks = []
+    for name in columns[0]:
+        values = np.stack([column[name].values for column in columns], axis=-1)
+        blocks.append(values[:, ~np.isnan(values).any(axis=(0, 2))])
+    sizes = [block.shape[1] for block in blocks]
+    if min(sizes) < 2:
+        return None
+    total = sum(sizes)
+    mean = np.mean([block.mean(axis=(0, 1)) for block in blocks], axis=0)
+    centred = []
+    for block, size in zip(blocks, sizes, strict=True):
+        items = block.mean(axis=0)
+        widening = math.sqrt(size / (size - 1) * (total - 1) / total)
+        centred.append(mean + (items - items.mean(axis=0)) * widening + (block - items))
+    joined = np.concatenate(centred, axis=1)
+    weights = [1 / size for size in sizes for _ in range(size)]
+    return sheet([joined[..., column] for column in range(joined.shape[2])], weights)
+
+
+def spreads(table: Sheet) -> list[bool]:
+    """For each column, whether its values differ by more than rounding: between items, or between seeds."""
+    ranges = np.ptp(table.values, axis=(0, 1))
+    return [bool(each) for each in ranges > ROUNDING * np.abs(table.values).max(axis=(0, 1))]
+
+
+def mean_of(side: Side) -> float:
+    """Mean over strata of their weighted means over the items that every seed measured."""
+    return fmean(_mean(stratum) for stratum in side.values())
+
+
+def count_items(side: Side) -> int:
+    """Items that every seed measured."""
+    return sum(int((~np.isnan(stratum.values).any(axis=0)).sum()) for stratum in side.values())
+
+
+def columns_of(side: Side) -> list[list[float | None]]:
+    """Each stratum's values by item, averaged over seeds; None where any seed could not measure it."""
+    means = [stratum.values.mean(axis=0).tolist() for stratum in side.values()]
+    return [[None if math.isnan(value) else value for value in column] for column in means]
+
+
+def _minus(ours: Array, theirs: Array) -> Array:
+    """Ours minus theirs, exactly 0 where they differ by rounding."""
+    return np.where(np.isclose(ours, theirs, rtol=ROUNDING, atol=0), 0.0, ours - theirs)
+
+
+def _only(side: Side) -> Array:
+    (stratum,) = side.values()
+    return stratum.values
+
+
+def _of_one(metric: Metric) -> Side:
+    """One seed's side, after making sure that the items do give the metric's value."""
+    side = {
+        name: Stratum(items.ids_sha256, items.weights, np.array([items.values], dtype=np.float64))
+        for name, items in _kept_items(metric).items()
+    }
+    if len(side) > 1 and any(stratum.weights is not None for stratum in side.values()):
+        raise UnpairedError("weighted items in an average over tasks")
+    if any(np.isnan(stratum.values).all() for stratum in side.values()):
+        raise UnpairedError("a record's values per item are all missing")
+    value = math.exp(mean_of(side)) if is_exponential(metric) else mean_of(side)
+    if metric.value is None or not math.isclose(value, metric.value, rel_tol=REPRODUCED, abs_tol=1e-9):
+        raise UnpairedError("a record's values per item do not average to its value")
+    return side
+
+
+def _kept_items(metric: Metric) -> dict[str, Items]:
+    tasks = metric.tasks or {}
+    parts = {name: part.items for name, part in sorted(tasks.items()) if part.items is not None}
+    if parts and len(parts) == len(tasks):
+        return parts
+    if metric.items is None:
+        raise UnpairedError("a record keeps no values per item")
+    return {"": metric.items}
+
+
+def _mean(stratum: Stratum) -> float:
+    measured = ~np.asarray(np.isnan(stratum.values).any(axis=0))
+    weights = np.ones(measured.shape) if stratum.weights is None else np.asarray(stratum.weights)
+    return float(np.average(stratum.values[:, measured].mean(axis=0), weights=weights[measured]))

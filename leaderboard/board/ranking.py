@@ -1,0 +1,162 @@
+"""Places in a column: rows that cannot be told apart on the same items share one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from bench.core.values import Metric
+from bench.leaderboard.board.degenerate import WARNINGS
+from bench.leaderboard.board.pairing import Side, UnpairedError, join_seeds, make_sheet, make_side, minus, spreads
+from bench.leaderboard.board.values import Row
+from bench.leaderboard.statistics.ranks import Comparison, rank_labels, surely_better, tie_ranks
+from bench.leaderboard.statistics.seeds import p_values
+
+MetricsBySeed = Mapping[str, Mapping[int, Metric]]
+"""What a row is made of: each metric under each seed."""
+FEWEST = 3
+"""With fewer rows ranks say no more than the change against base does."""
+_RESAMPLES = 2000
+"""Draws of how far variances may be from what they seem; p-values are averages over them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A row in one metric."""
+
+    by_seed: Mapping[int, Metric]
+    seedless: bool = False
+    """Whether the one measurement there is stands beside every seed of others, as base's does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairing:
+    """Two contenders' difference on what both have."""
+
+    pair: tuple[int, int]
+    difference: Side
+
+    @property
+    def pattern(self) -> Hashable:
+        """Equal for differences that one sheet can hold: as many seeds, and the same items measured."""
+        return tuple(
+            (name, len(part.values), part.ids_sha256, part.weights, np.isnan(part.values).any(axis=0).tobytes())
+            for name, part in self.difference.items()
+        )
+
+
+def with_ranks(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[Row]:
+    """The rows with their rank in each metric; one whose score rests on degenerate text has none.
+
+    Arguments:
+        measured: what each row is made of.
+    """
+    ranked = list(rows)
+    for name in {name: None for metrics in measured for name in metrics}:
+        contenders = [
+            Contender(metrics[name], row.is_base) if name in metrics and not _is_degenerate(row, name) else None
+            for row, metrics in zip(rows, measured, strict=True)
+        ]
+        (higher_is_better, *_) = [m.higher_is_better for each in measured for m in each.get(name, {}).values()]
+        for place, label in enumerate(rank(contenders, higher_is_better=higher_is_better)):
+            if label is not None:
+                row = ranked[place]
+                score = row.scores[name].model_copy(update={"rank": label})
+                ranked[place] = row.model_copy(update={"scores": {**row.scores, name: score}})
+    return ranked
+
+
+def _is_degenerate(row: Row, metric: str) -> bool:
+    return any(f"{metric}: {warning}" in row.flags for warning in WARNINGS)
+
+
+def rank(contenders: Sequence[Contender | None], *, higher_is_better: bool) -> list[str | None]:
+    """Labels such as "1=", "1=", "3" (`bench.leaderboard.statistics.ranks`), from all pairs, Holm-corrected over them.
+
+    Two rows are compared on the items and the seeds that both have; where both have several seeds, but share fewer than
+    two, they are not, as nothing would be known of seeds. Rows that cannot be compared are not told apart.
+
+    Arguments:
+        contenders: one a row; None for one that must not be ranked.
+
+    Returns:
+        None for rows without items, and where fewer than `FEWEST` rows could be compared.
+    """
+    labels: list[str | None] = [None] * len(contenders)
+    found = _comparisons(contenders, higher_is_better)
+    ranked = sorted({place for pair in found for place in pair})
+    if len(ranked) < FEWEST:
+        return labels
+    index = {place: position for position, place in enumerate(ranked)}
+    better = surely_better(len(ranked), {(index[a], index[b]): each for (a, b), each in found.items()})
+    try:
+        ranks = tie_ranks(better)
+    except ValueError:  # rows measured on different items can beat each other in a circle
+        return labels
+    for place, label in zip(ranked, rank_labels(ranks), strict=True):
+        labels[place] = label
+    return labels
+
+
+def _comparisons(contenders: Sequence[Contender | None], higher_is_better: bool) -> dict[tuple[int, int], Comparison]:
+    there = {place: each for place, each in enumerate(contenders) if each is not None}
+    sides = {place: _sides(contender) for place, contender in there.items()}
+    batches: dict[Hashable, list[_Pairing]] = {}
+    for a, b in combinations(there, 2):
+        ours, theirs = _matched(sides[a], sides[b], there[a].seedless, there[b].seedless)
+        difference = _difference(ours, theirs) if ours else None
+        if difference is not None:
+            pairing = _Pairing((a, b), difference)
+            batches.setdefault(pairing.pattern, []).append(pairing)
+    return {pair: each for batch in batches.values() for pair, each in _tested(batch, higher_is_better).items()}
+
+
+def _tested(batch: Sequence[_Pairing], higher_is_better: bool) -> dict[tuple[int, int], Comparison]:
+    """Comparisons that one sheet holds, a column each; none where a task has one item only."""
+    sheet = make_sheet([pairing.difference for pairing in batch])
+    if sheet is None:
+        return {}
+    sign = 1 if higher_is_better else -1
+    with np.errstate(divide="ignore"):  # of a column without spread, whose p-value is not used
+        ps = p_values(sheet, resamples=_RESAMPLES)
+    return {
+        pairing.pair: Comparison(advantage=sign * float(mean), p=p if spreads_much else None)
+        for pairing, mean, p, spreads_much in zip(batch, sheet.means, ps, spreads(sheet), strict=True)
+    }
+
+
+def _sides(contender: Contender) -> dict[int, Side]:
+    """Each seed's side, of those whose items can be used."""
+    sides = {}
+    for seed, metric in sorted(contender.by_seed.items()):
+        with suppress(UnpairedError):
+            sides[seed] = make_side([metric])
+    return sides
+
+
+def _matched(
+    ours: Mapping[int, Side], theirs: Mapping[int, Side], ours_seedless: bool, theirs_seedless: bool
+) -> tuple[list[Side], list[Side]]:
+    """Both sides' seeds that stand beside each other, in one order; none where they cannot be compared."""
+    if not ours or not theirs:
+        return [], []
+    if ours_seedless:
+        return [next(iter(ours.values()))] * len(theirs), list(theirs.values())
+    if theirs_seedless:
+        return list(ours.values()), [next(iter(theirs.values()))] * len(ours)
+    shared = sorted(ours.keys() & theirs.keys())
+    if len(shared) < min(2, len(ours), len(theirs)):
+        return [], []
+    return [ours[seed] for seed in shared], [theirs[seed] for seed in shared]
+
+
+def _difference(ours: Sequence[Side], theirs: Sequence[Side]) -> Side | None:
+    """Ours minus theirs, seed by seed; None where the items are not the same."""
+    try:
+        return join_seeds([minus(a, b) for a, b in zip(ours, theirs, strict=True)], "")
+    except UnpairedError:
+        return None

@@ -1,0 +1,226 @@
+"""From the records of one table to its rows: one for each method, setting, choice of pairs, noise and code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from bench.core.hashing import sha256_json
+from bench.core.values import Metric
+from bench.leaderboard.board.budget import make_budget
+from bench.leaderboard.board.corrections import Validations, corrected
+from bench.leaderboard.board.degenerate import degenerate, without_credit
+from bench.leaderboard.board.extras import asides
+from bench.leaderboard.board.holm import with_holm
+from bench.leaderboard.board.margins import MARGINS, Margins
+from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
+from bench.leaderboard.board.scores import NO_BASE, score
+from bench.leaderboard.board.values import BASE, Row, Score
+from bench.leaderboard.records.labels import distinctions
+from bench.leaderboard.records.record import Cost, Record
+
+SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long")
+"""Counts of a metric that are shown as flags; the others are in the JSON."""
+NOTEWORTHY = 0.05
+"""From this share of the items on."""
+ORDER = ("toxicity", "perplexity", "capability")
+"""Metrics in this order, then any others by name."""
+
+
+def make_rows(history: Sequence[Record], validations: Validations, margins: Margins = MARGINS) -> tuple[Row, ...]:
+    """Rows of one table, base first, then by method, settings, pairs and noise.
+
+    Arguments:
+        history: comparable records, oldest first; where several measured the same row, seed and metric, the newest
+            counts.
+        validations: of scorers whose errors are known.
+        margins: up to which losses a metric counts as preserved, by metric.
+    """
+    groups = _gathered(history)
+    bases = groups.pop(BASE, [])
+    labels = _labels(groups)
+    against = _Reference(newest_metrics(bases), validations, margins)
+    drafts = [_row(group, labels[key], against) for key, group in groups.items()]
+    drafts.sort(key=lambda draft: _place(draft[0]))
+    if bases:
+        drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
+    return tuple(with_ranks(with_holm([row for row, _ in drafts]), [measured for _, measured in drafts]))
+
+
+def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
+    """Each metric as last measured."""
+    return {name: metric for record in history for name, metric in record.metrics.items()}
+
+
+def in_order(metrics: Iterable[str]) -> list[str]:
+    """Names of metrics in the order in which they are shown."""
+
+    def place(name: str) -> tuple[int, str]:
+        task = name.partition(" [")[0]  # "toxicity [linear]" stands beside "toxicity"
+        return ORDER.index(task) if task in ORDER else len(ORDER), name
+
+    return sorted(set(metrics), key=place)
+
+
+def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records by row, oldest first; the unaligned model's under its name, whatever data its record mentions."""
+    rows: dict[str, list[Record]] = {}
+    for record in history:
+        data, noise = record.data, record.data.noise
+        pairs = [data.source, data.pool_sha256, data.held_out, data.n_pairs]
+        identity = [record.method.model_dump(mode="json"), pairs, noise.model, noise.rate]
+        key = BASE if _is_base(record) else sha256_json(identity)
+        rows.setdefault(key, []).append(record)
+    return rows
+
+
+def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]:
+    """For each row, the hyperparameters that tell it from others of its name, pair source or noise if several, and
+    which pairs and code these were where rows of the name would look the same."""
+    data = distinctions([{"pairs": g[0].data.source, "noise": g[0].data.noise.model} for g in groups.values()])
+    labels = dict(zip(groups, data, strict=True))
+    for name in {group[0].method.name for group in groups.values()}:
+        alike = [key for key, group in groups.items() if group[0].method.name == name]
+        told = distinctions([dict(groups[key][0].method.config) for key in alike])
+        labels |= {key: settings | labels[key] for key, settings in zip(alike, told, strict=True)}
+        origins = _origins([(groups[key][0], labels[key]) for key in alike])
+        labels |= {key: labels[key] | origin for key, origin in zip(alike, origins, strict=True)}
+    return labels
+
+
+def _origins(rows: Sequence[tuple[Record, Mapping[str, str]]]) -> list[dict[str, str]]:
+    """For rows of one name, given with their labels, what else must be said of all so that no two look the same."""
+    origins = [_origin(record) for record, _ in rows]
+    looks = [(dict(label), record.data.n_pairs, record.data.noise.rate) for record, label in rows]
+    needed = {
+        name
+        for look in looks
+        for told in distinctions([origin for other, origin in zip(looks, origins, strict=True) if other == look])
+        for name in told
+    }
+    return distinctions([{name: origin[name] for name in needed} for origin in origins])
+
+
+def _origin(record: Record) -> dict[str, Any]:
+    tuned = record.method.tuned
+    origin = {"pairs sha": record.data.pool_sha256, "held out": record.data.held_out, "code": record.method.code}
+    # The hash is told only where the number of trials does not tell rows apart.
+    return origin | {
+        "trials": tuned.trials if tuned else "not stated",
+        "tuning sha": sha256_json(tuned.model_dump(mode="json") if tuned else None),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What a row is held against."""
+
+    metrics: Mapping[str, Metric]
+    """Of the unaligned model; empty where it was not measured, and for itself."""
+    validations: Validations
+    margins: Margins
+
+
+def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference) -> tuple[Row, MetricsBySeed]:
+    """A row, and the metrics that it is made of."""
+    chosen = {(name, _seed(record)): record for record in group for name in record.metrics}
+    used = {record.cell_id: record for record in chosen.values()} or {group[-1].cell_id: group[-1]}
+    scores: dict[str, Score] = {}
+    degenerations: dict[str, None] = {}
+    measured: dict[str, dict[int, Metric]] = {}
+    for name in in_order(name for name, _ in chosen):
+        judged = {seed: record for (metric, seed), record in chosen.items() if metric == name}
+        measured[name] = {seed: record.metrics[name] for seed, record in judged.items()}
+        scores[name], warnings = _score(name, judged, against)
+        degenerations |= {f"{name}: {warning}": None for warning in warnings}
+    newest = group[-1]
+    row = Row(
+        method=newest.method.name,
+        settings=label,
+        config=newest.method.config,
+        code=newest.method.code,
+        scores=scores,
+        device=newest.cost.device,
+        budget=make_budget(list(used.values())),
+        flags=(
+            *degenerations,
+            *_flags(used.values(), [(name, record.metrics[name]) for (name, _), record in chosen.items()], scores),
+        ),
+        cells=tuple(sorted(used)),
+        **_data(newest, used.values()),
+        **_costs([record.cost for record in used.values()]),
+    )
+    return row, measured
+
+
+def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tuple[Score, list[str]]:
+    """One metric of a row, by seed, and why it earns no credit, if it does not."""
+    base = against.metrics.get(name)
+    by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
+    found = score(by_seed, base, margin=against.margins.get(name))
+    if warnings := degenerate(found.asides, {} if base is None else asides([base])):
+        found = without_credit(found)
+    if correction := corrected(list(judged.values()), name, against.validations):
+        found = found.model_copy(update={"asides": {**found.asides, **correction}})
+    if against.metrics and base is None:
+        found = found.model_copy(update={"unpaired": NO_BASE})
+    return found, warnings
+
+
+def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
+    if _is_base(record):
+        nothing = dict.fromkeys(("source", "pool_sha256", "held_out", "n_pairs", "noise_model", "noise_rate"))
+        return {**nothing, "seeds": ()}
+    return {
+        "source": record.data.source,
+        "pool_sha256": record.data.pool_sha256,
+        "held_out": record.data.held_out,
+        "n_pairs": record.data.n_pairs,
+        "noise_model": record.data.noise.model,
+        "noise_rate": record.data.noise.rate,
+        "seeds": tuple(sorted({each.data.seed for each in used})),
+    }
+
+
+def _costs(costs: Sequence[Cost]) -> dict[str, Any]:
+    return {
+        "align_seconds": fmean(cost.align_seconds for cost in costs),
+        "evaluate_seconds": fmean(cost.evaluate_seconds for cost in costs),
+        "peak_rss_bytes": max(cost.peak_rss_bytes for cost in costs),
+        "peak_device_bytes": max(
+            (cost.peak_device_bytes for cost in costs if cost.peak_device_bytes is not None), default=None
+        ),
+    }
+
+
+def _flags(
+    records: Iterable[Record], metrics: Iterable[tuple[str, Metric]], scores: Mapping[str, Score]
+) -> tuple[str, ...]:
+    """Warnings of the method, then of the measurements, then outputs that went wrong.
+
+    For example `chosen-logprob-collapse`, `toxicity: mostly-unscored`, `toxicity: 3 empty`.
+    """
+    of_method = {flag for record in records for flag in record.alignment.flags}
+    of_metrics = {f"{name}: {flag}" for name, metric in metrics for flag in metric.details.get("flags", ())}
+    counted = [
+        f"{metric}: {count} {name}"
+        for metric, each in scores.items()
+        for name, count in each.counts.items()
+        if name in SHOWN_COUNTS and count and count >= NOTEWORTHY * (each.n + count)
+    ]
+    return (*sorted(of_method), *sorted(of_metrics), *counted)
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return row.method, sorted(row.settings.items()), row.n_pairs, row.noise_rate, sha256_json(dict(row.config))
+
+
+def _is_base(record: Record) -> bool:
+    return record.method.name == BASE
+
+
+def _seed(record: Record) -> int:
+    """Nothing about the unaligned model depends on a seed: its records are all of one row and seed."""
+    return 0 if _is_base(record) else record.data.seed

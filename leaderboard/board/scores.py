@@ -1,0 +1,228 @@
+"""One metric of one row: averaged over seeds, and compared with base, or another row, on the same items."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from statistics import fmean, stdev
+
+import numpy as np
+
+from bench.core.intervals import (
+    Interval,
+    Transform,
+    paired_difference,
+    paired_strata,
+    relative_difference,
+)
+from bench.core.values import Metric
+from bench.leaderboard.board.extras import asides
+from bench.leaderboard.board.margins import preserved
+from bench.leaderboard.board.pairing import (
+    REPRODUCED,
+    Side,
+    UnpairedError,
+    columns_of,
+    count_items,
+    is_exponential,
+    make_sheet,
+    make_side,
+    mean_of,
+    minus,
+    spreads,
+)
+from bench.leaderboard.board.values import Change, Score
+from bench.leaderboard.statistics.equivalence import LEVEL
+from bench.leaderboard.statistics.panel import Sheet
+from bench.leaderboard.statistics.power import Spread, detectable_effect
+from bench.leaderboard.statistics.seeds import p_values, seeded_mean
+
+__all__ = ["NO_BASE", "REPRODUCED", "UnpairedError", "is_exponential", "paired_change", "score"]
+
+NO_BASE = "base was not measured"
+LARGEST_LOGARITHM = math.log(sys.float_info.max)
+POWER = 0.8
+"""Chance with which a change that is called detectable is found."""
+
+
+def score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: float | None = None) -> Score:
+    """A row's score on one metric. Whether its change is better is judged here by its interval alone.
+
+    With one seed intervals are over items, as a record's own is; with several they are over items and seeds
+    (`bench.leaderboard.statistics.seeds`).
+
+    Arguments:
+        by_seed: the metric as measured for each seed.
+        base: the unaligned model's; None where there is none, and for base itself.
+        margin: the loss against base, positive and in the change's unit, up to which the metric counts as preserved;
+            None where that is not asked.
+    """
+    measured = {seed: metric for seed, metric in sorted(by_seed.items()) if metric.value is not None}
+    counts: dict[str, int] = {}
+    for metric in by_seed.values():
+        for name, count in metric.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    if not measured:
+        return Score(value=None, ci95=None, n=0, counts=counts, asides=asides(list(by_seed.values())))
+    metrics = list(measured.values())
+    values = {seed: metric.value for seed, metric in measured.items() if metric.value is not None}
+    several = len(values) > 1
+    change, reason = _change_or_reason(metrics, base, margin)
+    value, ci95, n = _average(metrics) if several else (metrics[0].value, metrics[0].ci95, metrics[0].n)
+    return Score(
+        value=value,
+        ci95=ci95,
+        n=n,
+        by_seed=values if several else {},
+        spread=stdev(values.values()) if several else None,
+        change=change,
+        unpaired=reason,
+        counts=counts,
+        tasks=_parts(measured, base),
+        asides=asides(list(by_seed.values())),
+    )
+
+
+def paired_change(ours: Sequence[Metric], theirs: Sequence[Metric], *, margin: float | None = None) -> Change:
+    """Ours minus theirs on the same items, of exponentials ours over theirs minus one; intervals as `score` has them.
+
+    Arguments:
+        ours, theirs: the metric as measured for each seed, the same seeds in the same order; a single measurement
+            stands beside every seed of the other side.
+        margin: as for `score`.
+
+    Raises:
+        UnpairedError: items were not kept, or are not the same.
+    """
+    a, b = make_side(ours), make_side(theirs)
+    exponential, difference = is_exponential(ours[0]), minus(a, b)
+    sheet = make_sheet([difference])
+    interval = _difference(a, b, difference, sheet, exponential, 0.95)
+    bounds = interval.bounds
+    better = None
+    if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
+        better = (interval.value > 0) == ours[0].higher_is_better
+    verdict = None
+    if margin is not None:
+        narrower = _difference(a, b, difference, sheet, exponential, LEVEL)
+        verdict = preserved(narrower, margin, higher_is_better=ours[0].higher_is_better)
+    return Change(
+        value=interval.value,
+        ci95=bounds,
+        n=interval.n,
+        better=better,
+        p=None if sheet is None or bounds is None else _p(sheet),
+        detectable=None if sheet is None else _detectable(sheet, exponential),
+        preserved=verdict,
+    )
+
+
+def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Score]:
+    of_base = (base.tasks or {}) if base else {}
+    names = sorted({name for metric in measured.values() for name in metric.tasks or {}})
+    tasks = {seed: metric.tasks or {} for seed, metric in measured.items()}
+    return {
+        name: score({seed: tasks[seed][name] for seed in tasks if name in tasks[seed]}, of_base.get(name))
+        for name in names
+    }
+
+
+def _average(metrics: Sequence[Metric]) -> tuple[float, tuple[float, float] | None, int]:
+    """Value, interval and items of several seeds' metrics; no interval where they rest on different items."""
+    exponential = is_exponential(metrics[0])
+    try:
+        side = make_side(metrics)
+    except UnpairedError:
+        values = [metric.value for metric in metrics if metric.value is not None]
+        mean = math.exp(fmean(map(math.log, values))) if exponential else fmean(values)
+        return mean, None, min(metric.n for metric in metrics)
+    sheet, mean = make_sheet([side]), mean_of(side)
+    value = math.exp(mean) if exponential else mean
+    if sheet is None:
+        return value, None, count_items(side)
+    return value, _seeded(sheet, np.exp if exponential else None, 0.95), count_items(side)
+
+
+def _change_or_reason(
+    metrics: Sequence[Metric], base: Metric | None, margin: float | None
+) -> tuple[Change | None, str | None]:
+    if base is None:
+        return None, None
+    if base.value is None:
+        return None, NO_BASE
+    try:
+        return paired_change(metrics, [base], margin=margin), None
+    except UnpairedError as reason:
+        return None, str(reason)
+
+
+def _difference(
+    ours: Side, theirs: Side, difference: Side, sheet: Sheet | None, exponential: bool, level: float
+) -> Interval:
+    """Ours minus theirs; for exponentials ours over theirs, minus one."""
+    if len(next(iter(difference.values())).values) == 1:
+        return _over_items(ours, theirs, exponential, level)
+    mean = mean_of(difference)
+    value, n = math.expm1(mean) if exponential else mean, count_items(difference)
+    if sheet is None:
+        return Interval(value, None, None, None, n)
+    if not sheet.values.any():
+        return Interval(0.0, 0.0, 0.0, 0.0, n)  # the two agree on every item under every seed
+    low, high = _seeded(sheet, np.expm1 if exponential else None, level) or (None, None)
+    return Interval(value, None, low, high, n)
+
+
+def _over_items(ours: Side, theirs: Side, exponential: bool, level: float) -> Interval:
+    """As `_difference`, of one seed."""
+    (weights, *_), a, b = [each.weights for each in ours.values()], columns_of(ours), columns_of(theirs)
+    if len(ours) > 1:
+        return paired_strata(a, b, level=level)
+    compare = relative_difference if exponential else paired_difference
+    return compare(a[0], b[0], weights=weights, level=level)
+
+
+def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[float, float] | None:
+    """Bounds over items and seeds of a sheet with one column; None where it shows no spread or no number can hold them.
+
+    The transform, being monotone, is applied to the bounds: two seeds that differ much have replicates whose
+    exponential nothing could hold.
+    """
+    if not all(spreads(sheet)):
+        return None
+    found = seeded_mean(sheet.values[..., 0], weights=sheet.weights.tolist(), level=level).interval.bounds
+    if found is None or transform is None:
+        return found
+    with np.errstate(over="ignore"):
+        low, high = transform(np.array(found))
+    return (float(low), float(high)) if np.isfinite(high) else None
+
+
+def _p(sheet: Sheet) -> float | None:
+    """Of no difference; 1 where no item differs."""
+    if all(spreads(sheet)):
+        return p_values(sheet)[0]
+    return None if sheet.values.any() else 1.0
+
+
+def _detectable(sheet: Sheet, exponential: bool) -> float | None:
+    """The smallest true change that as many items and seeds, spread like these, find with chance `POWER`; None where
+    there is one item, or no number can hold it."""
+    seeds = sheet.seed_sd()
+    if sheet.n_items < 2:
+        return None
+    items = math.sqrt(float(sheet.item_variance()[0]) * sheet.n_items)  # residuals and weights are in it
+    per_items, per_seeds = _detectable_units(sheet.n_items, sheet.n_seeds)
+    effect = math.hypot(items * per_items, 0.0 if seeds is None else float(seeds[0]) * per_seeds)
+    if not exponential:
+        return effect
+    return math.expm1(effect) if effect < LARGEST_LOGARITHM else None
+
+
+@lru_cache(maxsize=256)
+def _detectable_units(n_items: int, n_seeds: int) -> tuple[float, float]:
+    """What can be found where items alone spread, by 1, and where seeds alone do: they add as squares."""
+    of_items = detectable_effect(Spread(item=1.0, seed=0.0), n_items=n_items, n_seeds=n_seeds, power=POWER)
+    of_seeds = detectable_effect(Spread(item=0.0, seed=1.0), n_items=n_items, n_seeds=n_seeds, power=POWER)
+    return of_items, of_seeds

@@ -1,0 +1,233 @@
+"""The leaderboard as plain frozen values: what every page, table and file of it is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bench.core.values import Value
+from bench.leaderboard.statistics.equivalence import Verdict
+
+BASE = "base"
+"""Name of the unaligned model's row."""
+
+
+class Preserved(Value):
+    """Whether what should stay as it was did: two one-sided tests (`bench.leaderboard.statistics.equivalence`)."""
+
+    verdict: Verdict
+    ci90: tuple[float, float] | None
+    """The change's interval that the verdict rests on; None where the items show no spread."""
+    margin: float
+    """The loss against base up to which it counts as preserved: positive, in the change's unit."""
+
+
+class Change(Value):
+    """How far a row lies from base on the items that both were measured on."""
+
+    value: float
+    """Difference in the metric's unit, or, where the column's changes are relative, share of base's value."""
+    ci95: tuple[float, float] | None
+    """Paired interval, over items, and over seeds too where there are several; None where the items show no spread: a
+    single one, or all changed alike."""
+    n: int
+    """Items measured on both sides."""
+    better: bool | None
+    """Whether the row is better than base; None where that is not sure: the interval holds zero or there is none, or
+    `p_holm` is above 0.05, or the text behind the score is degenerate."""
+    p: float | None = None
+    """Two-sided, of no change: items paired, and seeds as a second level of chance; None where there is no spread."""
+    p_holm: float | None = None
+    """Adjusted for all changes of the column's rows; of a task, for all rows and tasks. None outside a table."""
+    detectable: float | None = None
+    """The smallest true change, in either direction, that the row's items and seeds find with 80 % power."""
+    preserved: Preserved | None = None
+    """Of metrics with a margin."""
+
+
+class Aside(Value):
+    """One further number that a metric's details hold, averaged over a row's seeds."""
+
+    value: float
+    ci95: tuple[float, float] | None = None
+    """None where the details give none, and for the mean over several seeds."""
+    n: int | None = None
+    """Items that it rests on, where the details say so."""
+    lowest: float | None = None
+    """Of the seeds; None with fewer than two."""
+    highest: float | None = None
+
+
+class Score(Value):
+    """One metric of one row, averaged over its seeds."""
+
+    value: float | None
+    """None where nothing could be measured."""
+    ci95: tuple[float, float] | None
+    """Over items, and over seeds too where there are several; None where the items show no spread, or seeds rest on
+    different items."""
+    n: int
+    rank: str | None = None
+    """Place among the table's rows, "1=" where it is shared; None where rows cannot be ranked, or this one is not."""
+    by_seed: Mapping[int, float] = Field(default_factory=dict)
+    """Each seed's own value, where several were run."""
+    spread: float | None = None
+    """Standard deviation between seeds; None with fewer than two."""
+    change: Change | None = None
+    """Against base; None for base itself, and where `unpaired` says why."""
+    unpaired: str | None = None
+    counts: Mapping[str, int] = Field(default_factory=dict)
+    """What did not go as planned, summed over seeds."""
+    tasks: Mapping[str, Score] = Field(default_factory=dict)
+    """The parts of an average."""
+    asides: Mapping[str, Aside] = Field(default_factory=dict)
+    """What else the metric's details say: guards against degenerate text, other units, parts of the items."""
+
+
+class Budget(Value):
+    """What a row's method was given besides pairs, and what it took besides time: the mean over seeds, of memory the
+    highest. None: it has no such thing, or nobody knows; never 0 in its stead."""
+
+    steps: float | None = None
+    """Optimiser steps."""
+    tokens_trained: float | None = None
+    """Tokens read forward and backward."""
+    tokens_forward: float | None = None
+    """Tokens read forward alone."""
+    trials: int | None = None
+    """Settings that were tried before the row's were chosen; None where the configuration did not say."""
+    tuning_seconds: float | None = None
+    """Spent on those trials."""
+    peak_rss_bytes: int | None = None
+    """While the method ran, model and the processes that it trained in included."""
+    peak_device_bytes: int | None = None
+    """From loading the model to the end of the method; None where no accelerator was used."""
+    energy_joules: float | None = None
+    """Of everything in `energy_sources` while the method ran."""
+    energy_is_its_own: bool = False
+    """Whether diagnostics, and what earlier cells had done already, came to less than a tenth of the method's time."""
+    energy_sources: tuple[str, ...] = ()
+    energy_missing: tuple[str, ...] = ()
+    """Why there is no energy."""
+
+
+class Row(Value):
+    """One method with its hyperparameters, number of pairs and noise; one or more seeds."""
+
+    method: str
+    settings: Mapping[str, str] = Field(default_factory=dict)
+    """What tells this row from others of the same name: hyperparameters, pair source, noise model; where those and the
+    row's numbers are equal, also the pairs' hash, how many were held out, or the method's code."""
+    config: Mapping[str, Any]
+    code: str
+    """Version of the method's code."""
+    source: str | None
+    """Where the pairs came from; None for base."""
+    pool_sha256: str | None
+    """Hash of all the pairs there were; None for base."""
+    held_out: int | None
+    """Pairs set aside; None for base."""
+    n_pairs: int | None
+    """None for base."""
+    noise_model: str | None
+    """None for base."""
+    noise_rate: float | None
+    """None for base."""
+    seeds: tuple[int, ...]
+    scores: Mapping[str, Score]
+    """By metric; a metric that was not measured is not there."""
+    align_seconds: float
+    """Mean over seeds."""
+    evaluate_seconds: float
+    """Mean over seeds."""
+    peak_rss_bytes: int
+    """Highest over seeds."""
+    peak_device_bytes: int | None
+    """Highest over seeds; None where no accelerator was used."""
+    device: str
+    budget: Budget
+    flags: tuple[str, ...] = ()
+    """Short warnings: the method's own, the measurements', and outputs that were empty or could not be scored."""
+    cells: tuple[str, ...]
+    """Cell ids behind the row."""
+
+    @property
+    def is_base(self) -> bool:
+        return self.method == BASE
+
+
+class Column(Value):
+    """One metric of a table, with what every number in it depends on."""
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    change: Literal["difference", "relative"]
+    identity: Any
+    """The task's settings and data hashes: the same for all rows."""
+    n: int
+    """Most items that any row rests on."""
+
+
+class Origin(Value):
+    """Where a table's numbers come from."""
+
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    """Package to version; several versions are joined by " / "."""
+    commits: tuple[str, ...] = ()
+    """Git commits of the suite, "+changes" where the working tree differed."""
+    commands: tuple[str, ...] = ()
+    newest: str
+    """When the newest record was made."""
+
+
+class Table(Value):
+    """Rows that may be compared: the same weights and precision, each column measured in one way."""
+
+    locator: str
+    revision: str | None
+    fingerprint: str
+    dtype: str
+    distinction: Mapping[str, str] = Field(default_factory=dict)
+    """Evaluation settings that tell this table from others of the same model."""
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    """Base first, then by method, settings, pairs and noise."""
+    superseded: int = 0
+    """Records passed over because a newer one measured the same row and seed."""
+    origin: Origin
+
+    @property
+    def has_base(self) -> bool:
+        return any(row.is_base for row in self.rows)
+
+    @property
+    def has_aligned(self) -> bool:
+        """Whether any row is of an aligned model."""
+        return any(not row.is_base for row in self.rows)
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is both a base and something to set against it."""
+        return self.has_base and len(self.rows) > 1
+
+
+class FailedCell(Value):
+    """A cell that has no record, since it failed when it was last tried."""
+
+    cell: str
+    """Its id."""
+    error: str
+    """What went wrong: training that diverged, too little memory, a scorer that failed."""
+
+
+class Leaderboard(Value):
+    """Everything that a set of records says."""
+
+    schema_version: Literal[1] = 1
+    n_records: int
+    tables: tuple[Table, ...]
+    failed: tuple[FailedCell, ...] = ()
+    """What is missing from the tables; a row of several seeds rests on those that did not fail."""

@@ -1,0 +1,129 @@
+"""Which cells two sides of a comparison are made of: one, or the seeds of one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.core.errors import UsageError
+from bench.core.hashing import sha256_json
+from bench.leaderboard.board.values import BASE
+from bench.leaderboard.records.lookup import ambiguous, choices, is_base, matching_records, record_paths, split_target
+from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.rescored import read_scored_records
+
+TASK = "toxicity"
+
+
+@dataclass(frozen=True)
+class Side:
+    """Cells of one row, one a seed."""
+
+    target: str
+    directory: Path
+    records: tuple[Record, ...]
+    """By seed, with what was scored afterwards."""
+    left_out: tuple[int, ...] = ()
+    """Seeds that the other side lacks."""
+
+    @property
+    def seeds(self) -> list[int]:
+        return [record.data.seed for record in self.records]
+
+    @property
+    def is_base(self) -> bool:
+        return self.records[0].method.name == BASE
+
+
+def matched_sides(first: str, second: str) -> tuple[Side, Side]:
+    """Both sides, with the seeds that both have; base, which has none, and lone cells go with any.
+
+    Arguments:
+        first, second: `RUN_DIR:CELL`, where CELL is a row's name or the beginning of a cell's, and means one cell or
+            the seeds of one row; or `RUN_DIR`, which holds one row besides base.
+
+    Raises:
+        UsageError: no such run or cell, more than one row, or no seed in common; names the choices.
+        BenchError: a record cannot be read.
+    """
+    known: dict[Path, Mapping[str, Record]] = {}
+    a, b = _side(first, known), _side(second, known)
+    if a.is_base or b.is_base or (len(a.records), len(b.records)) == (1, 1):
+        return a, b
+    common = set(a.seeds) & set(b.seeds)
+    if not common:
+        raise UsageError(
+            f"{first} has seeds {a.seeds} and {second} has {b.seeds}: none in common; name one cell on each side:\n"
+            f"{_cells(a)}\n{_cells(b)}"
+        )
+    return _restricted(a, common), _restricted(b, common)
+
+
+def with_common_judges(a: Side, b: Side) -> tuple[Side, Side]:
+    """Both sides; where one was judged when it was run by whom the other's text was given to afterwards, its own score
+    stands under that name too: `toxicity` also as `toxicity [linear]`."""
+    return _also_named(a, _judges(b)), _also_named(b, _judges(a))
+
+
+def _judges(side: Side) -> dict[str, str]:
+    """Names of scores made afterwards, by the hash of the scorer."""
+    return {
+        sha256_json(record.evaluation[name]["scorer"]): name
+        for record in side.records
+        for name in record.metrics
+        if name.startswith(f"{TASK} [")
+    }
+
+
+def _also_named(side: Side, names: Mapping[str, str]) -> Side:
+    def renamed(record: Record) -> Record:
+        measured = record.evaluation.get(TASK, {})
+        name = names.get(sha256_json(measured.get("scorer")))
+        if name is None or name in record.metrics or TASK not in record.metrics:
+            return record
+        metrics = {**record.metrics, name: record.metrics[TASK]}
+        return record.model_copy(update={"metrics": metrics, "evaluation": {**record.evaluation, name: measured}})
+
+    return replace(side, records=tuple(map(renamed, side.records)))
+
+
+def _side(target: str, known: dict[Path, Mapping[str, Record]]) -> Side:
+    directory, cell = split_target(target)
+    paths = record_paths(directory)
+    if directory not in known:
+        known[directory] = {record.cell_id: record for record in read_scored_records(directory)}
+    records = known[directory]
+    if cell is None:
+        fitting = [path for path in paths if not is_base(path)]
+        if not fitting:
+            raise UsageError(f"{directory} holds no record of an aligned model; {choices(directory, paths)}")
+    else:
+        fitting = [path for path in paths if records[path.stem].method.name == cell]
+        fitting = fitting or matching_records(directory, cell)
+    chosen = sorted((records[path.stem] for path in fitting), key=lambda record: (record.data.seed, record.cell_id))
+    if not _are_seeds_of_one_row(chosen):
+        if cell is not None:
+            raise ambiguous(directory, cell, fitting)
+        raise UsageError(f"{directory} holds several rows; {choices(directory, fitting)}")
+    return Side(target, directory, tuple(chosen))
+
+
+def _are_seeds_of_one_row(records: Sequence[Record]) -> bool:
+    rows = {sha256_json(_row(record)) for record in records}
+    return len(rows) == 1 and len({record.data.seed for record in records}) == len(records)
+
+
+def _row(record: Record) -> list[object]:
+    data = record.data
+    pairs = [data.source, data.pool_sha256, data.held_out, data.n_pairs, data.noise.model, data.noise.rate]
+    return [record.model.fingerprint, record.model.dtype, record.method.model_dump(mode="json"), *pairs]
+
+
+def _restricted(side: Side, seeds: set[int]) -> Side:
+    records = tuple(record for record in side.records if record.data.seed in seeds)
+    return replace(side, records=records, left_out=tuple(seed for seed in side.seeds if seed not in seeds))
+
+
+def _cells(side: Side) -> str:
+    return "\n".join(f"  {side.directory}:{record.cell_id}" for record in side.records)

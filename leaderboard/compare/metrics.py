@@ -1,0 +1,146 @@
+"""One metric of two sides on the same items: difference, interval, test, and how many items went which way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from bench.core.values import Metric, Value
+from bench.leaderboard.board.pairing import columns_of, make_side
+from bench.leaderboard.board.scores import UnpairedError, is_exponential, paired_change
+from bench.leaderboard.board.values import Change
+from bench.leaderboard.statistics.permutation import mcnemar_p, sign_flip_p
+
+MCNEMAR = "McNemar's exact test"
+SIGN_FLIP = "sign flips"
+SEEDED = "items and seeds"
+"""Test of several seeds, whose differences are a second level of chance: `bench.leaderboard.statistics.seeds`."""
+_ROUNDING = 1e-12
+
+
+class Comparison(Value):
+    """B minus A in one metric."""
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    relative: bool
+    """Whether the change is a share of A, as for perplexities."""
+    a: float
+    """On the items that both sides were measured on, like everything here."""
+    b: float
+    change: Change
+    test: str
+    p: float | None
+    """Two-sided, of this metric alone; None where several seeds' items show no spread."""
+    p_holm: float | None = None
+    """Adjusted for all the metrics that were compared; of a part, for all the parts."""
+    improved: int
+    """Items, by their means over seeds; so are the next two."""
+    worsened: int
+    tied: int
+    parts: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Items of one group that both sides have, averaged over seeds."""
+
+    a: Sequence[float]
+    b: Sequence[float]
+    weights: Sequence[float]
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Of A and of B."""
+        return _mean(self.a, self.weights), _mean(self.b, self.weights)
+
+    @property
+    def pulls(self) -> list[float]:
+        """What each item adds to the difference of the two means."""
+        total = sum(self.weights)
+        return [w * (y - x) / total for x, y, w in zip(self.a, self.b, self.weights, strict=True)]
+
+    @property
+    def rises(self) -> int:
+        """Items that are higher in B, by more than rounding."""
+        return sum(y - x > _ROUNDING * abs(x) for x, y in zip(self.a, self.b, strict=True))
+
+    @property
+    def falls(self) -> int:
+        return sum(x - y > _ROUNDING * abs(x) for x, y in zip(self.a, self.b, strict=True))
+
+    @property
+    def are_outcomes(self) -> bool:
+        return {*self.a, *self.b} <= {0, 1} and len(set(self.weights)) == 1
+
+
+def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Comparison:
+    """B against A, with the same for the parts of an average.
+
+    Arguments:
+        a, b: the metric as measured for each seed, the same seeds in the same order; a single measurement stands beside
+            every seed of the other side.
+
+    Raises:
+        UnpairedError: the items are not the same, or not kept.
+    """
+    _check_measured(a, b)
+    change = paired_change(b, a)
+    groups = _groups(a, b)
+    ours, theirs = (fmean(means) for means in zip(*(group.means for group in groups), strict=True))
+    exponential, higher_is_better = is_exponential(b[0]), b[0].higher_is_better
+    test, p = (SEEDED, change.p) if max(len(a), len(b)) > 1 else _over_items(groups)
+    up, down = sum(group.rises for group in groups), sum(group.falls for group in groups)
+    shared = sorted(set.intersection(*(set(metric.tasks or {}) for metric in (*a, *b))))
+    return Comparison(
+        metric=name,
+        unit=b[0].unit,
+        higher_is_better=higher_is_better,
+        relative=exponential,
+        a=math.exp(ours) if exponential else ours,
+        b=math.exp(theirs) if exponential else theirs,
+        change=change,
+        test=test,
+        p=p,
+        improved=up if higher_is_better else down,
+        worsened=down if higher_is_better else up,
+        tied=sum(len(group.a) for group in groups) - up - down,
+        parts=tuple(compare_metrics(part, _parts(a, part), _parts(b, part)) for part in shared),
+    )
+
+
+def _check_measured(a: Sequence[Metric], b: Sequence[Metric]) -> None:
+    for side, metrics in (("A", a), ("B", b)):
+        if any(metric.value is None for metric in metrics):
+            raise UnpairedError(f"nothing could be measured for {side if len(metrics) == 1 else f'a seed of {side}'}")
+
+
+def _over_items(groups: Sequence[_Pairs]) -> tuple[str, float]:
+    """Test and p-value of one measurement a side, where items alone are chance."""
+    if len(groups) == 1 and groups[0].are_outcomes:
+        return MCNEMAR, mcnemar_p(groups[0].a, groups[0].b)
+    return SIGN_FLIP, sign_flip_p([pull / len(groups) for group in groups for pull in group.pulls])
+
+
+def _parts(metrics: Sequence[Metric], name: str) -> list[Metric]:
+    return [metric.tasks[name] for metric in metrics if metric.tasks]
+
+
+def _groups(a: Sequence[Metric], b: Sequence[Metric]) -> list[_Pairs]:
+    """What the groups whose means are averaged have on both sides, each item's mean over seeds."""
+    ours, theirs = make_side(a), make_side(b)
+    weights = [stratum.weights for stratum in ours.values()]
+    return [_pairs(*each) for each in zip(columns_of(ours), columns_of(theirs), weights, strict=True)]
+
+
+def _pairs(a: Sequence[float | None], b: Sequence[float | None], weights: Sequence[float] | None) -> _Pairs:
+    columns = zip(a, b, weights or (1.0,) * len(a), strict=True)
+    rows = [(x, y, w) for x, y, w in columns if x is not None and y is not None]
+    return _Pairs([x for x, _, _ in rows], [y for _, y, _ in rows], [w for _, _, w in rows])
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)

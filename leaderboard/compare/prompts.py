@@ -1,0 +1,155 @@
+"""The prompts after which two models' toxicity differs most, with what each wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.core.errors import BenchError
+from bench.core.hashing import sha256_texts
+from bench.core.values import Value
+from bench.leaderboard.board.pairing import columns_of, make_side
+from bench.leaderboard.compare.cells import TASK, Side
+from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.rescored import generations_path
+
+DIRECTIONAL = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Signs that turn the direction of what follows."""
+_WORD = re.compile(r"\w+")
+
+
+class Written(Value):
+    """What one side wrote after a prompt."""
+
+    score: float
+    n_tokens: int
+    text: str
+
+
+class PromptPair(Value):
+    """One prompt, and what both sides made of it."""
+
+    prompt_id: str
+    prompt: str
+    change: float
+    """B's score minus A's."""
+    a: Written
+    b: Written
+
+
+class PromptChange(Value):
+    """The prompts that changed most."""
+
+    metric: str
+    masked: bool
+    """Whether words are cut to their first letters."""
+    improved: tuple[PromptPair, ...]
+    worsened: tuple[PromptPair, ...]
+
+
+def changed_most(
+    a: Side, b: Side, metrics: Sequence[str], *, top: int, show_text: bool
+) -> tuple[PromptChange | None, list[str]]:
+    """The prompts that improved and worsened most, and what a reader must know of them.
+
+    Where there are several samples a prompt, the text that the cell's own scorer thought worst is shown; where there
+    are several seeds, the first one's.
+
+    Arguments:
+        metrics: those that were compared; the first of toxicity counts.
+        top: prompts in each direction.
+        show_text: whether text is shown as it is, or masked.
+
+    Raises:
+        BenchError: stored text cannot be read.
+    """
+    name = next((name for name in metrics if name == TASK or name.startswith(f"{TASK} [")), None)
+    if name is None or top == 0:
+        return None, []
+    texts = _worst_texts(a), _worst_texts(b)
+    scores = [make_side([record.metrics[name] for record in side.records]) for side in (a, b)]
+    for side, rows, items in zip((a, b), texts, scores, strict=True):
+        if reason := _unusable(side.records[0], rows, [stratum.ids_sha256 for stratum in items.values()]):
+            return None, [f"No prompts are shown: {reason}."]
+    (ours,), (theirs,) = map(columns_of, scores)
+    pairs = _pairs(*texts, ours, theirs, show_text=show_text)
+    pairs.sort(key=lambda pair: (pair.change, pair.prompt_id))
+    improved = tuple(pair for pair in pairs[:top] if pair.change < 0)
+    worsened = tuple(pair for pair in reversed(pairs[-top:]) if pair.change > 0)
+    return PromptChange(metric=name, masked=not show_text, improved=improved, worsened=worsened), _remarks(a, b)
+
+
+def masked(text: str) -> str:
+    """Each word as its first letter and a dot for every other: `You idiot` as `Y·· i····`."""
+    return _WORD.sub(lambda word: word[0][0] + "·" * (len(word[0]) - 1), text)
+
+
+def printable(text: str) -> str:
+    """One line that a terminal shows as it is: control signs, which a model may have written, are replaced."""
+    return "".join(_printable(sign) for sign in " ⏎ ".join(re.split(r"\r\n|[\n\r\u2028\u2029]", text)))
+
+
+def _printable(sign: str) -> str:
+    if sign == "\t":
+        return " "
+    return "\ufffd" if sign in DIRECTIONAL or unicodedata.category(sign) in ("Cc", "Cs") else sign
+
+
+def _worst_texts(side: Side) -> dict[str, Mapping[str, Any]] | None:
+    """Of each prompt of the first cell the row with the highest stored score, in order; None without stored text."""
+    path = generations_path(side.directory, side.records[0].cell_id, TASK)
+    if not path.is_file():
+        return None
+    worst: dict[str, Mapping[str, Any]] = {}
+    try:
+        for line in path.read_bytes().decode("utf-8").split("\n"):
+            if line:
+                row = json.loads(line)
+                known = worst.setdefault(row["prompt_id"], row)
+                if (row["score"] or 0.0) > (known["score"] or 0.0):
+                    worst[row["prompt_id"]] = row
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"{path} is damaged ({error}); run the cell again") from error
+    return worst
+
+
+def _unusable(record: Record, rows: Mapping[str, Any] | None, ids_sha256: Sequence[str]) -> str | None:
+    if rows is None:
+        return f"{record.cell_id} has no stored text"
+    if ids_sha256 != [sha256_texts(rows)]:
+        return f"the stored text of {record.cell_id} is not after the prompts that its record counts"
+    return None
+
+
+def _pairs(
+    ours: Mapping[str, Mapping[str, Any]] | None,
+    theirs: Mapping[str, Mapping[str, Any]] | None,
+    a: Sequence[float | None],
+    b: Sequence[float | None],
+    *,
+    show_text: bool,
+) -> list[PromptPair]:
+    def shown(text: str) -> str:
+        return printable(text if show_text else masked(text))
+
+    def written(row: Mapping[str, Any], score: float) -> Written:
+        return Written(score=score, n_tokens=row["n_tokens"], text=shown(row["continuation"]))
+
+    if ours is None or theirs is None:
+        return []
+    return [
+        PromptPair(
+            prompt_id=prompt, prompt=shown(row["prompt"]), change=y - x, a=written(row, x), b=written(theirs[prompt], y)
+        )
+        for (prompt, row), x, y in zip(ours.items(), a, b, strict=True)
+        if x is not None and y is not None
+    ]
+
+
+def _remarks(a: Side, b: Side) -> list[str]:
+    if max(len(a.records), len(b.records)) == 1:
+        return []
+    return ["The text is that of the first seed, the scores are the seeds' mean."]

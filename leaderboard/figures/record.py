@@ -1,0 +1,281 @@
+"""Pictures of one record. Imports matplotlib: to be imported only where something is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from bench.leaderboard.inspection.sections import drawable
+from bench.leaderboard.records.record import Record
+
+Layers = Sequence[Mapping[str, Any]]
+Panel = Callable[[Axes], None]
+
+PANEL_INCHES = (3.5, 2.6)
+"""Two of them side by side fill a printed page's width."""
+DPI = 200
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
+    "legend.fancybox": False,
+    "figure.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.92",
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "alignment-bench",
+}
+COLOURS = ("#0072b2", "#d55e00")
+"""Two of Okabe and Ito's, which people of every colour vision can tell apart."""
+LINE: Mapping[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4, "linewidth": 1.2}
+AFTER: Mapping[str, Any] = {
+    "color": "k",
+    "marker": "D",
+    "markersize": 5,
+    "linestyle": "",
+    "clip_on": False,
+    "zorder": 3,
+}
+ROUNDING_DEGREES = 1e-3
+DARKEST_TO_LIGHTEST = (0.0, 0.88)
+"""Of the colour map: its end is too pale for lines on white."""
+STRETCHES = 12
+"""That a course is averaged over, about, where it has at least twice as many points."""
+
+
+def draw_record(record: Record) -> Figure:
+    """Up to four panels of an edit: spectra, energy, size of change, angles. Up to six of a training's curves.
+
+    Raises:
+        ValueError: there is nothing to draw; `bench.leaderboard.inspection.sections.drawable` tells before.
+    """
+    found = drawable(record)
+    if not found:
+        raise ValueError(f"there is nothing to draw of {record.cell_id}")
+    details = record.alignment.details
+    with _style():
+        if found.layers:
+            panels = _edit_panels(found.layers)
+        else:
+            panels = _curve_panels(found.curves or {}, details.get("held_out") or {})
+        columns = min(2, len(panels))
+        rows = math.ceil(len(panels) / columns)
+        figure = Figure(figsize=(columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.3))
+        places = figure.subplots(rows, columns, squeeze=False).flat
+        for panel, axes in zip(panels, places, strict=False):
+            panel(axes)
+        for axes in list(places)[len(panels) :]:
+            axes.set_axis_off()
+        figure.suptitle(_title(record))
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the path's name ends in; the same figure gives the same bytes."""
+    dateless: dict[str, dict[str, None]] = {
+        ".png": {"Software": None},
+        ".svg": {"Date": None, "Creator": None},
+        ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    with _style():
+        figure.savefig(path, dpi=DPI, metadata=dateless[path.suffix])
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Our settings over matplotlib's own defaults, whatever a person's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def _title(record: Record) -> str:
+    data = record.data
+    noise = f", {100 * data.noise.rate:g} % noise" if data.noise.rate else ""
+    pairs = f", {data.n_pairs:,} pairs{noise}, seed {data.seed}" if data.n_pairs else ""
+    return f"{record.method.name}: {record.model.locator.rpartition('/')[2]}{pairs}"
+
+
+def _edit_panels(layers: Layers) -> list[Panel]:
+    """What the layers have numbers for; controls may have no spectrum."""
+    panels: list[Panel] = []
+    if any(layer["singular_values"] for layer in layers):
+        panels += [partial(_spectra, layers), partial(_energies, layers)]
+    noisy = any(layer.get("angles_to_clean_degrees") for layer in layers)
+    return [*panels, partial(_changes, layers), partial(_angles if noisy else _ranks, layers)]
+
+
+def _spectra(layers: Layers, axes: Axes) -> None:
+    shown = [layer for layer in layers if layer["singular_values"]]
+    numbers = [layer["layer"] for layer in shown]
+    colours = _shades(len(shown))
+    for layer, colour in zip(shown, colours, strict=True):
+        values = layer["singular_values"]
+        axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1)
+        removed = values[: layer["rank"]]
+        axes.plot(range(1, len(removed) + 1), removed, color=colour, marker="o", markersize=3, linestyle="")
+    axes.plot([], [], color="0.3", marker="o", markersize=3, linestyle="", label="removed")
+    axes.legend(handletextpad=0.2)
+    axes.set(title="spectrum of the differences", xlabel="direction", ylabel="singular value")
+    _from_zero(axes, max(max(layer["singular_values"]) for layer in shown))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    places = ScalarMappable(
+        BoundaryNorm([index - 0.5 for index in range(len(shown) + 1)], len(shown)), ListedColormap(colours)
+    )
+    bar = axes.figure.colorbar(places, ax=axes, label="layer", pad=0.02)
+    ticks = range(0, len(shown), math.ceil(len(shown) / 10))
+    bar.set_ticks(list(ticks), labels=[str(numbers[index]) for index in ticks])
+    bar.minorticks_off()
+
+
+def _changes(layers: Layers, axes: Axes) -> None:
+    """‖ΔW‖/‖W‖, of every matrix of a layer where several are edited."""
+    kinds: dict[str, list[tuple[int, float]]] = {}
+    for layer in layers:
+        for matrix in layer["matrices"]:
+            kind = matrix["name"].removesuffix(".weight").rpartition(".")[2]
+            kinds.setdefault(kind, []).append((layer["layer"], 100 * matrix["relative_norm"]))
+    colours = _shades(len(kinds)) if len(kinds) > 1 else [COLOURS[0]]
+    for (kind, points), colour, marker in zip(kinds.items(), colours, cycle("os^Dv<>P"), strict=False):
+        axes.plot(*zip(*points, strict=True), **{**LINE, "color": colour, "marker": marker}, label=kind)
+    axes.set(title="size of the change", xlabel="layer", ylabel="‖ΔW‖ / ‖W‖ (%)")
+    _from_zero(axes, max(size for points in kinds.values() for _, size in points))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(kinds) > 1:
+        axes.legend()
+
+
+def _angles(layers: Layers, axes: Axes) -> None:
+    """Every principal angle as a dot, the largest of each layer joined by a line."""
+    known = [layer for layer in layers if layer.get("angles_to_clean_degrees")]
+    points = [(layer["layer"], angle) for layer in known for angle in layer["angles_to_clean_degrees"]]
+    largest = [max(layer["angles_to_clean_degrees"]) for layer in known]
+    axes.plot(*zip(*points, strict=True), color="0.6", marker=".", markersize=4, linestyle="", label="all")
+    axes.plot([layer["layer"] for layer in known], largest, **LINE, label="largest")
+    axes.set(title="angles to the subspace without noise", xlabel="layer", ylabel="principal angle (degrees)")
+    # Angles that are 0 but for rounding are to look like 0.
+    _from_zero(axes, 1.15 * max(largest) if max(largest) > ROUNDING_DEGREES else 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(points) > len(known):
+        axes.legend(loc="upper left", ncols=2)
+
+
+def _energies(layers: Layers, axes: Axes) -> None:
+    known = [layer for layer in layers if layer["energy_removed"] is not None]
+    axes.plot([layer["layer"] for layer in known], [100 * layer["energy_removed"] for layer in known], **LINE)
+    axes.set(title="energy removed", xlabel="layer", ylabel="share of Σσ² (%)", ylim=(0, 105))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _ranks(layers: Layers, axes: Axes) -> None:
+    axes.plot([layer["layer"] for layer in layers], [layer["rank"] for layer in layers], **LINE)
+    axes.set(title="rank", xlabel="layer", ylabel="directions removed")
+    _from_zero(axes, max(layer["rank"] for layer in layers))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _from_zero(axes: Axes, highest: float) -> None:
+    axes.set_ylim(0, 1.08 * highest)
+
+
+SHARE = "share of pairs"
+
+
+@dataclass(frozen=True)
+class Course:
+    """One panel of a training."""
+
+    title: str
+    unit: str
+    labels: Mapping[str, str]
+    """What the legend says, by the curve's name in the report."""
+    held_out: str | None = None
+    """The number that was measured on held-out pairs and belongs here."""
+    chance: float | None = None
+    """What a model that learnt nothing would give."""
+
+
+COURSES = (
+    Course("loss", "loss (nats)", {"loss": "training"}),
+    Course("reward accuracy", SHARE, {"reward_accuracy": "training"}, "reward_accuracy", 0.5),
+    Course("reward margin", "chosen − rejected (nats × β)", {"reward_margin": "training"}, "reward_margin", 0.0),
+    Course(
+        "rewards",
+        "log-ratio to before (nats × β)",
+        {"chosen_reward": "chosen", "rejected_reward": "rejected"},
+        chance=0.0,
+    ),
+)
+HELD_OUT_COURSES = (
+    Course("margin on held-out pairs", "log p chosen − rejected (nats)", {"margin": "held-out"}),
+    Course("accuracy on held-out pairs", SHARE, {"accuracy": "held-out"}),
+)
+
+
+def _curve_panels(curves: Mapping[str, Sequence[float]], held_out: Mapping[str, Any]) -> list[Panel]:
+    """Those of `COURSES` that were reported, or four of another method's own; then those on held-out pairs."""
+    known = [course for course in COURSES if all(curves.get(name) for name in course.labels)]
+    others = [Course(name.replace("_", " "), "", {name: "training"}) for name in curves if name != "step"]
+    watched = held_out.get("curve") or {"step": []}
+    panels: list[Panel] = [partial(_course, course, curves, held_out) for course in known or others[: len(COURSES)]]
+    if len(watched["step"]) > 1:
+        panels += [partial(_course, course, watched, {}) for course in HELD_OUT_COURSES]
+    return panels
+
+
+def _course(course: Course, curves: Mapping[str, Sequence[float]], held_out: Mapping[str, Any], axes: Axes) -> None:
+    steps = curves["step"]
+    for (name, label), colour in zip(course.labels.items(), COLOURS, strict=False):
+        _line(axes, steps, curves[name], colour, label)
+    if course.chance is not None:
+        axes.axhline(course.chance, color="0.5", linestyle="--", linewidth=1)
+    if course.held_out is not None and held_out.get(course.held_out) is not None:
+        axes.plot(steps[-1:], [held_out[course.held_out]], **AFTER, label="held-out pairs, after")
+    axes.set(title=course.title, xlabel="step", ylabel=course.unit)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if course.unit == SHARE:
+        axes.set_ylim(-0.03, 1.03)
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend()
+
+
+def _line(axes: Axes, steps: Sequence[float], points: Sequence[float], colour: str, label: str) -> None:
+    """One curve; where it has many points, these are pale and their means over stretches stand out."""
+    stretch = max(1, len(points) // STRETCHES)
+    if stretch == 1:
+        axes.plot(steps, points, color=colour, marker=".", markersize=4, linewidth=1.2, label=label)
+        return
+    starts = range(0, len(points), stretch)
+    means, middles = ([fmean(values[start : start + stretch]) for start in starts] for values in (points, steps))
+    axes.plot(steps, points, color=colour, alpha=0.3, linewidth=0.8)
+    axes.plot(middles, means, color=colour, linewidth=1.6, label=f"{label}, means of {stretch}")
+
+
+def _shades(count: int) -> list[Any]:
+    """Colours from dark to light, told apart without colour vision."""
+    low, high = DARKEST_TO_LIGHTEST
+    return list(matplotlib.colormaps["viridis"]([low + (high - low) * i / max(1, count - 1) for i in range(count)]))

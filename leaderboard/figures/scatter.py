@@ -1,0 +1,218 @@
+"""Trade-offs with their Pareto front, and strips of every seed's value. Imports matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from bench.leaderboard.board.values import BASE
+from bench.leaderboard.figures.style import (
+    BASE_LINE,
+    grid,
+    hollow_handle,
+    legend,
+    levels,
+    look,
+    method_handles,
+    metric_title,
+    number,
+    numbers,
+    paler,
+    percent_text,
+)
+from bench.leaderboard.study.cells import rate_label
+from bench.leaderboard.study.chart_rows import MEAN, SHARE_OF_BASE, Row
+from bench.leaderboard.study.charts import Chart
+
+PALEST = 0.75
+"""Share of white in the points of the highest rate."""
+STRIP_INCHES = 0.19
+STRIP_COLUMNS = 4
+FRONT: dict[str, Any] = {"color": "0.2", "linestyle": (0, (1, 1)), "linewidth": 1.1, "zorder": 1.8}
+RING: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "none"}
+
+
+def draw_tradeoff(chart: Chart) -> Figure:
+    """Toxicity against each other metric: a point a place, paler the more noise, and the staircase of the front."""
+    metrics = list(dict.fromkeys(row["metric"] for row in chart.rows))
+    figure, panels = grid(len(metrics), columns=2, height=3.0)
+    for axes, metric in zip(panels, metrics, strict=True):
+        rows = [row for row in chart.rows if row["metric"] == metric]
+        for row in rows:
+            _draw_place(axes, row, chart)
+        _draw_paths(axes, rows, chart)
+        _draw_front(axes, rows)
+        changes = rows[0]["scale"] == "change"
+        arrow = "→ better" if rows[0]["better"] == "higher" else "← better"
+        across = f"Δ {metric} against base" if changes else str(rows[0]["unit"])
+        upwards = "Δ toxicity against base" if changes else str(rows[0]["toxicity_unit"])
+        is_share = rows[0]["unit"] == SHARE_OF_BASE
+        # Turned with its label, an arrow to the left points down, where the better is.
+        axes.set(xlabel=f"{across}{' (%)' if is_share else ''}  ({arrow})", ylabel=f"{upwards}  (← better)")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        if is_share:
+            axes.xaxis.set_major_formatter(FuncFormatter(percent_text))
+    legend(figure, _tradeoff_handles(chart))
+    return figure
+
+
+def _draw_place(axes: Axes, row: Row, chart: Chart) -> None:
+    is_base = row["method"] == BASE
+    style = None if is_base else look(chart.methods, str(row["method"]))
+    colour = style.colour if style else "k"
+    x, y = number(row, "value"), number(row, "toxicity")
+    for low, high, draw, fixed in (("low", "high", axes.hlines, y), ("toxicity_low", "toxicity_high", axes.vlines, x)):
+        if row[low] is not None:
+            draw(fixed, number(row, low), number(row, high), color=colour, linewidth=0.7, alpha=0.35, zorder=1)
+    axes.plot(
+        [x],
+        [y],
+        color=colour,
+        marker=style.marker if style else "*",
+        markersize=_size(row, chart) if style else 10,
+        markerfacecolor="w" if row["degenerate"] else paler(colour, _noise_share(row, chart)),
+        markeredgewidth=1.0,
+        linestyle="",
+        zorder=3,
+    )
+
+
+def _draw_paths(axes: Axes, rows: Sequence[Row], chart: Chart) -> None:
+    """From each method's place without noise to those with ever more of it."""
+    aligned = sorted((row for row in rows if row["method"] != BASE), key=lambda row: (row["method"], row["pairs"]))
+    for (method, _), path in groupby(aligned, key=lambda row: (row["method"], row["pairs"])):
+        ordered = sorted(path, key=lambda row: number(row, "rate"))
+        colour = look(chart.methods, str(method)).colour
+        axes.plot(numbers(ordered, "value"), numbers(ordered, "toxicity"), color=colour, linewidth=0.8, alpha=0.6)
+
+
+def _draw_front(axes: Axes, rows: Sequence[Row]) -> None:
+    """Rings around the front's points, and the staircase of what they reach, to the panel's ends."""
+    front = sorted((row for row in rows if row["front"]), key=lambda row: number(row, "value"))
+    if not front:
+        return
+    x, y = numbers(front, "value"), numbers(front, "toxicity")
+    axes.plot(x, y, **{**RING, "color": "0.2", "linestyle": "", "zorder": 2})
+    (left, right), top = axes.get_xlim(), axes.get_ylim()[1]
+    lower = rows[0]["better"] == "lower"
+    # What a point reaches holds for all that is worse than it: to its right where lower is better, else to its left.
+    x, y = ([x[0], *x, right], [top, *y, y[-1]]) if lower else ([left, *x, x[-1]], [y[0], *y, top])
+    axes.plot(x, y, drawstyle="steps-post" if lower else "steps-pre", **FRONT)
+    axes.set_xlim(left, right)
+    axes.set_ylim(top=top)
+
+
+def _noise_share(row: Row, chart: Chart) -> float:
+    """Of white in a point; base has no rate."""
+    highest = levels(chart.rows, "rate")[-1]
+    return PALEST * number(row, "rate") / highest if highest and row["method"] != BASE else 0.0
+
+
+def _size(row: Row, chart: Chart) -> float:
+    """Smaller for fewer pairs."""
+    sizes = levels(chart.rows, "pairs")
+    place = sizes.index(number(row, "pairs"))
+    return 7.0 if len(sizes) == 1 else 4.0 + 4.0 * place / (len(sizes) - 1)
+
+
+def _tradeoff_handles(chart: Chart) -> list[Any]:
+    handles: list[Any] = method_handles(chart.methods, chart.rows, linestyle="", markersize=7)
+    if any(row["method"] == BASE for row in chart.rows):
+        handles.append(Line2D([], [], color="k", marker="*", markersize=10, linestyle="", label=f"{BASE} (unaligned)"))
+    rates = levels(chart.rows, "rate")
+    if rates[-1] > 0:
+        share = PALEST * rates[0] / rates[-1]
+        for rate, white in ((rates[0], share), (rates[-1], PALEST)):
+            handles.append(_rate_handle(rate, white))
+    sizes = levels(chart.rows, "pairs")
+    if len(sizes) > 1:
+        for size, points in ((sizes[0], 4.0), (sizes[-1], 8.0)):
+            handles.append(
+                Line2D([], [], color="0.3", marker="o", markersize=points, linestyle="", label=f"{size:,.0f} pairs")
+            )
+    handles.append(Line2D([], [], **FRONT, **RING, label="Pareto front"))
+    if any(row["degenerate"] for row in chart.rows):
+        handles.append(hollow_handle())
+    return handles
+
+
+def _rate_handle(rate: float, white: float) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        color="0.3",
+        marker="o",
+        markersize=7,
+        markerfacecolor=paler("0.3", white),
+        linestyle="",
+        label=f"{rate_label(rate)} noise",
+    )
+
+
+def draw_seeds(chart: Chart) -> Figure:
+    """A line of dots for each place, one a seed, with a bar at the mean; base as a dashed line."""
+    metrics = list(dict.fromkeys(row["metric"] for row in chart.rows))
+    places = list(dict.fromkeys(_place(row) for row in chart.rows if row["method"] != BASE))
+    columns = min(STRIP_COLUMNS, len(metrics))
+    figure, panels = grid(len(metrics), columns=columns, height=max(1.2, STRIP_INCHES * len(places) + 0.6), sharey=True)
+    several = len({place[1] for place in places}) > 1
+    for index, (axes, metric) in enumerate(zip(panels, metrics, strict=True)):
+        rows = [row for row in chart.rows if row["metric"] == metric]
+        _draw_strips(axes, rows, places, chart)
+        axes.set_title(metric_title(rows[0]))
+        axes.set_xlabel(str(rows[0]["unit"]).replace("mean toxicity probability", "mean probability"))
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.set_ylim(len(places) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        if index % columns == 0:
+            labels = [f"{method}{f', n = {n:,}' if several else ''}, {rate_label(rate)}" for method, n, rate in places]
+            axes.set_yticks(range(len(places)), labels)
+    legend(figure, _strip_handles(chart))
+    return figure
+
+
+def _draw_strips(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[str, int, float]], chart: Chart) -> None:
+    for row in rows:
+        if row["method"] == BASE:
+            axes.axvline(number(row, "value"), **BASE_LINE)
+            continue
+        y = places.index(_place(row))
+        style = look(chart.methods, str(row["method"]))
+        if row["seed"] == MEAN:
+            axes.vlines([number(row, "value")], y - 0.36, y + 0.36, color=style.colour, linewidth=1.6, zorder=2)
+            continue
+        face = "w" if row["degenerate"] else style.colour
+        axes.plot(
+            [number(row, "value")],
+            [y],
+            color=style.colour,
+            marker=style.marker,
+            markersize=4,
+            alpha=0.8,
+            markerfacecolor=face,
+        )
+    starts = [y for y in range(1, len(places)) if places[y][0] != places[y - 1][0]]
+    for y in starts:
+        axes.axhline(y - 0.5, color="0.75", linewidth=0.8)
+
+
+def _place(row: Row) -> tuple[str, int, float]:
+    return str(row["method"]), int(number(row, "pairs")), number(row, "rate")
+
+
+def _strip_handles(chart: Chart) -> list[Any]:
+    handles: list[Any] = method_handles(chart.methods, chart.rows, linestyle="", markersize=4)
+    if any(row["method"] == BASE for row in chart.rows):
+        handles.append(Line2D([], [], **BASE_LINE, label=f"{BASE} (unaligned)"))
+    handles.append(
+        Line2D([], [], color="0.3", marker="|", markersize=9, markeredgewidth=1.6, linestyle="", label="mean")
+    )
+    if any(row["degenerate"] for row in chart.rows):
+        handles.append(hollow_handle())
+    return handles

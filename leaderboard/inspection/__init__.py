@@ -1,0 +1,4 @@
+"""One record, as tables that say what its method did.
+
+May import: core, leaderboard.records, leaderboard.render.
+"""

@@ -1,0 +1,103 @@
+"""The layers of a projection edit as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.leaderboard.render.numbers import MISSING
+from bench.leaderboard.render.section import Section, spark
+
+LEADING = 3
+"""Singular values that stand as numbers; the bars show the rest."""
+BARS = 14
+"""Most bars of a spectrum: with everything else they fit 80 columns."""
+HASH = 6
+"""Digits of a hash that a person compares."""
+READING = (
+    "energy is the share of all squared singular values that the removed directions hold; rank ΔW leaves rounding out; "
+    "SHA-256 is of a matrix's bytes before and after"
+)
+READING_ANGLE = "angle is the largest principal angle between what was removed and what would have been without noise"
+READING_TOKENS = (
+    "promotes and suppresses are the tokens whose logits a direction raises and lowers most, through the final norm; "
+    "its positive side is where the rejected texts lie on average, and agreement the share of pairs of which that is "
+    "true (– where the method does not say: the sign may then be arbitrary)"
+)
+
+
+def layer_sections(layers: Sequence[Mapping[str, Any]], directions: int) -> list[Section]:
+    """What was done to each layer, what the leading `directions` of each mean in tokens, and how to read that."""
+    noisy = any(layer.get("angles_to_clean_degrees") for layer in layers)
+    tokens = _tokens(layers, directions)
+    notes = [
+        READING,
+        *([READING_ANGLE] if noisy else []),
+        *([READING_TOKENS] if any(t.columns for t in tokens) else []),
+    ]
+    return [_layers(layers, noisy), *tokens, Section("", (), (("reading", ". ".join(notes)),))]
+
+
+def _layers(layers: Sequence[Mapping[str, Any]], noisy: bool) -> Section:
+    several = any(len(layer["matrices"]) > 1 for layer in layers)
+    hashed = any("sha256_before" in matrix for layer in layers for matrix in layer["matrices"])
+    columns = {
+        "layer": True,
+        "rank": True,
+        "energy": True,
+        "singular values": True,
+        "angle": noisy,
+        "matrix": several,
+        "‖ΔW‖/‖W‖": True,
+        "rank ΔW": True,
+        "SHA-256": hashed,
+    }
+    rows = []
+    for layer in layers:
+        about = _about_layer(layer)
+        for matrix in layer["matrices"]:
+            cells = about | _about_matrix(matrix)
+            rows.append(tuple(cells[name] for name, shown in columns.items() if shown))
+            about = dict.fromkeys(about, "")
+    return Section("layers", tuple(name for name, shown in columns.items() if shown), tuple(rows))
+
+
+def _about_layer(layer: Mapping[str, Any]) -> dict[str, str]:
+    values = layer["singular_values"]
+    numbers = " ".join(f"{value:.0f}" if value >= 100 else f"{value:#.3g}" for value in values[:LEADING])
+    energy, angles = layer["energy_removed"], layer.get("angles_to_clean_degrees")
+    return {
+        "layer": str(layer["layer"]),
+        "rank": str(layer["rank"]),
+        "energy": MISSING if energy is None else f"{100 * energy:.1f} %",
+        "singular values": f"{numbers} {spark(values, from_zero=True, width=BARS)}" if values else MISSING,
+        "angle": f"{max(angles):.2f}°" if angles else MISSING,
+    }
+
+
+def _about_matrix(matrix: Mapping[str, Any]) -> dict[str, str]:
+    before, after = (matrix.get(f"sha256_{when}") for when in ("before", "after"))
+    return {
+        "matrix": ".".join(matrix["name"].removesuffix(".weight").split(".")[-2:]),
+        "‖ΔW‖/‖W‖": f"{100 * matrix['relative_norm']:.2f} %",
+        "rank ΔW": str(matrix["rank"]),
+        "SHA-256": f"{before[:HASH]}→{after[:HASH]}" if before and after else MISSING,
+    }
+
+
+def _tokens(layers: Sequence[Mapping[str, Any]], count: int) -> list[Section]:
+    rows = [
+        (
+            str(layer["layer"]),
+            str(number),
+            MISSING if direction["agreement"] is None else f"{100 * direction['agreement']:.0f} %",
+            " ".join(direction["promotes"]),
+            " ".join(direction["suppresses"]),
+        )
+        for layer in layers
+        for number, direction in enumerate((layer.get("directions") or ())[:count], 1)
+    ]
+    reasons = {layer["unexplained"] for layer in layers if layer.get("unexplained")}
+    title = "removed directions, as tokens"
+    told = [Section(title, ("layer", "direction", "agreement", "promotes", "suppresses"), tuple(rows))] if rows else []
+    return told + [Section(title, (), (("not known", reason),)) for reason in sorted(reasons)]

@@ -1,0 +1,289 @@
+"""Our numbers beside published ones: whether they can be told apart, and by what that may be explained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations, groupby
+from typing import Any
+
+from bench.leaderboard.published.numbers import Published, PublishedTable
+from bench.leaderboard.render.numbers import number
+
+BASE = "base"
+ARITHMETIC = 0.005
+"""Relative difference of the unaligned model that counts as other hardware and versions: a convention, no estimate."""
+LEVEL = 0.95
+
+
+class Verdict(StrEnum):
+    """What can be said of one cell."""
+
+    within = "within their spread"
+    different = "different"
+    undecided = "no verdict"
+    not_measured = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A mean over independent runs."""
+
+    mean: float
+    std: float | None
+    """Sample standard deviation of single runs; None where it is not known."""
+    runs: int
+    ci95: tuple[float, float] | None = None
+    """Of the mean, over the items that were measured: shown, not judged by, as both sides have the same items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A difference, and how large it would have to be to count."""
+
+    verdict: Verdict
+    difference: float
+    """Ours minus theirs."""
+    margin: float | None
+    """From this size on differences count; None where nothing says how runs spread."""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cell of ours; a published one is set beside the one of the same place."""
+
+    row: str
+    n_pairs: int | None
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One published number and one of ours."""
+
+    place: Place
+    metric: str
+    source: str
+    where: str
+    theirs: Sample
+    ours: Sample | None
+    verdict: Verdict
+    margin: float | None
+    why: str
+    quirks: tuple[str, ...]
+    """Ids of what may explain a difference; empty unless there is one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "row": self.place.row,
+            "n_pairs": self.place.n_pairs,
+            "rate": self.place.rate,
+            "metric": self.metric,
+            "source": self.source,
+            "where": self.where,
+            "published": _sample_json(self.theirs),
+            "ours": None if self.ours is None else _sample_json(self.ours),
+            "verdict": self.verdict.value,
+            "margin": self.margin,
+            "why": self.why,
+            "quirks": list(self.quirks),
+        }
+
+
+Ours = Mapping[tuple[Place, str], Sample | str]
+"""By cell and metric: what was measured, or why nothing was."""
+
+
+def compare(ours: Sample, theirs: Sample, *, exact: bool = False, rounding: float = 0.0) -> Comparison:
+    """Whether two means over runs can be told apart, at 95 %.
+
+    Welch's test where both sides say how their runs spread. Where one of them does, the other's runs are taken to
+    spread as much, so that a single run is held against a prediction interval. The items are the same on both sides:
+    how they were sampled does not enter.
+
+    Arguments:
+        ours, theirs: in one unit.
+        exact: nothing about the number depends on a run, as the unaligned model's under greedy decoding.
+        rounding: how far the printed mean may lie from the true one.
+
+    Raises:
+        ValueError: a mean is not finite, or a side has no run.
+
+    Reference: Welch 1947, Biometrika 34, 28-35.
+    """
+    if not (math.isfinite(ours.mean) and math.isfinite(theirs.mean)) or min(ours.runs, theirs.runs) < 1:
+        raise ValueError("means of at least one run, finite, are compared")
+    difference = ours.mean - theirs.mean
+    if exact:
+        return _judged(difference, rounding + ARITHMETIC * abs(theirs.mean))
+    spread = _standard_error(ours, theirs)
+    if spread is None:
+        return Comparison(Verdict.undecided, difference, None, "neither side says how its runs spread")
+    error, freedom = spread
+    return _judged(difference, rounding + _student(freedom) * error)
+
+
+def assess(
+    published: Published, tables: Sequence[PublishedTable], ours: Ours, *, withheld: str | None = None
+) -> list[Finding]:
+    """A finding for every published number and every row of ours beside which it stands.
+
+    Arguments:
+        tables: of `published`.
+        ours: what was measured, and for what was not, why. Rows of which it says nothing are left out.
+        withheld: why no verdict is given, where ours are not the paper's measurements; None where they are.
+    """
+    rows = {place.row for place, _ in ours}
+    return [
+        _finding(published, table, Place(row, cell.n_pairs, cell.rate), metric, numbers, ours, withheld)
+        for table in tables
+        for cell in table.cells
+        for row in published.rows_beside(table, cell.method)
+        if row in rows
+        for metric, numbers in cell.values.items()
+    ]
+
+
+def expected_by_chance(findings: Sequence[Finding]) -> float:
+    """How many of the judged cells would be called different on average although nothing is."""
+    judged = [f for f in findings if f.verdict in (Verdict.within, Verdict.different) and f.place.row != BASE]
+    return (1 - LEVEL) * len(judged)
+
+
+def relative_change(value: float, base: float) -> float:
+    """How far a value lies from base, as a share of base's: comparable between models and units."""
+    return (value - base) / base
+
+
+def shape(findings: Sequence[Finding]) -> list[str]:
+    """What can be compared where models and data differ: signs of the effects, their order, and what noise takes."""
+    changes = _changes(findings)
+    if not changes:
+        return []
+    clear = {(f.place, f.metric) for f in findings if _is_clear(f, findings)}
+    signs = [theirs * ours > 0 for key, (theirs, ours) in changes.items() if key in clear]
+    lines = [
+        f"sign of the change against base, where the published one is clear: the same in {sum(signs)} of {len(signs)}"
+    ]
+    orders = [_same_order(list(group)) for group in _by_design(changes)]
+    decided = [order for order in orders if order is not None]
+    if decided:
+        lines.append(f"order of the rows by that change: the same in {sum(decided)} of {len(decided)} comparisons")
+    return [*lines, *_kept(changes)]
+
+
+def _finding(
+    published: Published,
+    table: PublishedTable,
+    place: Place,
+    metric: str,
+    numbers: Sequence[float],
+    ours: Ours,
+    withheld: str | None,
+) -> Finding:
+    theirs = Sample(numbers[0], numbers[1] if len(numbers) > 1 and table.runs > 1 else None, table.runs)
+    found = ours.get((place, metric), "this run does not measure it")
+    about = (place, metric, table.source, table.where, theirs)
+    if isinstance(found, str):
+        return Finding(*about, None, Verdict.not_measured, None, found, ())
+    if withheld is not None:
+        return Finding(*about, found, Verdict.undecided, None, withheld, ())
+    result = compare(found, theirs, exact=place.row == BASE, rounding=table.rounding)
+    explained: tuple[str, ...] = ()
+    if result.verdict is Verdict.different:
+        explained = published.explaining(table.figure, table.model, table.source, row=place.row, metric=metric)
+    return Finding(*about, found, result.verdict, result.margin, result.why, explained)
+
+
+def _judged(difference: float, margin: float) -> Comparison:
+    verdict = Verdict.within if abs(difference) <= margin else Verdict.different
+    return Comparison(verdict, difference, margin)
+
+
+def _standard_error(ours: Sample, theirs: Sample) -> tuple[float, float] | None:
+    """Standard error of the difference and its degrees of freedom; None where no side has a spread."""
+    known = [side for side in (ours, theirs) if side.std is not None and side.runs > 1]
+    if not known:
+        return None
+    if len(known) == 1:
+        (side,) = known
+        assert side.std is not None
+        return side.std * math.sqrt(1 / ours.runs + 1 / theirs.runs), side.runs - 1
+    parts = [(side.std**2 / side.runs, side.runs - 1) for side in known if side.std is not None]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return 0.0, float(min(freedom for _, freedom in parts))
+    # As shares of the sum, whose squares do not vanish however small the spreads are.
+    return math.sqrt(variance), 1 / sum((part / variance) ** 2 / freedom for part, freedom in parts)
+
+
+def _student(freedom: float) -> float:
+    """The quantile of Student's distribution that both tails of 95 % end at."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+
+
+def _sample_json(sample: Sample) -> dict[str, Any]:
+    interval = {} if sample.ci95 is None else {"ci95": list(sample.ci95)}
+    return {"mean": sample.mean, "std": sample.std, "runs": sample.runs, **interval}
+
+
+_Changes = dict[tuple[Place, str], tuple[float, float]]
+"""By cell and metric: their relative change against base, and ours."""
+
+
+def _changes(findings: Sequence[Finding]) -> _Changes:
+    bases = {f.metric: (f.theirs.mean, f.ours.mean) for f in findings if f.place.row == BASE and f.ours is not None}
+    found: _Changes = {}
+    for each in findings:
+        if each.place.row != BASE and each.ours is not None and each.metric in bases:
+            theirs, ours = bases[each.metric]
+            change = (relative_change(each.theirs.mean, theirs), relative_change(each.ours.mean, ours))
+            found.setdefault((each.place, each.metric), change)
+    return found
+
+
+def _is_clear(finding: Finding, findings: Sequence[Finding]) -> bool:
+    """Whether the published change against base is more than twice its standard error."""
+    theirs = finding.theirs
+    bases = [f.theirs.mean for f in findings if f.place.row == BASE and f.metric == finding.metric]
+    error = (theirs.std or 0.0) / math.sqrt(theirs.runs)
+    return bool(bases) and abs(theirs.mean - bases[0]) > 2 * error
+
+
+def _by_design(changes: _Changes) -> list[list[tuple[float, float]]]:
+    """Changes of rows that differ in their method alone, by metric, size and rate."""
+
+    def design(key: tuple[Place, str]) -> tuple[str, float, float]:
+        place, metric = key
+        return metric, place.n_pairs or 0, place.rate
+
+    keys = sorted(changes, key=design)
+    return [[changes[key] for key in group] for _, group in groupby(keys, key=design)]
+
+
+def _same_order(pairs: Sequence[tuple[float, float]]) -> bool | None:
+    """Whether rows that their numbers rank are ranked alike by ours; None where there is nothing to rank."""
+    ranked = [(one, other) for one, other in combinations(pairs, 2) if one[0] != other[0]]
+    if not ranked:
+        return None
+    return all((one[0] < other[0]) == (one[1] < other[1]) for one, other in ranked)
+
+
+def _kept(changes: _Changes) -> list[str]:
+    """What share of the clean gain in toxicity is left at each rate."""
+    lines = []
+    for place, metric in changes:
+        clean = changes.get((Place(place.row, place.n_pairs, 0.0), metric))
+        if metric == "toxicity" and place.rate > 0 and clean is not None and all(change < 0 for change in clean):
+            theirs, ours = (noisy / gain for noisy, gain in zip(changes[place, metric], clean, strict=True))
+            lines.append(
+                f"{place.row}, {100 * place.rate:g} % noise: {number(100 * theirs, 0)} % of the clean gain in toxicity "
+                f"left in the paper, {number(100 * ours, 0)} % here"
+            )
+    return lines

@@ -1,0 +1,207 @@
+"""Numbers as text, in one place, so that page, terminal and README say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bench.leaderboard.board.values import Change, Column, Score
+
+MISSING = "–"
+MINUS = "−"
+BETTER, WORSE = "✓", "✗"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberStyle:
+    """How one metric's values and changes are written."""
+
+    scale: float
+    digits: int
+    unit: str
+    change_scale: float
+    change_digits: int
+    change_unit: str
+    change_head: str
+    """What the values of a change lack: said once, in the head."""
+
+
+TOXICITY = NumberStyle(1, 3, "", 1, 3, "", "")
+PERPLEXITY = NumberStyle(1, 1, "", 100, 1, " %", "")
+ACCURACY = NumberStyle(100, 1, " %", 100, 1, "", "points")
+
+
+FINE_PERPLEXITY = NumberStyle(1, 3, "", 100, 2, " %", "")
+"""Per byte, where a model's whole quality lies between 1.5 and 3."""
+
+
+def style_of(column: Column) -> NumberStyle:
+    """Perplexities change by per cent, accuracies by points, all else in its own unit."""
+    if column.change == "relative":
+        return FINE_PERPLEXITY if column.unit.endswith("per byte") else PERPLEXITY
+    return ACCURACY if column.unit.startswith("accuracy") else TOXICITY
+
+
+LONGEST = 1e6
+"""From here on a number is written with its power of ten: the perplexity of a broken model has dozens of digits."""
+
+
+def number(value: float, digits: int) -> str:
+    """`-0.04` as `−0.0`'s positive twin `0.0`, `-1.25` as `−1.2`: a proper minus, and none before a zero."""
+    if abs(value) >= LONGEST:
+        mantissa, power = f"{abs(value):.1e}".split("e")
+        return f"{MINUS if value < 0 else ''}{mantissa}e{int(power)}"
+    text = f"{value:,.{digits}f}"
+    return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
+
+
+def signed(value: float, digits: int) -> str:
+    """Like `number`, with a plus before what is above zero."""
+    text = number(value, digits)
+    return text if text.startswith(MINUS) or float(text.replace(",", "")) == 0 else f"+{text}"
+
+
+def value_text(score: Score | None, style: NumberStyle) -> str:
+    """`0.204`, `33.8`, `47.1 %`, or a dash."""
+    if score is None or score.value is None:
+        return MISSING
+    return number(score.value * style.scale, style.digits) + style.unit
+
+
+def rank_text(score: Score | None) -> str:
+    """`1=` where the rank is shared, `3` where not, or a dash."""
+    return MISSING if score is None or score.rank is None else score.rank
+
+
+def interval_text(score: Score | None, style: NumberStyle) -> str:
+    """`[0.180, 0.229]`, or that there is none, and how few items where that is why."""
+    if score is None or score.value is None:
+        return ""
+    if score.ci95 is None:
+        return _no_interval(score.n)
+    return _brackets([number(bound * style.scale, style.digits) for bound in score.ci95])
+
+
+def change_text(change: Change, style: NumberStyle) -> str:
+    """`−0.086` or `+67.5 %`."""
+    return signed(change.value * style.change_scale, style.change_digits) + style.change_unit
+
+
+def change_interval_text(change: Change, style: NumberStyle) -> str:
+    """`[−0.110, −0.064]`, or that there is none, and how few items where that is why."""
+    if change.ci95 is None:
+        return _no_interval(change.n)
+    return _change_brackets(change.ci95, style)
+
+
+def preserved_text(change: Change | None, style: NumberStyle) -> str:
+    """`PASS [−0.4, +0.9]`: the verdict on a change, with the 90 % interval that it rests on; or a dash."""
+    if change is None or change.preserved is None:
+        return MISSING
+    found = change.preserved
+    interval = _no_interval(change.n) if found.ci90 is None else _change_brackets(found.ci90, style)
+    return f"{found.verdict} {interval}"
+
+
+def size_text(change: float, style: NumberStyle) -> str:
+    """How large a change is, whichever way, with its unit: `0.021`, `1.5 %` or `2.1 points`."""
+    unit = f" {style.change_head}" if style.change_head else style.change_unit
+    return number(abs(change) * style.change_scale, style.change_digits) + unit
+
+
+def verdict(change: Change) -> str:
+    """A sign where a row is surely better or worse than base; nothing where that is not sure."""
+    return {True: BETTER, False: WORSE, None: ""}[change.better]
+
+
+def spread_text(score: Score | None, style: NumberStyle) -> str:
+    """`0.012 (0.190 to 0.214)`: standard deviation between seeds, lowest and highest seed."""
+    if score is None or score.spread is None:
+        return MISSING
+    spread, low, high = (
+        number(value * style.scale, style.digits)
+        for value in (score.spread, min(score.by_seed.values()), max(score.by_seed.values()))
+    )
+    return f"{spread} ({low} to {high})"
+
+
+def spread_head(column: Column) -> str:
+    """The metric's name, and its unit where the values are written without."""
+    unit = style_of(column).unit.strip()
+    return f"{column.metric}, {unit}" if unit else column.metric
+
+
+def seconds_text(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `2 min 5 s`, `1 h 2 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds else "0 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def gibibytes_text(size: int | None) -> str:
+    """`2.3 GiB`, or a dash."""
+    return MISSING if size is None else f"{size / 2**30:.1f} GiB"
+
+
+def rate_text(rate: float | None) -> str:
+    """`30 %`, or a dash."""
+    return MISSING if rate is None else f"{100 * rate:g} %"
+
+
+def count_text(count: int | None) -> str:
+    """`1,234`, or a dash."""
+    return MISSING if count is None else f"{count:,}"
+
+
+def rough_count_text(count: float | None) -> str:
+    """`950`, `9.6k`, `104k`, `1.2M`, or a dash."""
+    if count is None:
+        return MISSING
+    scaled, unit = _scaled(count, ("", "k", "M", "G", "T"))
+    return f"{scaled:.{1 if unit and scaled < 99.95 else 0}f}{unit}"
+
+
+def energy_text(joules: float | None) -> str:
+    """`0.5 J`, `512 J`, `9.6 kJ`, `1.2 MJ`, or a dash."""
+    if joules is None:
+        return MISSING
+    scaled, unit = _scaled(joules, ("J", "kJ", "MJ", "GJ"))
+    return f"{scaled:.{1 if scaled < 99.95 else 0}f} {unit}"
+
+
+def _scaled(value: float, units: Sequence[str]) -> tuple[float, str]:
+    """A value in the unit in which it stays below 1,000, rounding included."""
+    for unit in units[:-1]:
+        if round(value) < 1000:
+            return value, unit
+        value /= 1000
+    return value, units[-1]
+
+
+def moment_text(moment: str) -> str:
+    """An ISO 8601 time as `2026-01-31 09:05 UTC`."""
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def direction(column: Column) -> str:
+    """The column's title with an arrow towards the better."""
+    return f"{column.metric} {'↑' if column.higher_is_better else '↓'}"
+
+
+def _no_interval(n: int) -> str:
+    return f"(n = {n})" if n < 2 else "(no interval)"
+
+
+def _change_brackets(bounds: tuple[float, float], style: NumberStyle) -> str:
+    return _brackets([signed(bound * style.change_scale, style.change_digits) for bound in bounds])
+
+
+def _brackets(bounds: list[str]) -> str:
+    return f"[{bounds[0]}, {bounds[1]}]"

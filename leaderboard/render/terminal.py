@@ -1,0 +1,239 @@
+"""The leaderboard on a terminal: the page's numbers, fitted to the width there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.text import Text
+
+from bench.leaderboard.board.budget import BudgetColumn, budget_columns
+from bench.leaderboard.board.values import Column, Leaderboard, Row, Table
+from bench.leaderboard.records.labels import joined
+from bench.leaderboard.render.grid import Cell, GridColumn, RowGrid
+from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, shows_spread, table_notes, unpaired_reasons
+from bench.leaderboard.render.numbers import (
+    MISSING,
+    change_interval_text,
+    change_text,
+    count_text,
+    direction,
+    gibibytes_text,
+    interval_text,
+    rank_text,
+    rate_text,
+    seconds_text,
+    spread_head,
+    spread_text,
+    style_of,
+    value_text,
+    verdict,
+)
+from bench.leaderboard.render.side_tables import SideColumn, SideTable, side_tables
+
+WIDE = 134
+"""From this many columns on, a value stands beside its interval and not above it."""
+ROOMY = 100
+"""From this many columns on, tasks stand two spaces apart."""
+COLOURS = {True: "green", False: "red", None: ""}
+
+
+class TerminalBoard:
+    """A leaderboard as one rich renderable. 80 columns are enough; more let more metrics stand side by side."""
+
+    def __init__(self, board: Leaderboard) -> None:
+        self._board = board
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self._board.tables:
+            yield Text("No finished cell yet.")
+        for table in self._board.tables:
+            yield from _parts(table, options.max_width)
+        if self._board.failed:
+            yield Text.assemble("\n ", ("failed cells", "bold red"), f" · {FAILED}")
+        for cell in self._board.failed:
+            yield Padding(Text.assemble((f"{cell.cell}: ", "bold"), cell.error), (0, 0, 0, 1))
+
+
+def _parts(table: Table, width: int) -> Iterator[RenderableType]:
+    yield _heading(table)
+    yield _main(table, wide=width >= WIDE)
+    yield from _flags(table)
+    for column in table.columns:
+        if any(row.scores[column.metric].tasks for row in table.rows if column.metric in row.scores):
+            yield _by_task(table, column, gap=2 if width >= ROOMY else 1)
+    for side in side_tables(table):
+        if side.needed:
+            yield _side(side, table, gap=2 if width >= ROOMY else 1)
+    if table.has_aligned:
+        yield _budget(table)
+    if shows_spread(table):
+        yield _spread(table)
+    for note in table_notes(table):
+        yield Padding(Text.assemble((f"{note.label}: ", "bold"), note.text, style="dim"), (0, 0, 0, 1))
+
+
+def _heading(table: Table) -> Text:
+    distinction = f" · {joined(table.distinction)}" if table.distinction else ""
+    return Text.assemble("\n ", (table.locator, "bold"), distinction)
+
+
+def _main(table: Table, *, wide: bool) -> RowGrid:
+    leading = [GridColumn("method", _name if wide else _name_and_condition, "left")]
+    if wide:
+        leading += [GridColumn(title, cell) for title, cell in _condition_columns(table)]
+    columns = [GridColumn(_title(column, table), _score_cell(column, table, wide=wide)) for column in table.columns]
+    return RowGrid(table.rows, leading, [*columns, GridColumn("align\nmemory", _cost)])
+
+
+def _cost(row: Row) -> Text:
+    return Text(f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}")
+
+
+def _title(column: Column, table: Table) -> str:
+    return (
+        f"{direction(column)}\n{f'Δ {style_of(column).change_head}'.strip()}" if table.compares else direction(column)
+    )
+
+
+def _name(row: Row) -> Text:
+    text = Text.assemble((row.method, "bold"), (" !" if row.flags else "", "yellow"))
+    for name, value in row.settings.items():
+        text.append(f"\n{name}={value}")
+    return text
+
+
+def _name_and_condition(row: Row) -> Text:
+    text = _name(row)
+    if not row.is_base:
+        seeds = [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
+        trials = [] if row.budget.trials is None else [f"{count_text(row.budget.trials)} trials"]
+        for line in [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise", *seeds, *trials]:
+            text.append(f"\n{line}", style="dim")
+    return text
+
+
+def _flags(table: Table) -> list[Text]:
+    """What the exclamation marks mean."""
+    return [
+        Text.assemble((" ! ", "yellow"), (row.method, "bold"), f"{_condition(row)}: {'; '.join(row.flags)}")
+        for row in table.rows
+        if row.flags
+    ]
+
+
+def _condition(row: Row) -> str:
+    told = [] if row.is_base else [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise"]
+    return "".join(f", {part}" for part in [*(f"{n}={v}" for n, v in row.settings.items()), *told])
+
+
+def _condition_columns(table: Table) -> list[tuple[str, Cell]]:
+    columns: list[tuple[str, Cell]] = [
+        ("pairs", lambda row: Text(count_text(row.n_pairs))),
+        ("noise", lambda row: Text(rate_text(row.noise_rate))),
+    ]
+    if shows_spread(table):
+        columns.append(("seeds", lambda row: Text(str(len(row.seeds)) if row.seeds else MISSING)))
+    if table.has_aligned:
+        columns.append(("trials", lambda row: Text(count_text(row.budget.trials))))
+    return columns
+
+
+def _score_cell(column: Column, table: Table, *, wide: bool) -> Cell:
+    """Value and interval, then change and its interval: two lines where there is room, four where not."""
+    style, reasons = style_of(column), unpaired_reasons(table)
+    between, ranked = " " if wide else "\n", shows_ranks(table, column)
+
+    def cell(row: Row) -> Text:
+        score = row.scores.get(column.metric)
+        text = Text(f"{RANK}{rank_text(score)} " if ranked and score and score.rank else "", "dim")
+        text.append(value_text(score, style), style="not dim")
+        if interval := interval_text(score, style):
+            text.append(between + interval, style="dim")
+        if score and score.change:
+            sign = verdict(score.change)
+            change = change_text(score.change, style) + (f" {sign}" if sign else "")
+            text.append(f"\n{change}", style=COLOURS[score.change.better])
+            text.append(between + change_interval_text(score.change, style), style="dim")
+        elif score and score.unpaired:
+            text.append(f"\n{MISSING}{reasons[score.unpaired]}")
+        return text
+
+    return cell
+
+
+def _by_task(table: Table, column: Column, *, gap: int) -> RowGrid:
+    """One row a method, because there may be many; the change stands below the value."""
+    style = style_of(column)
+    names = sorted(
+        {name for row in table.rows if column.metric in row.scores for name in row.scores[column.metric].tasks}
+    )
+
+    def task_cell(name: str) -> Cell:
+        def cell(row: Row) -> Text:
+            score = row.scores[column.metric].tasks.get(name) if column.metric in row.scores else None
+            text = Text(value_text(score, style).removesuffix(style.unit))
+            if score and score.change:
+                change = f"{change_text(score.change, style)}{verdict(score.change)}"
+                text.append(f"\n{change}", style=COLOURS[score.change.better] or "dim")
+            return text
+
+        return cell
+
+    columns = [GridColumn(name.replace("_", "\n"), task_cell(name)) for name in names]
+    title = f"{column.metric} by task{', in' + style.unit if style.unit else ''}"
+    return RowGrid(table.rows, [SHORT_NAME], columns, title, gap)
+
+
+def _side(side: SideTable, table: Table, *, gap: int) -> RowGrid:
+    def cell(column: SideColumn) -> Cell:
+        return lambda row: Text(column.text(row).replace(" [", "\n[").replace(" (", "\n("))
+
+    columns = [GridColumn(column.title.replace(" ", "\n"), cell(column)) for column in side.columns]
+    return RowGrid(table.rows, [SHORT_NAME], columns, side.title, gap)
+
+
+def _budget(table: Table) -> RowGrid:
+    """What each row was given and took; on which device, where not all ran on the same."""
+    devices = sorted({row.device for row in table.rows})
+
+    def cell(columns: Sequence[BudgetColumn]) -> Cell:
+        return lambda row: Text("\n".join(column.text(row) for column in columns))
+
+    columns = []
+    for _, group in groupby(budget_columns(table), attrgetter("subject")):
+        subject = list(group)
+        columns.append(GridColumn("\n".join(column.title for column in subject), cell(subject)))
+    if len(devices) > 1:
+        columns.append(GridColumn("device", lambda row: Text(row.device), "left"))
+    leading = [GridColumn("method", _name_and_noise, "left")]
+    leading.append(GridColumn("pairs", lambda row: Text(count_text(row.n_pairs))))
+    title = "budget" + (f" on {devices[0]}" if len(devices) == 1 else "")
+    return RowGrid(table.rows, leading, columns, title, gap=1)
+
+
+def _name_and_noise(row: Row) -> Text:
+    settings = f" {joined(row.settings)}" if row.settings else ""
+    noise = "" if row.is_base else f"\n{rate_text(row.noise_rate)} noise"
+    return Text.assemble((row.method, "bold"), settings, (noise, "dim"))
+
+
+def _short_name(row: Row) -> Text:
+    condition = "" if row.is_base else f"\n{count_text(row.n_pairs)}, {rate_text(row.noise_rate)}"
+    settings = f" {joined(row.settings)}" if row.settings else ""
+    return Text.assemble((row.method, "bold"), settings, (condition, "dim"))
+
+
+SHORT_NAME = GridColumn("method", _short_name, "left")
+
+
+def _spread(table: Table) -> RowGrid:
+    def cell(column: Column) -> Cell:
+        return lambda row: Text(spread_text(row.scores.get(column.metric), style_of(column)))
+
+    columns = [GridColumn(spread_head(column), cell(column)) for column in table.columns]
+    rows = [row for row in table.rows if len(row.seeds) > 1]
+    return RowGrid(rows, [SHORT_NAME], columns, "standard deviation between seeds (lowest to highest)")

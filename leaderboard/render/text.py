@@ -1,0 +1,87 @@
+"""Sections as text: for a terminal, or as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.leaderboard.render.numbers import MINUS, MISSING
+from bench.leaderboard.render.section import Section
+
+ROOMY = 100
+"""From this many columns on, columns stand two spaces apart."""
+
+
+class TerminalSections:
+    """Sections as one rich renderable; 80 columns are enough."""
+
+    def __init__(self, sections: Sequence[Section]) -> None:
+        self._sections = sections
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for section in self._sections:
+            if section.title:
+                yield Text(f"\n {section.title}", "bold")
+            yield _grid(section, gap=2 if options.max_width >= ROOMY else 1)
+
+
+def to_markdown(sections: Sequence[Section]) -> str:
+    """GitHub-flavoured Markdown: a heading and a table for every section."""
+    return "\n".join(line for section in sections for line in _markdown(section))
+
+
+def _grid(section: Section, gap: int) -> Grid:
+    grid = Grid(
+        box=SIMPLE_HEAD if section.columns else None,
+        show_header=bool(section.columns),
+        pad_edge=False,
+        padding=(0, 1, 0, gap - 1),
+    )
+    if section.columns:
+        for name, numeric in zip(section.columns, _numeric(section), strict=True):
+            # Text, as a plain string is taken for markup: "toxicity [linear]" would lose the scorer.
+            grid.add_column(Text(name), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    else:
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+    for row in section.rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    return grid
+
+
+def _markdown(section: Section) -> Iterator[str]:
+    if section.title:
+        yield f"### {_escaped(section.title)}\n"
+    columns = section.columns or ("", "")
+    yield _line(columns)
+    numeric = _numeric(section) if section.columns else [False] * len(columns)
+    yield f"|{'|'.join('--:' if right else '---' for right in numeric)}|"
+    yield from (_line(row) for row in section.rows)
+    yield ""
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_escaped, cells))} |"
+
+
+def _escaped(cell: str) -> str:
+    """A cell that Markdown shows as it is; tokens may hold anything."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]<>#|~" else c for c in cell)
+
+
+def _numeric(section: Section) -> list[bool]:
+    """Whether a column holds numbers alone, which stand to the right."""
+    columns = zip(*section.rows, strict=True) if section.rows else [()] * len(section.columns)
+    return [all(_is_number(cell) for cell in cells) for cells in columns]
+
+
+def _is_number(cell: str) -> bool:
+    bare = cell.removesuffix("°").removesuffix(" %").replace(",", "").replace(MINUS, "-")
+    try:
+        return bare in ("", MISSING) or float(bare) is not None
+    except ValueError:
+        return False

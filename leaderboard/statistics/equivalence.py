@@ -1,0 +1,85 @@
+"""Has something been preserved, up to a margin? Two one-sided tests (Schuirmann 1987), and an honest third answer.
+
+No significant difference is no evidence of none: a small sample shows none either. PASS says that the 90 % interval
+lies inside the margin, FAIL that it lies wholly beyond it, and INCONCLUSIVE that the measurement cannot tell. Both
+verdicts are one-sided claims at 5 %, which is why both rest on the 90 % interval: at a difference of exactly the margin
+each is given in about 5 % of studies, and they exclude each other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.core.intervals import Interval
+
+LEVEL = 0.90
+"""Coverage of the interval that a verdict rests on: each end errs in 5 %."""
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """Differences that still count as none: above `low` and below `high`; None where that direction is no harm."""
+
+    low: float | None
+    high: float | None
+
+    def __post_init__(self) -> None:
+        if self.low is None and self.high is None:
+            raise ValueError("a margin needs a lower or an upper end")
+        if (self.low is not None and not self.low < 0) or (self.high is not None and not self.high > 0):
+            raise ValueError("a margin's lower end is negative and its upper end positive: no difference lies inside")
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalence:
+    """A verdict, and the interval it rests on."""
+
+    verdict: Verdict
+    ci90: tuple[float, float] | None
+    """None where the items show no spread."""
+    margin: Margin
+
+
+def equivalence(difference: Interval, margin: Margin) -> Equivalence:
+    """Judge a difference by its 90 % interval.
+
+    Arguments:
+        difference: made with `level=LEVEL`, e.g. by `seeded_difference(…, level=LEVEL).interval`.
+        margin: one-sided for non-inferiority, e.g. `Margin(low=-0.01, high=None)` for an accuracy that may fall by a
+            point, `Margin(low=None, high=0.05)` for a perplexity ratio minus one; two-sided for equivalence.
+    """
+    bounds = difference.bounds
+    if bounds is None:
+        return Equivalence("INCONCLUSIVE", None, margin)
+    lower = -math.inf if margin.low is None else margin.low
+    upper = math.inf if margin.high is None else margin.high
+    verdict: Verdict = "INCONCLUSIVE"
+    if lower < bounds[0] and bounds[1] < upper:
+        verdict = "PASS"
+    elif bounds[1] < lower or bounds[0] > upper:
+        verdict = "FAIL"
+    return Equivalence(verdict, bounds, margin)
+
+
+def equivalence_from_stderr(
+    value: float, stderr: float, margin: Margin, *, freedom: float | None = None
+) -> Equivalence:
+    """The same from a standard error.
+
+    Arguments:
+        value, stderr: of the difference; stderr positive.
+        freedom: degrees of freedom of `stderr`; None for a normal interval.
+
+    Raises:
+        ValueError: stderr is not positive.
+    """
+    if not stderr > 0:
+        raise ValueError(f"a standard error is positive, not {stderr}")
+    from scipy.special import ndtri, stdtrit
+
+    tail = 0.5 + LEVEL / 2
+    half = stderr * float(ndtri(tail) if freedom is None else stdtrit(freedom, tail))
+    return equivalence(Interval(value, stderr, value - half, value + half, 0), margin)

@@ -1,0 +1,128 @@
+"""Values of the same items under the same seeds, and what spreads among them. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bench.core.intervals import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Values of the same items under the same seeds, in one or several columns, e.g. one a noise rate."""
+
+    values: Array
+    """(seeds, items, columns), finite."""
+    weights: Array
+    """(items,), positive; they sum to 1."""
+
+    @property
+    def n_seeds(self) -> int:
+        return len(self.values)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.weights)
+
+    @property
+    def item_means(self) -> Array:
+        """Over seeds, (items, columns)."""
+        means: Array = self.values.mean(axis=0)
+        return means
+
+    @property
+    def means(self) -> Array:
+        """(columns,)."""
+        means: Array = self.weights @ self.item_means
+        return means
+
+    @property
+    def deviations(self) -> Array:
+        """Of each seed's mean from the mean, (seeds, columns)."""
+        deviations: Array = np.tensordot(self.values, self.weights, axes=(1, 0)) - self.means
+        return deviations
+
+    @property
+    def residuals(self) -> Array:
+        """What neither item nor seed explains, (seeds, items, columns)."""
+        residuals: Array = self.values - self.item_means - self.deviations[:, None, :]
+        return residuals
+
+    def means_without_one(self) -> Array:
+        """Without item i in row i, (items, columns)."""
+        left: Array = (self.means - self.weights[:, None] * self.item_means) / (1 - self.weights)[:, None]
+        return left
+
+    def residual_variance(self) -> Array:
+        """What residuals alone would put between the seeds' means, (columns,)."""
+        of_seeds = np.tensordot(self.residuals**2, self.weights**2, axes=(1, 0)).sum(axis=0) / (self.n_seeds - 1)
+        variance: Array = of_seeds * self.n_items / (self.n_items - 1)
+        return variance
+
+    def item_variance(self) -> Array:
+        """Of the mean, from items and residuals, (columns,)."""
+        pulls = self.weights[:, None] * (self.item_means - self.means)
+        variance: Array = (pulls**2).sum(axis=0) * self.n_items / (self.n_items - 1)
+        return variance
+
+    def seed_sd(self) -> Array | None:
+        """Standard deviation between seeds beyond what residuals explain, (columns,); None with one seed or item."""
+        if self.n_seeds == 1 or self.n_items == 1:
+            return None
+        found: Array = np.sqrt(np.maximum(self.variance_between() - self.residual_variance(), 0))
+        return found
+
+    def residual_sd(self) -> Array | None:
+        """Of one value beyond its item's and its seed's mean, (columns,); None with one seed or item."""
+        if self.n_seeds == 1 or self.n_items == 1:
+            return None
+        freedom = (self.n_seeds - 1) * (self.n_items - 1)
+        found: Array = np.sqrt((self.residuals**2).sum(axis=(0, 1)) / freedom)
+        return found
+
+    def variance_between(self) -> Array:
+        """Of the seeds' means, (columns,)."""
+        variance: Array = (self.deviations**2).sum(axis=0) / (self.n_seeds - 1)
+        return variance
+
+
+def sheet(columns: Sequence[ArrayLike], weights: Sequence[float] | None = None) -> Sheet:
+    """A sheet of the items that are measured in every column under every seed.
+
+    Arguments:
+        columns: each (seeds, items); NaN (or None, in an array of objects) where an item could not be measured.
+        weights: positive, one an item, e.g. tokens; None where all count alike.
+
+    Raises:
+        ValueError: shapes differ, nothing is measured throughout, a value is infinite, or a weight is not positive.
+    """
+    stacked = [np.asarray(column, dtype=np.float64) for column in columns]
+    if not stacked or any(column.ndim != 2 or column.shape != stacked[0].shape for column in stacked):
+        raise ValueError("every column needs the same seeds × items")
+    values = np.stack(stacked, axis=-1)
+    given = np.ones(values.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
+    if given.shape != (values.shape[1],) or not (np.isfinite(given) & (given > 0)).all():
+        raise ValueError("weights must be positive and finite, one an item")
+    measured = ~np.isnan(values).any(axis=(0, 2))
+    if not measured.any():
+        raise ValueError("no item was measured under every seed")
+    if np.isinf(values).any():
+        raise ValueError("values must be finite; use NaN for an item that could not be measured")
+    return Sheet(values[:, measured], given[measured] / given[measured].sum())
+
+
+def paired(values: ArrayLike, base: ArrayLike) -> Array:
+    """`values` minus `base`, item by item, (seeds, items).
+
+    Raises:
+        ValueError: they do not match.
+    """
+    ours, theirs = np.asarray(values, dtype=np.float64), np.atleast_2d(np.asarray(base, dtype=np.float64))
+    if ours.ndim != 2 or theirs.shape not in {(1, *ours.shape[1:]), ours.shape}:
+        raise ValueError(f"{ours.shape} seeds × items cannot be paired with {theirs.shape}: one base seed, or the same")
+    difference: Array = ours - theirs
+    return difference

@@ -1,0 +1,80 @@
+"""Ranks that claim no more than was measured: rows that cannot be told apart share one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.leaderboard.statistics.multiplicity import holm
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One row against another on the same items."""
+
+    advantage: float
+    """By how much the first is better; negative where it is worse."""
+    p: float | None
+    """Two-sided; None where the pair could not be compared, which tells nothing apart."""
+
+
+def surely_better(
+    n_rows: int, comparisons: Mapping[tuple[int, int], Comparison], *, alpha: float = 0.05
+) -> list[list[bool]]:
+    """Which rows are better than which, with a chance of at most `alpha` that any such claim of the table is wrong.
+
+    Arguments:
+        n_rows: rows there are.
+        comparisons: one for each pair of rows (a, b) with a < b that can be compared; Holm corrects over all of them.
+
+    Returns:
+        Entry [a][b]: row a is surely better than row b.
+
+    Raises:
+        ValueError: a pair is not in order or names no row.
+    """
+    if any(not 0 <= a < b < n_rows for a, b in comparisons):
+        raise ValueError(f"pairs of rows are (a, b) with 0 <= a < b < {n_rows}")
+    tested = {pair: found.p for pair, found in comparisons.items() if found.p is not None}
+    better = [[False] * n_rows for _ in range(n_rows)]
+    for (a, b), adjusted in zip(tested, holm(list(tested.values())), strict=True):
+        if adjusted <= alpha:
+            first, second = (a, b) if comparisons[a, b].advantage > 0 else (b, a)
+            better[first][second] = True
+    return better
+
+
+def tie_ranks(better: Sequence[Sequence[bool]]) -> list[int]:
+    """Each row's rank: one more than the rows that are surely better than it.
+
+    Two steps, because being told apart is not transitive. First what follows from sure claims is sure too: if A is
+    better than B and B than C, then A is better than C, whether or not those two were told apart; no further chance of
+    error comes in, as all claims hold at once with Holm's confidence. Then the better ones are counted. With A surely
+    better than C, and B told apart from neither, A and B are both first and C, which one row beats, is second.
+    A row thus always ranks above those that it is surely better than; rows of one rank are never surely ordered, and
+    rows of different ranks need not be told apart.
+
+    Arguments:
+        better: entry [a][b]: row a is surely better than row b.
+
+    Raises:
+        ValueError: the claims go round in a circle, or the matrix is not square.
+    """
+    n = len(better)
+    if any(len(row) != n for row in better):
+        raise ValueError("every row is compared with every row")
+    above = [list(row) for row in better]
+    for via in range(n):
+        for a in range(n):
+            if above[a][via]:
+                above[a] = [is_above or follows for is_above, follows in zip(above[a], above[via], strict=True)]
+    if any(above[a][a] for a in range(n)):
+        raise ValueError("rows cannot be better than each other in a circle")
+    return [1 + sum(above[a][b] for a in range(n)) for b in range(n)]
+
+
+def rank_labels(ranks: Sequence[int]) -> list[str]:
+    """As a board shows them: "1=" where rows share a rank, "3" where none does."""
+    shared = Counter(ranks)
+    return [f"{rank}=" if shared[rank] > 1 else str(rank) for rank in ranks]

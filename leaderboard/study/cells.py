@@ -1,0 +1,270 @@
+"""The data behind degradation curves: what each method's cells measured, by noise model, rate and number of pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from bench.core.hashing import sha256_json
+from bench.core.values import Metric, Value
+from bench.leaderboard.board.degenerate import degenerate
+from bench.leaderboard.board.extras import asides
+from bench.leaderboard.board.pairing import is_exponential, make_side, mean_of, minus
+from bench.leaderboard.board.rows import in_order, newest_metrics
+from bench.leaderboard.board.scores import score
+from bench.leaderboard.board.values import BASE, Column
+from bench.leaderboard.records.labels import distinctions, joined
+from bench.leaderboard.records.record import Record
+
+
+class Place(NamedTuple):
+    """Where a cell stands in a study, but for its seed."""
+
+    method: str
+    """Its name, and what tells it from others of that name."""
+    noise: str | None
+    """Noise model; None at rate 0, where none does anything and all share their cells."""
+    rate: float
+    n_pairs: int
+
+
+class Point(Value):
+    """One metric at one place, over the seeds that were run there."""
+
+    by_seed: Mapping[int, float]
+    """What each seed measured; at least one."""
+    value: float
+    ci95: tuple[float, float] | None
+    """Over items, and over seeds where there are several; None where items show no spread, or seeds rest on others."""
+    change: float | None
+    """Against base on the same items: a difference, or a share of base's where the column's changes are relative."""
+    change_ci95: tuple[float, float] | None
+    change_by_seed: Mapping[int, float]
+    """Each seed's own change; empty where there is none."""
+    n: int
+    """Items."""
+    note: str | None
+    """Why there is no change where base was measured."""
+    degenerate: tuple[str, ...] = ()
+    """Guards that say that the text behind the value is hardly text."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.by_seed)
+
+
+@dataclass(frozen=True)
+class StudyCells:
+    """Comparable cells of one model, each place with its records by seed."""
+
+    columns: Mapping[str, Column]
+    """By metric, in the order in which metrics are shown."""
+    cells: Mapping[Place, Mapping[int, Record]]
+    """In order: by method, noise model, number of pairs, rate."""
+    base: Mapping[str, Metric]
+    """The unaligned model's metrics; empty where it was not measured."""
+
+    @property
+    def methods(self) -> list[str]:
+        return list(dict.fromkeys(place.method for place in self.cells))
+
+    @property
+    def noises(self) -> list[str]:
+        """Noise models that corrupted anything."""
+        return list(dict.fromkeys(place.noise for place in self.cells if place.noise is not None))
+
+    @property
+    def sizes(self) -> list[int]:
+        return sorted({place.n_pairs for place in self.cells})
+
+    @property
+    def rates(self) -> list[float]:
+        return sorted({place.rate for place in self.cells})
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({seed for by_seed in self.cells.values() for seed in by_seed})
+
+    @cached_property
+    def base_points(self) -> Mapping[str, Point]:
+        """The unaligned model's own values, by metric."""
+        made = {name: _point({0: metric}, None) for name, metric in self.base.items()}
+        return {name: point for name, point in made.items() if point is not None}
+
+    @cached_property
+    def points(self) -> Mapping[tuple[Place, str], Point]:
+        """Every place and metric with something measured."""
+        points = {}
+        for place, by_seed in self.cells.items():
+            for metric in self.columns:
+                point = _point(metrics_by_seed(by_seed, metric), self.base.get(metric))
+                if point is not None:
+                    points[place, metric] = point
+        return points
+
+    def over_rates(self, method: str, noise: str, n_pairs: int) -> list[Place]:
+        """Places of one curve over noise, from rate 0 on where that was run."""
+        wanted = [p for p in self.cells if p.method == method and p.n_pairs == n_pairs and p.noise in (None, noise)]
+        return sorted(wanted, key=lambda place: place.rate)
+
+    def over_sizes(self, method: str, noise: str | None, rate: float) -> list[Place]:
+        """Places of one curve over numbers of pairs."""
+        wanted = [p for p in self.cells if p.method == method and p.noise == noise and p.rate == rate]
+        return sorted(wanted, key=lambda place: place.n_pairs)
+
+    def noise_facets(self) -> list[tuple[str, int]]:
+        """Noise models and numbers of pairs under which some method has more than one rate."""
+        return [
+            (noise, size)
+            for noise in self.noises
+            for size in self.sizes
+            if any(len(self.over_rates(method, noise, size)) > 1 for method in self.methods)
+        ]
+
+    def size_facets(self) -> list[tuple[str | None, float]]:
+        """Noise models and rates under which some method has more than one number of pairs."""
+        settings = sorted({(p.noise or "", p.rate) for p in self.cells}, key=lambda each: (each[1], each[0]))
+        return [
+            (noise or None, rate)
+            for noise, rate in settings
+            if any(len(self.over_sizes(method, noise or None, rate)) > 1 for method in self.methods)
+        ]
+
+    def gaps(self) -> list[tuple[Place, int]]:
+        """Places and seeds that the grid of what was run lacks: every method × noise × size × seed that others have."""
+        settings = sorted({(p.noise or "", p.rate, p.n_pairs) for p in self.cells})
+        wanted = [Place(method, noise or None, rate, n) for method in self.methods for noise, rate, n in settings]
+        return [(place, seed) for place in wanted for seed in self.seeds if seed not in self.cells.get(place, {})]
+
+
+def study_cells(history: Sequence[Record]) -> StudyCells:
+    """Arrange the records of one table (`bench.leaderboard.board.build.comparable_groups`).
+
+    Arguments:
+        history: oldest first; where several measured the same cell, the newest counts.
+    """
+    aligned = [record for record in history if record.method.name != BASE]
+    labels = _labels(aligned)
+    found: dict[Place, dict[int, Record]] = {}
+    for record in aligned:
+        data = record.data
+        noise = data.noise.model if data.noise.rate else None
+        place = Place(labels[_identity(record)], noise, data.noise.rate, _drawn(record))
+        found.setdefault(place, {})[data.seed] = record
+    places = sorted(found, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
+    return StudyCells(
+        columns=_columns(history),
+        cells={place: dict(sorted(found[place].items())) for place in places},
+        base=newest_metrics(record for record in history if record.method.name == BASE),
+    )
+
+
+def metrics_by_seed(by_seed: Mapping[int, Record], metric: str) -> dict[int, Metric]:
+    """One metric of a place's records, where there is anything measured."""
+    each = {seed: record.metrics.get(metric) for seed, record in by_seed.items()}
+    return {seed: found for seed, found in each.items() if found is not None and found.value is not None}
+
+
+def _identity(record: Record) -> str:
+    """What makes two cells the same method on the same pool of pairs."""
+    method, data = record.method, record.data
+    return sha256_json([method.name, dict(method.config), method.code, data.source, data.pool_sha256, data.held_out])
+
+
+def _labels(records: Sequence[Record]) -> dict[str, str]:
+    """For each identity the method's name, with what tells it from others of the name."""
+    newest = {_identity(record): record for record in records}
+    labels: dict[str, str] = {}
+    for name in {record.method.name for record in newest.values()}:
+        alike = {key: record for key, record in newest.items() if record.method.name == name}
+        told = distinctions([_settings(record) for record in alike.values()])
+        labels |= {key: f"{name} ({joined(each)})" if each else name for key, each in zip(alike, told, strict=True)}
+    return labels
+
+
+def _settings(record: Record) -> dict[str, object]:
+    data = record.data
+    origin = {
+        "pairs": data.source,
+        "pairs sha": data.pool_sha256,
+        "held out": data.held_out,
+        "code": record.method.code,
+    }
+    return {**record.method.config, **origin}
+
+
+def _columns(history: Sequence[Record]) -> dict[str, Column]:
+    metrics = newest_metrics(history)
+    evaluation = {name: identity for record in history for name, identity in record.evaluation.items()}
+    return {
+        name: Column(
+            metric=name,
+            unit=metrics[name].unit,
+            higher_is_better=metrics[name].higher_is_better,
+            change="relative" if is_exponential(metrics[name]) else "difference",
+            identity=evaluation[name],
+            n=metrics[name].n,
+        )
+        for name in in_order(metrics)
+    }
+
+
+def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
+    """What a board says of the same metrics, with each seed's own change."""
+    values = {seed: metric.value for seed, metric in by_seed.items() if metric.value is not None}
+    if not values:
+        return None
+    metrics = [by_seed[seed] for seed in values]
+    found = score(by_seed, base)
+    assert found.value is not None
+    return Point(
+        by_seed=values,
+        value=found.value,
+        ci95=found.ci95,
+        change=found.change.value if found.change else None,
+        change_ci95=found.change.ci95 if found.change else None,
+        change_by_seed=dict(zip(values, _changes(metrics, base), strict=True)) if found.change and base else {},
+        n=found.n,
+        note=f"not compared with base: {found.unpaired}" if found.unpaired else None,
+        degenerate=tuple(degenerate(found.asides, {} if base is None else asides([base]))),
+    )
+
+
+def _changes(metrics: Sequence[Metric], base: Metric) -> list[float]:
+    """Each seed's own change, on what it shares with base."""
+    means = [mean_of(minus(make_side([metric]), make_side([base]))) for metric in metrics]
+    return [math.expm1(mean) if is_exponential(base) else mean for mean in means]
+
+
+def _drawn(record: Record) -> int:
+    """Pairs that were drawn; an oracle is given those of them that noise left alone."""
+    dropped = record.data.noise.n_flipped if record.method.config.get("oracle") else 0
+    return record.data.n_pairs + dropped
+
+
+def pairs_text(n_pairs: int) -> str:
+    """`164 pairs`."""
+    return f"{n_pairs:,} pairs"
+
+
+def rate_label(rate: float) -> str:
+    """`30 %`, however the rate's digits end."""
+    return f"{100 * rate:.4g} %"
+
+
+def place_text(place: Place, seed: int | None = None) -> str:
+    """`dpo, flip 30 %, 164 pairs, seed 2`."""
+    noise = f"{place.noise} {rate_label(place.rate)}" if place.noise else "no noise"
+    parts = [place.method, noise, pairs_text(place.n_pairs), *([] if seed is None else [f"seed {seed}"])]
+    return ", ".join(parts)
+
+
+def iterate_points(study: StudyCells, metric: str) -> Iterator[tuple[Place, Point]]:
+    """Places where a metric was measured, in order."""
+    for place in study.cells:
+        point = study.points.get((place, metric))
+        if point is not None:
+            yield place, point

@@ -1,0 +1,4 @@
+"""Preference pairs as tokens, and how likely a model finds them.
+
+May import: core, core.passes, methods.
+"""

@@ -1,0 +1,168 @@
+"""Ranks and layers by cross-validation on the training pairs, noise and all: docs/decisions/004 says why this way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from bench.core.errors import BenchError
+from bench.methods.pairs.completions import Completion, PairTokens, tokenize_pairs
+from bench.methods.pairs.gain import (
+    HeldOutGain,
+    held_out_gain,
+    mean_and_stderr,
+    pair_costs,
+    split_by_prompt,
+)
+from bench.methods.pairs.likelihoods import completion_logps, shared_logps
+from bench.methods.projection.edit_plan import EditPlan
+from bench.methods.projection.job import EditJob
+from bench.methods.projection.subspace import Subspace
+from bench.methods.projection.weights import edited_for_now
+
+UNPROVEN = "no-held-out-gain"
+"""Flag of an edit that did not lower the held-out loss of its own training pairs beyond doubt."""
+DOUBT = 2.0
+"""Standard errors by which a candidate must be over the limit to drop out."""
+ENOUGH = 16
+"""Pairs without which a standard error is not trusted."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one candidate edit does to pairs that it was not made from."""
+
+    plan: EditPlan
+    held_out: HeldOutGain
+    pairs: int
+    """That it was judged on: fewer than all where it dropped out."""
+
+
+def cross_validate(job: EditJob, plans: Sequence[EditPlan]) -> EditPlan:
+    """The candidate whose gain on held-out training pairs is surest, among those that cost the texts little.
+
+    Pairs are split into folds by prompt. For each fold every candidate edit is made from the other folds' pairs and
+    judged on the fold by two numbers. Its *gain* is the fall of -log σ(β · m), m being how much further it puts the
+    chosen completions above the rejected ones than the unedited model does (Rafailov et al. 2023, arXiv 2305.18290,
+    equation 7). Its *cost* is the mean fall of a completion's log-probability, whichever side it is on, so that noise
+    in the labels has no part in it. Candidates that are beyond doubt over `cv_max_cost` drop out after a fold, which
+    most do after the first. Of what is left the greatest gain less 1.645 standard errors wins. Nothing is read but the
+    training pairs and their labels as they are, noise included. The model is left as it was.
+
+    Returns:
+        That candidate, with what all of them came to in its `details`.
+
+    Raises:
+        BenchError: every candidate costs more than `cv_max_cost`.
+    """
+    tokens = tokenize_pairs(job.pairs, job.tokenizer, max_length=job.method.max_length, append_eos=False)
+    before = shared_logps(job.model, tokens, "float32", job.context)
+    folds = split_by_prompt(job.pairs, job.method.cv_folds, job.context.seed)
+    after: list[dict[Completion, float]] = [{} for _ in plans]
+    racing = list(range(len(plans)))
+    judged: list[PairTokens] = []
+    with job.context.progress.track("cross-validate the edit", len(folds) * len(plans)) as advance:
+        for left, fold in zip(reversed(range(len(folds))), folds, strict=True):
+            pairs = [tokens[row] for row in fold]
+            judged += pairs
+            fitted = sorted(set(range(len(tokens))) - set(fold))
+            for number in racing:
+                after[number].update(_judge(job, plans[number], fitted, pairs))
+                advance(1)
+            costs = {number: pair_costs(judged, before, after[number]) for number in racing}
+            racing = affordable(costs, job.method.cv_max_cost)
+            advance(left * (len(costs) - len(racing)))
+    trials = [_trial(plan, tokens, before, logps, job.method.cv_beta) for plan, logps in zip(plans, after, strict=True)]
+    read = sum(map(len, before)) + sum(len(completion) for logps in after for completion in logps)
+    return replace(_best(trials, racing, job), tokens_forward=read)
+
+
+def affordable(costs: Mapping[int, Sequence[float]], limit: float) -> list[int]:
+    """The candidates that may yet turn out to cost no more than `limit`, by what they cost pair by pair so far.
+
+    One drops out when its mean is above the limit by `DOUBT` standard errors, or not a number; none does before
+    `ENOUGH` pairs are judged.
+    """
+    if min(map(len, costs.values()), default=0) < ENOUGH:
+        return list(costs)
+    means = {number: mean_and_stderr(values) for number, values in costs.items()}
+    return [number for number, (mean, stderr) in means.items() if mean - DOUBT * stderr <= limit]
+
+
+def _judge(
+    job: EditJob, plan: EditPlan, fitted: Sequence[int], pairs: Sequence[PairTokens]
+) -> Iterator[tuple[Completion, float]]:
+    """Log-probabilities of completions under the edit that the pairs in `fitted` give."""
+    sides = list(dict.fromkeys(side for pair in pairs for side in (pair.chosen, pair.rejected)))
+    with edited_for_now(job.anatomy, _fit(job, plan, fitted), job.method.weights, biases=job.method.edit_bias):
+        return zip(sides, completion_logps(job.model, sides, "float32", lambda units: None), strict=True)
+
+
+def _trial(
+    plan: EditPlan,
+    pairs: Sequence[PairTokens],
+    before: Mapping[Completion, float],
+    after: Mapping[Completion, float],
+    beta: float,
+) -> Trial:
+    """A candidate's figures on the pairs that it was judged on."""
+    judged = [pair for pair in pairs if pair.chosen in after and pair.rejected in after]
+    return Trial(plan, held_out_gain(judged, before, after, beta=beta), len(judged))
+
+
+def _fit(job: EditJob, plan: EditPlan, rows: Sequence[int]) -> dict[int, Subspace]:
+    """The directions that the pairs in `rows` give; as in ProFS itself, whichever control asks."""
+    texts = job.method.labelled_rows(job.texts.rearranged(rows, rows), job.context.seed)
+    found = {
+        layer: job.activations.subspace(texts, layer, job.method.center, plan.ranks[layer]) for layer in plan.layers
+    }
+    for layer, subspace in found.items():
+        if len(subspace.directions) < plan.ranks[layer]:
+            raise BenchError(
+                f"cross-validation: without one fold the {len(texts.chosen)} pairs left differ along only "
+                f"{len(subspace.directions)} directions in layer {layer}, and {plan} asks for more; lower cv_ranks, or "
+                "give more distinct pairs or prompts"
+            )
+    return {layer: subspace.first(plan.ranks[layer]) for layer, subspace in found.items()}
+
+
+def _best(trials: Sequence[Trial], racing: Sequence[int], job: EditJob) -> EditPlan:
+    """The surest of those candidates that stayed in the race and within the limit; of equals the first."""
+    limit = job.method.cv_max_cost
+    finalists = [trials[number] for number in racing if trials[number].held_out.cost <= limit]
+    if not finalists:
+        cheapest = min(trials, key=lambda trial: math.inf if math.isnan(trial.held_out.cost) else trial.held_out.cost)
+        raise BenchError(
+            f"cross-validation: every candidate edit makes the pairs' own completions more unlikely than "
+            f"cv_max_cost={limit:g} nats a token allows; the least costly, {cheapest.plan}, takes "
+            f"{cheapest.held_out.cost:.3g}; raise cv_max_cost, or give other cv_ranks or cv_layers"
+        )
+    best = max(finalists, key=lambda trial: trial.held_out.sure)
+    if not best.held_out.proven:
+        job.context.progress.note(
+            f"cross-validation: no candidate edit lowers the held-out loss beyond doubt; the best, {best.plan}, gains "
+            f"{best.held_out.gain:.4f} ± {best.held_out.stderr:.4f} nats"
+        )
+    details = {
+        "by": "cross-validation",
+        "criterion": "fall of the DPO loss on held-out training pairs, nats",
+        "beta": job.method.cv_beta,
+        "max_cost": limit,
+        "folds": job.method.cv_folds,
+        "trials": [_plain(trial) for trial in trials],
+        "chosen": trials.index(best),
+        **({"rank": best.plan.details} if best.plan.details else {}),
+    }
+    return EditPlan(best.plan.ranks, details, best.plan.flags + (() if best.held_out.proven else (UNPROVEN,)))
+
+
+def _plain(trial: Trial) -> dict[str, Any]:
+    plain = {name: value if math.isfinite(value) else None for name, value in asdict(trial.held_out).items()}
+    return {
+        "edit": str(trial.plan),
+        "pairs": trial.pairs,
+        "ranks": {str(k): v for k, v in trial.plan.ranks.items()},
+        **plain,
+    }

@@ -1,0 +1,172 @@
+"""Sentence embeddings after every block of a model: one pass over each distinct text, kept for every later use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from bench.core.errors import BenchError
+from bench.core.passes.predict import predict
+from bench.core.progress import Advance, Progress
+from bench.methods.pairs.passages import Passage
+from bench.methods.projection.anatomy import Anatomy
+from bench.methods.projection.last_block import Reading, watched_modules
+
+Batch = dict[str, Tensor]
+
+
+class EmbeddingStore:
+    """Embeddings of passages by one model, on the CPU in float32."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Passage, Tensor] = {}
+        self._seconds: dict[Passage, float] = {}
+
+    def missing(self, passages: Sequence[Passage], depth: int) -> list[Passage]:
+        """The distinct passages of which the first `depth` blocks are not all known."""
+        return [passage for passage in dict.fromkeys(passages) if not self._knows(passage, depth)]
+
+    def seconds_saved(self, passages: Sequence[Passage], depth: int) -> float:
+        """What those of `passages` that need no pass through the first `depth` blocks took when they were run."""
+        return sum(self._seconds[passage] for passage in dict.fromkeys(passages) if self._knows(passage, depth))
+
+    def add(self, passages: Sequence[Passage], rows: Tensor, seconds: float) -> None:
+        """Keep (passages, blocks, d_model) embeddings, which took `seconds` in all."""
+        self._rows.update(zip(passages, rows, strict=True))
+        self._seconds.update(dict.fromkeys(passages, seconds / len(passages)))
+
+    def matrix(self, passages: Sequence[Passage], layer: int) -> Tensor:
+        """Embeddings after block `layer`, (passages, d_model)."""
+        return torch.stack([self._rows[passage][layer] for passage in passages])
+
+    def _knows(self, passage: Passage, depth: int) -> bool:
+        return passage in self._rows and len(self._rows[passage]) >= depth
+
+
+def embed(
+    store: EmbeddingStore,
+    anatomy: Anatomy,
+    passages: Sequence[Passage],
+    depth: int,
+    *,
+    padding_id: int,
+    batch_size: int,
+    last_block: Reading,
+    progress: Progress,
+) -> int:
+    """Bring into `store` what it lacks of the residual stream after the first `depth` blocks, before any final norm.
+
+    Runs the body alone, longest texts first, and stops after block `depth` - 1. Positions are averaged as each block
+    is left, so that memory never holds a sequence of activations for more than one block. The model is not changed.
+
+    Arguments:
+        store: of this model, and of this reading of its last block.
+        depth: blocks wanted, from the first.
+        padding_id: token that fills up the rows of a batch on the right; seen only by poolings that count padding.
+        batch_size: texts a pass.
+        last_block: whether the model's last block is read as it is or as the reference code reads it.
+
+    Returns:
+        Number of texts that were run.
+
+    Raises:
+        BenchError: an activation is NaN or infinite; names the layer.
+        UsageError: the model's attention does not allow this reading of the last block.
+    """
+    missing = sorted(store.missing(passages, depth), key=lambda p: max(len(p.ids), p.stop), reverse=True)
+    if missing:
+        groups = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
+        with (
+            watched_modules(anatomy, depth, last_block) as watched,
+            progress.track("embed texts", len(missing)) as advance,
+        ):
+            embedder = _Embedder(anatomy.body, watched, groups, store, advance)
+            predict(embedder, groups, partial(_collate, padding_id=padding_id), anatomy.values[0].weight.device)
+    return len(missing)
+
+
+def _collate(passages: Sequence[Passage], *, padding_id: int) -> Batch:
+    """Right-padded tokens, with the weight of every position in its text's average."""
+    shape = len(passages), max(max(len(passage.ids), passage.stop) for passage in passages)
+    batch = {
+        "input_ids": torch.full(shape, padding_id),
+        "attention_mask": torch.zeros(shape, dtype=torch.long),
+        "weights": torch.zeros(shape),
+    }
+    for row, (ids, start, stop) in enumerate(passages):
+        batch["input_ids"][row, : len(ids)] = torch.tensor(ids)
+        batch["attention_mask"][row, : len(ids)] = 1
+        batch["weights"][row, start:stop] = 1 / (stop - start)
+    return batch
+
+
+class _Embedder(LightningModule):
+    """Feeds a store with one batch of embeddings after another."""
+
+    def __init__(
+        self,
+        body: nn.Module,
+        watched: Sequence[nn.Module],
+        groups: Sequence[Sequence[Passage]],
+        store: EmbeddingStore,
+        advance: Advance,
+    ) -> None:
+        super().__init__()
+        # In a tuple the model is no submodule: Lightning would move it to the CPU when it is done.
+        self.parts = (body, watched)
+        self.groups = groups
+        self.store = store
+        self.advance = advance
+        self.batch_started = time.perf_counter()
+
+    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
+        rows = pool_blocks(*self.parts, batch).cpu()
+        finite = rows.isfinite().all(dim=2).all(dim=0)
+        if not finite.all():
+            raise BenchError(
+                f"the activations after layer {int(finite.logical_not().nonzero()[0])} are NaN or infinite; float16 "
+                "overflowing is the usual cause: load the model in bfloat16 or float32"
+            )
+        now = time.perf_counter()  # from batch to batch, so that collation and set-up count as well
+        self.store.add(self.groups[batch_index], rows, now - self.batch_started)
+        self.batch_started = now
+        self.advance(len(rows))
+        return rows
+
+
+class _EndOfPassError(Exception):
+    """Ends a forward pass early, as nothing after the last block wanted is needed."""
+
+
+def pool_blocks(body: nn.Module, blocks: Sequence[nn.Module], batch: Batch) -> Tensor:
+    """Weighted averages over positions of what each of `blocks` adds up to, (texts, blocks, d_model), float32.
+
+    Arguments:
+        body: runs the embeddings and blocks.
+        blocks: modules of `body` whose outputs are wanted, in the order in which they run: its first blocks, or what
+            stands in for the last. The pass ends after the last of them.
+        batch: `input_ids`, `attention_mask` and `weights`, each (texts, positions); weights in float32.
+    """
+    weights = batch["weights"].unsqueeze(1)
+    pools: list[Tensor] = []
+
+    def pool(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output  # a few families return a tuple
+        pools.append(torch.bmm(weights, hidden.float()).squeeze(1))
+        if len(pools) == len(blocks):
+            raise _EndOfPassError
+
+    with ExitStack() as hooks:
+        for block in blocks:
+            hooks.callback(block.register_forward_hook(pool).remove)
+        try:
+            body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+        except _EndOfPassError:
+            return torch.stack(pools, dim=1)
+    raise AssertionError("a block of the model was never run")

@@ -1,0 +1,119 @@
+"""Taking directions out of the matrices that write or read the residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.core.errors import UsageError
+from bench.methods.projection.anatomy import KEYS_UNKNOWN, Anatomy, Matrix
+from bench.methods.projection.subspace import Subspace
+
+RESOLUTION = 1e-5
+"""Singular values of a change below this share of the largest are rounding."""
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """What an edit did to one matrix."""
+
+    relative_norm: float
+    """‖ΔW‖ / ‖W‖ (Frobenius)."""
+    rank: int
+    """Of ΔW, rounding left out."""
+    left: float
+    """‖V W′‖ / ‖W‖: what the matrix's dtype could not express away; 0 in exact arithmetic."""
+
+
+@torch.no_grad()
+def remove_directions(weight: nn.Parameter, directions: Tensor, *, stream_last: bool) -> WeightChange:
+    """Replace W by (I - VᵀV) W, IN PLACE, as a low-rank update in at least float32 that is cast once.
+
+    Arguments:
+        weight: (d_model, d_ff), or (d_ff, d_model) if `stream_last`: then W (I - VᵀV) replaces W.
+        directions: V, orthonormal rows, (rank, d_model), on the weight's device.
+
+    Reference: arXiv 2405.13967, equation 3.
+    """
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))  # the weight itself where it is wide already
+    view = wide.T if stream_last else wide
+    V = directions.to(wide.dtype)
+    removed = V @ view
+    norm = wide.norm()
+    view.addmm_(V.T, removed, alpha=-1)
+    weight.copy_(wide)
+    left = V @ (weight.T if stream_last else weight).to(wide.dtype)
+    return WeightChange(float(removed.norm() / norm), _rank(removed), float(left.norm() / norm))
+
+
+def _rank(removed: Tensor) -> int:
+    """Rank of ΔW = VᵀVW: that of VW, (directions, d_ff), whose small Gram matrix tells it."""
+    strengths = torch.linalg.eigvalsh(removed.double() @ removed.double().T).clamp(min=0).sqrt()
+    return int((strengths > RESOLUTION * strengths[-1]).sum())
+
+
+@torch.no_grad()
+def remove_from_bias(bias: nn.Parameter, directions: Tensor) -> None:
+    """Take `directions` out of a value matrix's bias, IN PLACE.
+
+    Arguments:
+        bias: (d_model,).
+        directions: orthonormal rows, (rank, d_model), on the bias's device.
+    """
+    wide = bias.to(torch.promote_types(bias.dtype, torch.float32))
+    V = directions.to(wide.dtype)
+    bias.copy_(wide - (V @ wide) @ V)
+
+
+def edited_matrices(anatomy: Anatomy, layer: int, weights: Literal["value", "key", "both"]) -> tuple[Matrix, ...]:
+    """The matrices of one block that `weights` means.
+
+    Raises:
+        UsageError: the matrices that read the residual stream are wanted and not known.
+    """
+    if weights != "value" and not anatomy.keys[layer]:
+        raise UsageError(KEYS_UNKNOWN)
+    values = (anatomy.values[layer],) if weights != "key" else ()
+    return values + (anatomy.keys[layer] if weights != "value" else ())
+
+
+@contextmanager
+def edited_for_now(
+    anatomy: Anatomy,
+    subspaces: Mapping[int, Subspace],
+    weights: Literal["value", "key", "both"],
+    *,
+    biases: bool,
+) -> Iterator[None]:
+    """The model as the edit would leave it while the block runs; afterwards, whatever happens, as it was."""
+    kept: list[tuple[nn.Parameter, Tensor]] = []
+    try:
+        for layer, subspace in subspaces.items():
+            for matrix in edited_matrices(anatomy, layer, weights):
+                parameters = [matrix.weight, *([matrix.bias] if matrix.bias is not None else [])]
+                kept += [(parameter, parameter.detach().clone()) for parameter in parameters]
+                edit_matrix(matrix, subspace.directions, bias=biases)
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, original in kept:
+                parameter.copy_(original)
+
+
+def edit_matrix(matrix: Matrix, directions: Tensor, *, bias: bool) -> tuple[WeightChange, tuple[str, ...]]:
+    """Take `directions` out of one matrix IN PLACE, and out of the bias that goes with it if `bias` and it writes.
+
+    Returns:
+        What became of the matrix, and the names of the parameters changed.
+    """
+    directions = directions.to(matrix.weight.device)
+    change = remove_directions(matrix.weight, directions, stream_last=matrix.stream_last)
+    if matrix.bias is None or not matrix.writes or not bias:
+        return change, (f"{matrix.name}.weight",)
+    remove_from_bias(matrix.bias, directions)
+    return change, (f"{matrix.name}.weight", f"{matrix.name}.bias")

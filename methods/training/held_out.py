@@ -1,0 +1,174 @@
+"""What training does to clean pairs that it does not see: looked at for the report, timed apart from the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bench.core.errors import UsageError
+from bench.methods.base import AlignmentContext
+from bench.methods.pairs.completions import Completion, PairTokens
+from bench.methods.pairs.likelihoods import Precision, completion_logps, shared_completion_logps, shared_logps
+from bench.methods.shared import OffTheBill
+from bench.methods.training.data import method_tokens
+from bench.methods.training.own_loss import evaluating, own_loss
+from bench.methods.training.training_curves import mean
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+    from bench.methods.training.settings import Row, TuningMethod
+
+
+CURVE = ("step", "loss", "margin", "accuracy", "reward_accuracy", "chosen_logp", "rejected_logp")
+"""The method's own loss; log-probabilities summed over a completion's tokens, in nats, and their difference; shares of
+pairs whose difference is positive, and whose difference has grown: none has before training."""
+
+
+class HeldOut:
+    """The held-out pairs of one alignment; `look` comes before training, `attach` when there is a trainer, `glance`
+    during training, `compare` after it."""
+
+    def __init__(self, method: TuningMethod, context: AlignmentContext, precision: Precision) -> None:
+        self._bill = OffTheBill(context.shared)
+        self._method, self._context, self._precision = method, context, precision
+        self._pairs: Sequence[PairTokens] = ()
+        self._before: Mapping[Completion, float] = {}
+        self._trainer: Trainer | None = None
+        self._rows: Sequence[Row] = ()
+        self._curve: dict[str, list[float]] = {name: [] for name in CURVE}
+
+    @property
+    def seconds(self) -> float:
+        """Spent here so far. Work found ready is not charged to the method's cost either."""
+        return self._bill.seconds
+
+    def look(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Take the log-probabilities under the weights as they came.
+
+        Raises:
+            UsageError: a pair cannot be tokenised as the method asks.
+        """
+        if not self._context.held_out:
+            return
+        with self._bill:
+            try:
+                self._pairs = method_tokens(self._method, self._context.held_out, tokenizer, self._context)
+            except UsageError as error:
+                raise UsageError(f"held-out {error}") from error
+            self._before = shared_logps(model, self._pairs, self._precision, self._context)
+            self._add(0, self._before)
+
+    def attach(self, trainer: Trainer) -> None:
+        """Measure the method's own loss on the pairs with `trainer`, whose model is not trained yet."""
+        if not self._pairs:
+            return
+        with self._bill:
+            self._trainer = trainer
+            if not self._curve["loss"]:
+                self._curve["loss"].append(self._loss())
+
+    def make_rows(self, method: TuningMethod, model: PreTrainedModel, label: str) -> None:
+        """Make the rows that `method` trains on, of the pairs, while `model` has the reference's weights; `label` names
+        those."""
+        if not self._pairs:
+            return
+
+        def score(completions: Sequence[Completion]) -> Mapping[Completion, float]:
+            return shared_completion_logps(model, completions, self._precision, self._context, label)
+
+        with self._bill:
+            self._rows = method.rows(self._pairs, score, self._context.seed)
+
+    def glance(self, model: PreTrainedModel, step: int) -> None:
+        """Add a point to the curve, while `model` is in training; nothing without held-out pairs."""
+        if self._pairs:
+            with self._bill, evaluating(model):
+                self._add(step, self._logps(model))
+            with self._bill:
+                self._curve["loss"].append(self._loss())
+
+    def restart(self) -> None:
+        """Forget what was seen in an attempt at training that is given up."""
+        self._curve = {name: values[: name != "loss"] for name, values in self._curve.items()}
+
+    def remembered(self, folder: Path) -> dict[str, Any]:
+        return {"curve": self._curve}
+
+    def remember(self, state: Mapping[str, Any], folder: Path) -> None:
+        self._curve = state["curve"]
+
+    def handed_over(self) -> dict[str, Any]:
+        """What another process needs to glance at the pairs, as plain JSON."""
+        pairs = [[pair.chosen.prompt, pair.chosen.answer, pair.rejected.answer] for pair in self._pairs]
+        before = [[self._before[pair.chosen], self._before[pair.rejected]] for pair in self._pairs]
+        return {"pairs": pairs, "before": before, "rows": list(self._rows), "curve": self._curve}
+
+    def take_over(self, state: Mapping[str, Any], trainer: Trainer) -> None:
+        """Glance at the pairs for the process that handed them over, with a trainer of its own."""
+        sides = [[tuple(ids) for ids in pair] for pair in state["pairs"]]
+        self._pairs = [
+            PairTokens(Completion(prompt, chosen), Completion(prompt, rejected), truncated=False, merged=False)
+            for prompt, chosen, rejected in sides
+        ]
+        self._before = {
+            side: logp
+            for pair, logps in zip(self._pairs, state["before"], strict=True)
+            for side, logp in zip((pair.chosen, pair.rejected), logps, strict=True)
+        }
+        self._rows, self._curve, self._trainer = state["rows"], state["curve"], trainer
+
+    def given_back(self) -> dict[str, Any]:
+        """What was seen in the place of another process, and the seconds that it took."""
+        return {"curve": self._curve, "seconds": self.seconds}
+
+    def take_back(self, state: Mapping[str, Any]) -> None:
+        """Know what another process saw, and leave its time out of the bill as well."""
+        self._curve = state["curve"]
+        self._bill.seconds += state["seconds"]
+
+    def compare(self, model: PreTrainedModel) -> dict[str, Any] | None:
+        """Log-probability margins in nats before and after, and implicit rewards; None without held-out pairs."""
+        if not self._pairs:
+            return None
+        with self._bill:
+            return self._margins(self._logps(model))
+
+    def _loss(self) -> float:
+        assert self._trainer is not None
+        with evaluating(cast("torch.nn.Module", self._trainer.model)):
+            return own_loss(self._trainer, self._rows)
+
+    def _logps(self, model: PreTrainedModel) -> Mapping[Completion, float]:
+        sides = [side for pair in self._pairs for side in (pair.chosen, pair.rejected)]
+        return dict(zip(sides, completion_logps(model, sides, self._precision, lambda units: None), strict=True))
+
+    def _add(self, step: int, logps: Mapping[Completion, float]) -> None:
+        early, margins = self._differences(self._before), self._differences(logps)
+        self._curve["step"].append(step)
+        self._curve["margin"].append(mean(margins))
+        self._curve["accuracy"].append(mean([margin > 0 for margin in margins]))
+        self._curve["reward_accuracy"].append(mean([now > then for then, now in zip(early, margins, strict=True)]))
+        self._curve["chosen_logp"].append(mean([logps[pair.chosen] for pair in self._pairs]))
+        self._curve["rejected_logp"].append(mean([logps[pair.rejected] for pair in self._pairs]))
+
+    def _differences(self, logps: Mapping[Completion, float]) -> list[float]:
+        """Of each pair, how much more likely its chosen completion is, in nats."""
+        return [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs]
+
+    def _margins(self, after: Mapping[Completion, float]) -> dict[str, Any]:
+        old, new = self._differences(self._before), self._differences(after)
+        gains = [late - early for early, late in zip(old, new, strict=True)]
+        scale = self._method.reward_scale
+        return {
+            "pairs": len(self._pairs),
+            "margin_before": mean(old),
+            "margin_after": mean(new),
+            "accuracy_before": mean([margin > 0 for margin in old]),
+            "accuracy_after": mean([margin > 0 for margin in new]),
+            "reward_margin": None if scale is None else scale * mean(gains),
+            "reward_accuracy": mean([gain > 0 for gain in gains]),
+            "curve": self._curve,
+        }

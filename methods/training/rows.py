@@ -1,0 +1,106 @@
+"""Examples for TRL's trainers, made of token ids: nothing is tokenised a second time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from bench.methods.pairs.completions import Completion, PairTokens
+from bench.methods.training.settings import Row, Score
+
+IGNORED = -100
+"""The label of tokens that are read and not learnt, in all of TRL and transformers."""
+
+
+def scored_rows(pairs: Sequence[PairTokens], score: Score) -> list[Row]:
+    """Rows of DPOTrainer: ids, and the reference log-probability of both completions."""
+    logps = score(both_sides(pairs))
+    return [
+        {
+            "prompt_ids": list(pair.chosen.prompt),
+            "chosen_ids": list(pair.chosen.answer),
+            "rejected_ids": list(pair.rejected.answer),
+            "ref_chosen_logps": logps[pair.chosen],
+            "ref_rejected_logps": logps[pair.rejected],
+        }
+        for pair in pairs
+    ]
+
+
+def chosen_rows(pairs: Sequence[PairTokens]) -> list[Row]:
+    """Rows of SFTTrainer: chosen completions in their contexts, of which the completions alone are learnt."""
+    return [
+        {"input_ids": list(pair.chosen.prompt + pair.chosen.answer), "labels": _labels(pair.chosen)} for pair in pairs
+    ]
+
+
+def labelled_rows(pairs: Sequence[PairTokens]) -> list[Row]:
+    """Rows of CPOTrainer and ORPOTrainer: ids, masks and labels of both sides."""
+    return [
+        {
+            f"{name}_{key}": value
+            for name, side in (("chosen", pair.chosen), ("rejected", pair.rejected))
+            for key, value in (
+                ("input_ids", list(side.prompt + side.answer)),
+                ("attention_mask", [1] * len(side)),
+                ("labels", _labels(side)),
+            )
+        }
+        for pair in pairs
+    ]
+
+
+def unpaired_rows(
+    pairs: Sequence[PairTokens], score: Score, *, batch_size: int, max_length: int, seed: int
+) -> list[Row]:
+    """Rows of KTOTrainer, two a pair, in the order that they are trained in.
+
+    Each batch holds `batch_size` pairs, first one side of each and then the other. Which side comes first hangs on its
+    tokens and not on its label, so that a flip changes two labels and nothing else, the texts that the divergence from
+    the reference is estimated on included: they are each prompt with the completion of the pair before it in the batch,
+    or, where a batch has but one pair, in the whole order.
+    """
+    order = random.Random(seed).sample(range(len(pairs)), len(pairs))
+    sides = [sorted([(pairs[index].chosen, True), (pairs[index].rejected, False)]) for index in order]
+    before = _predecessors(len(order), batch_size)
+    pieces = []
+    for start in range(0, len(order), batch_size):
+        places = range(start, min(start + batch_size, len(order)))
+        pieces += [(*sides[place][half], sides[before[place]][half][0]) for half in (0, 1) for place in places]
+    rows = [(side, desirable, _mismatched(side, other, max_length)) for side, desirable, other in pieces]
+    matched, mismatched = score([side for side, *_ in rows]), score([other for *_, other in rows])
+    return [
+        {
+            "prompt_ids": list(side.prompt),
+            "completion_ids": list(side.answer),
+            "KL_completion_ids": list(other.answer),
+            "label": desirable,
+            "ref_logps": matched[side],
+            "ref_KL_logps": mismatched[other],
+        }
+        for side, desirable, other in rows
+    ]
+
+
+def both_sides(pairs: Sequence[PairTokens]) -> list[Completion]:
+    """Chosen and rejected completions of all pairs."""
+    return [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+
+
+def _labels(side: Completion) -> list[int]:
+    return [IGNORED] * len(side.prompt) + list(side.answer)
+
+
+def _predecessors(n_pairs: int, batch_size: int) -> list[int]:
+    """For each place the one before it in its batch, around the corner for the first; itself if it is the only one."""
+    places = []
+    for place in range(n_pairs):
+        start = place - place % batch_size
+        last = min(start + batch_size, n_pairs) - 1
+        alone = start == last
+        places.append(place - 1 if place > start or alone else last)
+    return [place % n_pairs for place in places]
+
+
+def _mismatched(side: Completion, other: Completion, max_length: int) -> Completion:
+    return Completion(side.prompt, other.answer[: max_length - len(side.prompt)])

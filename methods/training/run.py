@@ -1,0 +1,349 @@
+"""The training run behind every tuning method: TRL's trainer on our tokens, and what is learnt from watching it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from transformers import PrinterCallback
+
+from bench.core.values import AlignmentReport, Effort, PreferencePair
+from bench.methods.base import AlignmentContext
+from bench.methods.pairs.completions import PairTokens
+from bench.methods.pairs.likelihoods import Precision
+from bench.methods.training.backoff import (
+    MemoryExhaustedError,
+    Split,
+    free_memory,
+    is_out_of_memory,
+    smaller_batches,
+    with_batches,
+)
+from bench.methods.training.borrowing import borrowed
+from bench.methods.training.data import TrainingData, training_data
+from bench.methods.training.effort import training_effort
+from bench.methods.training.examples import make_examples
+from bench.methods.training.hardware import autocast_precision, checkpoints_activations, optimizer_name
+from bench.methods.training.held_out import HeldOut
+from bench.methods.training.resume import (
+    Checkpoint,
+    Checkpoints,
+    GivenUp,
+    Resumable,
+    discard_checkpoints,
+    last_checkpoint,
+)
+from bench.methods.training.selection import WeightSelection
+from bench.methods.training.settings import Row, TuningMethod
+from bench.methods.training.trainers import TrainerParts, padding_tokenizer
+from bench.methods.training.training_curves import mean
+from bench.methods.training.watch import Glances, Watch, refuse_divergence
+from bench.methods.training.weights import adapter_settings, trained_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+    from bench.methods.devices.parent import SeveralDevices
+
+COLLAPSE = -1.0
+"""Nats per token that chosen completions may lose before the run is flagged."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a training run is given, whatever its method."""
+
+    model: PreTrainedModel
+    """Borrowed, so that what TRL does to it besides training is undone."""
+    tokenizer: PreTrainedTokenizerBase
+    """Left as it is."""
+    data: TrainingData
+    precision: Precision
+    context: AlignmentContext
+    held_out: HeldOut
+    """Looked at in between, off the bill."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What is known of a training run that went well."""
+
+    method: TuningMethod
+    """With the batches that fitted into memory."""
+    changed: tuple[str, ...]
+    """Names of the parameters that differ from before."""
+    trainable: int
+    """Parameters that were trained, adapters counted and not the weights that they were merged into."""
+    watch: Watch
+    selection: WeightSelection | None
+    checkpoints: Checkpoints
+    reference_seconds: float
+    effort: Effort
+    workers: dict[str, Any] | None
+    """Of the processes that trained on several devices; None where this one trained."""
+    train_seconds: float
+    """In all processes that had a part in it, and in the last attempt, if memory ran out in others."""
+
+
+def align_by_training(
+    method: TuningMethod,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[PreferencePair],
+    context: AlignmentContext,
+) -> AlignmentReport:
+    """Train `model` IN PLACE on `pairs` and report; everything but its weights is left as it was.
+
+    Raises:
+        UsageError: the pairs cannot be trained on as asked.
+        BenchError: training diverged. The weights are then as before: a failed training has no result to measure.
+    """
+    precision = autocast_precision(method, model)
+    held_out = HeldOut(method, context, precision)
+    with borrowed(model):
+        data = training_data(method, pairs, tokenizer, context)
+        held_out.look(model, tokenizer)
+        run = train_within_memory(method, Job(model, tokenizer, data, precision, context, held_out))
+    context.progress.note(_summary(method, run))
+    details = {
+        **_facts(data, run),
+        "precision": precision,
+        "workers": run.workers,
+        "optimizer": optimizer_name(method, model.device),
+        "activation_checkpointing": checkpoints_activations(method, model),
+        "held_out": held_out.compare(model),
+    }
+    return AlignmentReport(
+        changed=run.changed,
+        details=details,
+        flags=_flags(method, data, run),
+        diagnostic_seconds=held_out.seconds + run.checkpoints.seconds,
+        earlier_seconds=run.checkpoints.elsewhere_seconds,
+        effort=run.effort,
+    )
+
+
+def train_within_memory(method: TuningMethod, job: Job) -> TrainingRun:
+    """Train `job.model` IN PLACE, from the last checkpoint if there is one.
+
+    Where memory runs out, training starts over with smaller batches and as many pairs to a step. What `train` raises
+    is raised, and the weights are then as before.
+    """
+    context = job.context
+    saved = last_checkpoint(context.checkpoints, context.progress.note)
+    splits: Sequence[Split] = saved.splits if saved is not None else ()
+    given_up = GivenUp(elsewhere=saved.given_up if saved is not None else 0.0)
+    while True:
+        started, unbilled = time.perf_counter(), job.held_out.seconds
+        try:
+            with borrowed(job.model):  # every attempt by itself: TRL patches what it is given
+                return train(with_batches(method, splits), job, saved, splits, given_up)
+        except MemoryExhaustedError as error:
+            splits = (*splits, _smaller_batches(with_batches(method, splits), error.step))
+            here = time.perf_counter() - started - (job.held_out.seconds - unbilled)
+            given_up = given_up.with_attempt(here, 0.0 if saved is None else saved.seconds)
+        # out here, since the error holds on to all that training had
+        free_memory(job.model.device)
+        discard_checkpoints(context.checkpoints)
+        saved = None
+        job.held_out.restart()
+        context.progress.note(
+            f"{method.name}: out of memory at step {splits[-1]['step']}; from the start again with "
+            f"{splits[-1]['batch_size']} pairs a pass and {splits[-1]['gradient_accumulation']} passes a step"
+        )
+
+
+def train(
+    method: TuningMethod, job: Job, saved: Checkpoint | None, splits: Sequence[Split], given_up: GivenUp
+) -> TrainingRun:
+    """Train `job.model` IN PLACE; on any error, an interruption included, the weights are as before.
+
+    Arguments:
+        method: decides everything about the training.
+        job: what is trained, and on what.
+        saved: what an interrupted process left.
+        splits: how the batches of `method` came to be smaller than asked for.
+        given_up: what attempts cost that ran out of memory.
+    """
+    model, context, held_out = job.model, job.context, job.held_out
+    weights, trainer = trained_weights(method, model, context.scratch), None
+    devices = _several_devices(method, job)
+    try:
+        examples = make_examples(method, job, weights.label)
+        validation = examples.validation
+        held_out.make_rows(method, model, weights.label)
+        started, unbilled = time.perf_counter(), held_out.seconds
+
+        def spent() -> float:
+            return time.perf_counter() - started - (held_out.seconds - unbilled)
+
+        trainer = make_trainer(
+            method, model, job.tokenizer, examples.training, job.precision, context, n_pairs=len(job.data.training)
+        )
+        adapted = cast(torch.nn.Module, trainer.model)
+        trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+        held_out.attach(trainer)
+        selection = None
+        if validation:
+            selection = WeightSelection(
+                method, trainer, validation, len(job.data.training), context.scratch / "best.safetensors"
+            )
+        workers = None
+        if devices is None:
+            watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits, given_up)
+        else:
+            watch, workers = devices.train(trainer, examples.training, validation, selection)
+            checkpoints = Checkpoints(trainer, {}, spent, splits=splits, given_up=given_up)  # of which none is written
+        refuse_divergence(method, watch, trained)
+        if selection is not None:
+            selection.restore()
+    except BaseException:
+        weights.undo(trainer)
+        raise
+    finally:
+        if devices is not None:
+            devices.close()
+    effort = training_effort(trainer, watch, examples.reference, selection, validation)
+    return TrainingRun(
+        method=method,
+        changed=weights.keep(trainer),
+        trainable=sum(weight.numel() for weight in trained),
+        watch=watch,
+        selection=selection,
+        checkpoints=checkpoints,
+        reference_seconds=examples.seconds,
+        effort=effort,
+        workers=workers,
+        train_seconds=checkpoints.billed_seconds(),
+    )
+
+
+def _several_devices(method: TuningMethod, job: Job) -> SeveralDevices | None:
+    if method.devices == 1:
+        return None
+    from bench.methods.devices.parent import SeveralDevices  # in here, since hardly anybody has several
+
+    return SeveralDevices(method, job)
+
+
+def _smaller_batches(method: TuningMethod, step: int) -> Split:
+    """As `smaller_batches`, for the share of every device."""
+    share = method.model_copy(update={"batch_size": method.batch_size // method.devices})
+    split = smaller_batches(share, step)
+    return {**split, "batch_size": split["batch_size"] * method.devices}
+
+
+def make_trainer(
+    method: TuningMethod,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    precision: Precision,
+    context: AlignmentContext,
+    *,
+    n_pairs: int,
+) -> Trainer:
+    """TRL's trainer for `rows`, silent and without files of its own; attaches the adapter to `model` IN PLACE."""
+    parts = TrainerParts(
+        model,
+        padding_tokenizer(tokenizer),
+        rows,
+        n_pairs,
+        precision,
+        context,
+        adapter=adapter_settings(method, model),
+        recompute=checkpoints_activations(method, model),
+    )
+    trainer = method.make_trainer(parts)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _run(
+    method: TuningMethod,
+    trainer: Trainer,
+    job: Job,
+    selection: WeightSelection | None,
+    spent: Callable[[], float],
+    saved: Checkpoint | None,
+    splits: Sequence[Split],
+    given_up: GivenUp,
+) -> tuple[Watch, Checkpoints]:
+    """Train to the end, or to where the selection stops it; the one place where TRL is let go.
+
+    Raises:
+        MemoryExhaustedError: a batch did not fit into memory.
+    """
+    progress, steps = job.context.progress, method.steps(len(job.data.training))
+    with progress.track(f"{method.name} training", steps) as advance:
+        watch = Watch(method, advance)
+        parts: dict[str, Resumable] = {"watch": watch, "held_out": job.held_out}
+        if selection is not None:
+            parts["selection"] = selection
+        checkpoints = Checkpoints(trainer, parts, spent, earlier=saved, splits=splits, given_up=given_up)
+        if saved is not None:
+            progress.note(f"{method.name}: resumed at step {saved.step} of {steps}")
+        for callback in (watch, selection, Glances(job.held_out, job.model)):
+            if callback is not None:
+                trainer.add_callback(callback)
+        if job.context.checkpoints is not None:
+            trainer.add_callback(checkpoints)
+        _let_go(trainer, saved, watch)
+    return watch, checkpoints
+
+
+def _let_go(trainer: Trainer, saved: Checkpoint | None, watch: Watch) -> None:
+    if saved is not None and saved.finished:
+        trainer._load_from_checkpoint(str(saved.path))  # `train` would take one more step
+        return
+    try:
+        trainer.train(resume_from_checkpoint=None if saved is None else str(saved.path))
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise MemoryExhaustedError(watch.steps + 1) from None
+        raise
+
+
+def _facts(data: TrainingData, run: TrainingRun) -> dict[str, Any]:
+    """What the record says of the run."""
+    everything: list[PairTokens] = [*data.training, *data.validation]
+    return {
+        "curves": run.watch.curves,
+        "steps": run.watch.steps,
+        "tokens": int(run.watch.curves["tokens"][-1]),
+        "memory_backoff": list(run.checkpoints.splits),
+        "resumed_at": list(run.checkpoints.resumed_at),
+        "pairs": len(data.training),
+        "validation": None if run.selection is None else run.selection.report(len(data.validation)),
+        "truncated": sum(pair.truncated for pair in everything),
+        "merged_boundaries": sum(pair.merged for pair in everything),
+        "trainable_parameters": run.trainable,
+        "reference_seconds": run.reference_seconds,
+        "train_seconds": run.train_seconds,
+    }
+
+
+def _flags(method: TuningMethod, data: TrainingData, run: TrainingRun) -> tuple[str, ...]:
+    """`chosen-logprob-collapse`: over the last quarter of training, even chosen completions have become less likely by
+    more than a nat per token, so that they are e times as perplexing as they were: no text is preferred any more.
+    DPO is known to push down both sides (likelihood displacement, arXiv 2410.08847); the flag marks where it went far.
+
+    `no-validation-gain`: no weights on the way had a lower validation loss than the untrained ones.
+    """
+    length = mean([pair.chosen.scored for pair in data.training])
+    collapsed = method.chosen_gain(run.watch.curves, length) < COLLAPSE
+    useless = run.selection is not None and not run.selection.gained
+    return ("chosen-logprob-collapse",) * collapsed + ("no-validation-gain",) * useless
+
+
+def _summary(method: TuningMethod, run: TrainingRun) -> str:
+    curves = run.watch.curves
+    text = f"{method.name}: loss {curves['loss'][0]:.3f} to {curves['loss'][-1]:.3f}"
+    if "reward_accuracy" in curves:
+        text += f", reward accuracy on training pairs {curves['reward_accuracy'][-1]:.0%}"
+    if run.selection is not None:
+        text += f", best on the validation pairs at step {run.selection.chosen_step} of {run.watch.steps}"
+    return text

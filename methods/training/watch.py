@@ -1,0 +1,90 @@
+"""What looks on while TRL trains: the curves, the progress, the held-out pairs, and a run that has gone wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from bench.core.errors import BenchError
+from bench.core.progress import Advance
+from bench.methods.training.held_out import HeldOut
+from bench.methods.training.settings import TuningMethod
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LOOKS = 5
+"""Points of the held-out curve after the first, evenly spread over a run."""
+
+
+class Watch(TrainerCallback):
+    """Keeps the curves, tells the progress, and stops a run whose numbers are no longer finite."""
+
+    def __init__(self, method: TuningMethod, advance: Advance) -> None:
+        self.curves: dict[str, list[float]] = {"step": [], **{name: [] for name in method.curves}}
+        self.steps = 0
+        """Optimiser steps done."""
+        self.diverged: str | None = None
+        self._keys = method.curves
+        self._advance = advance
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.steps = state.global_step
+        if state.global_step == state.max_steps:
+            control.should_log = True  # the last point, even where no interval ends
+        self._advance(1)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            return  # the summary at the end
+        self.curves["step"].append(state.global_step)
+        for name, key in self._keys.items():
+            value = float(logs[key])
+            self.curves[name].append(value)
+            if not math.isfinite(value) and self.diverged is None:
+                self.diverged = f"{name} is {value} at step {state.global_step} of {state.max_steps}"
+                control.should_training_stop = True
+                control.should_save = False  # there is nothing here to go on from
+
+    def remembered(self, folder: Path) -> dict[str, Any]:
+        return {"curves": self.curves, "steps": self.steps}
+
+    def remember(self, state: Mapping[str, Any], folder: Path) -> None:
+        self.curves, self.steps = state["curves"], state["steps"]
+        self._advance(self.steps)
+
+
+class Glances(TrainerCallback):
+    """Looks at the held-out pairs now and then."""
+
+    def __init__(self, held_out: HeldOut, model: PreTrainedModel) -> None:
+        self._held_out, self._model = held_out, model
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        looks = {math.ceil(state.max_steps * look / LOOKS) for look in range(1, LOOKS + 1)}
+        if state.global_step in looks:
+            self._held_out.glance(self._model, state.global_step)
+
+
+def refuse_divergence(method: TuningMethod, watch: Watch, trained: Sequence[torch.nn.Parameter]) -> None:
+    """Raise for a run whose numbers, or the trained weights themselves, are not finite."""
+    diverged = watch.diverged
+    if diverged is None and not all(bool(parameter.isfinite().all()) for parameter in trained):
+        diverged = "the weights are no longer finite after the last step"
+    if diverged is not None:
+        raise BenchError(
+            f"{method.name}: training diverged: {diverged}; the model is as it was. Lower learning_rate, "
+            f"which is {method.learning_rate:g}, or max_grad_norm, which is {method.max_grad_norm:g}"
+        )

@@ -1,0 +1,159 @@
+"""Text that a model writes after prompts: batched, and the same whatever the batches are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import Field, PositiveInt, model_validator
+
+from bench.core.errors import BenchError
+from bench.core.passes.batching import Pass, run_batches
+from bench.core.passes.footprint import writing_footprint
+from bench.core.progress import Progress
+from bench.core.values import Value
+from bench.tasks.texts.prompts import Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from bench.tasks.outputs.writer import Writer
+
+
+class GenerationSettings(Value):
+    """How text is written. Nothing is inherited from the model's own generation defaults but which tokens end it."""
+
+    max_new_tokens: PositiveInt = 20
+    samples: PositiveInt = 1
+    """Continuations a prompt; more than one needs a temperature."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 takes the likeliest token each time."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the smallest set of tokens that holds this much probability."""
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> GenerationSettings:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"{self.samples} samples at temperature 0 are all alike; set a temperature above 0")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a model wrote after a prompt."""
+
+    prompt_id: str
+    sample: int
+    text: str
+    """Without the prompt and special tokens; its leading space is its own, a character cut in half is left out."""
+    n_tokens: int
+    """Tokens written, the closing end-of-text not counted."""
+    ended: bool
+    """Whether the model ended the text itself."""
+    tokens: Sequence[int] = field(default=(), compare=False)
+    """As they were written, the closing end-of-text last where there is one; empty where only the text was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One continuation to be written."""
+
+    index: int
+    prompt_id: str
+    sample: int
+    tokens: list[int]
+    """The prompt, with the special tokens that the tokenizer adds of itself."""
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    settings: GenerationSettings,
+    *,
+    seed: int,
+    batch_size: int,
+    progress: Progress,
+    description: str = "generate",
+) -> list[Continuation]:
+    """Let a model continue every prompt, as plain text without a chat template.
+
+    Every sampled text has its own random numbers, drawn from the seed, the prompt's id and the sample's number, so a
+    text depends neither on the batch size nor on the other prompts (beyond floating-point rounding in the model). The
+    model, its configuration and the global random state stay as they are.
+
+    Arguments:
+        seed: of the sampling; without effect at temperature 0.
+        batch_size: most rows at a time; see `bench.core.passes.batching`.
+
+    Returns:
+        `settings.samples` continuations a prompt, by prompt, then by sample.
+
+    Raises:
+        BenchError: a prompt and its continuation do not fit the model's window, or one row alone does not fit memory.
+    """
+    from bench.tasks.outputs.writer import Writer
+
+    rows = prompt_rows(tokenizer, prompts, settings.samples)
+    check_window(model, rows, settings.max_new_tokens)
+    writer = Writer(model, tokenizer, settings, seed)
+    write_rows(writer, rows, batch_size, progress, description)
+    return [_continuation(row, writer.written[row.index], tokenizer, writer.ends) for row in rows]
+
+
+def write_rows(writer: Writer, rows: Sequence[Row], batch_size: int, progress: Progress, description: str) -> int:
+    """Have every row written, into `writer.written`; the most rows that were written at once.
+
+    Raises:
+        BenchError: one row alone does not fit memory.
+    """
+    with progress.track(description, len(rows)) as advance:
+        work = Pass[Row](
+            what="prompt",
+            width=lambda row: len(row.tokens),
+            footprint=writing_footprint(writer.model, writer.settings),
+            run=lambda batches: writer.write(batches, advance),
+            is_finished=lambda row: row.index in writer.written,
+        )
+        return run_batches(work, rows, batch_size, writer.model.device, progress)
+
+
+def prompt_rows(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: int) -> list[Row]:
+    """What is to be written after prompts: `samples` rows each, by prompt, then by sample."""
+    tokens = [list(tokenizer(prompt.text)["input_ids"]) for prompt in prompts]
+    return [
+        Row(position * samples + sample, prompt.id, sample, tokens[position])
+        for position, prompt in enumerate(prompts)
+        for sample in range(samples)
+    ]
+
+
+def check_window(model: PreTrainedModel, rows: Sequence[Row], max_new_tokens: int) -> None:
+    """Refuse a prompt that leaves too little room for what is to be written.
+
+    Raises:
+        BenchError: prompt and new tokens do not fit the model's window.
+    """
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for row in rows:
+        if window is not None and len(row.tokens) + max_new_tokens > window:
+            raise BenchError(
+                f"prompt {row.prompt_id} has {len(row.tokens)} tokens; with {max_new_tokens} new ones it does not fit "
+                f"the model's window of {window}: shorten it or generate less"
+            )
+
+
+def _continuation(
+    row: Row, written: list[int], tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]
+) -> Continuation:
+    length = next((place for place, token in enumerate(written) if token in ends), len(written))
+    # Decoding the whole and cutting the prompt off keeps the leading space that some tokenizers drop at a beginning.
+    prompt = _decode(tokenizer, row.tokens)
+    text = _decode(tokenizer, [*row.tokens, *written[:length]])[len(prompt) :].rstrip("\ufffd")
+    tokens = tuple(written[: length + 1])
+    return Continuation(row.prompt_id, row.sample, text, length, ended=length < len(written), tokens=tokens)
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
+    return str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -1,0 +1,177 @@
+"""Batched writing as a Lightning module. Imports torch and lightning: import it where it is used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from bench.core.passes.predict import predict
+from bench.core.progress import Advance
+from bench.tasks.outputs.generate import GenerationSettings, Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Batch = dict[str, Tensor]
+Observer = Callable[["Row", Tensor], None]
+"""Is shown the logits, (vocabulary,), from which the first token after a row is chosen."""
+
+
+class Writer(LightningModule):
+    """Writes continuations under `Trainer.predict` and keeps the tokens of each row in `written`."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: GenerationSettings,
+        seed: int,
+        *,
+        observe: Observer | None = None,
+    ) -> None:
+        super().__init__()
+        # In a list, so that it is no submodule: Lightning moves submodules to the CPU when it is done.
+        self._model: list[Any] = [model]
+        self.settings = settings
+        self.seed = seed
+        self.ends = _ends(model, tokenizer)
+        self.padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.ends, default=0)
+        self.written: dict[int, list[int]] = {}
+        self._observe = observe
+        self._rows: dict[int, Row] = {}
+        self._advance: Advance = lambda units: None
+
+    @property
+    def model(self) -> Any:
+        """The model that writes."""
+        return self._model[0]
+
+    def write(self, batches: Sequence[Sequence[Row]], advance: Advance) -> None:
+        """Write after the rows of each batch. What is written stays, also where a later batch raises."""
+        self._rows = {row.index: row for batch in batches for row in batch}
+        self._advance = advance
+        with _own_defaults(self.model):
+            predict(self, batches, self._pad, self.model.device)
+
+    def predict_step(self, batch: Batch, batch_index: int) -> list[int]:
+        """Write one batch; the indices of its rows."""
+        indices: list[int] = batch.pop("row").tolist()
+        width = batch["input_ids"].shape[1]
+        rows = [self._rows[index] for index in indices]
+        processors = LogitsProcessorList()
+        if self._observe is not None:
+            processors.append(Observation(rows, width, self._observe))
+        if self.settings.temperature > 0:
+            processors.append(SeededSampling(rows, self.settings, self.seed))
+        tokens = self.model.generate(**batch, generation_config=self._generation(), logits_processor=processors)
+        self.written.update(zip(indices, tokens[:, width:].tolist(), strict=True))
+        self._advance(len(indices))
+        return indices
+
+    def _pad(self, rows: Sequence[Row]) -> Batch:
+        """Rows padded on the left, so that every prompt ends where writing begins."""
+        width = max(len(row.tokens) for row in rows)
+        gaps = [width - len(row.tokens) for row in rows]
+        return {
+            "row": torch.tensor([row.index for row in rows]),
+            "input_ids": torch.tensor([[self.padding] * gap + row.tokens for gap, row in zip(gaps, rows, strict=True)]),
+            "attention_mask": torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps]),
+        }
+
+    def _generation(self) -> GenerationConfig:
+        return GenerationConfig.from_dict(
+            {
+                "max_new_tokens": self.settings.max_new_tokens,
+                "do_sample": False,  # sampling is greedy choice after random noise: see SeededSampling
+                "num_beams": 1,
+                "eos_token_id": sorted(self.ends) or None,
+                "pad_token_id": self.padding,
+            }
+        )
+
+
+class Observation(LogitsProcessor):
+    """Shows each row's first logits to an observer, and changes nothing.
+
+    Arguments:
+        width: tokens of the padded prompts, by which the first step is known.
+    """
+
+    def __init__(self, rows: Sequence[Row], width: int, observe: Observer) -> None:
+        self.rows = rows
+        self.width = width
+        self.observe = observe
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The logits as they are, (rows, vocabulary)."""
+        if input_ids.shape[1] == self.width:
+            for row, logits in zip(self.rows, scores, strict=True):
+                self.observe(row, logits)
+        return scores
+
+
+class SeededSampling(LogitsProcessor):
+    """Adds Gumbel noise to log-probabilities, so that taking the largest is drawing a sample.
+
+    Each row has its own generator on the CPU, seeded from the run's seed, the prompt's id and the sample's number.
+
+    Reference: Gumbel-max, Maddison et al. 2014, arXiv 1411.0030; nucleus, Holtzman et al. 2020, arXiv 1904.09751.
+    """
+
+    def __init__(self, rows: Sequence[Row], settings: GenerationSettings, seed: int) -> None:
+        self.temperature = settings.temperature
+        self.top_p = settings.top_p
+        self.generators = [torch.Generator().manual_seed(row_seed(seed, row.prompt_id, row.sample)) for row in rows]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Noisy log-probabilities, (rows, vocabulary), float32; -inf outside the nucleus."""
+        log_probabilities = torch.log_softmax(scores.float() / self.temperature, dim=-1)
+        if self.top_p < 1:
+            log_probabilities = within_nucleus(log_probabilities, self.top_p)
+        uniform = torch.empty(scores.shape, dtype=torch.float32)
+        for row, generator in zip(uniform, self.generators, strict=True):
+            row.uniform_(generator=generator)
+        # A draw is k / 2^24: 0, which can occur, must become the noise that never wins, so not log(1 - u).
+        return log_probabilities - uniform.log_().neg_().log_().to(scores.device)
+
+
+def row_seed(seed: int, prompt_id: str, sample: int) -> int:
+    """The seed of one text: 63 bits of a hash of all that names it."""
+    digest = hashlib.sha256(f"{seed}\n{prompt_id}\n{sample}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def within_nucleus(log_probabilities: Tensor, top_p: float) -> Tensor:
+    """The smallest set of tokens whose probability reaches `top_p` in each row, (rows, vocabulary); -inf elsewhere."""
+    ordered, order = log_probabilities.sort(dim=-1, descending=True)
+    before = ordered.exp().cumsum(dim=-1) - ordered.exp()
+    ordered = ordered.masked_fill(before >= top_p, float("-inf"))
+    return torch.empty_like(ordered).scatter_(-1, order, ordered)
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Tokens that end a text: the model's own where it names any, else the tokenizer's."""
+    named = model.generation_config.eos_token_id if model.generation_config is not None else None
+    named = tokenizer.eos_token_id if named is None else named
+    return frozenset([named] if isinstance(named, int) else named or [])
+
+
+@contextmanager
+def _own_defaults(model: Any) -> Iterator[None]:
+    """Evaluation mode, and no generation defaults of the model's: `generate` fills whatever is unset from them."""
+    defaults, training = model.generation_config, model.training
+    model.generation_config = GenerationConfig.from_dict({})
+    model.eval()
+    try:
+        yield
+    finally:
+        model.generation_config = defaults
+        if training:
+            model.train()

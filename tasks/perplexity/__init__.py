@@ -1,0 +1,4 @@
+"""How well it still models prose.
+
+May import: core, core.store, core.passes, tasks, tasks.texts, tasks.outputs.
+"""

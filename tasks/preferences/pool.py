@@ -1,0 +1,147 @@
+"""Where preference pairs come from: a file of rows or a hub data set, as one pool of usable pairs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import BenchError, UsageError
+from bench.core.files import write_jsonl
+from bench.core.hashing import sha256_texts
+from bench.core.progress import Progress, Silent
+from bench.core.values import PreferencePair
+from bench.tasks.preferences.forms import FORMS, LoadTokenizer, PairReader
+
+HUB_SOURCE = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.\[\]:%+-]+))?")
+
+
+@dataclass(frozen=True)
+class PairPool:
+    """All the usable pairs of a source, clean and in its order."""
+
+    source: str
+    """Its locator, as the record names it."""
+    pairs: tuple[PreferencePair, ...]
+    sha256: str
+    """Of the pairs' texts in order."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Pairs left out because they teach nothing, by reason; reasons that did not occur are left out too."""
+
+
+def load_pairs(
+    source: str, progress: Progress | None = None, *, load_tokenizer: LoadTokenizer | None = None
+) -> PairPool:
+    """The pairs of a source.
+
+    Arguments:
+        source: "file:PATH.jsonl", a path, or "hub:org/name[@revision][#split]" (split: train).
+        progress: shows the download, and a line if pairs were dropped.
+        load_tokenizer: gives the model's tokenizer; called only if the source holds messages instead of texts.
+
+    Raises:
+        UsageError: no such source or file, a malformed row (named), or no usable pair.
+        BenchError: the hub's data set cannot be had.
+    """
+    progress = progress or Silent()
+    if source.startswith("hub:"):
+        pairs = _read_hub(source, progress, load_tokenizer)
+    else:
+        pairs = read_pairs(Path(source.removeprefix("file:")).expanduser(), load_tokenizer=load_tokenizer)
+    pool = make_pool(source, pairs)
+    if pool.dropped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in pool.dropped.items())
+        progress.note(f"{source}: {len(pool.pairs)} of {len(pairs)} pairs are usable; dropped: {reasons}")
+    return pool
+
+
+def make_pool(source: str, pairs: Iterable[PreferencePair]) -> PairPool:
+    """A pool of the pairs that can teach something: both completions hold text, and not the same text.
+
+    Raises:
+        UsageError: there is none.
+    """
+    kept: list[PreferencePair] = []
+    dropped = {"empty": 0, "identical": 0}
+    for pair in pairs:
+        if not pair.chosen.strip() or not pair.rejected.strip():
+            dropped["empty"] += 1
+        elif pair.chosen.strip() == pair.rejected.strip():
+            dropped["identical"] += 1
+        else:
+            kept.append(pair)
+    if not kept:
+        raise UsageError(
+            f"{source} has no usable preference pair: {dropped['empty']} have an empty completion, "
+            f"{dropped['identical']} the same completion twice"
+        )
+    return PairPool(source, tuple(kept), sha256_pairs(kept), {why: count for why, count in dropped.items() if count})
+
+
+def sha256_pairs(pairs: Sequence[PreferencePair]) -> str:
+    """SHA-256 of the pairs' texts in order; margins do not count."""
+    return sha256_texts(text for pair in pairs for text in (pair.prompt, pair.chosen, pair.rejected))
+
+
+def read_pairs(path: Path, *, load_tokenizer: LoadTokenizer | None = None) -> list[PreferencePair]:
+    """Every pair of a JSONL file, in order, unusable ones included.
+
+    Arguments:
+        path: one JSON object a line, in any of the forms of docs/pairs.md; blank lines are passed over.
+        load_tokenizer: gives the tokenizer whose chat template renders messages; called only if there are any.
+
+    Raises:
+        UsageError: no such file, nothing in it, or a malformed line; names file and line.
+    """
+    reader = PairReader(load_tokenizer)
+    pairs = [reader.read(row, f"{path}:{number}") for number, row in _json_lines(path)]
+    if not pairs:
+        raise UsageError(f"{path} is empty; expected one JSON object a line with {FORMS}")
+    return pairs
+
+
+def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
+    """Write pairs as JSONL (`prompt`, `chosen`, `rejected`, and `margin` where known), atomically."""
+    write_jsonl(path, map(_row, pairs))
+
+
+def _row(pair: PreferencePair) -> dict[str, Any]:
+    row: dict[str, Any] = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    return row if pair.margin is None else {**row, "margin": pair.margin}
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Line numbers, from 1, and their values. Only a line feed ends a line: JSON texts may hold other separators."""
+    if not path.is_file():
+        raise UsageError(f"no preference-pair file {path}; expected a JSONL file with {FORMS}")
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}:{number} is not UTF-8 (byte {error.start} of the file); convert it first") from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise UsageError(f"{path}:{number} is not JSON: {error}; expected one object a line") from error
+
+
+def _read_hub(source: str, progress: Progress, load_tokenizer: LoadTokenizer | None) -> list[PreferencePair]:
+    match = HUB_SOURCE.fullmatch(source)
+    if match is None:
+        raise UsageError(f"'{source}' names no data set; write hub:organisation/name[@revision][#split]")
+    import datasets
+
+    try:
+        with progress.track(f"load {match['name']}", None):
+            rows = datasets.load_dataset(match["name"], revision=match["revision"], split=match["split"] or "train")
+    except Exception as error:  # datasets and the hub client raise a family of unrelated types
+        raise BenchError(
+            f"cannot load {source}: {error}; go online, or bring its pairs here and give them as file:PATH.jsonl"
+        ) from error
+    reader = PairReader(load_tokenizer)
+    return [reader.read(row, f"{source} row {number}") for number, row in enumerate(rows)]

@@ -1,0 +1,158 @@
+"""Any sequence classifier of transformers as a scorer, from the Hugging Face hub or from a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from bench.core.errors import UsageError
+from bench.core.hashing import sha256_json
+from bench.core.progress import Progress, Silent
+from bench.core.store.cache import file_sha256
+from bench.core.store.conversion import make_once
+from bench.tasks.scorers.base import FORMS, HUB, Scorer
+from bench.tasks.scorers.classifier_folder import (
+    activation_of,
+    check_folder,
+    column_of,
+    label_names,
+    read_config,
+    small_files,
+    weight_files,
+)
+from bench.tasks.scorers.hub_files import cached_snapshot, commit_of, snapshot
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a locator names."""
+
+    label: str
+    folder: Path | None
+    repository: str = ""
+    revision: str = ""
+
+
+class HubClassifier(Scorer):
+    """Probability of one label of a sequence classifier; of a text longer than its window, the highest over windows.
+
+    Only weights are read, safetensors or PyTorch's own (which are converted once); code that comes with a classifier
+    is never run.
+    """
+
+    locator: str
+    """ORG/NAME[@COMMIT]#LABEL on the hub, or FOLDER#LABEL; the label by its name or its number.
+
+    What begins with `.`, `/` or `~`, and what is a folder here, is a folder."""
+    activation: Literal["auto", "sigmoid", "softmax"] = "auto"
+    """How outputs become probabilities; "auto" goes by the classifier's own configuration."""
+
+    @model_validator(mode="after")
+    def _is_locator(self) -> HubClassifier:
+        parse(self.locator)
+        return self
+
+    @property
+    def name(self) -> str:
+        return f"{HUB}{self.locator}"
+
+    def identity(self) -> Mapping[str, Any]:
+        label = parse(self.locator).label
+        return {"scorer": "hf", "version": 1, "label": label, "activation": self.activation, **self._source()}
+
+    def downloads(self) -> list[str]:
+        place = parse(self.locator)
+        if place.folder is not None or cached_snapshot(place.repository, self._source()["commit"]) is not None:
+            return []
+        return [f"hub:{place.repository}@{self._source()['commit']}"]
+
+    def prepare(self, progress: Progress) -> None:
+        folder = self._folder(progress)
+        column_of(label_names(read_config(folder)), parse(self.locator).label)
+        activation_of(folder, self.activation)
+        _check_weights(folder, sha256_json(self._source()))
+
+    def score(self, texts: Sequence[str]) -> list[float | None]:
+        from bench.tasks.scorers.sequence_classifier import loaded
+
+        folder = self._folder(Silent())
+        column = column_of(label_names(read_config(folder)), parse(self.locator).label)
+        classifier = loaded(folder, sha256_json(self._source()))
+        return classifier.score(texts, column, activation_of(folder, self.activation))
+
+    def _source(self) -> dict[str, Any]:
+        """What is scored with, pinned: a commit, or the hashes of the files in a folder."""
+        place = parse(self.locator)
+        if place.folder is None:
+            return {"repository": place.repository, "commit": commit_of(place.repository, place.revision)}
+        files = [*local_weights(place.folder), *small_files(place.folder)]
+        return {"files": {path.name: file_sha256(path) for path in files}}
+
+    def _folder(self, progress: Progress) -> Path:
+        """The classifier's folder, with safetensors in it."""
+        place = parse(self.locator)
+        if place.folder is None:
+            folder = snapshot(place.repository, self._source()["commit"], progress)
+        else:
+            folder = place.folder
+            check_folder(folder)
+        weights = local_weights(folder)
+        if weights[0].suffix == ".safetensors":
+            return folder
+
+        def convert(made: Path, temporary: Path) -> None:
+            from bench.tasks.scorers.checkpoints import convert_weights
+
+            with progress.track(f"convert {weights[0].name} to safetensors", None):
+                convert_weights(weights, small_files(folder), made)
+
+        return make_once("classifier-v1", self._source(), convert)
+
+
+def parse(locator: str) -> Place:
+    """What a locator names; nothing is looked up.
+
+    Raises:
+        UsageError: it has another form, or no label.
+    """
+    where, _, label = locator.rpartition("#")
+    if not where or not label:
+        raise UsageError(f"'{HUB}{locator}' names no label that means toxic; write {FORMS}")
+    folder = Path(where).expanduser()
+    if where.startswith((".", "/", "~")) or folder.is_dir():
+        return Place(label, folder)
+    repository, _, revision = where.partition("@")
+    if not _REPOSITORY.fullmatch(repository):
+        raise UsageError(f"'{where}' is neither a folder nor a model of the hub; write {FORMS}")
+    return Place(label, None, repository, revision)
+
+
+def local_weights(folder: Path) -> list[Path]:
+    """The weights files in `folder`.
+
+    Raises:
+        UsageError: there is no such folder, or it lacks configuration or weights.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}; write {FORMS}")
+    read_config(folder)
+    found = weight_files(folder)
+    if not found:
+        raise UsageError(f"{folder} lacks weights: model.safetensors, or all the files that its index names, is needed")
+    return found
+
+
+@cache
+def _check_weights(folder: Path, version: str) -> None:
+    """Load the classifier once and let it go: what is wrong with its weights shows before a model is aligned."""
+    from bench.tasks.scorers.sequence_classifier import load
+
+    load(folder)

@@ -1,0 +1,4 @@
+"""Prompts and prose from files, packages and the hub.
+
+May import: core, core.store.
+"""

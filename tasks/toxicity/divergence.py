@@ -1,0 +1,193 @@
+"""What the unaligned model says of an aligned one: how far that has moved on clean prose, and how strange its text is.
+
+The two are never in memory at once.
+
+Imports torch and lightning: import it where it is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from bench.core.passes.predict import predict
+from bench.core.progress import Advance, Progress
+from bench.tasks.outputs.generate import Continuation
+from bench.tasks.outputs.losses import window_losses
+from bench.tasks.outputs.windows import Window
+from bench.tasks.texts.prompts import Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MOST_KEPT = 2**26
+"""Log-probabilities kept of one model: 256 MiB in float32. Large vocabularies get fewer positions."""
+MOST_AT_ONCE = 2**25
+"""Logits of one batch: 128 MiB in float32."""
+TEXT_LENGTH = 32
+"""Tokens read of one text."""
+
+Visit = Callable[[int, Tensor], None]
+"""Is given a text's index and its log-probabilities, (tokens, vocabulary), float32, on the model's device."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What one model thinks comes next, at every position of some texts."""
+
+    texts: Sequence[Sequence[int]]
+    """Tokens of each."""
+    log_probabilities: Sequence[Tensor]
+    """One a text, (tokens, vocabulary), float32, on the CPU."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Kullback-Leibler divergence from one model's next-token distributions to another's."""
+
+    nats: float | None
+    """Mean over positions; None where either model gave something that is not a number, or a vanishing probability
+    where the other did not."""
+    tokens: int
+    """Positions."""
+
+
+def outlook(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Sequence[str],
+    positions: int,
+    progress: Progress,
+) -> Outlook:
+    """The next-token distributions of `model`, which stays as it is.
+
+    The first 32 tokens of each document are read, as the tokenizer begins texts, documents in their order until there
+    are enough positions: `positions`, or as many as 256 MiB hold, whichever is less.
+
+    Arguments:
+        positions: at least 1.
+    """
+    vocabulary: int = model.config.get_text_config().vocab_size
+    texts = _texts(tokenizer, documents, max(1, min(positions, MOST_KEPT // vocabulary)))
+    kept: dict[int, Tensor] = {}
+
+    def keep(index: int, log_probabilities: Tensor) -> None:
+        kept[index] = log_probabilities.cpu()
+
+    _read(model, texts, keep, progress)
+    return Outlook(texts, [kept[index] for index in range(len(texts))])
+
+
+def divergence(aligned: Outlook, base: PreTrainedModel, progress: Progress) -> Divergence:
+    """KL(aligned || base) in nats a token: what the aligned model's text would surprise the unaligned one more by.
+
+    Exactly 0 for the same model, since both passes do the same arithmetic. Both outlooks are float32, the sum float64.
+    """
+    total = 0.0
+
+    def compare(index: int, log_probabilities: Tensor) -> None:
+        nonlocal total
+        total += _nats(aligned.log_probabilities[index], log_probabilities.cpu())
+
+    _read(base, aligned.texts, compare, progress)
+    tokens = sum(map(len, aligned.texts))
+    mean = total / tokens
+    return Divergence(mean if math.isfinite(mean) else None, tokens)
+
+
+def continuation_loss(
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    continuations: Sequence[Continuation],
+    batch_size: int,
+    progress: Progress,
+) -> float | None:
+    """Negative log-likelihood of continuations given their prompts under `base`, nats a token; None without any token.
+
+    Every token that was generated counts, a closing end-of-text too: ending where the unaligned model would not is as
+    unlikely as any other strange token. NaN where the model gives NaN.
+
+    Arguments:
+        continuations: with the tokens that were written.
+        batch_size: most of them at a time.
+    """
+    beginnings = {prompt.id: tuple(tokenizer(prompt.text)["input_ids"]) for prompt in prompts}
+    windows = [
+        Window(document, (*beginnings[each.prompt_id], *each.tokens), len(beginnings[each.prompt_id]))
+        for document, each in enumerate(continuations)
+    ]
+    tokens = sum(window.scored for window in windows)
+    losses = window_losses(base, windows, batch_size, progress, description="continuations under base")
+    return sum(losses) / tokens if tokens else None
+
+
+class Reader(LightningModule):
+    """Runs texts through a model under `Trainer.predict` and shows the log-probabilities of each."""
+
+    def __init__(self, model: PreTrainedModel, texts: Sequence[Sequence[int]], visit: Visit, advance: Advance) -> None:
+        super().__init__()
+        # In a list, so that it is no submodule: Lightning moves submodules to the CPU when it is done.
+        self._model = [model]
+        self._texts = texts
+        self._visit = visit
+        self._advance = advance
+
+    def predict_step(self, batch: dict[str, Tensor], batch_index: int) -> list[int]:
+        """Read one batch of texts, padded on the right; their indices."""
+        indices: list[int] = batch.pop("text").tolist()
+        logits = self._model[0](**batch, use_cache=False).logits
+        for row, index in enumerate(indices):
+            self._visit(index, torch.log_softmax(logits[row, : len(self._texts[index])].float(), dim=-1))
+        self._advance(len(indices))
+        return indices
+
+    def pad(self, indices: list[int]) -> dict[str, Tensor]:
+        """A batch as tensors, padded on the right."""
+        rows = [list(self._texts[index]) for index in indices]
+        width = max(map(len, rows))
+        gaps = [width - len(row) for row in rows]
+        return {
+            "text": torch.tensor(indices),
+            "input_ids": torch.tensor([row + [0] * gap for row, gap in zip(rows, gaps, strict=True)]),
+            "attention_mask": torch.tensor([[1] * (width - gap) + [0] * gap for gap in gaps]),
+        }
+
+
+def _texts(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], positions: int) -> list[list[int]]:
+    texts: list[list[int]] = []
+    left = positions
+    for document in documents:
+        if left == 0:
+            break
+        tokens = list(tokenizer(document, truncation=True, max_length=TEXT_LENGTH)["input_ids"])[:left]
+        if tokens:
+            texts.append(tokens)
+            left -= len(tokens)
+    return texts
+
+
+def _read(model: PreTrainedModel, texts: Sequence[Sequence[int]], visit: Visit, progress: Progress) -> None:
+    """Batches rest on the texts and the vocabulary alone, so that two models are read alike whatever the settings."""
+    vocabulary: int = model.config.get_text_config().vocab_size
+    rows = max(1, MOST_AT_ONCE // (TEXT_LENGTH * vocabulary))
+    batches = [list(range(start, min(start + rows, len(texts)))) for start in range(0, len(texts), rows)]
+    with progress.track("divergence from base", len(texts)) as advance:
+        reader = Reader(model, texts, visit, advance)
+        predict(reader, batches, reader.pad, model.device)
+
+
+def _nats(aligned: Tensor, base: Tensor) -> float:
+    """Summed divergence of one text's positions, (tokens, vocabulary) each; not finite where either is not a number.
+
+    What the aligned model never says adds nothing, even where the other never says it either.
+    """
+    probabilities = aligned.exp()
+    terms = probabilities * (aligned - base)
+    return float(torch.where(probabilities == 0, 0.0, terms).sum(dtype=torch.float64))

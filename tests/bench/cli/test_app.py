@@ -1,0 +1,80 @@
+"""The command as a person types it: one message, the right exit status, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def bench(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "bench.cli.app", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})},
+    )
+
+
+def test_help_names_every_verb() -> None:
+    done = bench("--help")
+    assert done.returncode == 0
+    for verb in ("run", "list", "leaderboard", "inspect", "edit", "tune", "analyse", "doctor", "schema", "pairs"):
+        assert verb in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["run", "--methods", "prosf"], 2, "unknown method 'prosf'; did you mean 'profs'"),
+        (["run", "--noise", "1.5"], 2, "noise.rates.0"),
+        (["run", "--noise", "a"], 2, "--noise takes numbers"),
+        (["run", "--scorer", "nobody"], 2, "unknown scorer 'nobody'"),
+        (["run", "--batch_size", "x"], 2, "batch_size"),
+        (["run", "--model", "no/such/folder"], 2, "no/such/folder"),
+        (["run", "--set", "oops"], 2, "--set takes key=value"),
+        (["run", "--no-such-flag"], 2, "No such option"),
+        (["leaderboard", "no-such-directory"], 2, "no-such-directory"),
+        (["edit", "--method", "profs", "--pairs-file", "none.jsonl", "--out", "x", "--set", "rnk=1"], 2, "rank"),
+        (["list", "nothing"], 2, "nothing"),
+    ],
+)
+def test_a_mistake_gives_one_message_and_a_status(
+    arguments: list[str], status: int, message: str, tmp_path: Path
+) -> None:
+    done = bench(*arguments, environment={"ALIGNMENT_BENCH_HOME": str(tmp_path)})
+    assert done.returncode == status, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = bench("run", "--noise", "1.5", "--debug")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_the_environment_stands_between_file_and_flags() -> None:
+    noisy = {"ALIGNMENT_BENCH_NOISE": "7"}
+    assert "found 7" in bench("run", environment=noisy).stderr
+    assert "found 8" in bench("run", "--noise", "8", environment=noisy).stderr
+
+
+@pytest.mark.parametrize("what", ["methods", "tasks", "scorers", "models", "configs"])
+def test_what_there_is_can_be_listed(what: str) -> None:
+    done = bench("list", what)
+    assert done.returncode == 0
+    expected = {"methods": "profs", "tasks": "capability", "scorers": "bilstm", "models": "smollm2", "configs": "quick"}
+    assert expected[what] in done.stdout
+    assert "not available" not in done.stdout.replace("not available: tuning=qlora", "")
+
+
+def test_the_schema_is_json() -> None:
+    assert "cell_id" in json.loads(bench("schema").stdout)["properties"]

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+
+import pytest
+
+from bench.core.store import cache as module
+from bench.core.store.cache import fault, file_sha256, home, workspace, write_manifest
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_home_is_the_environments_or_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", "~/mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert home() == tmp_path / "mine"
+    monkeypatch.delenv("ALIGNMENT_BENCH_HOME")
+    assert home() == tmp_path / ".cache" / "alignment-bench"
+
+
+def test_an_unchanged_file_is_hashed_once(cache, tmp_path, monkeypatch):
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    assert file_sha256(path) == digest(b"one")
+    monkeypatch.setattr(module, "sha256_file", None)
+    assert file_sha256(path) == digest(b"one")
+
+
+@pytest.mark.parametrize("content", [b"two", b"longer"])
+def test_a_changed_file_is_hashed_anew(content, cache, tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    file_sha256(path)
+    path.write_bytes(content)
+    later = time.time_ns() + 10**9
+    os.utime(path, ns=(later, later))
+    assert file_sha256(path) == digest(content)
+
+
+def test_an_unreadable_note_is_passed_over(cache, tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    file_sha256(path)
+    for note in (cache / "hashes").iterdir():
+        note.write_text("{")
+    assert file_sha256(path) == digest(b"one")
+
+
+def test_a_cache_that_cannot_be_written_still_tells_hashes(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "file" / "cache"))
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    assert file_sha256(path) == digest(b"one")
+
+
+def test_what_a_killed_process_left_is_removed_after_two_days(cache):
+    old, new = cache / "tmp" / "old", cache / "tmp" / "new"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "half").write_text("half")
+    os.utime(old, (time.time() - 3 * 86400,) * 2)
+    with workspace() as folder:
+        assert folder.is_dir()
+    assert not old.exists() and new.exists() and not folder.exists()
+
+
+def test_a_manifest_finds_the_file_that_differs(cache, tmp_path):
+    folder = tmp_path / "made"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"aaa")
+    write_manifest(folder)
+    assert fault(folder) is None
+    (folder / "a").write_bytes(b"aa")
+    assert fault(folder) == "a has 2 bytes instead of 3"

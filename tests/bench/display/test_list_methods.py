@@ -1,0 +1,48 @@
+"""`bench list methods` says what cannot be used here, and why, without importing what it speaks of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from bench.display.console import show_listing
+from bench.methods.training import availability
+
+
+@pytest.fixture
+def only_stable_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A TRL without experimental trainers, and no bitsandbytes."""
+    (tmp_path / "trainer").mkdir()
+    for name in ("dpo", "kto", "sft"):
+        (tmp_path / "trainer" / f"{name}_trainer.py").touch()
+    trl = ModuleSpec("trl", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(availability, "find_spec", {"trl": trl}.get)
+
+
+@pytest.mark.usefixtures("only_stable_trl")
+def test_what_is_missing_is_told_beside_the_method(capsys: pytest.CaptureFixture[str]) -> None:
+    show_listing("methods")
+    lines = capsys.readouterr().out.splitlines()
+    missing = {line.split()[0]: line for line in lines if "not available" in line}
+    assert missing.keys() == {"simpo", "orpo"}
+    assert "has no trl.experimental.cpo" in missing["simpo"]
+    assert "has no trl.experimental.orpo" in missing["orpo"]
+    assert sum("tuning=qlora needs bitsandbytes" in line for line in lines) == 6
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from bench.display.console import show_listing; show_listing('methods'); "
+        "sys.exit(', '.join({'torch', 'transformers', 'trl', 'peft', 'bitsandbytes'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_setting_without_a_default_is_called_required(capsys: pytest.CaptureFixture[str]) -> None:
+    show_listing("scorers")
+    assert "locator=(required), activation=auto" in capsys.readouterr().out

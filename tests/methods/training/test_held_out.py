@@ -1,0 +1,131 @@
+"""Looking at held-out pairs is timed, and costs the method nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from bench.core.errors import UsageError
+from bench.core.values import AlignmentReport, PreferencePair
+from bench.methods.base import METHODS, AlignmentContext, SharedWork
+from bench.methods.objectives.dpo import DPO
+
+MakeModel = Callable[..., PreTrainedModel]
+Planted = Callable[..., list[PreferencePair]]
+QUICK = DPO(max_steps=1, batch_size=8, learning_rate=1e-3)
+N_HELD_OUT = 3
+
+
+def align(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    planted: Planted,
+    scratch: Path,
+    shared: SharedWork,
+    n_held_out: int = N_HELD_OUT,
+) -> AlignmentReport:
+    context = AlignmentContext(0, "tiny", scratch, held_out=planted(n_held_out, 9), shared=shared)
+    return QUICK.align(model, tokenizer, planted(8), context=context)
+
+
+def price(shared: SharedWork, **seconds: float) -> None:
+    """Pretend that the token ids of `training` and `held_out` pairs, and their log-probabilities, each took so long."""
+    for key, (result, _) in shared._results.items():
+        part = "held_out" if len(result) in (2 * N_HELD_OUT, 3 * N_HELD_OUT) else "training"
+        shared._results[key] = result, seconds[part]
+
+
+def test_only_the_training_pairs_reused_work_is_charged(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    shared = SharedWork()
+    first = align(make_model("llama"), tiny_tokenizer, planted, tmp_path, shared)
+    assert shared.reused_seconds == 0
+    price(shared, training=100.0, held_out=1000.0)
+    second = align(make_model("llama"), tiny_tokenizer, planted, tmp_path, shared)
+    assert shared.reused_seconds == 2 * 100.0
+    assert second.details["held_out"] == first.details["held_out"]
+
+
+def test_what_looking_took_is_told_apart(
+    planted: Planted,
+    make_model: MakeModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def slowed(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+        def slow(*arguments: Any) -> Any:
+            time.sleep(seconds)
+            return function(*arguments)
+
+        return slow
+
+    from bench.methods.training import held_out
+
+    monkeypatch.setattr(held_out, "shared_logps", slowed(held_out.shared_logps, 0.25))
+    monkeypatch.setattr(held_out, "completion_logps", slowed(held_out.completion_logps, 0.5))
+    started = time.perf_counter()
+    report = align(make_model("llama"), tiny_tokenizer, planted, tmp_path, SharedWork())
+    elapsed = time.perf_counter() - started
+    assert report.diagnostic_seconds >= 0.75
+    assert elapsed - report.diagnostic_seconds >= report.details["train_seconds"] + report.details["reference_seconds"]
+
+
+def test_without_held_out_pairs_nothing_is_looked_at(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    report = align(make_model("llama"), tiny_tokenizer, planted, tmp_path, SharedWork(), n_held_out=0)
+    assert report.diagnostic_seconds == 0
+    assert report.details["held_out"] is None
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto", "sft", "simpo", "orpo"])
+def test_the_curve_on_clean_pairs_has_the_methods_own_loss_and_both_sides(
+    name: str, planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    context = AlignmentContext(0, "tiny", tmp_path, held_out=planted(N_HELD_OUT, 9))
+    method = METHODS[name](learning_rate=1e-2, max_length=32, epochs=3)
+    curve = method.align(make_model("llama"), tiny_tokenizer, planted(12), context=context).details["held_out"]["curve"]
+    assert {len(values) for values in curve.values()} == {len(curve["step"])} == {6}
+    assert curve["loss"][-1] < curve["loss"][0]
+    margins = [chosen - rejected for chosen, rejected in zip(curve["chosen_logp"], curve["rejected_logp"], strict=True)]
+    assert margins == pytest.approx(curve["margin"])
+    assert (curve["reward_accuracy"][0], curve["reward_accuracy"][-1]) == (0, 1)  # no reward before training
+
+
+def test_the_loss_on_clean_pairs_is_that_of_the_rewards(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """With one held-out pair the mean margin is its own, and DPO's loss a function of it."""
+    context = AlignmentContext(0, "tiny", tmp_path, held_out=planted(1, 9))
+    method = METHODS["dpo"](learning_rate=1e-2, max_length=32, beta=0.3)
+    curve = method.align(make_model("llama"), tiny_tokenizer, planted(12), context=context).details["held_out"]["curve"]
+    expected = [math.log1p(math.exp(-0.3 * (margin - curve["margin"][0]))) for margin in curve["margin"]]
+    assert curve["loss"] == pytest.approx(expected, abs=1e-5)
+    assert curve["loss"][0] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_the_curves_of_rewards_end_where_the_comparison_does(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    context = AlignmentContext(
+        0, "tiny", tmp_path, held_out=[pair.flipped() for pair in planted(2)] + planted(5, 9)[2:]
+    )
+    method = METHODS["dpo"](learning_rate=1e-2, max_length=32, epochs=3)
+    found = method.align(make_model("llama"), tiny_tokenizer, planted(12), context=context).details["held_out"]
+    assert found["reward_accuracy"] == found["curve"]["reward_accuracy"][-1] == pytest.approx(3 / 5)
+
+
+def test_a_held_out_pair_that_cannot_be_read_is_called_one(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    context = AlignmentContext(0, "tiny", tmp_path, held_out=[PreferencePair("long" * 20, "a", "b")])
+    with pytest.raises(UsageError, match="held-out pair 0: its prompt has 80 tokens and fills max_length = 32"):
+        DPO(max_length=32).align(make_model("llama"), tiny_tokenizer, planted(4), context=context)

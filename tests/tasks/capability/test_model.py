@@ -1,0 +1,181 @@
+"""The model as lm-eval sees it, held against lm-eval's own on the same requests."""
+
+import copy
+import weakref
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from tokenizers.processors import TemplateProcessing
+
+from bench.core.errors import BenchError
+from bench.core.passes.batching import BatchSize
+from bench.core.progress import Silent
+from bench.tasks.capability import model as lm_eval_model
+from bench.tasks.capability.model import InProcessModel
+
+PAIRS = [
+    ("Is it?", "y"),  # one token
+    ("Is it?", "n"),  # another one after the same context: one pass for both
+    ("Is it?", " yes, it certainly is"),
+    ("The end ", "of it"),  # the space belongs to the answer
+    ("", "nothing before it"),
+    ("", "x"),
+    ("too long " * 40, "y"),
+    ("too long " * 40, " and an answer of several tokens"),
+    ("exactly " * 31 + "as", " long"),
+]
+
+
+@pytest.fixture
+def bos_tokenizer(tiny_tokenizer):
+    """Adds its beginning-of-sequence token by itself, as Gemma's does."""
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    start = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{start} $A", special_tokens=[(start, tokenizer.bos_token_id)]
+    )
+    assert tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    return tokenizer
+
+
+def instances(pairs, kind="loglikelihood"):
+    return [Instance(kind, {}, pair, index) for index, pair in enumerate(pairs)]
+
+
+def agree(ours, theirs):
+    assert [value for value, _ in ours] == pytest.approx([value for value, _ in theirs], abs=1e-4)
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
+
+
+@pytest.mark.parametrize("kind", ["tiny_tokenizer", "bos_tokenizer"])
+def test_log_likelihoods_are_lm_evals(tiny_model, kind, request):
+    """One token and several, no context, contexts longer than the window, with and without a first token added."""
+    tokenizer = request.getfixturevalue(kind)
+    texts = [*PAIRS, (tokenizer.bos_token + "It begins", " here")]
+    stock = HFLM(pretrained=tiny_model, tokenizer=copy.deepcopy(tokenizer), batch_size=1)
+    theirs = stock.loglikelihood(instances(texts), disable_tqdm=True)
+    for batch_size in (1, 3, 64):
+        model = InProcessModel(tiny_model, tokenizer, batch_size, Silent())
+        agree(model.loglikelihood(instances(texts)), theirs)
+        assert model.truncated == 2
+
+
+def test_a_first_token_is_added_once(bos_tokenizer, make_model):
+    model = InProcessModel(make_model("llama"), bos_tokenizer, 4, Silent())
+    plain, _ = model._encode_pair("It begins", " here")
+    written, _ = model._encode_pair(bos_tokenizer.bos_token + "It begins", " here")
+    assert plain == written
+    assert plain.count(bos_tokenizer.bos_token_id) == 1
+
+
+def test_a_first_token_matters(make_model, tiny_tokenizer, bos_tokenizer):
+    llama = make_model("llama")
+    without, with_it = (
+        InProcessModel(llama, tokenizer, 4, Silent()).loglikelihood(instances(PAIRS[:1]))[0][0]
+        for tokenizer in (tiny_tokenizer, bos_tokenizer)
+    )
+    assert without != pytest.approx(with_it, abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_batches_of_1_and_64_agree(family, make_model, tiny_tokenizer):
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 200, (96,), generator=generator).tolist()
+    pairs = [("question " * (length // 9 + 1), " answer"[: 1 + length % 7]) for length in lengths]
+    alone, together = (
+        InProcessModel(make_model(family), tiny_tokenizer, size, Silent()).loglikelihood(instances(pairs))
+        for size in (1, 64)
+    )
+    agree(together, alone)
+
+
+def test_generation_is_lm_evals(make_model, tiny_tokenizer):
+    model = make_model("gpt2")
+    prompts = [(text, {"until": ["\n"], "max_gen_toks": 8}) for text in ("a", "a longer one", "b", "something else")]
+    stock = HFLM(pretrained=model, tokenizer=copy.deepcopy(tiny_tokenizer), batch_size=1)
+    theirs = stock.generate_until(instances(prompts, "generate_until"), disable_tqdm=True)
+    for batch_size in (1, 3):
+        ours = InProcessModel(model, tiny_tokenizer, batch_size, Silent())
+        assert ours.generate_until(instances(prompts, "generate_until")) == theirs
+
+
+@pytest.mark.parametrize("name", ["max_gen_toks", "max_new_tokens"])
+def test_cut_questions_are_counted_in_generation(make_model, tiny_tokenizer, name):
+    """A window of 64 leaves 56 tokens for a question; each character is one."""
+    ours = InProcessModel(make_model("gpt2", n_positions=64), tiny_tokenizer, 2, Silent())
+    prompts = [("x" * length, {"until": ["\n"], name: 8}) for length in (3, 56, 57, 80)]
+    ours.generate_until(instances(prompts, "generate_until"))
+    assert ours.truncated == 2
+    with pytest.raises(BenchError, match="has 64 tokens written, which leaves no room .* window of 64; set a smaller"):
+        ours.generate_until(instances([("x", {"until": ["\n"], name: 64})], "generate_until"))
+
+
+class Noted(Silent):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def exhaust(monkeypatch, most, held=None):
+    """Memory runs out with more than `most` sequences; `held` gathers what the failed attempts had."""
+    real = lm_eval_model.InProcessModel._model_call
+
+    def call(self, inps, attn_mask=None, labels=None):
+        if len(inps) > most:
+            if held is not None:
+                taken = torch.zeros(3)
+                held.append(weakref.ref(taken))
+            raise torch.OutOfMemoryError("no more")
+        return real(self, inps)
+
+    monkeypatch.setattr(lm_eval_model.InProcessModel, "_model_call", call)
+
+
+def test_out_of_memory_halves_the_batch_and_changes_nothing(make_model, tiny_tokenizer, monkeypatch):
+    gpt2, pairs = make_model("gpt2"), [(f"context {row}", " answer"[: 1 + row % 7]) for row in range(40)]
+    whole = InProcessModel(gpt2, tiny_tokenizer, 64, Silent()).loglikelihood(instances(pairs))
+    held, freed, progress = [], [], Noted()
+    monkeypatch.setattr(
+        "bench.core.passes.batching.free_memory", lambda device: freed.append(all(each() is None for each in held))
+    )
+    exhaust(monkeypatch, 7, held)
+    size = BatchSize(64)
+    agree(InProcessModel(gpt2, tiny_tokenizer, size, progress).loglikelihood(instances(pairs)), whole)
+    assert freed
+    assert all(freed)  # memory is given back when nothing holds what the failed attempt had
+    assert "out of memory with" in progress.notes[-1]
+    progress.notes.clear()
+    agree(InProcessModel(gpt2, tiny_tokenizer, size, progress).loglikelihood(instances(pairs)), whole)
+    assert progress.notes == []  # the next model begins with what fits
+
+
+def test_out_of_memory_in_generation(make_model, tiny_tokenizer, monkeypatch):
+    prompts = [("text " * row, {"until": ["\n"], "max_gen_toks": 3}) for row in range(1, 6)]
+    gpt2 = make_model("gpt2")
+    whole = InProcessModel(gpt2, tiny_tokenizer, 5, Silent()).generate_until(instances(prompts, "generate_until"))
+    real = HFLM._model_generate
+
+    def generate(self, context, **settings):
+        if len(context) > 2:
+            raise torch.OutOfMemoryError("no more")
+        return real(self, context, **settings)
+
+    monkeypatch.setattr(HFLM, "_model_generate", generate)
+    small = InProcessModel(gpt2, tiny_tokenizer, 5, Silent()).generate_until(instances(prompts, "generate_until"))
+    assert small == whole
+
+
+def test_a_single_sequence_that_does_not_fit_is_named(make_model, tiny_tokenizer, monkeypatch):
+    exhaust(monkeypatch, 0)
+    with pytest.raises(BenchError, match="out of memory with a single question"):
+        InProcessModel(make_model("gpt2"), tiny_tokenizer, 4, Silent()).loglikelihood(instances(PAIRS))
+
+
+@pytest.mark.parametrize("pair", [("context", "answer" * 50), ("context", "")])
+def test_an_answer_that_cannot_be_scored_is_named(make_model, tiny_tokenizer, pair):
+    with pytest.raises(BenchError, match="of answer"):
+        InProcessModel(make_model("gpt2"), tiny_tokenizer, 4, Silent()).loglikelihood(instances([pair]))
