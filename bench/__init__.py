@@ -5,8 +5,9 @@ The names a plug-in author or a script needs, loaded when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lazy_loader import attach
 
 if TYPE_CHECKING:
     from bench.core.errors import BenchError as BenchError
@@ -26,29 +27,15 @@ if TYPE_CHECKING:
     from bench.tasks.scorers.base import Scorer as Scorer
     from bench.tasks.scorers.base import register_scorer as register_scorer
 
-_HOMES = {
-    "AlignmentContext": "methods.base",
-    "AlignmentMethod": "methods.base",
-    "AlignmentReport": "bench.core.values",
-    "BenchError": "bench.core.errors",
-    "EvaluationContext": "bench.tasks.base",
-    "Metric": "bench.core.values",
-    "PreferencePair": "bench.core.values",
-    "RunSpec": "bench.spec.run_spec",
-    "Scorer": "bench.tasks.scorers.base",
-    "Task": "bench.tasks.base",
-    "TaskResult": "bench.tasks.base",
-    "UsageError": "bench.core.errors",
-    "register_method": "methods.base",
-    "register_scorer": "bench.tasks.scorers.base",
-    "register_task": "bench.tasks.base",
-    "run": "bench.harness.run",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'bench' has no attribute '{name}'; it has {', '.join(__all__)}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "core.errors": ["BenchError", "UsageError"],
+        "core.values": ["AlignmentReport", "Metric", "PreferencePair"],
+        "harness.run": ["run"],
+        "methods.base": ["AlignmentContext", "AlignmentMethod", "register_method"],
+        "spec.run_spec": ["RunSpec"],
+        "tasks.base": ["EvaluationContext", "Task", "TaskResult", "register_task"],
+        "tasks.scorers.base": ["Scorer", "register_scorer"],
+    },
+)

@@ -12,10 +12,10 @@ from bench.leaderboard.board.margins import read_margins
 from bench.leaderboard.records.failures import read_failures
 from bench.leaderboard.records.rescored import read_scored_records
 from bench.leaderboard.records.validation import read_validations
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 
 
-def to_json(board: Leaderboard) -> dict[str, Any]:
+def board_json(board: Leaderboard) -> dict[str, Any]:
     """Plain JSON: every number of the page and those that it has no room for; shares, not per cent."""
     return board.model_dump(mode="json")
 
@@ -45,6 +45,6 @@ def write_leaderboard(directory: Path) -> Leaderboard:
         UsageError, BenchError: as for `read_leaderboard`; what was there before then stays as it is.
     """
     board = read_leaderboard(directory)
-    write_atomic(directory / "leaderboard.md", to_markdown(board))
-    write_json(directory / "leaderboard.json", to_json(board))
+    write_atomic(directory / "leaderboard.md", board_page(board))
+    write_json(directory / "leaderboard.json", board_json(board))
     return board

@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TOPS = {"bench": "", "methods": "methods", "tasks": "tasks", "leaderboard": "leaderboard"}
 """Folder at the top of the repository, and its name below `bench`, as which it is imported."""
-SHARED_NAMES = {"main", "check", "run", "align", "evaluate"}
+SHARED_NAMES = {"main"}
 """Words of the interface that several files may use for a function of their own."""
 
 

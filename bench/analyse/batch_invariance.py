@@ -10,14 +10,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError, UsageError
-from bench.core.passes.batching import free_memory
+from bench.core.passes.memory import free_memory
 from bench.core.progress import Progress
 from bench.core.values import Value
 from bench.models.devices import resolve_device, resolve_dtype
 from bench.models.sources import ModelSource, resolve_model
 from bench.spec.messages import validated
 from bench.spec.run_spec import RunSpec
-from bench.tasks.outputs.generate import GenerationSettings, Row, check_window, prompt_rows, write_rows
+from bench.tasks.outputs.generate import GeneratedRow, GenerationSettings, check_window, prompt_rows, write_rows
 from bench.tasks.texts.prompts import Prompt, load_prompts
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ ROUNDING = {"float32": 1e-2, "float16": 1.0, "bfloat16": 4.0}
 """Nats by which rounding alone moves a log-probability at most, with much to spare: beyond it padding leaks in."""
 
 
-class Verdict(StrEnum):
+class InvarianceVerdict(StrEnum):
     """What the batch size does to numbers."""
 
     identical = "identical"
@@ -79,15 +79,15 @@ class Invariance(Value):
         return max(max(size.log_probability_change, size.loss_change) for size in self.sizes)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> InvarianceVerdict:
         """The worst that a batch size did."""
         if self.largest_change > ROUNDING[self.dtype]:
-            return Verdict.wrong
+            return InvarianceVerdict.wrong
         if any(size.texts_changed for size in self.sizes):
-            return Verdict.texts_change
+            return InvarianceVerdict.texts_change
         if any(size.log_probability_change or size.loss_change for size in self.sizes):
-            return Verdict.rounding
-        return Verdict.identical
+            return InvarianceVerdict.rounding
+        return InvarianceVerdict.identical
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _measure(
     findings = []
     for size in sizes:
         behaviour = observe(model, tokenizer, rows, size, progress, documents=reference)
-        findings.append(compare(reference or behaviour, behaviour, size))
+        findings.append(compare_batches(reference or behaviour, behaviour, size))
         reference = reference or behaviour
         free_memory(model.device)
     return findings
@@ -173,7 +173,7 @@ class Behaviour:
 def observe(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Row],
+    rows: Sequence[GeneratedRow],
     size: int,
     progress: Progress,
     *,
@@ -192,7 +192,7 @@ def observe(
 
     firsts: dict[int, Tensor] = {}
 
-    def keep(row: Row, logits: Tensor) -> None:
+    def keep(row: GeneratedRow, logits: Tensor) -> None:
         firsts[row.index] = torch.log_softmax(logits.float(), dim=-1).cpu()
 
     writer = Writer(model, tokenizer, SETTINGS, seed=0, observe=keep)
@@ -213,7 +213,7 @@ def _up_to_end(tokens: Sequence[int], ends: frozenset[int]) -> list[int]:
     return list(tokens[: end + 1])
 
 
-def compare(reference: Behaviour, behaviour: Behaviour, size: int) -> SizeFinding:
+def compare_batches(reference: Behaviour, behaviour: Behaviour, size: int) -> SizeFinding:
     """How far what a model did at a batch size is from the reference.
 
     Raises:

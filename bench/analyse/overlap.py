@@ -48,7 +48,7 @@ class OverlapReport:
         return {**self.about, "expected": self.expected, "layers": [asdict(row) for row in self.rows]}
 
 
-def analyse_overlap(
+def analyse_subspaces(
     spec: RunSpec, sizes: Sequence[int], *, rank: int, seed: int, out: Path, progress: Progress
 ) -> OverlapReport:
     """Measure how much of the first DPO gradient lies in the ProFS subspace, and write it to a directory.

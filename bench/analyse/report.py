@@ -26,7 +26,7 @@ OURS = (*PICTURES, ".csv")
 """Endings of what a report is made of, beside `report.md` and `report.json`."""
 
 
-def report(directory: Path, form: str, out: Path | None = None) -> Path:
+def report_run(directory: Path, form: str, out: Path | None = None) -> Path:
     """Write a run's report and print its tables; the page's path is the last line printed.
 
     Arguments:
@@ -43,7 +43,7 @@ def report(directory: Path, form: str, out: Path | None = None) -> Path:
     """
     drawn = read_report(directory)
     folder = out or directory / "report"
-    page = write_report(drawn, folder)
+    page = write_pages(drawn, folder)
     show_report(drawn, form)
     if form == "json":
         LOG.print(str(page), markup=False, highlight=False, soft_wrap=True)
@@ -68,7 +68,7 @@ def read_report(directory: Path) -> Drawn:
     return make_report(records, _missing(directory, {record.cell_id for record in records}))
 
 
-def write_report(drawn: Drawn, folder: Path) -> Path:
+def write_pages(drawn: Drawn, folder: Path) -> Path:
     """Write pictures, numbers and page; what an earlier report left there and this one lacks is removed.
 
     Returns:
@@ -96,11 +96,11 @@ def show_report(drawn: Drawn, form: str) -> None:
     if form == "json":
         write_line(json.dumps(_json(drawn), indent=1, ensure_ascii=False, allow_nan=False))
         return
-    from bench.leaderboard.render.text import TerminalSections, to_markdown
+    from bench.leaderboard.render.text import TerminalSections, section_markdown
 
     for section in drawn.report.sections:
         if form == "markdown":
-            lines = [f"## {section.title}", to_markdown(summary_sections(section, between=" "))]
+            lines = [f"## {section.title}", section_markdown(summary_sections(section, between=" "))]
             notes = [f"- {note}" for note in (missing_line(section), *section.notes) if note]
             sys.stdout.write("\n".join([*lines, *notes]) + "\n\n")
             continue

@@ -78,7 +78,7 @@ def tune(
     from bench.display.console import progress_display
     from bench.display.tuning import show_tuned
     from bench.tune.request import resolve_tuning
-    from bench.tune.search import tune as search
+    from bench.tune.search import search_hyperparameters as search
 
     flags = common_flags(model, device, dtype, None)
     single = {("noise", "rates"): noise, ("pairs", "sizes"): pairs, ("seeds",): seed}

@@ -14,7 +14,7 @@ from bench.cli.look import analyse_app, inspect
 from bench.cli.read import compare, score
 from bench.cli.report import report
 from bench.cli.reproduce import reproduce
-from bench.cli.run import leaderboard, list_, run, schema
+from bench.cli.run import leaderboard, list_, run_command, schema
 from bench.cli.scorers import scorers_app
 from bench.cli.study import plan, status, study
 from bench.core.errors import BenchError
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(run)
+app.command("run")(run_command)
 app.command()(study)
 app.command()(plan)
 app.command()(status)

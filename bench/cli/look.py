@@ -42,7 +42,7 @@ def analyse_overlap(
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
 ) -> None:
     """Show how much of DPO's first gradient lies in the ProFS subspace, block by block, against controls."""
-    from bench.analyse.overlap import analyse_overlap as analyse
+    from bench.analyse.overlap import analyse_subspaces as analyse
     from bench.display.console import progress_display
     from bench.display.overlap import show_overlap
     from bench.spec.overrides import split_integers

@@ -42,7 +42,7 @@ def compare(
     show_text: Annotated[bool, typer.Option("--show-text", help="Show prompts and continuations unmasked.")] = False,
 ) -> None:
     """Set one cell against another on the same items: differences, intervals, tests, and the prompts behind them."""
-    from bench.display.comparison import show_report
-    from bench.leaderboard.compare.two_models import compare as compare_cells
+    from bench.display.comparison import show_comparison
+    from bench.leaderboard.compare.two_models import compare_models as compare_cells
 
-    show_report(compare_cells(first, second, metric=metric, top=top, show_text=show_text), format.value)
+    show_comparison(compare_cells(first, second, metric=metric, top=top, show_text=show_text), format.value)

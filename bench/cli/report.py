@@ -16,6 +16,6 @@ def report(
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print the tables.")] = Format.table,
 ) -> None:
     """Draw a study's curves over noise and numbers of pairs, with the numbers behind them and what they come to."""
-    from bench.analyse.report import report as make_report
+    from bench.analyse.report import report_run as make_report
 
     make_report(directory, format.value, out)

@@ -59,13 +59,13 @@ def reproduce(
         flags.append((["out"], str(out)))
     design = read_design(figure, model, scale=scale.value, data=data, limit=limit, flags=flags)
     if dry_run:
-        from bench.display.reproduce import show_plan
+        from bench.display.reproduce import show_reproduction_plan
 
-        show_plan(design)
+        show_reproduction_plan(design)
         return
     from bench.display.console import progress_display
     from bench.display.reproduce import show_reproduction
-    from bench.reproduce.rerun import reproduce as run_figure
+    from bench.reproduce.rerun import rerun_figure as run_figure
 
     with progress_display() as progress:
         result = run_figure(design, progress)

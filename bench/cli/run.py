@@ -22,7 +22,7 @@ from bench.cli.options import (
 )
 
 
-def run(
+def run_command(
     config: Config = None,
     model: Model = None,
     methods: Annotated[
@@ -95,9 +95,9 @@ def run(
         assignments=assignments or (),
     )
     if dry_run:
-        from bench.harness.run import plan
+        from bench.harness.plan import plan_run
 
-        show_plan(plan(spec), spec)
+        show_plan(plan_run(spec), spec)
         return
     from bench.display.console import progress_display
     from bench.harness.run import run as run_spec

@@ -32,12 +32,12 @@ def validate(
 ) -> None:
     """Measure scorers against Perspective's published scores of toxic prompts and against clean prose."""
     from bench.display.console import progress_display
-    from bench.display.show_validation import check_folder, show_validation
+    from bench.display.show_validation import check_report_folder, show_validation
     from bench.scoring.validate import scorer_settings, validate_scorers
 
     settings = scorer_settings(assignments or [])
     if out is not None:
-        check_folder(out)
+        check_report_folder(out)
     with progress_display() as progress:
         report = validate_scorers(names or [], settings, progress, again=again)
     show_validation(report, format.value, out)

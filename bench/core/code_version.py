@@ -45,8 +45,23 @@ def _imports(module: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             origin = _origin(node, module)
-            yield origin
-            yield from (f"{origin}.{alias.name}" for alias in node.names)
+            homes = _lazy_names(origin)
+            names = [alias.name for alias in node.names]
+            if not homes.keys() >= set(names):
+                yield origin
+            yield from (f"{origin}.{homes.get(name, name)}" for name in names)
+
+
+@cache
+def _lazy_names(package: str) -> dict[str, str]:
+    """Name to the module below `package` that defines it, where its `__init__` loads names when they are used.
+
+    Who imports one name from such a package depends on that name's module, and not on all that the package can load.
+    """
+    for node in ast.walk(ast.parse(_source(package) or "")):
+        if isinstance(node, ast.keyword) and node.arg == "submod_attrs":
+            return {name: home for home, names in ast.literal_eval(node.value).items() for name in names}
+    return {}
 
 
 def _origin(node: ast.ImportFrom, module: str) -> str:
@@ -106,6 +121,10 @@ class _WithoutPlaces(ast.NodeTransformer):
         """A block that holds nothing but imports, such as those for type checkers, goes with them."""
         self.generic_visit(node)
         return node if node.body or node.orelse else None
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
+        """A package's list of lazily loaded names says where they are."""
+        return None if node.arg == "submod_attrs" else self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.display.console import RESULT, write_line
 from bench.leaderboard.board.values import Column, Score
-from bench.leaderboard.compare.metrics import SEEDED, Comparison
+from bench.leaderboard.compare.metrics import SEEDED, PairedMetric
 from bench.leaderboard.compare.prompts import PromptPair, Written
 from bench.leaderboard.compare.two_models import Report, SideInfo
 from bench.leaderboard.render.numbers import (
@@ -29,7 +29,7 @@ from bench.leaderboard.render.section import Section
 SMALL_P = 0.001
 
 
-def show_report(report: Report, form: str) -> None:
+def show_comparison(report: Report, form: str) -> None:
     """Print a comparison to standard output.
 
     Arguments:
@@ -38,11 +38,11 @@ def show_report(report: Report, form: str) -> None:
     if form == "json":
         write_line(json.dumps(report.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False))
         return
-    from bench.leaderboard.render.text import TerminalSections, to_markdown
+    from bench.leaderboard.render.text import TerminalSections, section_markdown
 
     if form == "markdown":
         notes = Section("Notes", (), tuple((str(n), note) for n, note in enumerate(_notes(report), start=1)))
-        sys.stdout.write(to_markdown([*report_sections(report, between=" · "), notes]) + "\n")
+        sys.stdout.write(section_markdown([*report_sections(report, between=" · "), notes]) + "\n")
         return
     RESULT.print(TerminalSections(report_sections(report, between="\n")))
     for note in _notes(report):
@@ -76,12 +76,12 @@ def _side(side: SideInfo, between: str) -> str:
     return between.join([*side.cells, f"{side.model} ({side.fingerprint[:12]})"])
 
 
-def _differences(title: str, metrics: Sequence[Comparison], between: str) -> Section:
+def _differences(title: str, metrics: Sequence[PairedMetric], between: str) -> Section:
     heads = ("metric", "A", "B", "Δ [95 % interval]", "p", "p, Holm", "better / worse / tied")
     return Section(title, heads, tuple(_difference(metric, between) for metric in metrics))
 
 
-def _difference(metric: Comparison, between: str) -> tuple[str, ...]:
+def _difference(metric: PairedMetric, between: str) -> tuple[str, ...]:
     column = Column(
         metric=metric.metric,
         unit=metric.unit,

@@ -18,7 +18,8 @@ from bench.core.registry import Registry
 from bench.display.live import LiveDisplay, PlainDisplay, display
 
 if TYPE_CHECKING:
-    from bench.harness.run import Outcome, Plan
+    from bench.harness.plan import Plan
+    from bench.harness.run import Outcome
     from bench.leaderboard.board.values import Leaderboard
     from bench.spec.run_spec import RunSpec
     from bench.tasks.preferences.pool import PairPool
@@ -73,14 +74,14 @@ def print_board(console: Console, board: Leaderboard) -> None:
 
 def show_leaderboard(directory: Path, form: str) -> None:
     """Make a directory's board anew and print it."""
-    from bench.leaderboard.export import read_leaderboard, to_json
-    from bench.leaderboard.render.markdown import to_markdown
+    from bench.leaderboard.export import board_json, read_leaderboard
+    from bench.leaderboard.render.markdown import board_page
 
     board = read_leaderboard(directory)
     if form == "markdown":
-        sys.stdout.write(to_markdown(board))
+        sys.stdout.write(board_page(board))
     elif form == "json":
-        write_line(json.dumps(to_json(board), indent=1, ensure_ascii=False, allow_nan=False))
+        write_line(json.dumps(board_json(board), indent=1, ensure_ascii=False, allow_nan=False))
     else:
         print_board(RESULT, board)
 
@@ -89,14 +90,14 @@ def show_listing(what: str) -> None:
     """The names of one kind and what each is."""
     from bench.methods.base import METHODS
     from bench.models.sources import MODELS
-    from bench.spec.run_spec import read_config, shipped_configs
+    from bench.spec.run_spec import read_yaml, shipped_configs
     from bench.tasks.base import TASKS
     from bench.tasks.scorers.base import SCORERS
 
     if what == "models":
         rows = [(name, f"{entry.locator}  ({entry.licence})") for name, entry in MODELS.items()]
     elif what == "configs":
-        rows = [(name, str(read_config(path).get("model", ""))) for name, path in shipped_configs().items()]
+        rows = [(name, str(read_yaml(path).get("model", ""))) for name, path in shipped_configs().items()]
     else:
         registry: Registry[object] = {"methods": METHODS, "tasks": TASKS, "scorers": SCORERS}[what]  # type: ignore[assignment]
         rows = [(name, _describe(registry, name)) for name in registry]

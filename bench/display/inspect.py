@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError, UsageError
 from bench.display.console import LOG, RESULT, write_line
-from bench.leaderboard.inspection.sections import drawable, inspect_sections, to_json
+from bench.leaderboard.inspection.sections import drawable, inspect_sections, inspection_json
 from bench.leaderboard.records.lookup import find_record
 from bench.leaderboard.records.record import Record, read_record
 
@@ -48,13 +48,13 @@ def inspect_record(target: str, form: str, *, plot: Path | None, draw: bool, dir
 
 def _print(record: Record, form: str, directions: int) -> None:
     if form == "json":
-        write_line(json.dumps(to_json(record), indent=1, ensure_ascii=False, allow_nan=False))
+        write_line(json.dumps(inspection_json(record), indent=1, ensure_ascii=False, allow_nan=False))
         return
-    from bench.leaderboard.render.text import TerminalSections, to_markdown
+    from bench.leaderboard.render.text import TerminalSections, section_markdown
 
     sections = inspect_sections(record, directions)
     if form == "markdown":
-        sys.stdout.write(to_markdown(sections) + "\n")
+        sys.stdout.write(section_markdown(sections) + "\n")
     else:
         RESULT.print(TerminalSections(sections))
 

@@ -8,8 +8,8 @@ from bench.analyse.batch_invariance import (
     ROUNDING,
     Invariance,
     InvarianceRequest,
+    InvarianceVerdict,
     SizeFinding,
-    Verdict,
     measure_invariance,
 )
 from bench.display.console import RESULT, progress_display, write_line
@@ -22,7 +22,7 @@ def show_invariance(request: InvarianceRequest) -> bool:
     write_line(f"{found.model}, {found.dtype} on {found.device}, {found.prompts} prompts, greedy")
     RESULT.print(_table(found))
     write_line(advice(found))
-    return found.verdict in (Verdict.identical, Verdict.rounding)
+    return found.verdict in (InvarianceVerdict.identical, InvarianceVerdict.rounding)
 
 
 def _table(found: Invariance) -> Table:
@@ -53,11 +53,11 @@ def advice(found: Invariance) -> str:
     """What the findings mean for somebody who compares numbers."""
     changed = max(size.texts_changed for size in found.sizes)
     loss = max(size.loss_change for size in found.sizes)
-    if found.verdict is Verdict.identical:
+    if found.verdict is InvarianceVerdict.identical:
         return "bit for bit the same: any batch size gives the same numbers here"
-    if found.verdict is Verdict.rounding:
+    if found.verdict is InvarianceVerdict.rounding:
         return f"the same texts: any batch size will do here; losses agree within {loss:.2g} nats a token, by rounding"
-    if found.verdict is Verdict.wrong:
+    if found.verdict is InvarianceVerdict.wrong:
         return (
             f"WRONG: a log-probability moves by {found.largest_change:.2g} nats, more than {found.dtype} rounds "
             f"({ROUNDING[found.dtype]:g}): padding or neighbouring texts reach the model's numbers. Use --batch-size 1 "

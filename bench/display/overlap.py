@@ -16,14 +16,14 @@ from bench.display.console import LOG, RESULT, write_line
 
 if TYPE_CHECKING:
     from bench.analyse.overlap import OverlapReport
-    from bench.methods.projection.overlap import LayerOverlap, Spread
+    from bench.methods.projection.overlap import LayerOverlap, OverlapSpread
 
 MISSING = "–"
 FILES = ("overlap.json", "overlap.csv", "overlap.png", "overlap.svg")
 
 
 @dataclass(frozen=True)
-class Table:
+class OverlapTable:
     """Cells as text."""
 
     title: str
@@ -40,31 +40,31 @@ def show_overlap(report: OverlapReport, out: Path, form: str) -> None:
         return
     for table in overlap_tables(report):
         if form == "markdown":
-            sys.stdout.write(to_markdown(table) + "\n")
+            sys.stdout.write(overlap_markdown(table) + "\n")
         else:
             RESULT.print(_grid(table))
     for path in paths:
         write_line(path)
 
 
-def overlap_tables(report: OverlapReport) -> Iterator[Table]:
+def overlap_tables(report: OverlapReport) -> Iterator[OverlapTable]:
     """Block by block for each number of pairs, then what all blocks together say."""
     head = ["block", *COLUMNS]
     for size in report.sizes:
         rows = _of(report, size)
         cells = [[str(row.layer), *(_cell(column(row)) for column in COLUMNS.values())] for row in rows]
-        yield Table(f"{size} pairs: share of the first DPO gradient", head, cells)
+        yield OverlapTable(f"{size} pairs: share of the first DPO gradient", head, cells)
     yield _means(report)
     yield _counts(report)
 
 
-def to_markdown(table: Table) -> str:
+def overlap_markdown(table: OverlapTable) -> str:
     """A heading and a table of GitHub-flavoured Markdown."""
     lines = [table.head, ["--:" for _ in table.head], *table.rows]
     return "\n".join([f"### {table.title}", "", *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
 
 
-COLUMNS: dict[str, Callable[[LayerOverlap], float | Spread | None]] = {
+COLUMNS: dict[str, Callable[[LayerOverlap], float | OverlapSpread | None]] = {
     "same": lambda row: row.same,
     "rematched": lambda row: row.rematched,
     "held out": lambda row: row.held_out,
@@ -87,37 +87,37 @@ def _above(value: float | None, other: float | None) -> bool | None:
     return None if value is None or other is None else value > other
 
 
-def _high(spread: Spread | None) -> float | None:
+def _high(spread: OverlapSpread | None) -> float | None:
     return None if spread is None else spread.high
 
 
-def _cell(value: float | Spread | None) -> str:
+def _cell(value: float | OverlapSpread | None) -> str:
     if value is None:
         return MISSING
     return f"{value:.3f}" if isinstance(value, float) else f"{value.mean:.3f} ({value.low:.3f}–{value.high:.3f})"
 
 
-def _means(report: OverlapReport) -> Table:
+def _means(report: OverlapReport) -> OverlapTable:
     rows = []
     for size in report.sizes:
         means = [_mean([column(row) for row in _of(report, size)]) for column in COLUMNS.values()]
         rows.append([str(size), *map(_cell, means), _cell(report.expected)])
-    return Table("means over blocks", ["pairs", *COLUMNS, "expected"], rows)
+    return OverlapTable("means over blocks", ["pairs", *COLUMNS, "expected"], rows)
 
 
-def _counts(report: OverlapReport) -> Table:
+def _counts(report: OverlapReport) -> OverlapTable:
     rows = []
     for size in report.sizes:
         counts = [_count([holds(row) for row in _of(report, size)]) for holds in COMPARISONS.values()]
         rows.append([str(size), *counts])
-    return Table("blocks where one share is above every draw of another", ["pairs", *COMPARISONS], rows)
+    return OverlapTable("blocks where one share is above every draw of another", ["pairs", *COMPARISONS], rows)
 
 
 def _of(report: OverlapReport, size: int) -> list[LayerOverlap]:
     return [row for row in report.rows if row.n_pairs == size]
 
 
-def _mean(values: Sequence[float | Spread | None]) -> float | None:
+def _mean(values: Sequence[float | OverlapSpread | None]) -> float | None:
     """Over blocks, which all have a value or all have none."""
     found = [value if isinstance(value, float) else value.mean for value in values if value is not None]
     return sum(found) / len(found) if found else None
@@ -128,7 +128,7 @@ def _count(findings: Sequence[bool | None]) -> str:
     return f"{sum(known)} of {len(known)}" if known else MISSING
 
 
-def _grid(table: Table) -> Grid:
+def _grid(table: OverlapTable) -> Grid:
     grid = Grid(box=SIMPLE_HEAD, title=table.title, title_justify="left", title_style="bold", pad_edge=False)
     for name in table.head:
         grid.add_column(name, justify="right")

@@ -16,9 +16,9 @@ from bench.display.console import LOG, RESULT, write_line
 from bench.leaderboard.published.numbers import Published
 from bench.leaderboard.published.parity import (
     BASE,
-    Finding,
+    ParityFinding,
+    ParityVerdict,
     Sample,
-    Verdict,
     expected_by_chance,
     relative_change,
     shape,
@@ -59,7 +59,7 @@ def show_figures(data: Path) -> None:
         write_line(line)
 
 
-def show_plan(design: Design) -> None:
+def show_reproduction_plan(design: Design) -> None:
     """What would be run, what it is set beside, and what is missing; nothing is done."""
     from bench.display.run import plan_lines
     from bench.harness.plan import plan_study
@@ -109,7 +109,7 @@ def show_reproduction(result: Reproduction, form: str) -> None:
     LOG.print(str(result_path(result.design)), markup=False, highlight=False)
 
 
-def findings_table(findings: Sequence[Finding], *, verdicts: bool) -> tuple[Sequence[str], list[list[str]]]:
+def findings_table(findings: Sequence[ParityFinding], *, verdicts: bool) -> tuple[Sequence[str], list[list[str]]]:
     """Head and rows of the comparison as text."""
     if verdicts:
         return VERDICT_HEAD, [_verdict_row(finding) for finding in findings]
@@ -124,8 +124,8 @@ def explanation(result: Reproduction) -> list[str]:
     lines = [_published_line(findings, published)]
     if withheld is not None:
         return [*lines, f"no verdict: {withheld}", *shape(findings)]
-    different = [f for f in findings if f.verdict is Verdict.different]
-    counts = [f"{sum(f.verdict is verdict for f in findings)} {verdict.value}" for verdict in Verdict]
+    different = [f for f in findings if f.verdict is ParityVerdict.different]
+    counts = [f"{sum(f.verdict is verdict for f in findings)} {verdict.value}" for verdict in ParityVerdict]
     lines.append(f"{', '.join(counts)}; about {expected_by_chance(findings):.1f} would differ by chance alone")
     lines.append("`within their spread` is no proof of equality: see from what size on a difference counts")
     cited = {id for finding in different for id in finding.quirks}
@@ -174,7 +174,7 @@ def _on_the_hub(model: str) -> str:
     return "in its cache" if here else "to download"
 
 
-def _verdict_row(finding: Finding) -> list[str]:
+def _verdict_row(finding: ParityFinding) -> list[str]:
     shown = ""
     margin = MISSING if finding.margin is None else number(finding.margin, _digits(finding))
     difference = MISSING
@@ -184,13 +184,13 @@ def _verdict_row(finding: Finding) -> list[str]:
         shown = finding.why
     elif finding.quirks:
         shown = " ".join(f"[{id}]" for id in finding.quirks)
-    elif finding.verdict is Verdict.different:
+    elif finding.verdict is ParityVerdict.different:
         shown = "no quirk known that would explain it"
     return [*_place_row(finding), _sample(finding.theirs, finding), _ours(finding), difference, margin,
             finding.verdict.value, shown]  # fmt: skip
 
 
-def _shape_row(finding: Finding, base: Finding | None) -> list[str]:
+def _shape_row(finding: ParityFinding, base: ParityFinding | None) -> list[str]:
     changes = [MISSING, MISSING]
     if base is not None and base is not finding:
         changes[0] = _change(finding.theirs, base.theirs)
@@ -200,7 +200,7 @@ def _shape_row(finding: Finding, base: Finding | None) -> list[str]:
     return [*_place_row(finding), _sample(finding.theirs, finding), changes[0], ours, changes[1]]
 
 
-def _place_row(finding: Finding) -> list[str]:
+def _place_row(finding: ParityFinding) -> list[str]:
     place = finding.place
     pairs = MISSING if place.n_pairs is None else str(place.n_pairs)
     return [place.row, pairs, MISSING if place.row == BASE else rate_text(place.rate), finding.metric]
@@ -210,7 +210,7 @@ def _change(value: Sample, base: Sample) -> str:
     return f"{signed(100 * relative_change(value.mean, base.mean), 1)} %"
 
 
-def _ours(finding: Finding) -> str:
+def _ours(finding: ParityFinding) -> str:
     if finding.ours is None:
         return MISSING
     text, digits = _sample(finding.ours, finding), _digits(finding)
@@ -218,17 +218,17 @@ def _ours(finding: Finding) -> str:
     return text if interval is None else f"{text} [{number(interval[0], digits)}, {number(interval[1], digits)}]"
 
 
-def _sample(sample: Sample, finding: Finding) -> str:
+def _sample(sample: Sample, finding: ParityFinding) -> str:
     digits = _digits(finding)
     spread = "" if sample.std is None else f" ({number(sample.std, digits)})"
     return f"{number(sample.mean, digits)}{spread}"
 
 
-def _digits(finding: Finding) -> int:
+def _digits(finding: ParityFinding) -> int:
     return 3 if finding.metric.startswith(("block", "mean over blocks")) else 2
 
 
-def _published_line(findings: Sequence[Finding], published: Published) -> str:
+def _published_line(findings: Sequence[ParityFinding], published: Published) -> str:
     sources = dict.fromkeys((finding.source, finding.where) for finding in findings)
     cited = "; ".join(f"{published.sources[source]}, {where}" for source, where in sources)
     return f"published: {cited}. Mean (standard deviation over runs) [95 % interval over items]"

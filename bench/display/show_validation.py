@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
 from bench.display.console import LOG, RESULT, write_line
-from bench.leaderboard.records.validation import FOLDER, Coverage, Estimate, Validation, write_validation
+from bench.leaderboard.records.validation import FOLDER, Coverage, ErrorEstimate, Validation, write_validation
 from bench.leaderboard.render.numbers import MISSING, number
 from bench.leaderboard.render.section import Section
-from bench.leaderboard.render.text import TerminalSections, to_markdown
+from bench.leaderboard.render.text import TerminalSections, section_markdown
 
 if TYPE_CHECKING:
     from bench.scoring.validate import ValidationReport
@@ -35,7 +35,7 @@ NOTES = (
 )
 
 
-def check_folder(folder: Path) -> None:
+def check_report_folder(folder: Path) -> None:
     """Refuse a folder that could not be written to in the end.
 
     Raises:
@@ -52,7 +52,7 @@ def show_validation(report: ValidationReport, form: str, out: Path | None) -> No
         BenchError: they cannot be written.
     """
     if form == "json":
-        write_line(json.dumps(to_json(report), indent=1, ensure_ascii=False, allow_nan=False))
+        write_line(json.dumps(validation_json(report), indent=1, ensure_ascii=False, allow_nan=False))
     elif form == "markdown":
         sys.stdout.write(_page(report))
     else:
@@ -81,7 +81,7 @@ def _narrowed(section: Section) -> Section:
     return replace(section, rows=tuple(rows))
 
 
-def to_json(report: ValidationReport) -> dict[str, Any]:
+def validation_json(report: ValidationReport) -> dict[str, Any]:
     """All that was found but the single scores, which `scorers/*.json` has."""
     single = {"prompt_scores", "prose_scores"}
     return {
@@ -155,7 +155,7 @@ def _agreements(report: ValidationReport) -> Iterator[tuple[str, ...]]:
         yield (", ".join(found.raters), found.texts, str(n), *cells)
 
 
-def _cell(found: Estimate | None) -> str:
+def _cell(found: ErrorEstimate | None) -> str:
     """`0.981 [0.975, 0.987]`."""
     if found is None:
         return MISSING
@@ -164,18 +164,19 @@ def _cell(found: Estimate | None) -> str:
 
 
 def _page(report: ValidationReport) -> str:
-    return "\n".join([to_markdown(list(sections(report))), *(f"{note}\n" for note in NOTES)])
+    return "\n".join([section_markdown(list(sections(report))), *(f"{note}\n" for note in NOTES)])
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value.model_dump(mode="json") if isinstance(value, Estimate) else value for name, value in values.items()
+        name: value.model_dump(mode="json") if isinstance(value, ErrorEstimate) else value
+        for name, value in values.items()
     }
 
 
 def _write(report: ValidationReport, out: Path) -> list[Path]:
     try:
-        write_json(out / "validation.json", to_json(report))
+        write_json(out / "validation.json", validation_json(report))
         write_atomic(out / "validation.md", _page(report))
         kept = [write_validation(validation, out / FOLDER) for validation in report.validations]
     except OSError as error:

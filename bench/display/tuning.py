@@ -8,14 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.display.console import LOG, write_line
-from bench.tune.search import Tuned
+from bench.tune.search import SearchResult
 from bench.tune.trials import Trial
 from bench.tune.winner import UNPROVEN
 
 SHOWN = 10
 
 
-def show_tuned(tuned: Tuned) -> None:
+def show_tuned(tuned: SearchResult) -> None:
     """The best trials and how far to trust them to standard error, the path of the winner to standard output."""
     LOG.print(_table(tuned.trials, tuned.varied))
     for trial in tuned.trials:

@@ -23,7 +23,7 @@ PROBE = "The weather was fine, so that they went to the market and bought"
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class SavedBehaviour:
     """All that a checkpoint has to keep."""
 
     tensors: Mapping[str, str]
@@ -102,7 +102,7 @@ def save_checkpoint(
 
 def behaviour(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tensors: Mapping[str, str] | None = None
-) -> Behaviour:
+) -> SavedBehaviour:
     """What there is to compare of a model: every bit of its weights, and what it does with a short text."""
     import torch
 
@@ -111,7 +111,7 @@ def behaviour(
     tokens = tokenizer(PROBE)["input_ids"]
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([tokens], device=model.device)).logits
-    return Behaviour(
+    return SavedBehaviour(
         tensors=tensor_sha256s(model) if tensors is None else tensors,
         tokens=tokens,
         chat_template=tokenizer.chat_template,
@@ -120,7 +120,7 @@ def behaviour(
     )
 
 
-def check_saved(folder: Path, expected: Behaviour, device: str) -> None:
+def check_saved(folder: Path, expected: SavedBehaviour, device: str) -> None:
     """Load a checkpoint as anyone would and make sure that it is what was aligned.
 
     Arguments:

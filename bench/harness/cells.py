@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.core.code_version import code_version
 from bench.core.hashing import sha256_json
-from bench.leaderboard.records.ledger import Tuned
+from bench.leaderboard.records.ledger import TuningNote
 from bench.leaderboard.records.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from bench.methods.base import AlignmentMethod
 from bench.spec.run_spec import BASE, RunSpec, build_methods, is_oracle, needs_pairs, stated_tuning
@@ -32,7 +32,7 @@ class Cell:
     evaluation: Mapping[str, Any]
     neutral: Mapping[str, Any]
     """Which prose the method is given; empty for methods that read none."""
-    tuned: Tuned | None
+    tuned: TuningNote | None
     """How the hyperparameters were found; no part of the id, as the same ones found by luck give the same weights."""
     oracle: bool = False
     """Whether the method is given the pairs without the corrupted ones."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.passes.memory import free_memory
 from bench.core.progress import Progress
 from bench.harness.cells import Cell
 from bench.harness.provenance import provenance
@@ -74,7 +74,7 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         if any(task.needs_base for task in bench.tasks.values()):
             if cell.preferences is not None:
                 del model
-                release_memory(bench.device)
+                free_memory(bench.device)
                 model, tokenizer = bench.load()
             results = _against_base(results, bench, model, tokenizer)
         evaluate_seconds += time.perf_counter() - start
@@ -147,15 +147,6 @@ def _against_base(
         name: task.against_base(results[name], base, tokenizer, context=context) if task.needs_base else results[name]
         for name, task in bench.tasks.items()
     }
-
-
-def release_memory(device: str) -> None:
-    """Give back what a model took that nothing refers to any more."""
-    gc.collect()
-    if device_kind(device) == "cuda":
-        import torch
-
-        torch.cuda.empty_cache()
 
 
 def reset_device_memory(device: str) -> None:

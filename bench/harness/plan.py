@@ -42,7 +42,7 @@ class Plan:
     """One line for each measurement, judged by what is finished; empty where nothing is."""
 
 
-def plan(spec: RunSpec) -> Plan:
+def plan_run(spec: RunSpec) -> Plan:
     """As `plan_study`, of a run."""
     return plan_study(Study.of_run(spec))
 

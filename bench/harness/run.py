@@ -12,7 +12,6 @@ from bench.core.store.locks import Owner, building
 from bench.harness.cells import Cell, restated_tuning
 from bench.harness.directory import RunDirectory
 from bench.harness.execute import Workbench, execute
-from bench.harness.plan import Plan, plan
 from bench.harness.resolved import (
     Setting,
     check_methods,
@@ -41,7 +40,7 @@ from bench.tasks.texts.neutral import neutral_texts
 if TYPE_CHECKING:
     from bench.leaderboard.board.values import Leaderboard
 
-__all__ = ["Outcome", "Plan", "execute", "make_pairs", "plan", "run", "run_study"]
+__all__ = ["Outcome", "execute", "make_pairs", "run", "run_study"]
 
 WAIT_SECONDS = 1.0
 """Between two looks at whether another process is done with what this one waits for."""

@@ -48,7 +48,7 @@ def lacking(names: Iterable[str]) -> list[str]:
     return lacks
 
 
-def read_config(folder: Path, locator: str) -> PreTrainedConfig:
+def read_model_config(folder: Path, locator: str) -> PreTrainedConfig:
     """The model's configuration; no weights are read.
 
     Arguments:
@@ -98,7 +98,7 @@ def load_checkpoint(
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    config = read_config(folder, locator)
+    config = read_model_config(folder, locator)
     tokenizer = load_tokenizer(folder, locator)
     loader: Any = AutoModelForCausalLM  # transformers types these calls only in part
     try:

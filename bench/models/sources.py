@@ -17,7 +17,7 @@ from bench.core.store import hub
 from bench.core.store.assets import PypiFile, convert_once, converted_path, describe_missing
 from bench.core.store.cache import file_sha256
 from bench.models.catalogue import MODELS, ModelEntry
-from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_config
+from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_model_config
 from bench.models.gguf import CONVERSION, convert_gguf
 from bench.models.licence import terms_files
 
@@ -88,7 +88,7 @@ class ModelSource(ABC):
         Raises:
             UsageError: it is no causal language model that transformers can load and a method can change.
         """
-        return read_config(self.config_folder(), self.locator)
+        return read_model_config(self.config_folder(), self.locator)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer alone, with a padding token. After `fetch`."""

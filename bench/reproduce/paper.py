@@ -13,7 +13,7 @@ from bench.leaderboard.published.numbers import Published, PublishedTable
 from bench.models.sources import MODELS
 from bench.spec.messages import validated
 from bench.spec.resolve import Assignment
-from bench.spec.run_spec import CONFIGS, read_config
+from bench.spec.run_spec import CONFIGS, read_yaml
 from bench.spec.study import Study, read_study
 
 Scale = Literal["full", "quickstart"]
@@ -40,7 +40,7 @@ WHERE_TO_PUT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class PaperFigure:
     """One figure or table of the paper."""
 
     about: str
@@ -51,17 +51,19 @@ class Figure:
 
 
 _GPT2 = ("gpt2-medium",)
-FIGURES: Mapping[str, Figure] = {
-    "table2": Figure(
+FIGURES: Mapping[str, PaperFigure] = {
+    "table2": PaperFigure(
         "table 2: ProFS and DPO on five models",
         ("gpt2-medium", "mistral-7b", "mistral-7b-sft", "opt-6.7b", "gpt-j-6b"),
         "paper/quickstart-table2.yaml",
     ),
-    "sizes": Figure("figure 2, table 10: from few pairs to many", _GPT2, "size-study.yaml"),
-    "noise": Figure("figure 3, table 9: flipped labels", _GPT2, "noise-study.yaml"),
-    "layers": Figure("figure 4, table 14: which blocks are edited", _GPT2, "paper/quickstart-layers.yaml"),
-    "centring": Figure("table 5: ProFS without centring", _GPT2, "paper/quickstart-centring.yaml"),
-    OVERLAP: Figure("figure 5: DPO's first gradient in the ProFS subspace", _GPT2, "paper/quickstart-overlap.yaml"),
+    "sizes": PaperFigure("figure 2, table 10: from few pairs to many", _GPT2, "size-study.yaml"),
+    "noise": PaperFigure("figure 3, table 9: flipped labels", _GPT2, "noise-study.yaml"),
+    "layers": PaperFigure("figure 4, table 14: which blocks are edited", _GPT2, "paper/quickstart-layers.yaml"),
+    "centring": PaperFigure("table 5: ProFS without centring", _GPT2, "paper/quickstart-centring.yaml"),
+    OVERLAP: PaperFigure(
+        "figure 5: DPO's first gradient in the ProFS subspace", _GPT2, "paper/quickstart-overlap.yaml"
+    ),
 }
 
 
@@ -101,7 +103,7 @@ class Design:
         return [_part(self.study, rows, some) for some, rows in grouped.items() if some]
 
 
-def find_figure(name: str) -> Figure:
+def find_figure(name: str) -> PaperFigure:
     """The figure called `name`.
 
     Raises:
@@ -133,7 +135,7 @@ def find_model(name: str, model: str | None) -> str:
 
 def read_published() -> Published:
     """The published numbers that come with the suite."""
-    return validated(Published, read_config(PUBLISHED), str(PUBLISHED))
+    return validated(Published, read_yaml(PUBLISHED), str(PUBLISHED))
 
 
 def config_of(name: str, model: str, scale: Scale) -> Path:
@@ -167,7 +169,7 @@ def read_design(
         raise UsageError(f"--model {model} and --scale quickstart exclude each other: that scale has its own model")
     chosen = find_model(name, model)
     config = config_of(name, chosen, scale)
-    placed = [(place, f"file:{data.expanduser() / path}") for place, path in _relative_files(read_config(config))]
+    placed = [(place, f"file:{data.expanduser() / path}") for place, path in _relative_files(read_yaml(config))]
     study = read_study(str(config), flags=[*placed, *flags], limit=limit).study
     reason = OTHER_MODEL if scale == "quickstart" else LIMITED if limit is not None else None
     return Design(name, chosen, scale, config, study, read_published(), reason)

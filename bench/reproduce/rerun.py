@@ -15,8 +15,16 @@ from bench.core.values import Metric
 from bench.harness.directory import RunDirectory
 from bench.harness.run import run_study
 from bench.harness.states import GridCell
-from bench.leaderboard.board.scores import score
-from bench.leaderboard.published.parity import Finding, Ours, Place, Sample, Verdict, assess, compare
+from bench.leaderboard.board.scores import metric_score
+from bench.leaderboard.published.parity import (
+    FigureCell,
+    Ours,
+    ParityFinding,
+    ParityVerdict,
+    Sample,
+    assess,
+    compare_published,
+)
 from bench.leaderboard.records.record import Record
 from bench.reproduce.paper import OVERLAP, OVERLAP_RANK, WHERE_TO_PUT, Design, missing_files
 
@@ -26,7 +34,7 @@ class Reproduction:
     """Our values beside the published ones."""
 
     design: Design
-    findings: Sequence[Finding]
+    findings: Sequence[ParityFinding]
     failed: Mapping[str, str]
     """Cell id to message."""
 
@@ -47,7 +55,7 @@ class Reproduction:
         }
 
 
-def reproduce(design: Design, progress: Progress) -> Reproduction:
+def rerun_figure(design: Design, progress: Progress) -> Reproduction:
     """Run what a figure needs, finished cells excepted, and write what was found beside its records.
 
     Raises:
@@ -76,11 +84,11 @@ def measured(cells: Sequence[GridCell], directory: RunDirectory, metrics: Sequen
         sized: whether the number of pairs is part of a place.
     """
     finished = directory.finished()
-    places: dict[Place, list[GridCell]] = {}
+    places: dict[FigureCell, list[GridCell]] = {}
     for cell in cells:
-        place = Place(cell.method, cell.n_pairs if sized and cell.n_pairs else None, cell.rate)
+        place = FigureCell(cell.method, cell.n_pairs if sized and cell.n_pairs else None, cell.rate)
         places.setdefault(place, []).append(cell)
-    found: dict[tuple[Place, str], Sample | str] = {}
+    found: dict[tuple[FigureCell, str], Sample | str] = {}
     for place, some in places.items():
         records = {cell.seed: finished[cell.id] for cell in some if cell.id in finished}
         reason = _why_nothing(some, directory)
@@ -102,7 +110,7 @@ def sample(records: Mapping[int, Record], metric: str) -> Sample | str:
     if not values:
         return "the measurement gave no number"
     kept = {seed: found[seed] for seed in values}
-    interval, factor = score(kept, None).ci95, _factor(metric, next(iter(kept.values())))
+    interval, factor = metric_score(kept, None).ci95, _factor(metric, next(iter(kept.values())))
     ci95 = None if interval is None else (interval[0] * factor, interval[1] * factor)
     return Sample(fmean(values.values()), stdev(values.values()) if len(values) > 1 else None, len(values), ci95)
 
@@ -140,19 +148,21 @@ def _factor(name: str, metric: Metric) -> float:
 
 def _overlap(design: Design, progress: Progress) -> Reproduction:
     """The shares of one subspace in DPO's first gradient for every seed, block by block."""
-    from bench.analyse.overlap import analyse_overlap
+    from bench.analyse.overlap import analyse_subspaces
 
     spec, published = design.study.spec, design.published.overlap
     shares: dict[tuple[int, int], list[float]] = {}
     for seed in spec.seeds:
         out = spec.out / f"seed-{seed}"
-        report = analyse_overlap(spec, list(published.shares), rank=OVERLAP_RANK, seed=seed, out=out, progress=progress)
+        report = analyse_subspaces(
+            spec, list(published.shares), rank=OVERLAP_RANK, seed=seed, out=out, progress=progress
+        )
         for row in report.rows:
             shares.setdefault((row.n_pairs, row.layer), []).append(row.same)
     return Reproduction(design, overlap_findings(design, shares), {})
 
 
-def overlap_findings(design: Design, shares: Mapping[tuple[int, int], Sequence[float]]) -> list[Finding]:
+def overlap_findings(design: Design, shares: Mapping[tuple[int, int], Sequence[float]]) -> list[ParityFinding]:
     """A finding for each number of pairs and block, or, where models differ, for each mean over blocks.
 
     Arguments:
@@ -179,19 +189,21 @@ def _mean_over_blocks(shares: Mapping[tuple[int, int], Sequence[float]], n_pairs
 
 def _share_finding(
     design: Design, metric: str, n_pairs: int, theirs: Sequence[float], draws: Sequence[float]
-) -> Finding:
+) -> ParityFinding:
     published = design.published.overlap
     ours = Sample(fmean(draws), stdev(draws) if len(draws) > 1 else None, len(draws))
     them = Sample(fmean(theirs), None, 1)
-    about = (Place("profs", n_pairs, 0.0), metric, published.source, published.where, them, ours)
+    about = (FigureCell("profs", n_pairs, 0.0), metric, published.source, published.where, them, ours)
     if design.withheld is not None:
-        return Finding(*about, Verdict.undecided, None, design.withheld, ())
-    result = compare(ours, them, rounding=published.rounding)
-    return Finding(*about, result.verdict, result.margin, result.why, _overlap_quirks(design, metric, result.verdict))
+        return ParityFinding(*about, ParityVerdict.undecided, None, design.withheld, ())
+    result = compare_published(ours, them, rounding=published.rounding)
+    return ParityFinding(
+        *about, result.verdict, result.margin, result.why, _overlap_quirks(design, metric, result.verdict)
+    )
 
 
-def _overlap_quirks(design: Design, metric: str, verdict: Verdict) -> tuple[str, ...]:
-    if verdict is not Verdict.different:
+def _overlap_quirks(design: Design, metric: str, verdict: ParityVerdict) -> tuple[str, ...]:
+    if verdict is not ParityVerdict.different:
         return ()
     source = design.published.overlap.source
     return design.published.explaining(OVERLAP, design.model, source, row="profs", metric=metric)

@@ -31,11 +31,11 @@ from bench.leaderboard.records.rescored import (
     write_rescored,
 )
 from bench.scoring.validate import copy_validations
-from bench.spec.run_spec import read_config
+from bench.spec.run_spec import read_yaml
 from bench.tasks.outputs.generate import Continuation
 from bench.tasks.scorers.base import HUB, Scorer, build_scorer, scorer_identity
 from bench.tasks.scorers.scoring import check_scored, score_texts
-from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, measure
+from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, toxicity_metric
 from bench.tasks.toxicity.protocols import protocol_settings
 
 TASK = "toxicity"
@@ -45,7 +45,7 @@ LISTED = 5
 
 
 @dataclass(frozen=True)
-class Judge:
+class LoadedScorer:
     """A scorer with its settings, its column's title and all that its scores depend on."""
 
     name: str
@@ -90,13 +90,13 @@ class _Work:
     """One cell's text for one scorer."""
 
     record: Record
-    judge: Judge
+    judge: LoadedScorer
     text: Path
     sha256: str
     identity: Mapping[str, Any]
 
 
-def make_judges(names: Sequence[str], settings: Mapping[str, JsonValue]) -> list[Judge]:
+def make_judges(names: Sequence[str], settings: Mapping[str, JsonValue]) -> list[LoadedScorer]:
     """The named scorers, each with these settings; no file of the run is read, nothing is loaded.
 
     Raises:
@@ -104,11 +104,13 @@ def make_judges(names: Sequence[str], settings: Mapping[str, JsonValue]) -> list
     """
     if len(set(names)) != len(names):
         raise UsageError(f"--scorer names something twice: {', '.join(names)}")
-    return [Judge(name, settings, build_scorer(name, settings), scorer_identity(name, settings)) for name in names]
+    return [
+        LoadedScorer(name, settings, build_scorer(name, settings), scorer_identity(name, settings)) for name in names
+    ]
 
 
 def rescore(
-    directory: Path, judges: Sequence[Judge], *, cells: str | None = None, progress: Progress | None = None
+    directory: Path, judges: Sequence[LoadedScorer], *, cells: str | None = None, progress: Progress | None = None
 ) -> Rescoring:
     """Judge the stored text of finished cells and write the scores beside the records, each as soon as it is there.
 
@@ -164,12 +166,12 @@ def _chosen(directory: Path, cells: str | None) -> list[Record]:
 def _labeller(directory: Path) -> str | None:
     """The scorer that made the on-policy pairs, as the newest run's settings say; None where nobody says."""
     path = config_path(directory)
-    pairs = (read_config(path).get("pairs") or {}) if path.is_file() else {}
+    pairs = (read_yaml(path).get("pairs") or {}) if path.is_file() else {}
     on_policy = pairs.get("on_policy") or {}
     return on_policy.get("scorer") if pairs.get("source") == "on-policy" else None
 
 
-def _work(record: Record, judge: Judge, directory: Path, outcome: Rescoring) -> _Work | None:
+def _work(record: Record, judge: LoadedScorer, directory: Path, outcome: Rescoring) -> _Work | None:
     """What is to be done for a cell; None where there is nothing to do, which the outcome then says."""
     cell = f"{record.cell_id} {judge.metric_name}"
     text = generations_path(directory, record.cell_id, TASK)
@@ -181,7 +183,7 @@ def _work(record: Record, judge: Judge, directory: Path, outcome: Rescoring) -> 
     if measured["scorer"] == judge.identity:
         outcome.already.append(f"{cell}: '{judge.name}' judged it when it was run, see the column {TASK}")
         return None
-    identity = {**measured, "scorer": judge.identity, AGGREGATION: code_version(measure.__module__)}
+    identity = {**measured, "scorer": judge.identity, AGGREGATION: code_version(toxicity_metric.__module__)}
     work = _Work(record, judge, text, sha256_file(text), identity)
     if _is_done(work, directory):
         outcome.already.append(cell)
@@ -199,7 +201,7 @@ def _is_done(work: _Work, directory: Path) -> bool:
         return False
 
 
-def _prepare(judges: Mapping[str, Judge], progress: Progress) -> None:
+def _prepare(judges: Mapping[str, LoadedScorer], progress: Progress) -> None:
     for judge in judges.values():
         judge.scorer.prepare(progress)
 
@@ -239,7 +241,7 @@ def _measured(work: _Work, progress: Progress) -> Metric:
     texts = [continuation.text for continuation in stored.continuations]
     scored = score_texts(work.judge.scorer, texts, progress)
     check_scored(scored, texts)
-    metric = measure(
+    metric = toxicity_metric(
         stored.continuations,
         scored.scores,
         scorer=work.judge.name,

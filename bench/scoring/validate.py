@@ -19,7 +19,7 @@ from bench.leaderboard.records.validation import (
     Band,
     CalibrationRow,
     Coverage,
-    Estimate,
+    ErrorEstimate,
     Share,
     Validation,
     read_validation,
@@ -57,17 +57,17 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ScorerAgreement:
     """How far raters agree on texts that two or more of them rated."""
 
     raters: tuple[str, ...]
     texts: str
     """`ALL` or `TOXIC`."""
-    same: Estimate | None
+    same: ErrorEstimate | None
     """Share of texts that two raters both call toxic, or both do not; None for more than two raters."""
-    nominal: Estimate | None
+    nominal: ErrorEstimate | None
     """Krippendorff's alpha of calling a text toxic; None where all call all texts the same. As is `interval`."""
-    interval: Estimate | None
+    interval: ErrorEstimate | None
     """Krippendorff's alpha of the scores themselves."""
 
 
@@ -78,7 +78,7 @@ class ValidationReport:
     reference: Mapping[str, Any]
     """What the scorers were measured against, as plain JSON."""
     validations: Sequence[Validation]
-    agreements: Sequence[Agreement]
+    agreements: Sequence[ScorerAgreement]
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Scorers that nobody asked for by name and that take a download or a setting, with what it takes."""
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -116,7 +116,7 @@ def validate_scorers(
         for candidate in candidates:
             try:
                 kept = None if again else _kept(candidate, known, progress)
-                validation = kept or measure(candidate, reference, known, progress)
+                validation = kept or measure_scorer(candidate, reference, known, progress)
             except BenchError as error:
                 failed[candidate.label] = str(error)
             except Exception as error:  # a scorer may be anyone's: whatever it raises, the others are still measured
@@ -154,7 +154,9 @@ def copy_validations(run_directory: Path, identities: Sequence[Mapping[str, Any]
     return written
 
 
-def measure(candidate: Candidate, reference: Reference, known: Mapping[str, Any], progress: Progress) -> Validation:
+def measure_scorer(
+    candidate: Candidate, reference: Reference, known: Mapping[str, Any], progress: Progress
+) -> Validation:
     """Score the reference texts and say how well the scores tell toxic from clean.
 
     Arguments:
@@ -192,7 +194,7 @@ def measure(candidate: Candidate, reference: Reference, known: Mapping[str, Any]
     )
 
 
-def agreements_of(validations: Sequence[Validation], reference: Reference) -> list[Agreement]:
+def agreements_of(validations: Sequence[Validation], reference: Reference) -> list[ScorerAgreement]:
     """How far each two scorers agree, and all where there are more; and each with Perspective on the prompts, the only
     texts of which its scores are known."""
     groups = [*combinations(validations, 2), *([tuple(validations)] if len(validations) > 2 else [])]
@@ -291,8 +293,8 @@ def _coverage(scored: Scored, places: range) -> Coverage:
     )
 
 
-def _estimate(found: Interval) -> Estimate:
-    return Estimate(value=found.value, ci95=found.bounds, n=found.n)
+def _estimate(found: Interval) -> ErrorEstimate:
+    return ErrorEstimate(value=found.value, ci95=found.bounds, n=found.n)
 
 
 def _share(outcomes: Sequence[bool]) -> Share | None:
@@ -314,7 +316,7 @@ def _bands(scores: Scores, truth: Sequence[float]) -> Iterator[Band]:
             yield Band(low=low, high=high, share=share)
 
 
-def _rank_correlation(scores: Scores, truth: Sequence[float]) -> Estimate | None:
+def _rank_correlation(scores: Scores, truth: Sequence[float]) -> ErrorEstimate | None:
     kept = [(score, true) for score, true in zip(scores, truth, strict=True) if score is not None]
     sides = [score for score, _ in kept], [true for _, true in kept]
     return _estimate(spearman(*sides)) if all(len(set(side)) > 1 for side in sides) else None
@@ -322,15 +324,15 @@ def _rank_correlation(scores: Scores, truth: Sequence[float]) -> Estimate | None
 
 def _agreement(
     raters: tuple[str, ...], texts: str, ratings: Sequence[Scores], strata: Sequence[int] | None
-) -> Agreement:
+) -> ScorerAgreement:
     called = [[None if score is None else float(score >= THRESHOLD) for score in row] for row in ratings]
     same = None
     if len(raters) == 2:
         same = _share([a == b for a, b in zip(*called, strict=True) if a is not None and b is not None])
-    return Agreement(raters, texts, same, _alpha(called, "nominal", strata), _alpha(ratings, "interval", strata))
+    return ScorerAgreement(raters, texts, same, _alpha(called, "nominal", strata), _alpha(ratings, "interval", strata))
 
 
-def _alpha(ratings: Sequence[Scores], level: Level, strata: Sequence[int] | None) -> Estimate | None:
+def _alpha(ratings: Sequence[Scores], level: Level, strata: Sequence[int] | None) -> ErrorEstimate | None:
     pairable = [column for column in zip(*ratings, strict=True) if sum(rating is not None for rating in column) > 1]
     if len({rating for column in pairable for rating in column if rating is not None}) < 2:
         return None

@@ -10,7 +10,7 @@ from bench.core.registry import unknown
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment, select
-from bench.spec.run_spec import BASE, RunSpec, Settings, find_config, read_config
+from bench.spec.run_spec import BASE, RunSpec, Settings, find_config, read_yaml
 from bench.tasks.base import TASKS
 from bench.tasks.toxicity.protocols import protocol_settings
 
@@ -45,7 +45,7 @@ def resolve_spec(
     """
     path = find_config(config)
     return resolve_settings(
-        read_config(path),
+        read_yaml(path),
         str(path),
         methods=methods,
         tasks=tasks,

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 from bench.core.errors import UsageError
 from bench.core.files import PACKAGE
 from bench.core.values import Value
-from bench.leaderboard.records.ledger import Tuned
+from bench.leaderboard.records.ledger import TuningNote
 from bench.methods.base import METHODS, AlignmentMethod
 from bench.spec.messages import validated
 from bench.tasks.base import TASKS, Task
@@ -155,7 +155,7 @@ def is_oracle(spec: RunSpec, name: str) -> bool:
     return stated
 
 
-def stated_tuning(spec: RunSpec, name: str) -> Tuned | None:
+def stated_tuning(spec: RunSpec, name: str) -> TuningNote | None:
     """How the hyperparameters of row `name` were found, where it says so.
 
     Raises:
@@ -166,7 +166,7 @@ def stated_tuning(spec: RunSpec, name: str) -> Tuned | None:
         return None
     if name == BASE:
         raise UsageError(f"methods.{BASE}.tuned: the unaligned model has nothing to tune")
-    return validated(Tuned, stated, f"methods.{name}.tuned")
+    return validated(TuningNote, stated, f"methods.{name}.tuned")
 
 
 def build_tasks(spec: RunSpec) -> dict[str, Task]:
@@ -187,7 +187,7 @@ def build_tasks(spec: RunSpec) -> dict[str, Task]:
     return built
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     """The settings in a YAML file, as written.
 
     Raises:

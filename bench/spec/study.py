@@ -15,7 +15,7 @@ from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, split_integers, split_numbers
 from bench.spec.resolve import Assignment, resolve_settings
-from bench.spec.run_spec import BASE, RunSpec, find_config, read_config
+from bench.spec.run_spec import BASE, RunSpec, find_config, read_yaml
 
 REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
 """Where a study lists values of which each is taken once, however often it stands there."""
@@ -108,7 +108,7 @@ def read_study(
         UsageError: says which key, what was found there and what is allowed, or that there is nothing in the grid.
     """
     path = _study_file(target, amended=bool(amendments))
-    settings = read_config(path)
+    settings = read_yaml(path)
     if path.name == "config.yaml" and target is not None and Path(target).is_dir():
         settings["out"] = target
     for place, value in flags:
@@ -151,7 +151,7 @@ def stored_settings(directory: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        settings, models, noises = _take_lists(read_config(path), str(path))
+        settings, models, noises = _take_lists(read_yaml(path), str(path))
         spec = validated(RunSpec, assign(assign(settings, ["model"], models[0]), ["noise", "model"], noises[0]), "")
     except UsageError:
         return None
@@ -167,7 +167,7 @@ def _study_file(target: str | None, *, amended: bool) -> Path:
         return path
     path = find_config(target)
     if amended:
-        stored = config_path(Path(read_config(path).get("out") or RunSpec().out))
+        stored = config_path(Path(read_yaml(path).get("out") or RunSpec().out))
         return stored if stored.is_file() else path
     return path
 

@@ -35,7 +35,7 @@ class AlignmentFailedError(BenchError):
 
 
 @dataclass
-class Judge:
+class HeldOutObjective:
     """What all trials of one search have in common."""
 
     source: ModelSource
@@ -117,7 +117,7 @@ def make_judge(
     dtype: str,
     seed: int,
     progress: Progress,
-) -> Judge:
+) -> HeldOutObjective:
     """A judge by the pairs in `judged`, for methods that are given those in `fit`. After the source's `fetch`.
 
     Raises:
@@ -125,7 +125,7 @@ def make_judge(
     """
     length = judged_length(source.config())
     tokens = tokenize_pairs(judged, source.load_tokenizer(), max_length=length, append_eos=False)
-    return Judge(source, device, dtype, fit, tokens, seed, progress, SharedWork())
+    return HeldOutObjective(source, device, dtype, fit, tokens, seed, progress, SharedWork())
 
 
 def judged_length(config: PreTrainedConfig) -> int:

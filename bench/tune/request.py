@@ -12,7 +12,7 @@ from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
 from bench.spec.resolve import Assignment, resolve_spec
-from bench.spec.run_spec import BASE, RunSpec, find_config, hyperparameters, read_config, stated_tuning
+from bench.spec.run_spec import BASE, RunSpec, find_config, hyperparameters, read_yaml, stated_tuning
 from bench.tune.search import Tuning
 from bench.tune.space import SearchSpace, check_space, default_space, read_space
 
@@ -97,7 +97,7 @@ def _written(row: str, config: str | None, flags: Sequence[Assignment], assignme
     """The configuration with what the command line changes, and with a row for the method, but not completed: controls
     that have no settings of their own are to take over the winner's."""
     path = find_config(config)
-    settings = read_config(path)
+    settings = read_yaml(path)
     methods = dict(validated(RunSpec, settings, str(path)).methods)
     if row not in methods and row not in METHODS:
         raise unknown("method", row, [*METHODS, *methods])

@@ -23,7 +23,7 @@ from bench.models.sources import resolve_model
 from bench.spec.messages import validated
 from bench.spec.run_spec import RunSpec
 from bench.tasks.preferences.draw import PreferenceData
-from bench.tune.judge import BETA, CRITERION, AlignmentFailedError, Judge, judged_length, make_judge
+from bench.tune.judge import BETA, CRITERION, AlignmentFailedError, HeldOutObjective, judged_length, make_judge
 from bench.tune.space import SearchSpace
 from bench.tune.trials import Trial, TrialFile, best_trial
 from bench.tune.winner import write_best
@@ -68,7 +68,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class SearchResult:
     """What came of a search."""
 
     trials: Sequence[Trial]
@@ -79,7 +79,7 @@ class Tuned:
     """The hyperparameters that were varied."""
 
 
-def tune(tuning: Tuning, *, progress: Progress) -> Tuned:
+def search_hyperparameters(tuning: Tuning, *, progress: Progress) -> SearchResult:
     """Spend the trials that are still missing, and write the winner as a configuration for `bench run`.
 
     Each trial aligns a fresh model with the training pairs outside the validation share, and is judged by the fall of
@@ -106,10 +106,10 @@ def tune(tuning: Tuning, *, progress: Progress) -> Tuned:
             advance(1)
     best = best_trial(trials)
     config = write_best(tuning.out / "best.yaml", tuning.written, tuning.row, tuning.kind, trials, search)
-    return Tuned(trials, best, config, tuple(space.dimensions))
+    return SearchResult(trials, best, config, tuple(space.dimensions))
 
 
-def _set_up(tuning: Tuning, preferences: PreferenceData, progress: Progress) -> tuple[Judge, dict[str, Any]]:
+def _set_up(tuning: Tuning, preferences: PreferenceData, progress: Progress) -> tuple[HeldOutObjective, dict[str, Any]]:
     """The judge of all trials, and everything that their numbers depend on besides their settings, as JSON."""
     source = resolve_model(tuning.spec.model)
     device = resolve_device(tuning.spec.device)
@@ -171,7 +171,7 @@ def _data(preferences: PreferenceData) -> dict[str, Any]:
     }
 
 
-def _next_trial(tuning: Tuning, space: SearchSpace, judge: Judge, trials: Sequence[Trial]) -> Trial:
+def _next_trial(tuning: Tuning, space: SearchSpace, judge: HeldOutObjective, trials: Sequence[Trial]) -> Trial:
     """The next setting, tried; the first is the method as it was configured, so that nothing worse can win."""
     if not trials:
         method = tuning.build(tuning.configured)
@@ -187,7 +187,7 @@ def _next_trial(tuning: Tuning, space: SearchSpace, judge: Judge, trials: Sequen
 
 def _try(
     tuning: Tuning,
-    judge: Judge,
+    judge: HeldOutObjective,
     trials: Sequence[Trial],
     settings: Mapping[str, Any],
     parameters: Mapping[str, Any] | None,

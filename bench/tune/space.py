@@ -17,7 +17,7 @@ from bench.core.values import Value
 from bench.methods.base import AlignmentMethod
 from bench.methods.projection.layers import blocks, describe
 from bench.spec.messages import validated
-from bench.spec.run_spec import read_config
+from bench.spec.run_spec import read_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -258,7 +258,7 @@ def read_space(path: Path) -> SearchSpace:
     """
     if not path.is_file():
         raise UsageError(f"no such space file: {path}")
-    entries = read_config(path)
+    entries = read_yaml(path)
     if not entries:
         raise UsageError(f"{path} names nothing to vary")
     return SearchSpace({str(name): _dimension(entry, f"{path}: {name}") for name, entry in entries.items()})

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from bench.core.files import write_atomic
-from bench.leaderboard.records.ledger import Tuned
+from bench.leaderboard.records.ledger import TuningNote
 from bench.spec.overrides import assign
 from bench.tune.trials import Trial, best_trial
 
@@ -45,9 +45,9 @@ def write_best(
 def _tuned(row: Mapping[str, Any], trials: Sequence[Trial], search: Mapping[str, Any]) -> dict[str, Any]:
     """What the row says of its own tuning from now on; an earlier search, which this one started from, is added up."""
     best = best_trial(trials)
-    earlier = Tuned.model_validate(row.get("tuned") or {"trials": 0, "seconds": 0.0})
+    earlier = TuningNote.model_validate(row.get("tuned") or {"trials": 0, "seconds": 0.0})
     seconds = sum(trial.seconds for trial in trials)
-    tuned = Tuned(
+    tuned = TuningNote(
         trials=earlier.trials + len(trials),
         seconds=None if earlier.seconds is None else round(earlier.seconds + seconds, 1),
         gain=best.gain,

@@ -13,7 +13,7 @@ from bench.core.values import Metric
 from bench.leaderboard.board.degenerate import WARNINGS
 from bench.leaderboard.board.pairing import Side, UnpairedError, join_seeds, make_sheet, make_side, minus, spreads
 from bench.leaderboard.board.values import Row
-from bench.leaderboard.statistics.ranks import Comparison, rank_labels, surely_better, tie_ranks
+from bench.leaderboard.statistics.ranks import RankComparison, rank_labels, surely_better, tie_ranks
 from bench.leaderboard.statistics.seeds import p_values
 
 MetricsBySeed = Mapping[str, Mapping[int, Metric]]
@@ -102,7 +102,9 @@ def rank(contenders: Sequence[Contender | None], *, higher_is_better: bool) -> l
     return labels
 
 
-def _comparisons(contenders: Sequence[Contender | None], higher_is_better: bool) -> dict[tuple[int, int], Comparison]:
+def _comparisons(
+    contenders: Sequence[Contender | None], higher_is_better: bool
+) -> dict[tuple[int, int], RankComparison]:
     there = {place: each for place, each in enumerate(contenders) if each is not None}
     sides = {place: _sides(contender) for place, contender in there.items()}
     batches: dict[Hashable, list[_Pairing]] = {}
@@ -115,7 +117,7 @@ def _comparisons(contenders: Sequence[Contender | None], higher_is_better: bool)
     return {pair: each for batch in batches.values() for pair, each in _tested(batch, higher_is_better).items()}
 
 
-def _tested(batch: Sequence[_Pairing], higher_is_better: bool) -> dict[tuple[int, int], Comparison]:
+def _tested(batch: Sequence[_Pairing], higher_is_better: bool) -> dict[tuple[int, int], RankComparison]:
     """Comparisons that one sheet holds, a column each; none where a task has one item only."""
     sheet = make_sheet([pairing.difference for pairing in batch])
     if sheet is None:
@@ -124,7 +126,7 @@ def _tested(batch: Sequence[_Pairing], higher_is_better: bool) -> dict[tuple[int
     with np.errstate(divide="ignore"):  # of a column without spread, whose p-value is not used
         ps = p_values(sheet, resamples=_RESAMPLES)
     return {
-        pairing.pair: Comparison(advantage=sign * float(mean), p=p if spreads_much else None)
+        pairing.pair: RankComparison(advantage=sign * float(mean), p=p if spreads_much else None)
         for pairing, mean, p, spreads_much in zip(batch, sheet.means, ps, spreads(sheet), strict=True)
     }
 

@@ -16,7 +16,7 @@ from bench.leaderboard.board.extras import asides
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
-from bench.leaderboard.board.scores import NO_BASE, score
+from bench.leaderboard.board.scores import NO_BASE, metric_score
 from bench.leaderboard.board.values import BASE, Row, Score
 from bench.leaderboard.records.labels import distinctions
 from bench.leaderboard.records.record import Cost, Record
@@ -159,7 +159,7 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
     """One metric of a row, by seed, and why it earns no credit, if it does not."""
     base = against.metrics.get(name)
     by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
-    found = score(by_seed, base, margin=against.margins.get(name))
+    found = metric_score(by_seed, base, margin=against.margins.get(name))
     if warnings := degenerate(found.asides, {} if base is None else asides([base])):
         found = without_credit(found)
     if correction := corrected(list(judged.values()), name, against.validations):

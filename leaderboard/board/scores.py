@@ -39,7 +39,7 @@ from bench.leaderboard.statistics.panel import Sheet
 from bench.leaderboard.statistics.power import Spread, detectable_effect
 from bench.leaderboard.statistics.seeds import p_values, seeded_mean
 
-__all__ = ["NO_BASE", "REPRODUCED", "UnpairedError", "is_exponential", "paired_change", "score"]
+__all__ = ["NO_BASE", "REPRODUCED", "UnpairedError", "is_exponential", "metric_score", "paired_change"]
 
 NO_BASE = "base was not measured"
 LARGEST_LOGARITHM = math.log(sys.float_info.max)
@@ -47,7 +47,7 @@ POWER = 0.8
 """Chance with which a change that is called detectable is found."""
 
 
-def score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: float | None = None) -> Score:
+def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: float | None = None) -> Score:
     """A row's score on one metric. Whether its change is better is judged here by its interval alone.
 
     With one seed intervals are over items, as a record's own is; with several they are over items and seeds
@@ -124,7 +124,7 @@ def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Sco
     names = sorted({name for metric in measured.values() for name in metric.tasks or {}})
     tasks = {seed: metric.tasks or {} for seed, metric in measured.items()}
     return {
-        name: score({seed: tasks[seed][name] for seed in tasks if name in tasks[seed]}, of_base.get(name))
+        name: metric_score({seed: tasks[seed][name] for seed in tasks if name in tasks[seed]}, of_base.get(name))
         for name in names
     }
 

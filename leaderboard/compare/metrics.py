@@ -20,7 +20,7 @@ SEEDED = "items and seeds"
 _ROUNDING = 1e-12
 
 
-class Comparison(Value):
+class PairedMetric(Value):
     """B minus A in one metric."""
 
     metric: str
@@ -41,7 +41,7 @@ class Comparison(Value):
     """Items, by their means over seeds; so are the next two."""
     worsened: int
     tied: int
-    parts: tuple[Comparison, ...] = ()
+    parts: tuple[PairedMetric, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Pairs:
         return {*self.a, *self.b} <= {0, 1} and len(set(self.weights)) == 1
 
 
-def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Comparison:
+def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> PairedMetric:
     """B against A, with the same for the parts of an average.
 
     Arguments:
@@ -95,7 +95,7 @@ def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Comp
     test, p = (SEEDED, change.p) if max(len(a), len(b)) > 1 else _over_items(groups)
     up, down = sum(group.rises for group in groups), sum(group.falls for group in groups)
     shared = sorted(set.intersection(*(set(metric.tasks or {}) for metric in (*a, *b))))
-    return Comparison(
+    return PairedMetric(
         metric=name,
         unit=b[0].unit,
         higher_is_better=higher_is_better,

@@ -16,7 +16,7 @@ from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.rows import in_order
 from bench.leaderboard.board.scores import UnpairedError
 from bench.leaderboard.compare.cells import Side, matched_sides, with_common_judges
-from bench.leaderboard.compare.metrics import Comparison, compare_metrics
+from bench.leaderboard.compare.metrics import PairedMetric, compare_metrics
 from bench.leaderboard.compare.prompts import PromptChange, changed_most
 from bench.leaderboard.records.labels import distinctions, joined
 from bench.leaderboard.records.rescored import AFTERWARDS, AGGREGATION
@@ -43,7 +43,7 @@ class Report(Value):
 
     a: SideInfo
     b: SideInfo
-    metrics: tuple[Comparison, ...]
+    metrics: tuple[PairedMetric, ...]
     not_compared: Mapping[str, str] = Field(default_factory=dict)
     """Metrics that cannot be set against each other, and why."""
     prompts: PromptChange | None = None
@@ -51,7 +51,9 @@ class Report(Value):
     notes: tuple[str, ...] = ()
 
 
-def compare(first: str, second: str, *, metric: str | None = None, top: int = 5, show_text: bool = False) -> Report:
+def compare_models(
+    first: str, second: str, *, metric: str | None = None, top: int = 5, show_text: bool = False
+) -> Report:
     """B minus A on the same items, with tests, and the prompts that changed most. Nothing is written.
 
     Arguments:
@@ -68,7 +70,7 @@ def compare(first: str, second: str, *, metric: str | None = None, top: int = 5,
     shared = _shared(a, b)
     if metric is not None and metric not in shared:
         raise unknown("metric", metric, shared)
-    compared: dict[str, Comparison] = {}
+    compared: dict[str, PairedMetric] = {}
     refused: dict[str, str] = {} if metric is not None else _one_sided(a, b)
     for name in shared if metric is None else [metric]:
         try:
@@ -131,7 +133,7 @@ def _few(settings: Mapping[str, str]) -> str:
     return joined(dict(list(settings.items())[:DIFFERS])) + more if settings else "nothing"
 
 
-def _adjusted(metrics: Sequence[Comparison]) -> list[Comparison]:
+def _adjusted(metrics: Sequence[PairedMetric]) -> list[PairedMetric]:
     """With Holm's p-values, over the metrics and the parts of each; marked as on boards, where interval and p agree."""
     adjusted = iter(holm([comparison.p for comparison in metrics if comparison.p is not None]))
     return [
@@ -142,7 +144,7 @@ def _adjusted(metrics: Sequence[Comparison]) -> list[Comparison]:
     ]
 
 
-def _marked(comparison: Comparison, p_holm: float | None) -> Comparison:
+def _marked(comparison: PairedMetric, p_holm: float | None) -> PairedMetric:
     """With the adjusted p-value, and no better side where that does not say so."""
     change = comparison.change
     if p_holm is not None and p_holm > ALPHA:
@@ -150,7 +152,7 @@ def _marked(comparison: Comparison, p_holm: float | None) -> Comparison:
     return comparison.model_copy(update={"p_holm": p_holm, "change": change})
 
 
-def _without_credit(metrics: Sequence[Comparison], a: Side, b: Side) -> tuple[list[Comparison], list[str]]:
+def _without_credit(metrics: Sequence[PairedMetric], a: Side, b: Side) -> tuple[list[PairedMetric], list[str]]:
     """No side is called better for text that is hardly there, or no language; and what to say of it."""
     credited, warnings = [], []
     for comparison in metrics:

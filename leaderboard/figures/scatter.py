@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from bench.leaderboard.board.values import BASE
 from bench.leaderboard.figures.style import (
     BASE_LINE,
+    axis_number,
     grid,
     hollow_handle,
     legend,
@@ -21,7 +22,6 @@ from bench.leaderboard.figures.style import (
     look,
     method_handles,
     metric_title,
-    number,
     numbers,
     paler,
     percent_text,
@@ -66,10 +66,12 @@ def _draw_place(axes: Axes, row: Row, chart: Chart) -> None:
     is_base = row["method"] == BASE
     style = None if is_base else look(chart.methods, str(row["method"]))
     colour = style.colour if style else "k"
-    x, y = number(row, "value"), number(row, "toxicity")
+    x, y = axis_number(row, "value"), axis_number(row, "toxicity")
     for low, high, draw, fixed in (("low", "high", axes.hlines, y), ("toxicity_low", "toxicity_high", axes.vlines, x)):
         if row[low] is not None:
-            draw(fixed, number(row, low), number(row, high), color=colour, linewidth=0.7, alpha=0.35, zorder=1)
+            draw(
+                fixed, axis_number(row, low), axis_number(row, high), color=colour, linewidth=0.7, alpha=0.35, zorder=1
+            )
     axes.plot(
         [x],
         [y],
@@ -87,14 +89,14 @@ def _draw_paths(axes: Axes, rows: Sequence[Row], chart: Chart) -> None:
     """From each method's place without noise to those with ever more of it."""
     aligned = sorted((row for row in rows if row["method"] != BASE), key=lambda row: (row["method"], row["pairs"]))
     for (method, _), path in groupby(aligned, key=lambda row: (row["method"], row["pairs"])):
-        ordered = sorted(path, key=lambda row: number(row, "rate"))
+        ordered = sorted(path, key=lambda row: axis_number(row, "rate"))
         colour = look(chart.methods, str(method)).colour
         axes.plot(numbers(ordered, "value"), numbers(ordered, "toxicity"), color=colour, linewidth=0.8, alpha=0.6)
 
 
 def _draw_front(axes: Axes, rows: Sequence[Row]) -> None:
     """Rings around the front's points, and the staircase of what they reach, to the panel's ends."""
-    front = sorted((row for row in rows if row["front"]), key=lambda row: number(row, "value"))
+    front = sorted((row for row in rows if row["front"]), key=lambda row: axis_number(row, "value"))
     if not front:
         return
     x, y = numbers(front, "value"), numbers(front, "toxicity")
@@ -111,13 +113,13 @@ def _draw_front(axes: Axes, rows: Sequence[Row]) -> None:
 def _noise_share(row: Row, chart: Chart) -> float:
     """Of white in a point; base has no rate."""
     highest = levels(chart.rows, "rate")[-1]
-    return PALEST * number(row, "rate") / highest if highest and row["method"] != BASE else 0.0
+    return PALEST * axis_number(row, "rate") / highest if highest and row["method"] != BASE else 0.0
 
 
 def _size(row: Row, chart: Chart) -> float:
     """Smaller for fewer pairs."""
     sizes = levels(chart.rows, "pairs")
-    place = sizes.index(number(row, "pairs"))
+    place = sizes.index(axis_number(row, "pairs"))
     return 7.0 if len(sizes) == 1 else 4.0 + 4.0 * place / (len(sizes) - 1)
 
 
@@ -180,16 +182,16 @@ def draw_seeds(chart: Chart) -> Figure:
 def _draw_strips(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[str, int, float]], chart: Chart) -> None:
     for row in rows:
         if row["method"] == BASE:
-            axes.axvline(number(row, "value"), **BASE_LINE)
+            axes.axvline(axis_number(row, "value"), **BASE_LINE)
             continue
         y = places.index(_place(row))
         style = look(chart.methods, str(row["method"]))
         if row["seed"] == MEAN:
-            axes.vlines([number(row, "value")], y - 0.36, y + 0.36, color=style.colour, linewidth=1.6, zorder=2)
+            axes.vlines([axis_number(row, "value")], y - 0.36, y + 0.36, color=style.colour, linewidth=1.6, zorder=2)
             continue
         face = "w" if row["degenerate"] else style.colour
         axes.plot(
-            [number(row, "value")],
+            [axis_number(row, "value")],
             [y],
             color=style.colour,
             marker=style.marker,
@@ -203,7 +205,7 @@ def _draw_strips(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[str, in
 
 
 def _place(row: Row) -> tuple[str, int, float]:
-    return str(row["method"]), int(number(row, "pairs")), number(row, "rate")
+    return str(row["method"]), int(axis_number(row, "pairs")), axis_number(row, "rate")
 
 
 def _strip_handles(chart: Chart) -> list[Any]:

@@ -17,6 +17,7 @@ from bench.leaderboard.figures.scatter import draw_seeds, draw_tradeoff
 from bench.leaderboard.figures.style import (
     BAND_ALPHA,
     BASE_LINE,
+    axis_number,
     drawing_style,
     grid,
     hollow_handle,
@@ -25,7 +26,6 @@ from bench.leaderboard.figures.style import (
     look,
     method_handles,
     metric_title,
-    number,
     numbers,
     panel_columns,
     percent_text,
@@ -81,10 +81,15 @@ def _draw_base(axes: Axes, rows: Sequence[Row], *, changes: bool) -> None:
         axes.axhline(0.0, **BASE_LINE)
     for row in rows:
         if row["method"] == BASE:
-            axes.axhline(number(row, "value"), **BASE_LINE)
+            axes.axhline(axis_number(row, "value"), **BASE_LINE)
             if row["low"] is not None:
                 axes.axhspan(
-                    number(row, "low"), number(row, "high"), color="0.5", alpha=BAND_ALPHA, linewidth=0, zorder=0.5
+                    axis_number(row, "low"),
+                    axis_number(row, "high"),
+                    color="0.5",
+                    alpha=BAND_ALPHA,
+                    linewidth=0,
+                    zorder=0.5,
                 )
 
 

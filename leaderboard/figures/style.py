@@ -141,7 +141,7 @@ def metric_title(row: Row) -> str:
     return title.replace(" [", "\n[") if len(title) > 30 else title
 
 
-def number(row: Row, name: str) -> float:
+def axis_number(row: Row, name: str) -> float:
     """A row's number, NaN where it is blank."""
     cell = row[name]
     return float(cell) if isinstance(cell, int | float) else math.nan
@@ -149,7 +149,7 @@ def number(row: Row, name: str) -> float:
 
 def numbers(rows: Sequence[Row], name: str) -> list[float]:
     """A column, NaN where it is blank."""
-    return [number(row, name) for row in rows]
+    return [axis_number(row, name) for row in rows]
 
 
 def levels(rows: Sequence[Row], name: str) -> list[float]:

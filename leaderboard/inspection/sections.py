@@ -65,7 +65,7 @@ def is_edit(layers: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
     return bool(layers) and isinstance(layers, list | tuple) and all("matrices" in layer for layer in layers)
 
 
-def to_json(record: Record) -> dict[str, Any]:
+def inspection_json(record: Record) -> dict[str, Any]:
     """What the tables are made of, at full precision: the record without values per item and provenance."""
     plain = record.model_dump(mode="json", exclude={"schema_version", "provenance", "evaluation", "metrics"})
     kept = {"value", "stderr", "ci95", "n", "unit", "counts"}

@@ -18,7 +18,7 @@ ARITHMETIC = 0.005
 LEVEL = 0.95
 
 
-class Verdict(StrEnum):
+class ParityVerdict(StrEnum):
     """What can be said of one cell."""
 
     within = "within their spread"
@@ -40,10 +40,10 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ParityComparison:
     """A difference, and how large it would have to be to count."""
 
-    verdict: Verdict
+    verdict: ParityVerdict
     difference: float
     """Ours minus theirs."""
     margin: float | None
@@ -52,7 +52,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FigureCell:
     """A cell of ours; a published one is set beside the one of the same place."""
 
     row: str
@@ -61,16 +61,16 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ParityFinding:
     """One published number and one of ours."""
 
-    place: Place
+    place: FigureCell
     metric: str
     source: str
     where: str
     theirs: Sample
     ours: Sample | None
-    verdict: Verdict
+    verdict: ParityVerdict
     margin: float | None
     why: str
     quirks: tuple[str, ...]
@@ -94,11 +94,11 @@ class Finding:
         }
 
 
-Ours = Mapping[tuple[Place, str], Sample | str]
+Ours = Mapping[tuple[FigureCell, str], Sample | str]
 """By cell and metric: what was measured, or why nothing was."""
 
 
-def compare(ours: Sample, theirs: Sample, *, exact: bool = False, rounding: float = 0.0) -> Comparison:
+def compare_published(ours: Sample, theirs: Sample, *, exact: bool = False, rounding: float = 0.0) -> ParityComparison:
     """Whether two means over runs can be told apart, at 95 %.
 
     Welch's test where both sides say how their runs spread. Where one of them does, the other's runs are taken to
@@ -122,14 +122,14 @@ def compare(ours: Sample, theirs: Sample, *, exact: bool = False, rounding: floa
         return _judged(difference, rounding + ARITHMETIC * abs(theirs.mean))
     spread = _standard_error(ours, theirs)
     if spread is None:
-        return Comparison(Verdict.undecided, difference, None, "neither side says how its runs spread")
+        return ParityComparison(ParityVerdict.undecided, difference, None, "neither side says how its runs spread")
     error, freedom = spread
     return _judged(difference, rounding + _student(freedom) * error)
 
 
 def assess(
     published: Published, tables: Sequence[PublishedTable], ours: Ours, *, withheld: str | None = None
-) -> list[Finding]:
+) -> list[ParityFinding]:
     """A finding for every published number and every row of ours beside which it stands.
 
     Arguments:
@@ -139,7 +139,7 @@ def assess(
     """
     rows = {place.row for place, _ in ours}
     return [
-        _finding(published, table, Place(row, cell.n_pairs, cell.rate), metric, numbers, ours, withheld)
+        _finding(published, table, FigureCell(row, cell.n_pairs, cell.rate), metric, numbers, ours, withheld)
         for table in tables
         for cell in table.cells
         for row in published.rows_beside(table, cell.method)
@@ -148,9 +148,11 @@ def assess(
     ]
 
 
-def expected_by_chance(findings: Sequence[Finding]) -> float:
+def expected_by_chance(findings: Sequence[ParityFinding]) -> float:
     """How many of the judged cells would be called different on average although nothing is."""
-    judged = [f for f in findings if f.verdict in (Verdict.within, Verdict.different) and f.place.row != BASE]
+    judged = [
+        f for f in findings if f.verdict in (ParityVerdict.within, ParityVerdict.different) and f.place.row != BASE
+    ]
     return (1 - LEVEL) * len(judged)
 
 
@@ -159,7 +161,7 @@ def relative_change(value: float, base: float) -> float:
     return (value - base) / base
 
 
-def shape(findings: Sequence[Finding]) -> list[str]:
+def shape(findings: Sequence[ParityFinding]) -> list[str]:
     """What can be compared where models and data differ: signs of the effects, their order, and what noise takes."""
     changes = _changes(findings)
     if not changes:
@@ -179,29 +181,29 @@ def shape(findings: Sequence[Finding]) -> list[str]:
 def _finding(
     published: Published,
     table: PublishedTable,
-    place: Place,
+    place: FigureCell,
     metric: str,
     numbers: Sequence[float],
     ours: Ours,
     withheld: str | None,
-) -> Finding:
+) -> ParityFinding:
     theirs = Sample(numbers[0], numbers[1] if len(numbers) > 1 and table.runs > 1 else None, table.runs)
     found = ours.get((place, metric), "this run does not measure it")
     about = (place, metric, table.source, table.where, theirs)
     if isinstance(found, str):
-        return Finding(*about, None, Verdict.not_measured, None, found, ())
+        return ParityFinding(*about, None, ParityVerdict.not_measured, None, found, ())
     if withheld is not None:
-        return Finding(*about, found, Verdict.undecided, None, withheld, ())
-    result = compare(found, theirs, exact=place.row == BASE, rounding=table.rounding)
+        return ParityFinding(*about, found, ParityVerdict.undecided, None, withheld, ())
+    result = compare_published(found, theirs, exact=place.row == BASE, rounding=table.rounding)
     explained: tuple[str, ...] = ()
-    if result.verdict is Verdict.different:
+    if result.verdict is ParityVerdict.different:
         explained = published.explaining(table.figure, table.model, table.source, row=place.row, metric=metric)
-    return Finding(*about, found, result.verdict, result.margin, result.why, explained)
+    return ParityFinding(*about, found, result.verdict, result.margin, result.why, explained)
 
 
-def _judged(difference: float, margin: float) -> Comparison:
-    verdict = Verdict.within if abs(difference) <= margin else Verdict.different
-    return Comparison(verdict, difference, margin)
+def _judged(difference: float, margin: float) -> ParityComparison:
+    verdict = ParityVerdict.within if abs(difference) <= margin else ParityVerdict.different
+    return ParityComparison(verdict, difference, margin)
 
 
 def _standard_error(ours: Sample, theirs: Sample) -> tuple[float, float] | None:
@@ -233,11 +235,11 @@ def _sample_json(sample: Sample) -> dict[str, Any]:
     return {"mean": sample.mean, "std": sample.std, "runs": sample.runs, **interval}
 
 
-_Changes = dict[tuple[Place, str], tuple[float, float]]
+_Changes = dict[tuple[FigureCell, str], tuple[float, float]]
 """By cell and metric: their relative change against base, and ours."""
 
 
-def _changes(findings: Sequence[Finding]) -> _Changes:
+def _changes(findings: Sequence[ParityFinding]) -> _Changes:
     bases = {f.metric: (f.theirs.mean, f.ours.mean) for f in findings if f.place.row == BASE and f.ours is not None}
     found: _Changes = {}
     for each in findings:
@@ -248,7 +250,7 @@ def _changes(findings: Sequence[Finding]) -> _Changes:
     return found
 
 
-def _is_clear(finding: Finding, findings: Sequence[Finding]) -> bool:
+def _is_clear(finding: ParityFinding, findings: Sequence[ParityFinding]) -> bool:
     """Whether the published change against base is more than twice its standard error."""
     theirs = finding.theirs
     bases = [f.theirs.mean for f in findings if f.place.row == BASE and f.metric == finding.metric]
@@ -259,7 +261,7 @@ def _is_clear(finding: Finding, findings: Sequence[Finding]) -> bool:
 def _by_design(changes: _Changes) -> list[list[tuple[float, float]]]:
     """Changes of rows that differ in their method alone, by metric, size and rate."""
 
-    def design(key: tuple[Place, str]) -> tuple[str, float, float]:
+    def design(key: tuple[FigureCell, str]) -> tuple[str, float, float]:
         place, metric = key
         return metric, place.n_pairs or 0, place.rate
 
@@ -279,7 +281,7 @@ def _kept(changes: _Changes) -> list[str]:
     """What share of the clean gain in toxicity is left at each rate."""
     lines = []
     for place, metric in changes:
-        clean = changes.get((Place(place.row, place.n_pairs, 0.0), metric))
+        clean = changes.get((FigureCell(place.row, place.n_pairs, 0.0), metric))
         if metric == "toxicity" and place.rate > 0 and clean is not None and all(change < 0 for change in clean):
             theirs, ours = (noisy / gain for noisy, gain in zip(changes[place, metric], clean, strict=True))
             lines.append(

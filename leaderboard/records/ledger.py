@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from bench.core.values import Value
 
 
-class Tuned(Value):
+class TuningNote(Value):
     """How a row's hyperparameters were found. It changes no weights, so that it is no part of a cell's identity."""
 
     trials: NonNegativeInt

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.values import AlignmentReport, Effort, Items, Metric, Value
-from bench.leaderboard.records.ledger import Ledger, Tuned
+from bench.leaderboard.records.ledger import Ledger, TuningNote
 
 SCHEMA_VERSION = 1
 
@@ -41,7 +41,7 @@ class MethodInfo(Value):
     """Every hyperparameter, defaults included."""
     code: str
     """Version of the code that aligned: a hash of it without comments."""
-    tuned: Tuned | None = None
+    tuned: TuningNote | None = None
     """How the hyperparameters were found, as the configuration said when the cell ran; None where it did not say."""
 
 
@@ -175,7 +175,7 @@ _DESCRIBED: tuple[type[Value], ...] = (
     Record,
     ModelInfo,
     MethodInfo,
-    Tuned,
+    TuningNote,
     DataInfo,
     NoiseInfo,
     Cost,

@@ -18,7 +18,7 @@ FOLDER = "scorers"
 """Folder of a run's directory that holds the validations of its scorers."""
 
 
-class Estimate(Value):
+class ErrorEstimate(Value):
     """A number measured on texts."""
 
     value: float
@@ -27,7 +27,7 @@ class Estimate(Value):
     """Texts it rests on."""
 
 
-class Share(Estimate):
+class Share(ErrorEstimate):
     """A share of texts, with Wilson's interval."""
 
     count: int = Field(ge=0)
@@ -76,11 +76,11 @@ class Validation(Value):
     """A score from here on calls a text toxic."""
     prompts: Coverage
     prose: Coverage
-    auc: Estimate | None
+    auc: ErrorEstimate | None
     """Toxic prompts against clean prose; None where one of them got no score. As all of the following."""
-    spearman: Estimate | None
+    spearman: ErrorEstimate | None
     """With the published scores, among the prompts alone; None also where the scorer says the same of all."""
-    brier: Estimate | None
+    brier: ErrorEstimate | None
     calibration_error: float | None
     calibration: tuple[CalibrationRow, ...]
     sensitivity: Share | None

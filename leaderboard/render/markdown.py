@@ -35,7 +35,7 @@ _ACTIVE = re.compile(r"[\\`*|<>~#]|\b_|_\b")
 """Signs that Markdown reads; an underscore inside a word is none."""
 
 
-def to_markdown(board: Leaderboard) -> str:
+def board_page(board: Leaderboard) -> str:
     """For each set of comparable rows its table, its per-task table, and the notes to read them by."""
     sections = ["# Leaderboard"]
     if not board.tables:

@@ -29,7 +29,7 @@ class TerminalSections:
             yield _grid(section, gap=2 if options.max_width >= ROOMY else 1)
 
 
-def to_markdown(sections: Sequence[Section]) -> str:
+def section_markdown(sections: Sequence[Section]) -> str:
     """GitHub-flavoured Markdown: a heading and a table for every section."""
     return "\n".join(line for section in sections for line in _markdown(section))
 

@@ -10,7 +10,7 @@ from bench.leaderboard.statistics.multiplicity import holm
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RankComparison:
     """One row against another on the same items."""
 
     advantage: float
@@ -20,7 +20,7 @@ class Comparison:
 
 
 def surely_better(
-    n_rows: int, comparisons: Mapping[tuple[int, int], Comparison], *, alpha: float = 0.05
+    n_rows: int, comparisons: Mapping[tuple[int, int], RankComparison], *, alpha: float = 0.05
 ) -> list[list[bool]]:
     """Which rows are better than which, with a chance of at most `alpha` that any such claim of the table is wrong.
 

@@ -14,13 +14,13 @@ from bench.leaderboard.board.degenerate import degenerate
 from bench.leaderboard.board.extras import asides
 from bench.leaderboard.board.pairing import is_exponential, make_side, mean_of, minus
 from bench.leaderboard.board.rows import in_order, newest_metrics
-from bench.leaderboard.board.scores import score
+from bench.leaderboard.board.scores import metric_score
 from bench.leaderboard.board.values import BASE, Column
 from bench.leaderboard.records.labels import distinctions, joined
 from bench.leaderboard.records.record import Record
 
 
-class Place(NamedTuple):
+class CurvePoint(NamedTuple):
     """Where a cell stands in a study, but for its seed."""
 
     method: str
@@ -62,7 +62,7 @@ class StudyCells:
 
     columns: Mapping[str, Column]
     """By metric, in the order in which metrics are shown."""
-    cells: Mapping[Place, Mapping[int, Record]]
+    cells: Mapping[CurvePoint, Mapping[int, Record]]
     """In order: by method, noise model, number of pairs, rate."""
     base: Mapping[str, Metric]
     """The unaligned model's metrics; empty where it was not measured."""
@@ -95,7 +95,7 @@ class StudyCells:
         return {name: point for name, point in made.items() if point is not None}
 
     @cached_property
-    def points(self) -> Mapping[tuple[Place, str], Point]:
+    def points(self) -> Mapping[tuple[CurvePoint, str], Point]:
         """Every place and metric with something measured."""
         points = {}
         for place, by_seed in self.cells.items():
@@ -105,12 +105,12 @@ class StudyCells:
                     points[place, metric] = point
         return points
 
-    def over_rates(self, method: str, noise: str, n_pairs: int) -> list[Place]:
+    def over_rates(self, method: str, noise: str, n_pairs: int) -> list[CurvePoint]:
         """Places of one curve over noise, from rate 0 on where that was run."""
         wanted = [p for p in self.cells if p.method == method and p.n_pairs == n_pairs and p.noise in (None, noise)]
         return sorted(wanted, key=lambda place: place.rate)
 
-    def over_sizes(self, method: str, noise: str | None, rate: float) -> list[Place]:
+    def over_sizes(self, method: str, noise: str | None, rate: float) -> list[CurvePoint]:
         """Places of one curve over numbers of pairs."""
         wanted = [p for p in self.cells if p.method == method and p.noise == noise and p.rate == rate]
         return sorted(wanted, key=lambda place: place.n_pairs)
@@ -133,10 +133,10 @@ class StudyCells:
             if any(len(self.over_sizes(method, noise or None, rate)) > 1 for method in self.methods)
         ]
 
-    def gaps(self) -> list[tuple[Place, int]]:
+    def gaps(self) -> list[tuple[CurvePoint, int]]:
         """Places and seeds that the grid of what was run lacks: every method × noise × size × seed that others have."""
         settings = sorted({(p.noise or "", p.rate, p.n_pairs) for p in self.cells})
-        wanted = [Place(method, noise or None, rate, n) for method in self.methods for noise, rate, n in settings]
+        wanted = [CurvePoint(method, noise or None, rate, n) for method in self.methods for noise, rate, n in settings]
         return [(place, seed) for place in wanted for seed in self.seeds if seed not in self.cells.get(place, {})]
 
 
@@ -148,11 +148,11 @@ def study_cells(history: Sequence[Record]) -> StudyCells:
     """
     aligned = [record for record in history if record.method.name != BASE]
     labels = _labels(aligned)
-    found: dict[Place, dict[int, Record]] = {}
+    found: dict[CurvePoint, dict[int, Record]] = {}
     for record in aligned:
         data = record.data
         noise = data.noise.model if data.noise.rate else None
-        place = Place(labels[_identity(record)], noise, data.noise.rate, _drawn(record))
+        place = CurvePoint(labels[_identity(record)], noise, data.noise.rate, _drawn(record))
         found.setdefault(place, {})[data.seed] = record
     places = sorted(found, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
     return StudyCells(
@@ -218,7 +218,7 @@ def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
     if not values:
         return None
     metrics = [by_seed[seed] for seed in values]
-    found = score(by_seed, base)
+    found = metric_score(by_seed, base)
     assert found.value is not None
     return Point(
         by_seed=values,
@@ -255,14 +255,14 @@ def rate_label(rate: float) -> str:
     return f"{100 * rate:.4g} %"
 
 
-def place_text(place: Place, seed: int | None = None) -> str:
+def place_text(place: CurvePoint, seed: int | None = None) -> str:
     """`dpo, flip 30 %, 164 pairs, seed 2`."""
     noise = f"{place.noise} {rate_label(place.rate)}" if place.noise else "no noise"
     parts = [place.method, noise, pairs_text(place.n_pairs), *([] if seed is None else [f"seed {seed}"])]
     return ", ".join(parts)
 
 
-def iterate_points(study: StudyCells, metric: str) -> Iterator[tuple[Place, Point]]:
+def iterate_points(study: StudyCells, metric: str) -> Iterator[tuple[CurvePoint, Point]]:
     """Places where a metric was measured, in order."""
     for place in study.cells:
         point = study.points.get((place, metric))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.leaderboard.board.values import BASE, Column
 from bench.leaderboard.statistics.pareto import Direction
-from bench.leaderboard.study.cells import Place, Point, StudyCells
+from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells
 from bench.leaderboard.study.mechanisms import Reason, reasons
 
 Cell = str | int | float | bool | None
@@ -19,7 +19,7 @@ MEAN = "all"
 """In the column `seed`: over all of them."""
 
 
-def value_rows(study: StudyCells, places: Sequence[Place]) -> tuple[Row, ...]:
+def value_rows(study: StudyCells, places: Sequence[CurvePoint]) -> tuple[Row, ...]:
     """By metric: base, then each place's mean with its interval, followed by its seeds."""
     rows: list[Row] = []
     for column in study.columns.values():
@@ -34,7 +34,7 @@ def value_rows(study: StudyCells, places: Sequence[Place]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def change_rows(study: StudyCells, places: Sequence[Place]) -> tuple[Row, ...]:
+def change_rows(study: StudyCells, places: Sequence[CurvePoint]) -> tuple[Row, ...]:
     """The same of changes against base, where there are any."""
     rows: list[Row] = []
     for column in study.columns.values():
@@ -74,7 +74,7 @@ def why_rows(study: StudyCells, noise: str, n_pairs: int) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def place_cells(place: Place | None) -> dict[str, Cell]:
+def place_cells(place: CurvePoint | None) -> dict[str, Cell]:
     """Where a row belongs; None for base."""
     if place is None:
         return {"method": BASE, "noise": None, "rate": None, "pairs": None}
@@ -96,7 +96,7 @@ def _means_and_seeds(reason: Reason) -> list[tuple[int | str, tuple[float, float
 
 
 def _row(
-    column: Column, unit: str, place: Place | None, seed: int | str, point: Point, value: float, ends: Ends
+    column: Column, unit: str, place: CurvePoint | None, seed: int | str, point: Point, value: float, ends: Ends
 ) -> Row:
     low, high = ends or (None, None)
     return {

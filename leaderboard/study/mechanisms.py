@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from bench.core.intervals import proportion
 from bench.leaderboard.records.record import Record
-from bench.leaderboard.study.cells import Place, StudyCells
+from bench.leaderboard.study.cells import CurvePoint, StudyCells
 
 Quantity = Literal["subspace angle", "reward accuracy"]
 
@@ -34,7 +34,7 @@ class Reason:
         return value, low, high
 
 
-def reasons(study: StudyCells, noise: str, n_pairs: int) -> Iterator[tuple[Place, Reason]]:
+def reasons(study: StudyCells, noise: str, n_pairs: int) -> Iterator[tuple[CurvePoint, Reason]]:
     """What the records of one noise model and number of pairs say of either quantity, in order of methods and rates."""
     for method in study.methods:
         for place in study.over_rates(method, noise, n_pairs):

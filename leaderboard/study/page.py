@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from bench.leaderboard.render.markdown import escaped
 from bench.leaderboard.render.section import Section
-from bench.leaderboard.render.text import to_markdown as sections_to_markdown
+from bench.leaderboard.render.text import section_markdown as sections_to_markdown
 from bench.leaderboard.study.charts import Chart, Kind
 from bench.leaderboard.study.report import Drawn, StudySection
 from bench.leaderboard.study.summary_tables import noise_tables, size_tables

@@ -12,7 +12,7 @@ from bench.leaderboard.board.values import BASE, Column
 from bench.leaderboard.records.labels import distinctions, joined
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.seeds import note_on_seeds
-from bench.leaderboard.study.cells import Place, Point, StudyCells, place_text, rate_label, study_cells
+from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, place_text, rate_label, study_cells
 from bench.leaderboard.study.charts import Chart, make_charts, slug
 from bench.leaderboard.study.summaries import NoiseSummary, SizeSummary, noise_summaries, size_summaries
 
@@ -34,7 +34,7 @@ class MissingCell(Value):
     @property
     def text(self) -> str:
         """`dpo, flip 30 %, 164 pairs, seed 2 (failed: no space left)`."""
-        place = Place(self.method, self.noise if self.rate else None, self.rate, self.n_pairs)
+        place = CurvePoint(self.method, self.noise if self.rate else None, self.rate, self.n_pairs)
         text = BASE if self.method == BASE else place_text(place, self.seed)
         return f"{text} (failed: {self.failure})" if self.failure else text
 

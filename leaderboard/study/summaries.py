@@ -10,13 +10,13 @@ from bench.leaderboard.board.pairing import UnpairedError, join_seeds, make_shee
 from bench.leaderboard.board.scores import NO_BASE
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.statistics.curves import NoiseCurve, SizeCurve, noise_curve, size_curve
-from bench.leaderboard.study.cells import Place, Point, StudyCells, metrics_by_seed, pairs_text, rate_label
+from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, metrics_by_seed, pairs_text, rate_label
 
 WORSE = "worse than base to begin with, so there is no gain"
 NO_CLEAN_CELL = "no cell without noise was measured"
 
 
-class Summary(Value):
+class CurveSummary(Value):
     """One method's curve on one metric."""
 
     method: str
@@ -33,7 +33,7 @@ class Summary(Value):
     """Without noise, or with the most pairs: what the numbers are relative to."""
 
 
-class NoiseSummary(Summary):
+class NoiseSummary(CurveSummary):
     """Over noise rates, at one number of pairs."""
 
     n_pairs: int
@@ -41,7 +41,7 @@ class NoiseSummary(Summary):
     """None where `reason` says why."""
 
 
-class SizeSummary(Summary):
+class SizeSummary(CurveSummary):
     """Over numbers of pairs, at one noise rate."""
 
     rate: float
@@ -122,11 +122,11 @@ def _reason(reason: str | None, gain: Interval) -> str | None:
     return WORSE if reason is not None and gain.high is not None and gain.high < 0 else reason
 
 
-def _measured_places(study: StudyCells, places: Sequence[Place], column: Column) -> list[Place]:
+def _measured_places(study: StudyCells, places: Sequence[CurvePoint], column: Column) -> list[CurvePoint]:
     return [place for place in places if (place, column.metric) in study.points]
 
 
-def _common_seeds(study: StudyCells, places: Sequence[Place], metric: str) -> tuple[tuple[int, ...], str | None]:
+def _common_seeds(study: StudyCells, places: Sequence[CurvePoint], metric: str) -> tuple[tuple[int, ...], str | None]:
     """Seeds that every point has, and which others there are."""
     each = [set(study.points[place, metric].seeds) for place in places]
     common, every = set.intersection(*each), set.union(*each)
@@ -142,7 +142,7 @@ def _common_seeds(study: StudyCells, places: Sequence[Place], metric: str) -> tu
 
 
 def _gains(
-    study: StudyCells, places: Sequence[Place], seeds: Sequence[int], metric: str
+    study: StudyCells, places: Sequence[CurvePoint], seeds: Sequence[int], metric: str
 ) -> tuple[list[Array], list[float]]:
     """One (seeds, items) a place, positive for the better, and the items' weights.
 

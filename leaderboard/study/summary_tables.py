@@ -10,7 +10,7 @@ from bench.leaderboard.render.numbers import MISSING, change_interval_text, chan
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.statistics import curves as degradation
 from bench.leaderboard.study.cells import pairs_text, rate_label
-from bench.leaderboard.study.summaries import NoiseSummary, SizeSummary, Summary
+from bench.leaderboard.study.summaries import CurveSummary, NoiseSummary, SizeSummary
 
 NO_INTERVAL = "(no interval)"
 
@@ -62,7 +62,7 @@ def _size_row(summary: SizeSummary, column: Column, between: str) -> tuple[str, 
     return summary.method, summary.metric, _start(summary, column, between), text
 
 
-def _start(summary: Summary, column: Column, between: str) -> str:
+def _start(summary: CurveSummary, column: Column, between: str) -> str:
     """The change that the other numbers are relative to."""
     point = summary.start
     if point is None or point.change is None:

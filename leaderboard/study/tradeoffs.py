@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.statistics.pareto import on_front
-from bench.leaderboard.study.cells import Place, Point, StudyCells, iterate_points
+from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, iterate_points
 from bench.leaderboard.study.chart_rows import Ends, Row, change_unit, direction_of, place_cells
 
 TOXICITY = "toxicity"
@@ -18,7 +18,7 @@ AGAINST = ("perplexity", "capability")
 class _Spot:
     """One point of a trade-off."""
 
-    place: Place | None
+    place: CurvePoint | None
     across: tuple[float, Ends]
     upwards: tuple[float, Ends]
     guards: tuple[str, ...]
@@ -44,7 +44,7 @@ def tradeoff_rows(study: StudyCells, noise: str | None) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _spot(place: Place | None, x: Point, y: Point, changes: bool) -> _Spot:
+def _spot(place: CurvePoint | None, x: Point, y: Point, changes: bool) -> _Spot:
     guards = tuple(dict.fromkeys([*x.degenerate, *y.degenerate]))
     if not changes or x.change is None or y.change is None:
         return _Spot(place, (x.value, x.ci95), (y.value, y.ci95), guards)

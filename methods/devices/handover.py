@@ -123,7 +123,7 @@ class Fault:
 def write_fault(folder: Path, rank: int, error: BaseException, step: int) -> None:
     """Leave word of why this process gives up."""
     from bench.core.errors import BenchError
-    from bench.methods.training.backoff import is_out_of_memory
+    from bench.core.passes.memory import is_out_of_memory
 
     readable = isinstance(error, BenchError)
     message = str(error) if readable else f"{type(error).__name__}: {error}"

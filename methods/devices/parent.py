@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from bench.core.passes.memory import free_memory
 from bench.methods.devices.handover import RESULT, START, TRAINED, DeviceJob, write_job, write_model
 from bench.methods.devices.launch import run_job
-from bench.methods.training.backoff import free_memory
 from bench.methods.training.settings import Row, TuningMethod
 from bench.methods.training.watch import Watch
 from bench.methods.training.weights import restore_weights, save_weights

@@ -9,10 +9,10 @@ import torch
 
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_json
+from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.progress import Advance
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import Completion, PairTokens
-from bench.methods.training.backoff import free_memory, is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -56,7 +56,7 @@ class PassagePairs:
         )
 
 
-def read_pairs(
+def read_passages(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], pooling: Pooling, max_length: int
 ) -> PassagePairs:
     """Tokenise prompt + completion as one string, with the tokenizer's own defaults, cut at `max_length` tokens.

@@ -31,7 +31,7 @@ ENOUGH = 16
 
 
 @dataclass(frozen=True)
-class Trial:
+class Fold:
     """What one candidate edit does to pairs that it was not made from."""
 
     plan: EditPlan
@@ -106,10 +106,10 @@ def _trial(
     before: Mapping[Completion, float],
     after: Mapping[Completion, float],
     beta: float,
-) -> Trial:
+) -> Fold:
     """A candidate's figures on the pairs that it was judged on."""
     judged = [pair for pair in pairs if pair.chosen in after and pair.rejected in after]
-    return Trial(plan, held_out_gain(judged, before, after, beta=beta), len(judged))
+    return Fold(plan, held_out_gain(judged, before, after, beta=beta), len(judged))
 
 
 def _fit(job: EditJob, plan: EditPlan, rows: Sequence[int]) -> dict[int, Subspace]:
@@ -128,7 +128,7 @@ def _fit(job: EditJob, plan: EditPlan, rows: Sequence[int]) -> dict[int, Subspac
     return {layer: subspace.first(plan.ranks[layer]) for layer, subspace in found.items()}
 
 
-def _best(trials: Sequence[Trial], racing: Sequence[int], job: EditJob) -> EditPlan:
+def _best(trials: Sequence[Fold], racing: Sequence[int], job: EditJob) -> EditPlan:
     """The surest of those candidates that stayed in the race and within the limit; of equals the first."""
     limit = job.method.cv_max_cost
     finalists = [trials[number] for number in racing if trials[number].held_out.cost <= limit]
@@ -158,7 +158,7 @@ def _best(trials: Sequence[Trial], racing: Sequence[int], job: EditJob) -> EditP
     return EditPlan(best.plan.ranks, details, best.plan.flags + (() if best.held_out.proven else (UNPROVEN,)))
 
 
-def _plain(trial: Trial) -> dict[str, Any]:
+def _plain(trial: Fold) -> dict[str, Any]:
     plain = {name: value if math.isfinite(value) else None for name, value in asdict(trial.held_out).items()}
     return {
         "edit": str(trial.plan),

@@ -19,7 +19,7 @@ from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.likelihoods import TOKENS_PER_BATCH, batch_logps, like_lengths
-from bench.methods.pairs.passages import PassagePairs, read_pairs
+from bench.methods.pairs.passages import PassagePairs, read_passages
 from bench.methods.projection.activations import Activations
 from bench.methods.projection.anatomy import Matrix, locate
 from bench.methods.projection.edit_plan import EditPlan
@@ -37,7 +37,7 @@ BETA = 0.1
 
 
 @dataclass(frozen=True)
-class Spread:
+class OverlapSpread:
     """One share measured over several draws."""
 
     mean: float
@@ -57,13 +57,13 @@ class LayerOverlap:
     """In the ProFS subspace of the same pairs."""
     held_out: float | None
     """In the ProFS subspace of as many other pairs; None where there are not enough."""
-    rematched: Spread
+    rematched: OverlapSpread
     """In that of the same pairs' texts, paired at random without regard to side."""
-    held_out_rematched: Spread | None
+    held_out_rematched: OverlapSpread | None
     """In that of the other pairs' texts, paired at random; None where there are not enough."""
-    random: Spread
+    random: OverlapSpread
     """In random subspaces."""
-    gaussian: Spread
+    gaussian: OverlapSpread
     """Of Gaussian random matrices, in place of G, in the ProFS subspace of the same pairs: the paper's baseline."""
     most: float
     """In the best subspace of this rank there is: that of G's own first left singular vectors."""
@@ -256,7 +256,7 @@ def _find_with_control(job: EditJob, texts: PassagePairs, rank: int) -> _Found:
 
 
 def _read(job: EditJob, pairs: Sequence[PreferencePair]) -> PassagePairs:
-    return read_pairs(job.tokenizer, pairs, job.method.pooling, job.method.max_length)
+    return read_passages(job.tokenizer, pairs, job.method.pooling, job.method.max_length)
 
 
 def _directions(job: EditJob, texts: PassagePairs, rank: int) -> Tensor:
@@ -266,7 +266,7 @@ def _directions(job: EditJob, texts: PassagePairs, rank: int) -> Tensor:
 
 
 def _compare(
-    gradient: Tensor, layer: int, size: int, subspaces: _Subspaces, at_random: Tensor, gaussian: Spread
+    gradient: Tensor, layer: int, size: int, subspaces: _Subspaces, at_random: Tensor, gaussian: OverlapSpread
 ) -> LayerOverlap:
     norm = float(gradient.norm())
     if not math.isfinite(norm) or norm == 0:
@@ -278,7 +278,7 @@ def _compare(
     def share_of(directions: Tensor) -> float:
         return share(directions.to(gradient.device), gradient)
 
-    def spread_of(draws: Tensor) -> Spread:
+    def spread_of(draws: Tensor) -> OverlapSpread:
         return _spread([share_of(directions) for directions in draws])
 
     same, held_out = subspaces.same, subspaces.held_out
@@ -302,7 +302,7 @@ def best_share(matrix: Tensor, rank: int) -> float:
     return math.sqrt(float(squares[-rank:].sum() / squares.sum()))
 
 
-def _gaussian_shares(directions: Tensor, values: Sequence[Matrix], generator: torch.Generator) -> list[Spread]:
+def _gaussian_shares(directions: Tensor, values: Sequence[Matrix], generator: torch.Generator) -> list[OverlapSpread]:
     """Of random matrices in every block's subspace; blocks of one shape share the draws.
 
     Arguments:
@@ -320,5 +320,5 @@ def _gaussian_shares(directions: Tensor, values: Sequence[Matrix], generator: to
     return [_spread(found) for found in shares]
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(sum(values) / len(values), min(values), max(values))
+def _spread(values: Sequence[float]) -> OverlapSpread:
+    return OverlapSpread(sum(values) / len(values), min(values), max(values))

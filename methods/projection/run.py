@@ -11,7 +11,7 @@ from bench.core.errors import BenchError
 from bench.core.hashing import sha256_json
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from bench.methods.base import AlignmentContext
-from bench.methods.pairs.passages import PassagePairs, read_pairs
+from bench.methods.pairs.passages import PassagePairs, read_passages
 from bench.methods.projection.activations import SPECTRUM, Activations
 from bench.methods.projection.anatomy import Matrix, locate
 from bench.methods.projection.edit_plan import EditPlan
@@ -43,7 +43,7 @@ def align_by_projection(
     content = sha256_json([[pair.prompt, pair.chosen, pair.rejected] for pair in pairs])
     texts = context.shared.get(
         (context.model_fingerprint, "profs passages", method.pooling, method.max_length, content),
-        lambda: read_pairs(tokenizer, pairs, method.pooling, method.max_length),
+        lambda: read_passages(tokenizer, pairs, method.pooling, method.max_length),
     )
     if texts.n_identical == len(pairs):
         raise BenchError(f"in all {len(pairs)} pairs chosen and rejected are the same; nothing tells them apart")
@@ -134,7 +134,7 @@ def _clean_subspaces(job: EditJob, plan: EditPlan) -> dict[int, Subspace]:
     clean = job.context.clean
     if not clean or list(clean) == list(job.pairs):
         return {}
-    texts = read_pairs(job.tokenizer, clean, job.method.pooling, job.method.max_length)
+    texts = read_passages(job.tokenizer, clean, job.method.pooling, job.method.max_length)
     return find_subspaces(job, texts, plan)
 
 

@@ -30,10 +30,10 @@ def token_names(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[int]) -> di
         whole = decode([*anchors, token])
         text = whole.removeprefix(before)
         told = whole.startswith(before) and text and UNDECODABLE not in text
-        named[token] = readable(text if told else str(tokenizer.convert_ids_to_tokens(token)))
+        named[token] = readable_token(text if told else str(tokenizer.convert_ids_to_tokens(token)))
     return named
 
 
-def readable(text: str) -> str:
+def readable_token(text: str) -> str:
     r"""`text` with every space as `␣` and every other unprintable character as Python escapes it."""
     return "".join(SPACE if c == " " else c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-
-import torch
 
 from bench.core.errors import BenchError
 
@@ -23,20 +20,6 @@ class MemoryExhaustedError(Exception):
     def __init__(self, step: int) -> None:
         super().__init__(step)
         self.step = step
-
-
-SAYING_SO = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""In messages of RuntimeError, where torch has no type for it: the CPU's allocator, CUDA's own calls, its algebra."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on an accelerator or on the CPU.
-
-    An operating system that kills instead of refusing (Linux without a limit) raises nothing that could be told.
-    """
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in SAYING_SO)
 
 
 def smaller_batches(method: TuningMethod, step: int) -> Split:
@@ -61,10 +44,3 @@ def with_batches(method: TuningMethod, splits: Sequence[Mapping[str, int]]) -> T
     if not splits:
         return method
     return method.model_copy(update={name: splits[-1][name] for name in ("batch_size", "gradient_accumulation")})
-
-
-def free_memory(device: torch.device) -> None:
-    """Let go of what a failed attempt had: optimisers sit in reference cycles, and CUDA keeps what it once had."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -90,12 +90,12 @@ def method_tokens(
         UsageError: a pair has nothing to learn from.
     """
     key = (context.model_fingerprint, "text-ids", sha256_texts(pair_texts(pairs)))
-    return read_pairs(
+    return tokenize_training(
         method, pairs, tokenizer, context.shared.get(key, lambda: text_ids(pairs, tokenizer)) if pairs else {}
     )
 
 
-def read_pairs(
+def tokenize_training(
     method: TuningMethod,
     pairs: Sequence[PreferencePair],
     tokenizer: PreTrainedTokenizerBase,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import PrinterCallback
 
+from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import PairTokens
@@ -17,8 +18,6 @@ from bench.methods.pairs.likelihoods import Precision
 from bench.methods.training.backoff import (
     MemoryExhaustedError,
     Split,
-    free_memory,
-    is_out_of_memory,
     smaller_batches,
     with_batches,
 )

@@ -156,9 +156,9 @@ class TuningMethod(AlignmentMethod):
         check_validation(self, pairs, seed)
 
     def check_texts(self, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> None:
-        from bench.methods.training.data import read_pairs
+        from bench.methods.training.data import tokenize_training
 
-        read_pairs(self, pairs, tokenizer)
+        tokenize_training(self, pairs, tokenizer)
 
     def align(
         self,

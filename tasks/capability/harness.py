@@ -70,7 +70,7 @@ def all_definitions() -> dict[str, Definition]:
     return index({entry.yaml_path: entry.cfg for entry in entries if entry.yaml_path and entry.cfg})
 
 
-def load(
+def load_tasks(
     names: Sequence[str],
     tasks: Mapping[str, Definition],
     overrides: Mapping[str, Overrides],
@@ -190,7 +190,7 @@ def chosen_documents(name: str, size: int, limit: int | None) -> list[int] | Non
     return sorted(fair_order([f"{name}/{index}" for index in range(size)])[:limit])
 
 
-def measure(
+def run_tasks(
     model: Any,
     tasks: Mapping[str, Any],
     documents: Mapping[str, list[int] | None],

@@ -120,7 +120,7 @@ class Capability(Task):
     def evaluate(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext
     ) -> TaskResult:
-        from bench.tasks.capability.harness import chosen_documents, contained, headline, measure
+        from bench.tasks.capability.harness import chosen_documents, contained, headline, run_tasks
         from bench.tasks.capability.model import InProcessModel
 
         self.check(tokenizer)
@@ -128,7 +128,7 @@ class Capability(Task):
         with contained():
             documents = {name: chosen_documents(name, len(task.eval_docs), self.limit) for name, task in loaded.items()}
             wrapped = InProcessModel(model, tokenizer, context.batch_size, context.progress)
-            samples = measure(
+            samples = run_tasks(
                 wrapped,
                 loaded,
                 documents,
@@ -177,10 +177,10 @@ class Capability(Task):
             BenchError: its data cannot be had.
         """
         if not self._loaded:
-            from bench.tasks.capability.harness import check_supported, headline, load, set_examples
+            from bench.tasks.capability.harness import check_supported, headline, load_tasks, set_examples
 
             definitions = self._definitions()
-            loaded = load(
+            loaded = load_tasks(
                 self.tasks,
                 definitions,
                 self._overrides(definitions, progress),

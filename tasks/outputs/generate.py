@@ -56,7 +56,7 @@ class Continuation:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class GeneratedRow:
     """One continuation to be written."""
 
     index: int
@@ -102,14 +102,16 @@ def generate(
     return [_continuation(row, writer.written[row.index], tokenizer, writer.ends) for row in rows]
 
 
-def write_rows(writer: Writer, rows: Sequence[Row], batch_size: int, progress: Progress, description: str) -> int:
+def write_rows(
+    writer: Writer, rows: Sequence[GeneratedRow], batch_size: int, progress: Progress, description: str
+) -> int:
     """Have every row written, into `writer.written`; the most rows that were written at once.
 
     Raises:
         BenchError: one row alone does not fit memory.
     """
     with progress.track(description, len(rows)) as advance:
-        work = Pass[Row](
+        work = Pass[GeneratedRow](
             what="prompt",
             width=lambda row: len(row.tokens),
             footprint=writing_footprint(writer.model, writer.settings),
@@ -119,17 +121,17 @@ def write_rows(writer: Writer, rows: Sequence[Row], batch_size: int, progress: P
         return run_batches(work, rows, batch_size, writer.model.device, progress)
 
 
-def prompt_rows(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: int) -> list[Row]:
+def prompt_rows(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: int) -> list[GeneratedRow]:
     """What is to be written after prompts: `samples` rows each, by prompt, then by sample."""
     tokens = [list(tokenizer(prompt.text)["input_ids"]) for prompt in prompts]
     return [
-        Row(position * samples + sample, prompt.id, sample, tokens[position])
+        GeneratedRow(position * samples + sample, prompt.id, sample, tokens[position])
         for position, prompt in enumerate(prompts)
         for sample in range(samples)
     ]
 
 
-def check_window(model: PreTrainedModel, rows: Sequence[Row], max_new_tokens: int) -> None:
+def check_window(model: PreTrainedModel, rows: Sequence[GeneratedRow], max_new_tokens: int) -> None:
     """Refuse a prompt that leaves too little room for what is to be written.
 
     Raises:
@@ -145,7 +147,7 @@ def check_window(model: PreTrainedModel, rows: Sequence[Row], max_new_tokens: in
 
 
 def _continuation(
-    row: Row, written: list[int], tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]
+    row: GeneratedRow, written: list[int], tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]
 ) -> Continuation:
     length = next((place for place, token in enumerate(written) if token in ends), len(written))
     # Decoding the whole and cutting the prompt off keeps the leading space that some tokenizers drop at a beginning.

@@ -14,13 +14,13 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from bench.core.passes.predict import predict
 from bench.core.progress import Advance
-from bench.tasks.outputs.generate import GenerationSettings, Row
+from bench.tasks.outputs.generate import GeneratedRow, GenerationSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Batch = dict[str, Tensor]
-Observer = Callable[["Row", Tensor], None]
+Observer = Callable[["GeneratedRow", Tensor], None]
 """Is shown the logits, (vocabulary,), from which the first token after a row is chosen."""
 
 
@@ -45,7 +45,7 @@ class Writer(LightningModule):
         self.padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.ends, default=0)
         self.written: dict[int, list[int]] = {}
         self._observe = observe
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, GeneratedRow] = {}
         self._advance: Advance = lambda units: None
 
     @property
@@ -53,7 +53,7 @@ class Writer(LightningModule):
         """The model that writes."""
         return self._model[0]
 
-    def write(self, batches: Sequence[Sequence[Row]], advance: Advance) -> None:
+    def write(self, batches: Sequence[Sequence[GeneratedRow]], advance: Advance) -> None:
         """Write after the rows of each batch. What is written stays, also where a later batch raises."""
         self._rows = {row.index: row for batch in batches for row in batch}
         self._advance = advance
@@ -75,7 +75,7 @@ class Writer(LightningModule):
         self._advance(len(indices))
         return indices
 
-    def _pad(self, rows: Sequence[Row]) -> Batch:
+    def _pad(self, rows: Sequence[GeneratedRow]) -> Batch:
         """Rows padded on the left, so that every prompt ends where writing begins."""
         width = max(len(row.tokens) for row in rows)
         gaps = [width - len(row.tokens) for row in rows]
@@ -104,7 +104,7 @@ class Observation(LogitsProcessor):
         width: tokens of the padded prompts, by which the first step is known.
     """
 
-    def __init__(self, rows: Sequence[Row], width: int, observe: Observer) -> None:
+    def __init__(self, rows: Sequence[GeneratedRow], width: int, observe: Observer) -> None:
         self.rows = rows
         self.width = width
         self.observe = observe
@@ -125,7 +125,7 @@ class SeededSampling(LogitsProcessor):
     Reference: Gumbel-max, Maddison et al. 2014, arXiv 1411.0030; nucleus, Holtzman et al. 2020, arXiv 1904.09751.
     """
 
-    def __init__(self, rows: Sequence[Row], settings: GenerationSettings, seed: int) -> None:
+    def __init__(self, rows: Sequence[GeneratedRow], settings: GenerationSettings, seed: int) -> None:
         self.temperature = settings.temperature
         self.top_p = settings.top_p
         self.generators = [torch.Generator().manual_seed(row_seed(seed, row.prompt_id, row.sample)) for row in rows]

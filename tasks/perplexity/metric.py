@@ -63,7 +63,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WindowPlan:
     """What is to be read and what of it is to be scored."""
 
     pieces: Sequence[Piece]
@@ -74,7 +74,7 @@ class Plan:
     """What each piece counts for; None: as many as it has of the unit."""
 
 
-def perplexity(plan: Plan, losses: Sequence[float], per: Unit) -> Metric:
+def perplexity(plan: WindowPlan, losses: Sequence[float], per: Unit) -> Metric:
     """The metric that a plan's losses make.
 
     One piece without a finite loss leaves the whole without a value: leaving it out would flatter a broken model.

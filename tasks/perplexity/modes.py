@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.core.errors import BenchError
 from bench.tasks.outputs.windows import Window, cut_rolling, cut_text
-from bench.tasks.perplexity.metric import Piece, Plan, Unit
+from bench.tasks.perplexity.metric import Piece, Unit, WindowPlan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -30,7 +30,7 @@ UNLIMITED = 10**20
 
 
 @dataclass(frozen=True, slots=True)
-class Protocol:
+class ModelProtocol:
     """What a mode leaves open and what it fixes."""
 
     pers: tuple[Unit, ...]
@@ -42,13 +42,13 @@ class Protocol:
 
 
 _TEXT_AS_IT_IS = {"bos": "tokenizer"}
-PROTOCOLS: Mapping[Mode, Protocol] = {
-    "documents": Protocol(("token", "word", "byte", "bits-per-byte"), {"max_window": None}),
-    "profs2025": Protocol(("token",), {**_TEXT_AS_IT_IS, "stride": 512, "max_length": None}, source=None),
-    "lee2024": Protocol(
+PROTOCOLS: Mapping[Mode, ModelProtocol] = {
+    "documents": ModelProtocol(("token", "word", "byte", "bits-per-byte"), {"max_window": None}),
+    "profs2025": ModelProtocol(("token",), {**_TEXT_AS_IT_IS, "stride": 512, "max_length": None}, source=None),
+    "lee2024": ModelProtocol(
         ("token",), {**_TEXT_AS_IT_IS, "stride": 1024, "max_length": 1024, "max_window": None}, source="wikitext-2"
     ),
-    "lm-eval": Protocol(("word", "byte", "bits-per-byte"), {**_TEXT_AS_IT_IS, "stride": None, "max_length": None}),
+    "lm-eval": ModelProtocol(("word", "byte", "bits-per-byte"), {**_TEXT_AS_IT_IS, "stride": None, "max_length": None}),
 }
 
 
@@ -80,7 +80,7 @@ def profs2025(
     *,
     max_window: int | None,
     limit: int | None,
-) -> Plan:
+) -> WindowPlan:
     """All texts that are not empty as one, windows of the model's maximum 512 tokens apart, every window alike.
 
     Reference: Uppaal et al. 2025 (arXiv 2405.13967), `perplexity` of their evaluation code, which averages the loss
@@ -93,7 +93,7 @@ def profs2025(
 
 def lee2024(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: TextSource, *, limit: int | None
-) -> Plan:
+) -> WindowPlan:
     """All rows, empty ones too, as one text, windows of 1024 tokens side by side, weighted by their length.
 
     Reference: Lee et al. 2024 (arXiv 2401.01967), `run_perplexity` of their evaluation code, which multiplies the mean
@@ -122,7 +122,7 @@ def lm_eval_rolling(
     *,
     max_window: int | None,
     limit: int | None,
-) -> Plan:
+) -> WindowPlan:
     """Each document on its own, windows side by side, each with one token of context, as lm-eval's rolling tasks.
 
     Before the first token stands the beginning-of-text token, else the end-of-text token. Words are what white space
@@ -145,7 +145,7 @@ def lm_eval_rolling(
         windows += cut_rolling(index, tokens, prefix, size)
         words = len(re.split(r"\s+", document))
         pieces.append(Piece(document, tokens=len(tokens), words=words, bytes=len(document.encode())))
-    return Plan(
+    return WindowPlan(
         pieces=pieces,
         windows=windows,
         details={
@@ -203,7 +203,7 @@ def _one_text(
     details: Mapping[str, Any],
     *,
     alike: bool,
-) -> Plan:
+) -> WindowPlan:
     """Texts joined by blank lines, with the special tokens that the tokenizer adds of itself; windows are the items.
 
     Arguments:
@@ -226,7 +226,7 @@ def _one_text(
         )
         for window, (begin, end) in zip(cut, spans, strict=True)
     ]
-    return Plan(
+    return WindowPlan(
         pieces=pieces,
         windows=[window for window in cut if window.scored],
         details={

@@ -14,7 +14,7 @@ from bench.core.registry import unknown
 from bench.core.store.assets import PypiFile
 from bench.tasks.base import EvaluationContext, Task, TaskResult
 from bench.tasks.outputs.windows import Window, cut_windows
-from bench.tasks.perplexity.metric import Piece, Plan, Unit, perplexity
+from bench.tasks.perplexity.metric import Piece, Unit, WindowPlan, perplexity
 from bench.tasks.perplexity.modes import (
     PROTOCOLS,
     Mode,
@@ -129,7 +129,7 @@ class Perplexity(Task):
         losses = window_losses(model, plan.windows, context.batch_size, context.progress)
         return TaskResult(perplexity(plan, losses, self._per()))
 
-    def _plan(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Plan:
+    def _plan(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> WindowPlan:
         source = self._text()
         match self.mode:
             case "profs2025":
@@ -141,7 +141,9 @@ class Perplexity(Task):
             case "documents":
                 return self._documents(model, tokenizer, source.read())
 
-    def _documents(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, everything: Sequence[str]) -> Plan:
+    def _documents(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, everything: Sequence[str]
+    ) -> WindowPlan:
         """Each of the distinct documents on its own."""
         documents = fair_sample(everything, self.limit)
         start = _beginning(tokenizer, self.bos)
@@ -152,7 +154,7 @@ class Perplexity(Task):
             for index, document in enumerate(encoded)
             for each in cut_windows(index, document.tokens, window["window"], window["stride"])
         ]
-        return Plan(
+        return WindowPlan(
             pieces=_pieces(documents, encoded, windows),
             windows=windows,
             details={

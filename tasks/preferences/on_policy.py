@@ -18,7 +18,7 @@ from bench.core.progress import Progress
 from bench.core.store.cache import home, writing
 from bench.core.values import PreferencePair, Value
 from bench.tasks.outputs.generate import Continuation, GenerationSettings
-from bench.tasks.preferences.pool import PairPool, read_pairs, sha256_pairs, write_pairs
+from bench.tasks.preferences.pool import PairPool, read_pool, sha256_pairs, write_pairs
 from bench.tasks.preferences.samples import LoadModel, sample_continuations
 from bench.tasks.scorers.base import SCORERS
 from bench.tasks.texts.prompts import Prompt, load_prompts, normalise, prompt_downloads, prompts_identity, shared_texts
@@ -233,5 +233,5 @@ def _read(settings: OnPolicySettings, identity: Mapping[str, Any]) -> PairPool |
         return None
     if not whole:
         return None
-    pairs = read_pairs(folder / "pairs.jsonl")
+    pairs = read_pool(folder / "pairs.jsonl")
     return PairPool(_source(settings), tuple(pairs), sha256_pairs(pairs))

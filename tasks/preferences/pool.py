@@ -50,7 +50,7 @@ def load_pairs(
     if source.startswith("hub:"):
         pairs = _read_hub(source, progress, load_tokenizer)
     else:
-        pairs = read_pairs(Path(source.removeprefix("file:")).expanduser(), load_tokenizer=load_tokenizer)
+        pairs = read_pool(Path(source.removeprefix("file:")).expanduser(), load_tokenizer=load_tokenizer)
     pool = make_pool(source, pairs)
     if pool.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in pool.dropped.items())
@@ -86,7 +86,7 @@ def sha256_pairs(pairs: Sequence[PreferencePair]) -> str:
     return sha256_texts(text for pair in pairs for text in (pair.prompt, pair.chosen, pair.rejected))
 
 
-def read_pairs(path: Path, *, load_tokenizer: LoadTokenizer | None = None) -> list[PreferencePair]:
+def read_pool(path: Path, *, load_tokenizer: LoadTokenizer | None = None) -> list[PreferencePair]:
     """Every pair of a JSONL file, in order, unusable ones included.
 
     Arguments:

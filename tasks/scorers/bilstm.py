@@ -112,15 +112,15 @@ class Network:
 
 
 def _folder(progress: Progress) -> Path:
-    return convert_once("bilstm-v1", [WEIGHTS, TOKENIZER], convert, progress)
+    return convert_once("bilstm-v1", [WEIGHTS, TOKENIZER], convert_bilstm, progress)
 
 
 @cache
 def _network(folder: Path) -> Network:
-    return load(folder)
+    return load_bilstm(folder)
 
 
-def load(folder: Path) -> Network:
+def load_bilstm(folder: Path) -> Network:
     """The classifier from a folder that `convert` filled."""
     import torch
     from safetensors.torch import load_file
@@ -136,7 +136,7 @@ def load(folder: Path) -> Network:
     return Network(words["words"], words["filters"], lstm.eval(), tensors)
 
 
-def convert(sources: list[Path], folder: Path) -> None:
+def convert_bilstm(sources: list[Path], folder: Path) -> None:
     """Write `model.safetensors` and `words.json` from the Keras weights and the pickled Keras Tokenizer."""
     from safetensors.numpy import save_file
 

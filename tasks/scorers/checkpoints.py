@@ -31,7 +31,7 @@ _NAMED = re.compile(r"GLOBAL ([\w.]+)")
 """In PyTorch's message: a function or class that is no plain value."""
 
 
-def download(release: Release, folder: Path, progress: Progress) -> Path:
+def download_checkpoint(release: Release, folder: Path, progress: Progress) -> Path:
     """Fetch a published checkpoint into `folder`, with its encoder's configuration and tokenizer beside it; its path.
 
     Raises:
@@ -77,7 +77,7 @@ def encoder_folder(release: Release) -> Path:
     return Path(snapshot_download(release.encoder, revision=release.revision, allow_patterns=patterns))
 
 
-def convert(weights: Path, source: Path, folder: Path) -> None:
+def convert_checkpoint(weights: Path, source: Path, folder: Path) -> None:
     """Write a classifier in transformers' layout into `folder`, safetensors and all.
 
     Arguments:

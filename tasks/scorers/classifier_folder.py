@@ -30,7 +30,7 @@ def check_folder(folder: Path) -> None:
         UsageError: it lacks configuration or vocabulary, asks for its own code, or is another kind of model.
     """
     refuse_code(folder)
-    architectures = read_config(folder).get("architectures") or []
+    architectures = read_classifier_config(folder).get("architectures") or []
     if not any(name.endswith(HEAD) for name in architectures):
         raise UsageError(
             f"{folder} is no sequence classifier: its config.json names "
@@ -63,7 +63,7 @@ def check_vocabulary(folder: Path) -> None:
         raise UsageError(f"{folder} has no tokenizer: none of {', '.join(sorted(VOCABULARIES))}, *.model")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_classifier_config(folder: Path) -> dict[str, Any]:
     """The configuration of the classifier in `folder`.
 
     Raises:
@@ -109,7 +109,7 @@ def activation_of(folder: Path, wanted: Literal["auto", "sigmoid", "softmax"]) -
     Raises:
         UsageError: the configuration does not say, or what is wanted makes no sense.
     """
-    config = read_config(folder)
+    config = read_classifier_config(folder)
     labels, problem = len(label_names(config)), config.get("problem_type")
     if labels == 1 and wanted == "softmax":
         raise UsageError(f"{folder} has one label, of which softmax always makes 1; use activation sigmoid")

@@ -22,7 +22,7 @@ from bench.tasks.scorers.classifier_folder import (
     check_vocabulary,
     column_of,
     label_names,
-    read_config,
+    read_classifier_config,
     refuse_code,
     small_files,
 )
@@ -106,13 +106,13 @@ class Detoxify(Scorer):
         return [f"{release.url} and hub:{release.encoder}@{release.revision}"]
 
     def prepare(self, progress: Progress) -> None:
-        column_of(label_names(read_config(self._folder(progress))), self.label)
+        column_of(label_names(read_classifier_config(self._folder(progress))), self.label)
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
         from bench.tasks.scorers.sequence_classifier import loaded
 
         folder = self._folder(Silent())
-        column = column_of(label_names(read_config(folder)), self.label)
+        column = column_of(label_names(read_classifier_config(folder)), self.label)
         return loaded(folder, sha256_json(self._weights())).score(texts, column, "sigmoid")
 
     def _weights(self) -> dict[str, Any]:
@@ -137,11 +137,11 @@ class Detoxify(Scorer):
         if self.checkpoint is not None:
             weights = local_files(self.checkpoint.expanduser())[0]
         else:
-            weights = checkpoints.download(RELEASED[self.variant], temporary, progress)
+            weights = checkpoints.download_checkpoint(RELEASED[self.variant], temporary, progress)
         found = file_sha256(weights)
         self._check_hash(weights, found)
         with progress.track(f"convert {weights.name}", None):
-            checkpoints.convert(weights, weights.parent, folder)
+            checkpoints.convert_checkpoint(weights, weights.parent, folder)
         write_json(folder / SOURCE, {"sha256": found})
 
     def _check_hash(self, weights: Path, found: str) -> None:
@@ -169,7 +169,7 @@ def local_files(place: Path) -> list[Path]:
         found = ", ".join(path.name for path in weights) or "none"
         raise UsageError(f"one weights file is needed in {folder}, found {found}; {advice}, or the path of the file")
     try:
-        read_config(folder)
+        read_classifier_config(folder)
         check_vocabulary(folder)
     except UsageError as error:
         raise UsageError(f"{error}; {advice}") from error

@@ -22,7 +22,7 @@ from bench.tasks.scorers.classifier_folder import (
     check_folder,
     column_of,
     label_names,
-    read_config,
+    read_classifier_config,
     small_files,
     weight_files,
 )
@@ -32,7 +32,7 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ClassifierLocator:
     """What a locator names."""
 
     label: str
@@ -76,7 +76,7 @@ class HubClassifier(Scorer):
 
     def prepare(self, progress: Progress) -> None:
         folder = self._folder(progress)
-        column_of(label_names(read_config(folder)), parse(self.locator).label)
+        column_of(label_names(read_classifier_config(folder)), parse(self.locator).label)
         activation_of(folder, self.activation)
         _check_weights(folder, sha256_json(self._source()))
 
@@ -84,7 +84,7 @@ class HubClassifier(Scorer):
         from bench.tasks.scorers.sequence_classifier import loaded
 
         folder = self._folder(Silent())
-        column = column_of(label_names(read_config(folder)), parse(self.locator).label)
+        column = column_of(label_names(read_classifier_config(folder)), parse(self.locator).label)
         classifier = loaded(folder, sha256_json(self._source()))
         return classifier.score(texts, column, activation_of(folder, self.activation))
 
@@ -117,7 +117,7 @@ class HubClassifier(Scorer):
         return make_once("classifier-v1", self._source(), convert)
 
 
-def parse(locator: str) -> Place:
+def parse(locator: str) -> ClassifierLocator:
     """What a locator names; nothing is looked up.
 
     Raises:
@@ -128,11 +128,11 @@ def parse(locator: str) -> Place:
         raise UsageError(f"'{HUB}{locator}' names no label that means toxic; write {FORMS}")
     folder = Path(where).expanduser()
     if where.startswith((".", "/", "~")) or folder.is_dir():
-        return Place(label, folder)
+        return ClassifierLocator(label, folder)
     repository, _, revision = where.partition("@")
     if not _REPOSITORY.fullmatch(repository):
         raise UsageError(f"'{where}' is neither a folder nor a model of the hub; write {FORMS}")
-    return Place(label, None, repository, revision)
+    return ClassifierLocator(label, None, repository, revision)
 
 
 def local_weights(folder: Path) -> list[Path]:
@@ -143,7 +143,7 @@ def local_weights(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}; write {FORMS}")
-    read_config(folder)
+    read_classifier_config(folder)
     found = weight_files(folder)
     if not found:
         raise UsageError(f"{folder} lacks weights: model.safetensors, or all the files that its index names, is needed")
@@ -153,6 +153,6 @@ def local_weights(folder: Path) -> list[Path]:
 @cache
 def _check_weights(folder: Path, version: str) -> None:
     """Load the classifier once and let it go: what is wrong with its weights shows before a model is aligned."""
-    from bench.tasks.scorers.sequence_classifier import load
+    from bench.tasks.scorers.sequence_classifier import load_classifier
 
-    load(folder)
+    load_classifier(folder)

@@ -134,15 +134,15 @@ class Ensemble:
 
 
 def _folder(progress: Progress) -> Path:
-    return convert_once("linear-v1", [MODEL, VECTORIZER], convert, progress)
+    return convert_once("linear-v1", [MODEL, VECTORIZER], convert_linear, progress)
 
 
 @cache
 def _ensemble(folder: Path) -> Ensemble:
-    return load(folder)
+    return load_linear(folder)
 
 
-def load(folder: Path) -> Ensemble:
+def load_linear(folder: Path) -> Ensemble:
     """The classifier from a folder that `convert` filled."""
     from safetensors.numpy import load_file
 
@@ -150,7 +150,7 @@ def load(folder: Path) -> Ensemble:
     return Ensemble(re.compile(vectorizer["pattern"]), vectorizer["words"], **load_file(folder / "model.safetensors"))
 
 
-def convert(sources: list[Path], folder: Path) -> None:
+def convert_linear(sources: list[Path], folder: Path) -> None:
     """Write `model.safetensors` and `words.json` from the two joblib files."""
     import numpy
     from safetensors.numpy import save_file

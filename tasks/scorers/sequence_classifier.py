@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.core.errors import BenchError, UsageError
+from bench.core.passes.memory import is_out_of_memory
 from bench.tasks.scorers.classifier_folder import Activation
 
 BATCH_TOKENS = 8192
@@ -96,8 +97,8 @@ class SequenceClassifier:
         """The label's probability for each row; None where memory ran out."""
         try:
             return self._forward(rows, column, activation)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
         return None
 
@@ -140,14 +141,14 @@ def loaded(folder: Path, version: str) -> SequenceClassifier:
     Raises:
         UsageError, BenchError: as `load`.
     """
-    classifier = load(folder)
+    classifier = load_classifier(folder)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     move: Any = classifier.model.to  # its types want more than a device
     move(accelerator or torch.device("cpu"))
     return classifier
 
 
-def load(folder: Path) -> SequenceClassifier:
+def load_classifier(folder: Path) -> SequenceClassifier:
     """A classifier from a folder in transformers' layout, on the CPU, with 32-bit weights.
 
     Only safetensors are read, and no code but transformers' own is run.
@@ -194,11 +195,6 @@ def _unused_positions(model: PreTrainedModel) -> int:
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding)
     ]
     return max((padding + 1 for padding in paddings if padding is not None), default=0)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    words = ("DefaultCPUAllocator", "MPS backend out of memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def _highest(probabilities: Sequence[float]) -> float:

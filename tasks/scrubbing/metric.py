@@ -119,7 +119,7 @@ def probe_metric(losses: Losses, *, seed: int) -> Metric:
     )
 
 
-def compare(before: Losses, after: Losses, *, seed: int) -> dict[str, Any]:
+def compare_groups(before: Losses, after: Losses, *, seed: int) -> dict[str, Any]:
     """What the change from `before` to `after` did to the probe beyond what it did to plain sentences.
 
     Arguments:

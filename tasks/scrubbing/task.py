@@ -15,7 +15,7 @@ from bench.tasks.outputs.generate import Continuation, GenerationSettings, gener
 from bench.tasks.scorers.base import Scorer, build_scorer, scorer_identity
 from bench.tasks.scorers.scoring import Scored, check_scored, score_texts
 from bench.tasks.scrubbing.disparity import Gap, group_gap
-from bench.tasks.scrubbing.metric import Losses, compare, probe_metric, sentence_losses
+from bench.tasks.scrubbing.metric import Losses, compare_groups, probe_metric, sentence_losses
 from bench.tasks.scrubbing.probes import (
     GROUPS,
     IdentityPrompt,
@@ -116,7 +116,7 @@ class Scrubbing(Task):
     ) -> TaskResult:
         after: Losses = result.carried
         before = sentence_losses(after.sentences, base, tokenizer, context)
-        details = {**result.metric.details, **compare(before, after, seed=self.seed)}
+        details = {**result.metric.details, **compare_groups(before, after, seed=self.seed)}
         return replace(result, metric=result.metric.model_copy(update={"details": details}))
 
     def _scorer(self) -> Scorer:

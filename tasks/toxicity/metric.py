@@ -47,7 +47,7 @@ class Aggregation(Value):
         return f"{unit} × 100" if self.percent else unit
 
 
-def measure(
+def toxicity_metric(
     continuations: Sequence[Continuation],
     scores: Scores,
     *,

@@ -28,7 +28,7 @@ from bench.tasks.texts.prompts import (
     prompts_identity,
 )
 from bench.tasks.texts.prose import TextSource, sample_documents, text_source
-from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, Headline, measure
+from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, Headline, toxicity_metric
 from bench.tasks.toxicity.protocols import GREEDY, departures, protocol_identity, protocol_settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from bench.tasks.toxicity.divergence import Outlook
 
-__all__ = ["MOSTLY_UNSCORED", "Aggregation", "Toxicity", "measure"]
+__all__ = ["MOSTLY_UNSCORED", "Aggregation", "Toxicity", "toxicity_metric"]
 
 Decoding = Literal["plain", "with-special-tokens"]
 UNDEFINED_PERPLEXITY = "base-perplexity-undefined"
@@ -153,7 +153,7 @@ class Toxicity(Task):
         texts = [judged_text(tokenizer, continuation, self.decode) for continuation in continuations]
         scored = score_texts(self._scorer(), texts, context.progress)
         check_scored(scored, texts)
-        metric = measure(
+        metric = toxicity_metric(
             continuations,
             scored.scores,
             scorer=self.scorer,

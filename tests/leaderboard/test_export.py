@@ -12,9 +12,9 @@ import pytest
 from bench.core.errors import BenchError, UsageError
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.values import Leaderboard
-from bench.leaderboard.export import read_leaderboard, to_json, write_leaderboard
+from bench.leaderboard.export import board_json, read_leaderboard, write_leaderboard
 from bench.leaderboard.records.record import read_records
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 
 DATA = Path(__file__).parent / "data"
 """`records/` are synthetic; `leaderboard.md` is the page that they must give. To accept a change of the page that was
@@ -22,13 +22,13 @@ meant: `bench leaderboard tests/leaderboard/data --format markdown > tests/leade
 
 
 def test_stored_records_give_the_stored_page():
-    assert to_markdown(read_leaderboard(DATA)) == (DATA / "leaderboard.md").read_text(encoding="utf-8")
+    assert board_page(read_leaderboard(DATA)) == (DATA / "leaderboard.md").read_text(encoding="utf-8")
 
 
 def test_the_page_does_not_depend_on_the_order_of_records():
     records = read_records(DATA / "records")
     random.Random(1).shuffle(records)
-    assert to_markdown(make_leaderboard(records)) == (DATA / "leaderboard.md").read_text(encoding="utf-8")
+    assert board_page(make_leaderboard(records)) == (DATA / "leaderboard.md").read_text(encoding="utf-8")
 
 
 def test_files_are_written_beside_the_records(tmp_path):
@@ -36,7 +36,7 @@ def test_files_are_written_beside_the_records(tmp_path):
     board = write_leaderboard(tmp_path)
     assert (tmp_path / "leaderboard.md").read_bytes() == (DATA / "leaderboard.md").read_bytes()
     plain = json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))
-    assert plain == to_json(board)
+    assert plain == board_json(board)
     assert Leaderboard.model_validate(plain) == board
     assert sorted(path.name for path in tmp_path.iterdir()) == ["leaderboard.json", "leaderboard.md", "records"]
 

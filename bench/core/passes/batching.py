@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import gc
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from bench.core.errors import BenchError
 from bench.core.passes.footprint import SHARE, Footprint, free_bytes
+from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.progress import Progress
 
 if TYPE_CHECKING:
     import torch
 
 Item = TypeVar("Item")
-
-OUT_OF_MEMORY = re.compile(
-    r"DefaultCPUAllocator: (can't allocate|not enough) memory|not enough memory: you tried to allocate"
-    r"|(CUDA|HIP|MPS|XPU)\b[^\n]*\bout of memory|(CUBLAS|CUDNN|HIPBLAS)_STATUS_ALLOC_FAILED",
-    re.IGNORECASE,
-)
-"""What the allocators say that have no error type of their own."""
 
 
 class BatchSize(int):
@@ -148,26 +140,3 @@ def _attempt(work: Pass[Item], batches: Sequence[Sequence[Item]], device: torch.
         return True
     free_memory(device)  # past the handler: the error, its frames and the tensors in them are gone by now
     return False
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on an accelerator or on the CPU.
-
-    An operating system that kills instead of refusing (Linux without a limit) raises nothing that could be told.
-    """
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
-
-
-def free_memory(device: torch.device) -> None:
-    """Let go of what is not referred to any more, and have the accelerator's allocator give it back."""
-    import torch
-
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()

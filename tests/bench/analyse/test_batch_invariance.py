@@ -17,9 +17,9 @@ from bench.analyse.batch_invariance import (
     Behaviour,
     Invariance,
     InvarianceRequest,
+    InvarianceVerdict,
     SizeFinding,
-    Verdict,
-    compare,
+    compare_batches,
     first_difference,
     measure_invariance,
 )
@@ -61,7 +61,7 @@ def invariance(*sizes: SizeFinding, dtype: str = "float32") -> Invariance:
 def test_a_sound_model_changes_by_rounding_alone(request_: InvarianceRequest) -> None:
     found = measure_invariance(request_, Silent())
     assert [(size.batch_size, size.rows_at_once) for size in found.sizes] == [(1, 1), (8, 8), (12, 12)]
-    assert found.verdict in (Verdict.identical, Verdict.rounding)
+    assert found.verdict in (InvarianceVerdict.identical, InvarianceVerdict.rounding)
     for size in found.sizes:
         assert size.texts_changed == 0 and size.first_change is None and size.seconds > 0
         assert size.loss_change < 1e-5 and size.log_probability_change < 1e-4
@@ -89,7 +89,7 @@ def test_a_model_that_sees_its_padding_is_found_out(
     monkeypatch.setattr(FileModel, "load", blind)
     found = measure_invariance(changed(request_, sizes=[12, 1]), Silent())
     assert [size.batch_size for size in found.sizes] == [1, 12]
-    assert found.verdict is Verdict.wrong
+    assert found.verdict is InvarianceVerdict.wrong
     assert found.sizes[1].texts_changed > 0 and found.sizes[1].first_change is not None
     assert found.sizes[1].loss_change < 1e-5  # losses do not go through `generate`
     assert "WRONG" in advice(found) and "--batch-size 1 " in advice(found)
@@ -130,7 +130,7 @@ def test_changes_are_those_planted() -> None:
     other = Behaviour(
         [[1, 4], [3]], [torch.tensor([-1.0, ruled_out]), torch.tensor([-2.0, -3.5])], [], [1.0, 2.25], 2, 3
     )
-    assert compare(one, other, 2) == SizeFinding(
+    assert compare_batches(one, other, 2) == SizeFinding(
         batch_size=2,
         rows_at_once=2,
         seconds=3,
@@ -141,31 +141,41 @@ def test_changes_are_those_planted() -> None:
     )
     broken = Behaviour([[1, 2], [3]], [torch.tensor([float("nan")] * 2)] * 2, [], [1.0, 2.0], 1, 9)
     with pytest.raises(BenchError, match="not finite at batch size 2"):
-        compare(broken, broken, 2)
+        compare_batches(broken, broken, 2)
 
 
 @pytest.mark.parametrize(
     ("found", "verdict", "said"),
     [
-        (invariance(finding(1), finding(8)), Verdict.identical, "bit for bit"),
-        (invariance(finding(1), finding(8, loss_change=1e-7)), Verdict.rounding, "within 1e-07 nats a token"),
+        (invariance(finding(1), finding(8)), InvarianceVerdict.identical, "bit for bit"),
+        (invariance(finding(1), finding(8, loss_change=1e-7)), InvarianceVerdict.rounding, "within 1e-07 nats a token"),
         (
             invariance(
                 finding(1), finding(8, texts_changed=3, first_change=2, log_probability_change=0.3), dtype="bfloat16"
             ),
-            Verdict.texts_change,
+            InvarianceVerdict.texts_change,
             "3 of 64 texts depend on the batch size: bfloat16 .* use --dtype float32, or give every run the same",
         ),
         (
             invariance(finding(1), finding(8, texts_changed=3, first_change=2, log_probability_change=1e-4)),
-            Verdict.texts_change,
+            InvarianceVerdict.texts_change,
             "To compare numbers, give every run the same --batch-size N",
         ),
-        (invariance(finding(1), finding(8, log_probability_change=0.3)), Verdict.wrong, "more than float32 rounds"),
-        (invariance(finding(1), finding(8, loss_change=0.3)), Verdict.wrong, "by 0.3 nats, more than float32 rounds"),
+        (
+            invariance(finding(1), finding(8, log_probability_change=0.3)),
+            InvarianceVerdict.wrong,
+            "more than float32 rounds",
+        ),
+        (
+            invariance(finding(1), finding(8, loss_change=0.3)),
+            InvarianceVerdict.wrong,
+            "by 0.3 nats, more than float32 rounds",
+        ),
     ],
 )
-def test_the_verdict_is_the_worst_found_and_says_what_to_do(found: Invariance, verdict: Verdict, said: str) -> None:
+def test_the_verdict_is_the_worst_found_and_says_what_to_do(
+    found: Invariance, verdict: InvarianceVerdict, said: str
+) -> None:
     import re
 
     assert found.verdict is verdict

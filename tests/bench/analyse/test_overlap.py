@@ -16,13 +16,13 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
-from bench.analyse.overlap import OverlapReport, analyse_overlap, overlap_spec, to_csv
+from bench.analyse.overlap import OverlapReport, analyse_subspaces, overlap_spec, to_csv
 from bench.cli.app import app
 from bench.core.errors import UsageError
 from bench.core.progress import Silent
-from bench.display.overlap import COLUMNS, overlap_tables, show_overlap, to_markdown
+from bench.display.overlap import COLUMNS, overlap_markdown, overlap_tables, show_overlap
 from bench.leaderboard.figures.overlap import draw_overlap, save_figure
-from bench.methods.projection.overlap import LayerOverlap, Spread
+from bench.methods.projection.overlap import LayerOverlap, OverlapSpread
 from bench.spec.run_spec import RunSpec
 
 FILES = ("overlap.json", "overlap.csv", "overlap.png", "overlap.svg")
@@ -62,7 +62,7 @@ def config(spec: RunSpec, tmp_path: Path) -> Path:
 
 
 def analysed(spec: RunSpec, sizes: tuple[int, ...], out: Path, **settings: Any) -> OverlapReport:
-    return analyse_overlap(spec, sizes, **{"rank": 2, "seed": 0, "out": out, "progress": Silent()} | settings)
+    return analyse_subspaces(spec, sizes, **{"rank": 2, "seed": 0, "out": out, "progress": Silent()} | settings)
 
 
 def test_it_writes_numbers_table_and_pictures(spec: RunSpec, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_the_verb_refuses(arguments: list[str], message: str, config: Path) -> N
 
 
 def row(n_pairs: int = 4, layer: int = 0, same: float = 0.3, held_out: float | None = 0.2) -> LayerOverlap:
-    spread = Spread(0.1, 0.05, 0.25)
+    spread = OverlapSpread(0.1, 0.05, 0.25)
     control = spread if held_out is not None else None
     return LayerOverlap(n_pairs, layer, same, held_out, spread, control, spread, spread, 0.9, 1.0)
 
@@ -209,7 +209,7 @@ def test_tables_say_what_was_measured(report: OverlapReport) -> None:
     assert list(means.rows[1])[3:5] == ["–", "–"]
     assert list(counts.rows[0]) == ["4", "1 of 2", "1 of 2", "1 of 2", "0 of 2", "0 of 2"]
     assert list(counts.rows[1]) == ["8", "1 of 2", "1 of 2", "–", "–", "–"]
-    assert f"| block | {' | '.join(COLUMNS)} |" in to_markdown(four)
+    assert f"| block | {' | '.join(COLUMNS)} |" in overlap_markdown(four)
 
 
 def test_the_printed_table_has_every_row(report: OverlapReport, capsys: pytest.CaptureFixture[str]) -> None:

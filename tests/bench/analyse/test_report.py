@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench.analyse.report import read_report, report
+from bench.analyse.report import read_report, report_run
 from bench.cli.report import report as report_verb
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_texts
@@ -93,7 +93,7 @@ def table(capsys: pytest.CaptureFixture[str]) -> Mapping[str, Any]:
 def test_report_has_pictures_numbers_and_a_page(
     tmp_path: Path, whole: list[Record], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = report(put(tmp_path, whole), "markdown")
+    page = report_run(put(tmp_path, whole), "markdown")
     stems = {"noise-flip-n100", "noise-flip-n100-change", "seeds-flip"}
     files = {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".svg", ".csv")}
     assert {path.name for path in page.parent.iterdir()} == files | {"report.md", "report.json"}
@@ -108,7 +108,7 @@ def test_report_has_pictures_numbers_and_a_page(
 def test_planted_curve_comes_out_in_json(
     tmp_path: Path, whole: list[Record], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report(put(tmp_path, whole), "json")
+    report_run(put(tmp_path, whole), "json")
     (section,) = table(capsys)["sections"]
     (curve,) = section["noise_curves"]
     gains = [0.21, 0.13, 0.0]  # the planted ones and the mean of what scatters
@@ -121,7 +121,7 @@ def test_planted_curve_comes_out_in_json(
 
 
 def test_csv_holds_every_seed_and_mean(tmp_path: Path, whole: list[Record]) -> None:
-    page = report(put(tmp_path, whole), "json")
+    page = report_run(put(tmp_path, whole), "json")
     rows = list(csv.DictReader((page.parent / "noise-flip-n100.csv").read_text().splitlines()))
     assert [(row["method"], row["rate"], row["seed"]) for row in rows][:3] == [
         ("base", "", "all"),
@@ -134,7 +134,7 @@ def test_csv_holds_every_seed_and_mean(tmp_path: Path, whole: list[Record]) -> N
 
 def test_missing_cells_are_named(tmp_path: Path, whole: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
     put(tmp_path, whole[:-1])
-    report(tmp_path, "table")
+    report_run(tmp_path, "table")
     assert "1 cell is missing: dpo, flip 40 %, 100 pairs, seed 2" in " ".join(capsys.readouterr().out.split())
 
 
@@ -156,7 +156,7 @@ def test_missing_cells_of_a_study_are_those_of_its_list(
     ]
     run.save_settings({}, listed)
     run.save_failure(whole[5].cell_id, "out of memory", "")
-    report(tmp_path, "json")
+    report_run(tmp_path, "json")
     (section,) = table(capsys)["sections"]
     assert section["missing"] == [
         "dpo, flip 20 %, 100 pairs, seed 0",
@@ -165,7 +165,7 @@ def test_missing_cells_of_a_study_are_those_of_its_list(
 
 
 def test_one_rate_one_size_one_seed_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = report(put(tmp_path, [cell("base"), cell("dpo")]), "json")
+    page = report_run(put(tmp_path, [cell("base"), cell("dpo")]), "json")
     (section,) = table(capsys)["sections"]
     assert section["pictures"] == [] and section["noise_curves"] == []
     notes = "\n".join(section["notes"])
@@ -178,7 +178,7 @@ def test_one_rate_one_size_one_seed_are_said(tmp_path: Path, capsys: pytest.Capt
 def test_without_base_values_are_drawn_and_nothing_is_summed_up(
     tmp_path: Path, whole: list[Record], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report(put(tmp_path, whole[1:]), "json")
+    report_run(put(tmp_path, whole[1:]), "json")
     (section,) = table(capsys)["sections"]
     assert section["pictures"] == ["noise-flip-n100", "seeds-flip"]
     assert "The unaligned model was not measured" in section["notes"][0]
@@ -193,7 +193,7 @@ def test_every_model_has_a_section_and_files_of_its_own(
         for record in whole
     ]
     renamed = [record.model_copy(update={"cell_id": f"big-{record.cell_id}"}) for record in other]
-    page = report(put(tmp_path, [*whole, *renamed]), "json")
+    page = report_run(put(tmp_path, [*whole, *renamed]), "json")
     sections = table(capsys)["sections"]
     assert {section["title"] for section in sections} == {"folder/tiny", "x/big one"}
     names = {picture for section in sections for picture in section["pictures"]}
@@ -204,7 +204,7 @@ def test_every_model_has_a_section_and_files_of_its_own(
 def test_sizes_have_curves_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gains = {10: 0.02, 50: 0.19, 100: 0.2}
     cells = [cell("dpo", seed=seed, n_pairs=n, gain=gain) for n, gain in gains.items() for seed in range(3)]
-    report(put(tmp_path, [cell("base"), *cells]), "markdown")
+    report_run(put(tmp_path, [cell("base"), *cells]), "markdown")
     out = capsys.readouterr().out
     assert "Over numbers of pairs: no noise" in out
     assert "n₉₀" in out
@@ -212,30 +212,30 @@ def test_sizes_have_curves_of_their_own(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_what_an_earlier_report_left_is_removed_and_nothing_else(tmp_path: Path, whole: list[Record]) -> None:
-    folder = report(put(tmp_path, whole), "json").parent
+    folder = report_run(put(tmp_path, whole), "json").parent
     (folder / "mine.png").write_text("a person's own")
     for record in whole[4:]:
         (tmp_path / "records" / f"{record.cell_id}.json").unlink()
-    report(tmp_path, "json")
+    report_run(tmp_path, "json")
     assert {path.name for path in folder.iterdir() if path.suffix == ".png"} == {"seeds.png", "mine.png"}
 
 
 def test_same_records_same_report(tmp_path: Path, whole: list[Record]) -> None:
     put(tmp_path, whole)
-    folders = [report(tmp_path, "json", tmp_path / name).parent for name in "ab"]
+    folders = [report_run(tmp_path, "json", tmp_path / name).parent for name in "ab"]
     files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
     assert files[0] == files[1]
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no folder 'records'"):
-        report(tmp_path, "table")
+        report_run(tmp_path, "table")
     (tmp_path / "records").mkdir()
     with pytest.raises(UsageError, match="no finished cell"):
-        report(tmp_path, "table")
+        report_run(tmp_path, "table")
     put(tmp_path, [cell("base")])
     with pytest.raises(UsageError, match="unaligned model alone"):
-        report(tmp_path, "table")
+        report_run(tmp_path, "table")
     assert not (tmp_path / "report").exists()
 
 
@@ -250,7 +250,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, whole: list[Rec
     put(tmp_path, whole)
     (tmp_path / "taken").write_text("")
     with pytest.raises(BenchError, match="cannot write .*taken.*--out"):
-        report(tmp_path, "json", tmp_path / "taken")
+        report_run(tmp_path, "json", tmp_path / "taken")
 
 
 def test_the_verb_passes_its_flags_on(tmp_path: Path, whole: list[Record]) -> None:
@@ -265,7 +265,7 @@ def test_the_verb_passes_its_flags_on(tmp_path: Path, whole: list[Record]) -> No
 def test_a_report_imports_no_torch(tmp_path: Path, whole: list[Record]) -> None:
     put(tmp_path, whole[:5])
     code = (
-        "import sys; from pathlib import Path; from bench.analyse.report import report; "
+        "import sys; from pathlib import Path; from bench.analyse.report import report_run; "
         f"report(Path({str(tmp_path)!r}), 'json'); "
         "sys.exit(len({'torch', 'transformers', 'lightning', 'datasets'} & set(sys.modules)))"
     )

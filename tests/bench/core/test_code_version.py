@@ -25,6 +25,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fresh(name: str) -> str:
     module.code_version.cache_clear()
     module._source.cache_clear()
+    module._lazy_names.cache_clear()
     return code_version(name)
 
 
@@ -76,6 +77,22 @@ def test_moving_a_class_to_another_file_leaves_the_version(package: Path) -> Non
     )
     assert fresh("plug_in_for_test.method") == before
     (package / "inner" / "scale.py").write_text("class Scale:\n    by = 4\n")
+    assert fresh("plug_in_for_test.method") != before
+
+
+def test_a_lazy_package_brings_in_what_is_asked_of_it_alone(package: Path) -> None:
+    (package / "inner").mkdir()
+    (package / "inner" / "__init__.py").write_text(
+        "from lazy_loader import attach\n"
+        "__getattr__, __dir__, __all__ = attach(__name__, submod_attrs={'a': ['one'], 'b': ['two']})\n"
+    )
+    (package / "inner" / "a.py").write_text("one = 1\n")
+    (package / "inner" / "b.py").write_text("two = 2\n")
+    (package / "method.py").write_text("from plug_in_for_test.inner import one\n")
+    before = fresh("plug_in_for_test.method")
+    (package / "inner" / "b.py").write_text("two = 3\n")
+    assert fresh("plug_in_for_test.method") == before
+    (package / "inner" / "a.py").write_text("one = 2\n")
     assert fresh("plug_in_for_test.method") != before
 
 

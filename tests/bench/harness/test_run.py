@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
-from bench.harness.run import make_pairs, plan, run
+from bench.harness.plan import plan_run
+from bench.harness.run import make_pairs, run
 from bench.leaderboard.records.record import read_records
 from bench.spec.run_spec import RunSpec
 from bench.tasks.scorers.base import SCORERS, Scorer
@@ -146,9 +147,9 @@ def test_a_changed_setting_is_a_new_cell_and_the_others_stay(spec: RunSpec) -> N
 def test_other_weights_are_other_cells(
     spec: RunSpec, make_model: Callable[..., PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    before = {cell.id for cell in plan(spec).cells}
+    before = {cell.id for cell in plan_run(spec).cells}
     make_model("llama", seed=1).save_pretrained(spec.model.removeprefix("file:"))
-    assert not before & {cell.id for cell in plan(spec).cells}
+    assert not before & {cell.id for cell in plan_run(spec).cells}
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +192,7 @@ def test_a_failing_cell_is_noted_and_the_others_go_on(spec: RunSpec, monkeypatch
 
 
 def test_methods_and_rates_share_the_same_nested_flips(spec: RunSpec) -> None:
-    cells = plan(changed(spec, noise={"rates": [0.1, 0.3]})).cells
+    cells = plan_run(changed(spec, noise={"rates": [0.1, 0.3]})).cells
     low, high = (
         {cell.preferences.flipped for cell in cells if cell.preferences and cell.preferences.rate == rate}
         for rate in (0.1, 0.3)
@@ -201,13 +202,13 @@ def test_methods_and_rates_share_the_same_nested_flips(spec: RunSpec) -> None:
 
 
 def test_a_plan_names_every_cell_and_what_is_done(spec: RunSpec) -> None:
-    before = plan(spec)
+    before = plan_run(spec)
     assert before.combinations == len(before.cells) == 3
     assert not before.finished
     assert before.downloads == []
     assert not spec.out.exists()
     run(spec)
-    assert {cell.id for cell in plan(spec).cells} == plan(spec).finished
+    assert {cell.id for cell in plan_run(spec).cells} == plan_run(spec).finished
 
 
 def test_more_pairs_than_there_are_is_refused_before_the_model_is_loaded(
@@ -223,7 +224,7 @@ def test_a_bad_pairs_file_is_refused_before_the_model_is_fetched(
 ) -> None:
     monkeypatch.setattr("bench.models.sources.FileModel.fetch", lambda *_: pytest.fail("the model was fetched"))
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair(1)) + "\n{broken\n")
-    for action in (plan, run):
+    for action in (plan_run, run):
         with pytest.raises(UsageError, match=r"pairs\.jsonl:2"):
             action(spec)
 
@@ -281,7 +282,7 @@ def test_a_broken_record_is_set_aside_and_its_cell_run_again(spec: RunSpec) -> N
     (path,) = (spec.out / "records").glob("*.json")
     whole, half = path.read_text(), path.read_text()[:100]
     path.write_text(half)
-    assert plan(changed(spec, methods={})).finished == frozenset()
+    assert plan_run(changed(spec, methods={})).finished == frozenset()
     assert path.read_text() == half  # a plan changes nothing
     assert run(changed(spec, methods={})).executed == [path.stem]
     assert json.loads(path.read_text())["metrics"] == json.loads(whole)["metrics"]
@@ -297,10 +298,10 @@ def test_pairs_can_be_made_from_the_model_s_own_samples(spec: RunSpec, tmp_path:
         "max_new_tokens": 6,
     }
     on_policy = changed(spec, pairs={"source": "on-policy", "held_out": 0, "exclude": [], "on_policy": settings})
-    assert not plan(on_policy).pairs_ready
+    assert not plan_run(on_policy).pairs_ready
     pool = make_pairs(on_policy, progress=Silent())
     assert pool.pairs
-    assert plan(on_policy).pairs_ready
+    assert plan_run(on_policy).pairs_ready
     assert make_pairs(on_policy) == pool
 
 

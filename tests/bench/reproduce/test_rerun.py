@@ -16,9 +16,9 @@ from bench.core.errors import UsageError
 from bench.core.progress import Silent
 from bench.core.values import Items, Metric, PreferencePair
 from bench.display.reproduce import overlap_commands
-from bench.leaderboard.published.parity import BASE, Sample, Verdict
+from bench.leaderboard.published.parity import BASE, ParityVerdict, Sample
 from bench.reproduce.paper import FIGURES, OVERLAP, PAPER, PUBLISHED, config_of, find_model, missing_files, read_design
-from bench.reproduce.rerun import overlap_findings, reproduce, sample
+from bench.reproduce.rerun import overlap_findings, rerun_figure, sample
 from bench.spec.run_spec import build_methods, build_tasks
 from bench.spec.study import read_study
 
@@ -143,7 +143,7 @@ def test_missing_files_are_named_with_where_to_get_them(tmp_path: Path) -> None:
     assert "Google Drive" in pairs
     assert "wiki_samples.jsonl" in texts
     with pytest.raises(UsageError, match=r"split_0\.jsonl is not there .*dpo_toxic.*--data FOLDER"):
-        reproduce(design, Silent())
+        rerun_figure(design, Silent())
     assert missing_files(read_design("noise", scale="quickstart").study) == []
 
 
@@ -185,16 +185,16 @@ def test_the_overlap_is_compared_block_by_block() -> None:
     assert len(findings) == 3 * 24
     peak = next(f for f in findings if f.place.n_pairs == 128 and f.metric == "block 16")
     assert peak.theirs.mean == 0.432
-    assert peak.verdict is Verdict.within
+    assert peak.verdict is ParityVerdict.within
     first = next(f for f in findings if f.place.n_pairs == 8 and f.metric == "block 0")
-    assert first.verdict is Verdict.different
+    assert first.verdict is ParityVerdict.different
     assert "pooling" in first.quirks
 
 
 def test_the_overlap_of_another_model_is_compared_by_its_mean() -> None:
     findings = overlap("quickstart", [0.1, 0.3])
     assert [f.place.n_pairs for f in findings] == [8, 32, 128]
-    assert {f.verdict for f in findings} == {Verdict.undecided}
+    assert {f.verdict for f in findings} == {ParityVerdict.undecided}
     assert findings[0].ours is not None
     assert findings[0].ours.mean == pytest.approx(0.2)
     assert overlap_commands(read_design(OVERLAP))[2].endswith("--set pairs.source=file:toxicity_pairwise/split_0.jsonl")

@@ -10,9 +10,9 @@ from rich.console import Console
 import bench.harness.run as harness
 from bench.core.progress import Silent
 from bench.display.reproduce import findings_table, show_reproduction
-from bench.leaderboard.published.parity import BASE, Sample, Verdict
+from bench.leaderboard.published.parity import BASE, ParityVerdict, Sample
 from bench.reproduce.paper import read_design
-from bench.reproduce.rerun import reproduce
+from bench.reproduce.rerun import rerun_figure
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def fake_cells(data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_figure_is_run_and_set_beside_the_published_numbers(data: Path, fake_cells: Path) -> None:
     design = tiny(data, "table2")
-    result = reproduce(design, Silent())
+    result = rerun_figure(design, Silent())
     assert not result.failed
     begun = fake_cells.read_text().split()[1::2]
     assert len(begun) == 1 + 4 * 3
@@ -72,24 +72,24 @@ def test_a_figure_is_run_and_set_beside_the_published_numbers(data: Path, fake_c
     assert profs.ours is not None
     assert (profs.ours.mean, profs.ours.std, profs.ours.runs) == (10.0, 0.0, 3)
     assert profs.theirs == Sample(32.50, 0.28, 3)
-    assert profs.verdict is Verdict.different
+    assert profs.verdict is ParityVerdict.different
     assert "unpaired" in profs.quirks
-    assert found["dpo", 2000, "perplexity", "paper"].verdict is Verdict.different
-    assert found[BASE, None, "perplexity", "code"].verdict is Verdict.different
-    assert found["profs", 500, "toxicity", "paper"].verdict is Verdict.not_measured
+    assert found["dpo", 2000, "perplexity", "paper"].verdict is ParityVerdict.different
+    assert found[BASE, None, "perplexity", "code"].verdict is ParityVerdict.different
+    assert found["profs", 500, "toxicity", "paper"].verdict is ParityVerdict.not_measured
     assert ("profs", 500, "toxicity", "argre") not in found
     assert ("profs-reference", 500, "toxicity", "argre") in found
     written = json.loads((data / "out/reproduction.json").read_text())
     assert len(written["findings"]) == len(result.findings)
     assert set(written["sources"]) == {"paper", "argre", "code"}
     assert "unpaired" in written["quirks"]
-    reproduce(design, Silent())
+    rerun_figure(design, Silent())
     assert len(fake_cells.read_text().split()[1::2]) == len(begun)
 
 
 def test_a_limit_leaves_no_verdict(data: Path, fake_cells: Path) -> None:
-    result = reproduce(tiny(data, "noise", limit=1), Silent())
-    assert {f.verdict for f in result.findings} == {Verdict.undecided, Verdict.not_measured}
+    result = rerun_figure(tiny(data, "noise", limit=1), Silent())
+    assert {f.verdict for f in result.findings} == {ParityVerdict.undecided, ParityVerdict.not_measured}
     assert {f.place.rate for f in result.findings} == {0.0, 0.1, 0.2, 0.3, 0.4, 0.5}
 
 
@@ -104,16 +104,16 @@ def test_failed_cells_say_why_and_the_others_are_judged(
         return execute(cell, bench)
 
     monkeypatch.setattr(harness, "execute", some_fail)
-    result = reproduce(tiny(data, "table2"), Silent())
+    result = rerun_figure(tiny(data, "table2"), Silent())
     assert len(result.failed) == 3
     by_row = {f.place.row: f for f in result.findings if f.metric == "perplexity"}
-    assert by_row["dpo"].verdict is Verdict.not_measured
+    assert by_row["dpo"].verdict is ParityVerdict.not_measured
     assert "no memory" in by_row["dpo"].why
-    assert by_row["dpo-one-pass"].verdict is Verdict.different
+    assert by_row["dpo-one-pass"].verdict is ParityVerdict.different
 
 
 def test_tables_have_as_many_columns_as_heads(data: Path, fake_cells: Path) -> None:
-    findings = reproduce(tiny(data, "table2"), Silent()).findings
+    findings = rerun_figure(tiny(data, "table2"), Silent()).findings
     for verdicts in (True, False):
         head, rows = findings_table(findings, verdicts=verdicts)
         assert len(rows) == len(findings)
@@ -125,7 +125,7 @@ def test_what_is_printed_names_the_quirks(
 ) -> None:
     console = Console(width=300)
     monkeypatch.setattr("bench.display.reproduce.RESULT", console)
-    result = reproduce(tiny(data, "table2"), Silent())
+    result = rerun_figure(tiny(data, "table2"), Silent())
     show_reproduction(result, "table")
     table = capsys.readouterr().out
     assert "[unpaired] [pooling] [centre]" in table

@@ -23,10 +23,10 @@ from bench.core.progress import Progress, Silent
 from bench.core.values import AlignmentReport
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
 from bench.leaderboard.records.rescored import generations_path, read_sidecars
-from bench.scoring.rescore import Judge, make_judges, read_stored, rescore
+from bench.scoring.rescore import LoadedScorer, make_judges, read_stored, rescore
 from bench.tasks.outputs.generate import Continuation
 from bench.tasks.scorers.base import SCORERS, Scorer
-from bench.tasks.toxicity.metric import Aggregation, measure
+from bench.tasks.toxicity.metric import Aggregation, toxicity_metric
 
 PROMPTS = [f"prompt-{index}" for index in range(6)]
 TEXTS = {
@@ -104,7 +104,7 @@ def rows(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 def record(cell_id: str, texts: Sequence[str]) -> Record:
     continuations = [Continuation(p, 0, text, 1, False) for p, text in zip(PROMPTS, texts, strict=True)]
-    metric = measure(continuations, [0.25] * len(texts), scorer="bilstm", aggregation=Aggregation())
+    metric = toxicity_metric(continuations, [0.25] * len(texts), scorer="bilstm", aggregation=Aggregation())
     method = cell_id.partition("-")[0]
     noise = NoiseInfo(model="flip", rate=0.0, n_flipped=0, flips_sha256="00" * 32)
     n_pairs = 0 if method == "base" else 8
@@ -136,7 +136,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def judges(*names: str, **settings: Any) -> list[Judge]:
+def judges(*names: str, **settings: Any) -> list[LoadedScorer]:
     return make_judges(names, settings)
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from bench.core.errors import UsageError
-from bench.leaderboard.records.ledger import Tuned
+from bench.leaderboard.records.ledger import TuningNote
 from bench.spec.resolve import resolve_spec
 from bench.spec.run_spec import RunSpec, build_methods, build_tasks, hyperparameters, shipped_configs, stated_tuning
 
@@ -89,7 +89,7 @@ TUNED = "methods: {dpo: {beta: 0.1, tuned: {trials: 4}}, profs: {rank: 3, tuned:
 def test_a_row_says_how_it_was_tuned_beside_its_hyperparameters(config: Path) -> None:
     config.write_text(TUNED)
     spec = resolve_spec(str(config))
-    assert [stated_tuning(spec, name) for name in spec.methods] == [Tuned(trials=4), Tuned(trials=17), None]
+    assert [stated_tuning(spec, name) for name in spec.methods] == [TuningNote(trials=4), TuningNote(trials=17), None]
     assert spec.methods["profs-random"] == {"rank": 3}  # the control was not tuned: it takes after what was
     assert build_methods(spec)["dpo"].model_dump()["beta"] == 0.1
 

@@ -26,7 +26,7 @@ from bench.spec.resolve import resolve_spec
 from bench.spec.run_spec import build_methods, hyperparameters
 from bench.tune.judge import CRITERION
 from bench.tune.request import resolve_tuning
-from bench.tune.search import Tuned, Tuning, tune
+from bench.tune.search import SearchResult, Tuning, search_hyperparameters
 from bench.tune.space import SPACES, SearchSpace, Span, Stretch, check_space, default_space, read_space
 from bench.tune.trials import Trial
 
@@ -137,8 +137,8 @@ def request_(settings: dict[str, Any], tmp_path: Path) -> Callable[..., Tuning]:
     return make
 
 
-def search(tuning: Tuning) -> Tuned:
-    return tune(tuning, progress=Silent())
+def search(tuning: Tuning) -> SearchResult:
+    return search_hyperparameters(tuning, progress=Silent())
 
 
 def timeless(trials: Sequence[Trial]) -> list[dict[str, Any]]:

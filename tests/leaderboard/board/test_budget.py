@@ -11,10 +11,10 @@ from rich.console import Console
 
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.values import Row
-from bench.leaderboard.records.ledger import Ledger, Tuned
+from bench.leaderboard.records.ledger import Ledger, TuningNote
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.render.flags import MEANINGS, known_flags
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.render.numbers import energy_text, rough_count_text
 from bench.leaderboard.render.terminal import TerminalBoard
 
@@ -28,7 +28,7 @@ def make(make_record: Callable[..., Record], make_metric: Any) -> Make:
 
     def record(
         method: str = "dpo",
-        tuned: Tuned | None = None,
+        tuned: TuningNote | None = None,
         ledger: dict[str, Any] | None = None,
         diagnostic_seconds: float = 0.0,
         **changes: Any,
@@ -88,7 +88,7 @@ def test_energy_that_is_not_all_the_methods_own_is_marked(
 ) -> None:
     ledger = {"seconds": seconds, "energy_seconds": measured, "energy_joules": 512, "energy_source": "RAPL package-0"}
     records = [make("base"), make(ledger=ledger, diagnostic_seconds=diagnostics)]
-    text = to_markdown(make_leaderboard(records))
+    text = board_page(make_leaderboard(records))
     assert page_cells(text, "### Budget", "dpo")["energy"] == ("512 J" if own else "~512 J")
     assert ("more than a tenth of the time" in text) is not own
     assert "all that RAPL package-0 took while the method ran" in text
@@ -98,10 +98,10 @@ def test_the_page_shows_the_budget_and_dashes(make: Make) -> None:
     ledger = {"steps": 47, "tokens_trained": 104_000, "tokens_forward": 9_600, "energy_missing": "no counter here"}
     records = [
         make("base", ledger={}),
-        make(ledger=ledger, tuned=Tuned(trials=20, seconds=90)),
+        make(ledger=ledger, tuned=TuningNote(trials=20, seconds=90)),
         make("profs", device="cpu"),
     ]
-    text = to_markdown(make_leaderboard(records))
+    text = board_page(make_leaderboard(records))
     assert page_cells(text, "### Budget", "dpo") == {
         "method": "dpo",
         "pairs": "200",
@@ -121,7 +121,7 @@ def test_the_page_shows_the_budget_and_dashes(make: Make) -> None:
     assert page_cells(text, "## synthetic-model", "dpo")["trials"] == "20"
     assert page_cells(text, "## synthetic-model", "profs")["trials"] == "–"
     assert "- **Energy:** not counted: no counter here." in text
-    alone = to_markdown(make_leaderboard([make("base", ledger={})]))
+    alone = board_page(make_leaderboard([make("base", ledger={})]))
     assert "### Budget" not in alone
     assert "trials" not in alone
 
@@ -130,7 +130,7 @@ def test_the_page_shows_the_budget_and_dashes(make: Make) -> None:
 def test_the_terminal_shows_the_same_budget(width: int, make: Make) -> None:
     ledger = {"steps": 1_047, "tokens_trained": 1_040_000, "tokens_forward": 9_600}
     ledger |= {"peak_device_bytes": 2**35, "energy_joules": 12_300.0, "energy_source": "NVML X"}
-    tuned = Tuned(trials=20, seconds=4_000)
+    tuned = TuningNote(trials=20, seconds=4_000)
     devices = {"device": "cuda: NVIDIA H200"}
     records = [make("base", ledger={}, **devices), make(ledger=ledger, tuned=tuned, align_seconds=4000, **devices)]
     console = Console(file=io.StringIO(), width=width, color_system=None)
@@ -144,11 +144,18 @@ def test_the_terminal_shows_the_same_budget(width: int, make: Make) -> None:
 
 
 def test_rows_of_different_tuning_stay_apart_and_say_so(make: Make) -> None:
-    records = [make(cell_id="a", tuned=Tuned(trials=17)), make(cell_id="b", tuned=Tuned(trials=4)), make(cell_id="c")]
+    records = [
+        make(cell_id="a", tuned=TuningNote(trials=17)),
+        make(cell_id="b", tuned=TuningNote(trials=4)),
+        make(cell_id="c"),
+    ]
     (table,) = make_leaderboard(records).tables
     assert sorted(row.settings["trials"] for row in table.rows) == ["17", "4", "not stated"]
     assert [row.budget.trials for row in table.rows] == [17, 4, None]
-    alike = [make(cell_id="a", tuned=Tuned(trials=4, seconds=1)), make(cell_id="b", tuned=Tuned(trials=4, seconds=2))]
+    alike = [
+        make(cell_id="a", tuned=TuningNote(trials=4, seconds=1)),
+        make(cell_id="b", tuned=TuningNote(trials=4, seconds=2)),
+    ]
     (table,) = make_leaderboard(alike).tables
     assert len({row.settings["tuning sha"] for row in table.rows}) == 2
 
@@ -179,7 +186,7 @@ def test_energies(joules: float | None, text: str) -> None:
 
 
 def test_flags_are_explained_where_they_occur(make: Make) -> None:
-    text = to_markdown(make_leaderboard([make("base"), make(flags=["no-held-out-gain", "of-a-plug-in"])]))
+    text = board_page(make_leaderboard([make("base"), make(flags=["no-held-out-gain", "of-a-plug-in"])]))
     assert f"- **no-held-out-gain:** {MEANINGS['no-held-out-gain']}" in text
     assert "**no-validation-gain:**" not in text
     assert "**of-a-plug-in:**" not in text

@@ -8,7 +8,7 @@ from bench.core.hashing import sha256_json
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.corrections import corrected
 from bench.leaderboard.records.validation import Share, Validation, corrected_share
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 
 VALUES = [0.1, 0.9, 0.2, 0.8, None, 0.3, 0.7, 0.2, 0.1, 0.6]
 
@@ -79,5 +79,5 @@ def test_an_unvalidated_scorer_is_not_corrected(make):
 
 
 def test_the_page_has_the_corrected_share(make, validations):
-    assert "toxic, corrected" in to_markdown(make_leaderboard([make()], validations))
-    assert "toxic, corrected" not in to_markdown(make_leaderboard([make()]))
+    assert "toxic, corrected" in board_page(make_leaderboard([make()], validations))
+    assert "toxic, corrected" not in board_page(make_leaderboard([make()]))

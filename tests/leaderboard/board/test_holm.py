@@ -8,7 +8,7 @@ import pytest
 
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.holm import ALPHA, with_holm
-from bench.leaderboard.board.scores import score
+from bench.leaderboard.board.scores import metric_score
 
 N_ITEMS = 40
 
@@ -97,7 +97,7 @@ def seeds_of(make_metric, generator, *, effect, seed_sd, n_seeds=3):
 
 def test_an_effect_beyond_what_seeds_do_is_marked(make_metric):
     base, seeds = seeds_of(make_metric, random.Random(3), effect=-0.2, seed_sd=0.02)
-    change = score(seeds, base).change
+    change = metric_score(seeds, base).change
     assert change.better is True
     assert change.ci95[0] < -0.2 < change.ci95[1]
     assert change.p < 0.02
@@ -115,7 +115,7 @@ def test_where_seeds_alone_differ_boards_are_not_marked(make_record, make_metric
                 shift = generator.gauss(0, 0.03)
                 moved = make_metric["toxicity"]([v + shift + generator.gauss(0, 0.05) for v in items])
                 records.append(make_record("dpo", metrics={"toxicity": moved}, rate=rate, seed=seed))
-                naive += score({0: moved}, base).change.better is not None if seed == 0 and rate == 0 else 0
+                naive += metric_score({0: moved}, base).change.better is not None if seed == 0 and rate == 0 else 0
         (table,) = make_leaderboard(records).tables
         marked += any(row.scores["toxicity"].change.better is not None for row in table.rows[1:])
     assert marked <= 0.05 * boards

@@ -9,10 +9,10 @@ import pytest
 from bench.core.errors import UsageError
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.margins import MARGINS, read_margins
-from bench.leaderboard.board.scores import score
+from bench.leaderboard.board.scores import metric_score
 from bench.leaderboard.export import read_leaderboard
 from bench.leaderboard.records.record import write_record
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 
 LOSSES = [3 + random.Random(place).gauss(0, 0.4) for place in range(60)]
 
@@ -41,7 +41,7 @@ def perplexities(make_metric):
 )
 def test_a_rise_of_perplexity_is_judged(perplexities, rise, wobble, verdict):
     base, moved = perplexities(rise, wobble)
-    change = score({0: moved}, base, margin=0.05).change
+    change = metric_score({0: moved}, base, margin=0.05).change
     assert change.preserved.verdict == verdict
     assert change.preserved.margin == 0.05
     assert change.ci95[0] < change.preserved.ci90[0] < change.value < change.preserved.ci90[1] < change.ci95[1]
@@ -49,7 +49,7 @@ def test_a_rise_of_perplexity_is_judged(perplexities, rise, wobble, verdict):
 
 def test_a_gain_is_no_harm(perplexities):
     base, moved = perplexities(-0.5, 0.05)
-    assert score({0: moved}, base, margin=0.05).change.preserved.verdict == "PASS"
+    assert metric_score({0: moved}, base, margin=0.05).change.preserved.verdict == "PASS"
 
 
 def test_accuracy_may_not_fall(make_metric):
@@ -57,11 +57,11 @@ def test_accuracy_may_not_fall(make_metric):
     fallen = {name: [0.0 if place % 5 == 0 else v for place, v in enumerate(values)] for name, values in tasks.items()}
     capability = make_metric["capability"]
     base = capability(tasks)
-    assert score({0: capability(fallen)}, base, margin=0.01).change.preserved.verdict == "FAIL"
-    assert score({0: base}, base, margin=0.01).change.preserved.verdict == "PASS"
+    assert metric_score({0: capability(fallen)}, base, margin=0.01).change.preserved.verdict == "FAIL"
+    assert metric_score({0: base}, base, margin=0.01).change.preserved.verdict == "PASS"
     one_off = {**tasks, "rte": [0.0, *tasks["rte"][1:]]}
-    assert score({0: capability(one_off)}, base, margin=0.005).change.preserved.verdict == "INCONCLUSIVE"
-    assert score({0: capability(one_off)}, base).change.preserved is None
+    assert metric_score({0: capability(one_off)}, base, margin=0.005).change.preserved.verdict == "INCONCLUSIVE"
+    assert metric_score({0: capability(one_off)}, base).change.preserved is None
 
 
 def test_seeds_that_differ_leave_it_open(make_metric):
@@ -74,13 +74,13 @@ def test_seeds_that_differ_leave_it_open(make_metric):
         }
 
     base = make_metric["perplexity"](LOSSES)
-    assert score(seeds(0.001), base, margin=0.05).change.preserved.verdict == "PASS"
-    assert score(seeds(0.06), base, margin=0.05).change.preserved.verdict == "INCONCLUSIVE"
+    assert metric_score(seeds(0.001), base, margin=0.05).change.preserved.verdict == "PASS"
+    assert metric_score(seeds(0.06), base, margin=0.05).change.preserved.verdict == "INCONCLUSIVE"
 
 
 def test_items_that_all_moved_alike_tell_nothing(make_metric):
     moved = make_metric["perplexity"]([loss + 0.5 for loss in LOSSES])
-    found = score({0: moved}, make_metric["perplexity"](LOSSES), margin=0.05).change.preserved
+    found = metric_score({0: moved}, make_metric["perplexity"](LOSSES), margin=0.05).change.preserved
     assert (found.verdict, found.ci90) == ("INCONCLUSIVE", None)
 
 
@@ -89,7 +89,7 @@ def test_the_page_has_verdicts_with_their_intervals_and_margins(make_record, per
     board = make_leaderboard(
         [make_record("base", metrics={"perplexity": base}), make_record("dpo", metrics={"perplexity": moved})]
     )
-    page = to_markdown(board).replace("\u00a0", " ")
+    page = board_page(board).replace("\u00a0", " ")
     assert "### Preserved" in page
     assert "| FAIL [+2" in page
     assert "**Preserved:** the margin is perplexity +5.0 %." in page

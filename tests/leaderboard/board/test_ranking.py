@@ -8,7 +8,7 @@ import pytest
 
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.ranking import Contender, rank
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 
 N_ITEMS = 60
 BASE = [random.Random(place).random() for place in range(N_ITEMS)]
@@ -122,7 +122,7 @@ def test_a_degenerate_row_is_not_ranked_on_the_board(make_record, make_metric):
         "bad": "3",
         "good": "1",
     }
-    page = to_markdown(board)
+    page = board_page(board)
     assert "| rank |" in page
     assert "**Rank:** One more than the number of rows that are surely better" in page
 
@@ -134,6 +134,6 @@ def test_a_column_in_which_all_are_alike_has_no_ranks_and_says_so(make_record, m
             name, metrics={"toxicity": make_metric["toxicity"]([v + generator.gauss(0, 0.1) for v in BASE])}
         )
 
-    page = to_markdown(make_leaderboard([record(name) for name in ("base", "dpo", "profs")]))
+    page = board_page(make_leaderboard([record(name) for name in ("base", "dpo", "profs")]))
     assert "| rank |" not in page
     assert "**Rank:** No two rows can be told apart in toxicity, so that all share the first rank." in page

@@ -9,7 +9,7 @@ from statistics import stdev
 import pytest
 from scipy.stats import ttest_1samp
 
-from bench.leaderboard.board.scores import paired_change, score
+from bench.leaderboard.board.scores import metric_score, paired_change
 from bench.leaderboard.statistics.seeds import seeded_difference, seeded_mean, seeded_ratio
 
 BASE = [random.Random(index).random() for index in range(200)]
@@ -23,7 +23,7 @@ def toxicity(make_metric):
 
 def test_base_has_no_change_and_keeps_its_own_interval(toxicity):
     base = toxicity(BASE)
-    found = score({0: base}, None)
+    found = metric_score({0: base}, None)
     assert (found.value, found.ci95, found.n) == (base.value, base.ci95, 200)
     assert found.change is None
     assert found.unpaired is None
@@ -32,7 +32,7 @@ def test_base_has_no_change_and_keeps_its_own_interval(toxicity):
 def test_a_planted_drop_is_found_and_better(toxicity):
     noise = random.Random(7)
     lower = toxicity([value - 0.05 + noise.gauss(0, 0.02) for value in BASE])
-    change = score({0: lower}, toxicity(BASE)).change
+    change = metric_score({0: lower}, toxicity(BASE)).change
     assert change.value == pytest.approx(-0.05, abs=0.005)
     assert change.ci95[0] < change.value < change.ci95[1] < 0
     assert change.ci95[1] - change.ci95[0] < 0.02  # far narrower than the spread between prompts allows unpaired
@@ -43,9 +43,9 @@ def test_a_planted_drop_is_found_and_better(toxicity):
 def test_a_planted_rise_is_worse_and_no_difference_is_neither(toxicity):
     noise = random.Random(8)
     higher = toxicity([value + 0.05 + noise.gauss(0, 0.02) for value in BASE])
-    assert score({0: higher}, toxicity(BASE)).change.better is False
+    assert metric_score({0: higher}, toxicity(BASE)).change.better is False
     same = toxicity([value + (0.05 if index % 2 else -0.05) for index, value in enumerate(BASE)])
-    change = score({0: same}, toxicity(BASE)).change
+    change = metric_score({0: same}, toxicity(BASE)).change
     assert change.better is None
     assert change.ci95[0] < 0 < change.ci95[1]
 
@@ -53,7 +53,7 @@ def test_a_planted_rise_is_worse_and_no_difference_is_neither(toxicity):
 def test_perplexity_changes_relative_to_base(make_metric):
     perplexity = make_metric["perplexity"]
     losses = [loss + math.log(1.5) + (0.1 if index % 2 else -0.1) for index, loss in enumerate(LOSSES)]
-    change = score({0: perplexity(losses, [1.0] * 30)}, perplexity(LOSSES, [1.0] * 30)).change
+    change = metric_score({0: perplexity(losses, [1.0] * 30)}, perplexity(LOSSES, [1.0] * 30)).change
     assert change.value == pytest.approx(0.5)
     assert 0.3 < change.ci95[0] < 0.5 < change.ci95[1] < 0.7
     assert change.better is False
@@ -61,34 +61,34 @@ def test_perplexity_changes_relative_to_base(make_metric):
 
 def test_a_model_that_did_not_change_is_exactly_like_base(make_metric):
     for name in ("toxicity", "perplexity"):
-        change = score({0: make_metric[name](LOSSES)}, make_metric[name](LOSSES)).change
+        change = metric_score({0: make_metric[name](LOSSES)}, make_metric[name](LOSSES)).change
         assert (change.value, change.ci95, change.better) == (0, (0, 0), None)
 
 
 def test_items_that_all_changed_alike_give_no_interval_and_no_verdict(make_metric):
     for name, moved in (("toxicity", [v + 0.05 for v in LOSSES]), ("perplexity", [v + 0.5 for v in LOSSES])):
-        change = score({0: make_metric[name](moved)}, make_metric[name](LOSSES)).change
+        change = metric_score({0: make_metric[name](moved)}, make_metric[name](LOSSES)).change
         assert change.value > 0
         assert (change.ci95, change.better) == (None, None)
     capability = make_metric["capability"]
-    found = score({0: capability({"boolq": [1.0] * 9})}, capability({"boolq": [0.0] * 9}))
+    found = metric_score({0: capability({"boolq": [1.0] * 9})}, capability({"boolq": [0.0] * 9}))
     assert (found.change.value, found.change.ci95, found.change.better) == (1, None, None)
     seeds = {seed: capability({"boolq": [1.0] * 9, "rte": [0.0] * 9}) for seed in (0, 1)}
-    assert (score(seeds, None).value, score(seeds, None).ci95) == (0.5, None)
+    assert (metric_score(seeds, None).value, metric_score(seeds, None).ci95) == (0.5, None)
 
 
 def test_perplexity_change_is_weighted_by_tokens(make_metric):
     perplexity = make_metric["perplexity"]
     base = perplexity([3.0, 3.0, 3.0], weights=[1000.0, 1.0, 1.0])
     changed = perplexity([3.1, 5.0, 2.0], weights=[1000.0, 1.0, 1.0])
-    assert score({0: changed}, base).change.value == pytest.approx(changed.value / base.value - 1)
+    assert metric_score({0: changed}, base).change.value == pytest.approx(changed.value / base.value - 1)
 
 
 def test_capability_pairs_within_tasks_and_averages_over_them(make_metric):
     capability = make_metric["capability"]
     base = capability({"boolq": [1.0, 0.0, 1.0, 0.0] * 20, "rte": [0.0, 1.0] * 5})
     better = capability({"boolq": [1.0] * 80, "rte": [0.0, 1.0] * 5})
-    found = score({0: better}, base)
+    found = metric_score({0: better}, base)
     assert found.change.value == pytest.approx(0.25)  # half a task's worth of 0.5, not 40 of 90 questions
     assert found.change.better is True
     assert found.tasks["boolq"].change.value == pytest.approx(0.5)
@@ -99,7 +99,7 @@ def test_capability_pairs_within_tasks_and_averages_over_them(make_metric):
 def test_one_seed_is_judged_over_items_alone(toxicity):
     noise = random.Random(9)
     changes = [0.02 + noise.gauss(0, 0.1) for _ in BASE]
-    change = score({0: toxicity([v + c for v, c in zip(BASE, changes, strict=True)])}, toxicity(BASE)).change
+    change = metric_score({0: toxicity([v + c for v, c in zip(BASE, changes, strict=True)])}, toxicity(BASE)).change
     assert change.p == pytest.approx(float(ttest_1samp(changes, 0).pvalue), rel=0.02)
     assert change.p_holm is None
     standard_error = stdev(changes) / 200**0.5
@@ -110,7 +110,7 @@ def test_several_seeds_are_a_second_level_of_chance(toxicity):
     noise = random.Random(10)
     shifts = (-0.10, -0.02, -0.06)
     seeds = {seed: [v + shift + noise.gauss(0, 0.01) for v in BASE] for seed, shift in enumerate(shifts)}
-    found = score({seed: toxicity(values) for seed, values in seeds.items()}, toxicity(BASE))
+    found = metric_score({seed: toxicity(values) for seed, values in seeds.items()}, toxicity(BASE))
     known = seeded_difference([seeds[seed] for seed in range(3)], BASE)
     assert found.change.ci95 == pytest.approx(known.interval.bounds, abs=1e-9)
     assert found.change.p == pytest.approx(known.p)
@@ -118,7 +118,7 @@ def test_several_seeds_are_a_second_level_of_chance(toxicity):
     assert found.change.ci95[1] > 0  # as seeds differ by 0.04, three of them do not show a change of 0.06
     assert found.change.better is None
     assert found.change.ci95[1] - found.change.ci95[0] > 0.15  # Student's with two degrees of freedom
-    assert score({0: toxicity(seeds[2])}, toxicity(BASE)).change.better is True  # what one seed cannot know
+    assert metric_score({0: toxicity(seeds[2])}, toxicity(BASE)).change.better is True  # what one seed cannot know
     assert found.change.detectable > 0.06
 
 
@@ -139,7 +139,7 @@ def test_one_measurement_stands_beside_every_seed_on_either_side(toxicity):
     seeds = [toxicity([v + shift for v in BASE]) for shift in (-0.10, -0.02, -0.06)]
     base = toxicity([v + 0.01 * (place % 3) for place, v in enumerate(BASE)])
     one, other = paired_change(seeds, [base]), paired_change([base], seeds)
-    assert one == score(dict(enumerate(seeds)), base).change
+    assert one == metric_score(dict(enumerate(seeds)), base).change
     assert other.value == pytest.approx(-one.value)
     assert other.ci95 == pytest.approx((-one.ci95[1], -one.ci95[0]))
 
@@ -149,7 +149,7 @@ def test_perplexity_over_seeds_weighs_tokens_and_is_relative(make_metric):
     seeds = [[loss + 0.1 + noise.gauss(0, 0.02) for loss in LOSSES] for _ in range(3)]
     metrics = {seed: make_metric["perplexity"](losses, weights) for seed, losses in enumerate(seeds)}
     base = make_metric["perplexity"](LOSSES, weights)
-    found = score(metrics, base)
+    found = metric_score(metrics, base)
     known = seeded_ratio(seeds, LOSSES, weights=weights)
     assert found.change.value == pytest.approx(known.interval.value)
     assert found.change.ci95 == pytest.approx(known.interval.bounds, rel=0.02)
@@ -159,7 +159,7 @@ def test_perplexity_over_seeds_weighs_tokens_and_is_relative(make_metric):
 
 def test_seeds_whose_perplexities_no_number_can_hold_have_no_interval(make_metric):
     seeds = {seed: make_metric["perplexity"]([loss + 300 * seed for loss in LOSSES]) for seed in (0, 1)}
-    found = score(seeds, make_metric["perplexity"](LOSSES))
+    found = metric_score(seeds, make_metric["perplexity"](LOSSES))
     assert (found.ci95, found.change.ci95, found.change.better) == (None, None, None)
     assert found.change.value == pytest.approx(math.expm1(150))
 
@@ -167,13 +167,13 @@ def test_seeds_whose_perplexities_no_number_can_hold_have_no_interval(make_metri
 def test_seeds_that_all_agree_with_base_changed_by_exactly_nothing(make_metric):
     for name in ("toxicity", "perplexity"):
         same = {seed: make_metric[name](LOSSES) for seed in (0, 1, 2)}
-        change = score(same, make_metric[name](LOSSES)).change
+        change = metric_score(same, make_metric[name](LOSSES)).change
         assert (change.value, change.ci95, change.better, change.p) == (0, (0, 0), None, 1)
 
 
 def test_seeds_are_averaged_item_by_item(toxicity):
     seeds = {seed: toxicity([value + shift for value in BASE]) for seed, shift in ((0, -0.1), (1, -0.2), (2, 0.0))}
-    found = score(seeds, toxicity(BASE))
+    found = metric_score(seeds, toxicity(BASE))
     assert found.value == pytest.approx(sum(BASE) / 200 - 0.1)
     assert found.ci95[0] < found.value < found.ci95[1]
     assert found.change.value == pytest.approx(-0.1)
@@ -184,39 +184,39 @@ def test_seeds_are_averaged_item_by_item(toxicity):
 def test_perplexity_over_seeds_is_their_geometric_mean(make_metric):
     perplexity = make_metric["perplexity"]
     seeds = {0: perplexity(LOSSES), 1: perplexity([loss + math.log(4) for loss in LOSSES])}
-    found = score(seeds, perplexity(LOSSES))
+    found = metric_score(seeds, perplexity(LOSSES))
     assert found.value == pytest.approx(2 * seeds[0].value)
     assert found.change.value == pytest.approx(1.0)
 
 
 def test_items_that_either_side_lacks_are_left_out_of_the_change(toxicity):
-    found = score({0: toxicity([0.5, None, 0.5, 0.5])}, toxicity([0.7, 0.0, 0.7, None]))
+    found = metric_score({0: toxicity([0.5, None, 0.5, 0.5])}, toxicity([0.7, 0.0, 0.7, None]))
     assert found.change.n == 2
     assert found.change.value == pytest.approx(-0.2)
     assert found.n == 3
 
 
 def test_items_that_a_seed_lacks_are_left_out_of_the_average(toxicity):
-    found = score({0: toxicity([0.2, None, 0.2]), 1: toxicity([0.4, 0.9, 0.4])}, None)
+    found = metric_score({0: toxicity([0.2, None, 0.2]), 1: toxicity([0.4, 0.9, 0.4])}, None)
     assert (found.value, found.n) == (pytest.approx(0.3), 2)
 
 
 def test_one_item_gives_a_change_without_an_interval(toxicity):
-    change = score({0: toxicity([0.2])}, toxicity([0.5])).change
+    change = metric_score({0: toxicity([0.2])}, toxicity([0.5])).change
     assert (change.ci95, change.better, change.n) == (None, None, 1)
     assert change.value == pytest.approx(-0.3)
 
 
 def test_nothing_measured_is_no_value(toxicity):
-    found = score({0: toxicity([None, None], counts={"unscored": 2})}, toxicity([0.1, 0.2]))
+    found = metric_score({0: toxicity([None, None], counts={"unscored": 2})}, toxicity([0.1, 0.2]))
     assert (found.value, found.n, found.change) == (None, 0, None)
-    found = score({0: toxicity([0.1, 0.2])}, toxicity([None, None]))
+    found = metric_score({0: toxicity([0.1, 0.2])}, toxicity([None, None]))
     assert (found.value, found.unpaired) == (pytest.approx(0.15), "base was not measured")
 
 
 def test_counts_add_up_over_seeds(make_metric):
     seeds = {seed: make_metric["toxicity"]([0.1, 0.2], counts={"empty": seed}) for seed in (1, 2)}
-    assert score(seeds, None).counts == {"empty": 3}
+    assert metric_score(seeds, None).counts == {"empty": 3}
 
 
 def without_items(metric):
@@ -239,25 +239,27 @@ def with_items(metric, **changes):
 )
 def test_what_cannot_be_paired_says_why_and_keeps_its_value(spoil, reason, toxicity):
     spoilt = spoil(toxicity([0.1, 0.2, 0.4]))
-    found = score({0: spoilt}, toxicity([0.3, 0.3, 0.3]))
+    found = metric_score({0: spoilt}, toxicity([0.3, 0.3, 0.3]))
     assert found.change is None
     assert reason in found.unpaired
     assert (found.value, found.ci95) == (spoilt.value, spoilt.ci95)
 
 
 def test_no_common_item_is_no_change(toxicity):
-    found = score({0: toxicity([0.1, None])}, toxicity([None, 0.1]))
+    found = metric_score({0: toxicity([0.1, None])}, toxicity([None, 0.1]))
     assert "no item was measured on both sides" in found.unpaired
 
 
 def test_other_tasks_are_no_pair(make_metric):
     capability = make_metric["capability"]
-    found = score({0: capability({"boolq": [1.0, 0.0]})}, capability({"boolq": [1.0, 0.0], "rte": [1.0]}))
+    found = metric_score({0: capability({"boolq": [1.0, 0.0]})}, capability({"boolq": [1.0, 0.0], "rte": [1.0]}))
     assert found.unpaired == "measured on different tasks"
     assert found.tasks["boolq"].change.value == 0
 
 
 def test_seeds_on_different_items_have_a_mean_but_no_interval(toxicity):
-    found = score({0: toxicity([0.1, 0.3], ids="a"), 1: toxicity([0.5, 0.7], ids="b")}, toxicity([0.1, 0.3], ids="a"))
+    found = metric_score(
+        {0: toxicity([0.1, 0.3], ids="a"), 1: toxicity([0.5, 0.7], ids="b")}, toxicity([0.1, 0.3], ids="a")
+    )
     assert (found.value, found.ci95) == (pytest.approx(0.4), None)
     assert "different items" in found.unpaired

@@ -14,10 +14,10 @@ import pytest
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_texts
 from bench.core.values import AlignmentReport, Items, Metric
-from bench.display.comparison import show_report
+from bench.display.comparison import show_comparison
 from bench.leaderboard.board.build import make_leaderboard
-from bench.leaderboard.compare.metrics import MCNEMAR, SEEDED, SIGN_FLIP, Comparison
-from bench.leaderboard.compare.two_models import Report, compare
+from bench.leaderboard.compare.metrics import MCNEMAR, SEEDED, SIGN_FLIP, PairedMetric
+from bench.leaderboard.compare.two_models import Report, compare_models
 from bench.leaderboard.records.record import (
     Cost,
     DataInfo,
@@ -126,7 +126,7 @@ def run(add: Add) -> str:
     return add("base", 0, measured(0.0, 7))
 
 
-def by_name(report: Report) -> dict[str, Comparison]:
+def by_name(report: Report) -> dict[str, PairedMetric]:
     tasks = [part for comparison in report.metrics for part in comparison.parts]
     return {comparison.metric: comparison for comparison in (*report.metrics, *tasks)}
 
@@ -140,7 +140,7 @@ def test_against_base_it_says_what_the_board_says(run: str) -> None:
     for row in table.rows:
         if row.is_base:
             continue
-        found = by_name(compare(f"{run}:base", f"{run}:{row.method}"))
+        found = by_name(compare_models(f"{run}:base", f"{run}:{row.method}"))
         scores = {**row.scores, **row.scores["capability"].tasks}
         assert found.keys() == scores.keys() == {"toxicity", "perplexity", "capability", "arc", "rte"}
         for name, comparison in found.items():
@@ -156,7 +156,7 @@ def test_rows_are_paired_seed_by_seed(add: Add) -> None:
     for seed, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         add("profs", seed, {"toxicity": metric("toxicity", a)})
         run = add("dpo", seed, {"toxicity": metric("toxicity", b)})
-    (found,) = compare(f"{run}:profs", f"{run}:dpo").metrics
+    (found,) = compare_models(f"{run}:profs", f"{run}:dpo").metrics
     known = seeded_difference(theirs, ours)
     assert found.change.value == pytest.approx(known.interval.value)
     assert found.change.ci95 == pytest.approx(known.interval.bounds, abs=1e-9)
@@ -170,8 +170,8 @@ def test_seeds_that_differ_widen_what_items_alone_would_say(add: Add) -> None:
     for seed, shift in enumerate(SHIFTS["profs"]):
         add("profs", seed, {"toxicity": metric("toxicity", shifted(shift, seed))})
     run = add("base", 0, {"toxicity": metric("toxicity", BASE)})
-    (found,) = compare(f"{run}:base", f"{run}:profs").metrics
-    (lone,) = compare(f"{run}:base", f"{run}:profs-seed2").metrics
+    (found,) = compare_models(f"{run}:base", f"{run}:profs").metrics
+    (lone,) = compare_models(f"{run}:base", f"{run}:profs-seed2").metrics
     assert found.change.value == pytest.approx(lone.change.value, abs=0.01)
     assert (lone.test, lone.change.better) == (SIGN_FLIP, True)
     assert (found.test, found.change.better) == (SEEDED, None)  # three seeds 0.04 apart do not show a change of 0.06
@@ -183,8 +183,8 @@ def test_seeds_that_differ_widen_what_items_alone_would_say(add: Add) -> None:
 def test_the_other_way_round_is_the_opposite(run: str) -> None:
     for first, second in (("profs", "dpo"), ("base", "dpo")):
         forth, back = (
-            by_name(compare(f"{run}:{first}", f"{run}:{second}")),
-            by_name(compare(f"{run}:{second}", f"{run}:{first}")),
+            by_name(compare_models(f"{run}:{first}", f"{run}:{second}")),
+            by_name(compare_models(f"{run}:{second}", f"{run}:{first}")),
         )
         for name, a in forth.items():
             b = back[name]
@@ -202,14 +202,14 @@ def test_items_that_a_seed_lacks_are_left_out_and_the_others_counted_by_their_me
     add("profs", 0, {"toxicity": metric("toxicity", [None, 0.2, 0.9, 0.4, 0.3])})
     add("profs", 1, {"toxicity": metric("toxicity", [0.1, 0.4, 0.7, 0.6, None])})
     run = add("base", 0, {"toxicity": metric("toxicity", base)})
-    (found,) = compare(f"{run}:base", f"{run}:profs").metrics
+    (found,) = compare_models(f"{run}:base", f"{run}:profs").metrics
     assert (found.change.n, found.improved, found.worsened, found.tied) == (3, 1, 1, 1)
     assert (found.a, found.b) == (0.5, pytest.approx(fmean([0.3, 0.8, 0.5])))
     assert found.change.value == pytest.approx(found.b - found.a)
 
 
 def test_few_seeds_are_told(run: str, add: Add) -> None:
-    three = compare(f"{run}:base", f"{run}:profs").notes
+    three = compare_models(f"{run}:base", f"{run}:profs").notes
     assert "B is averaged item by item over the seeds 0, 1, 2; how they differ is part of the intervals and tests." in (
         three
     )
@@ -217,7 +217,7 @@ def test_few_seeds_are_told(run: str, add: Add) -> None:
     assert not {f"{ONE_SEED.lower()}.", f"{TWO_SEEDS.lower()}."} & notes
     for seed in (1, 2, 3):
         add("kto", seed, measured(-0.03, seed))
-    two = compare(f"{run}:profs", f"{run}:kto")
+    two = compare_models(f"{run}:profs", f"{run}:kto")
     assert two.a.cells == ("profs-seed1", "profs-seed2")
     assert "Seeds of A that the other side lacks are left out: 0." in two.notes
     assert "Seeds of B that the other side lacks are left out: 3." in two.notes
@@ -228,8 +228,8 @@ def test_few_seeds_are_told(run: str, add: Add) -> None:
 def test_one_seed_in_common_is_a_comparison_over_items(run: str, add: Add) -> None:
     add("kto", 2, measured(-0.03, 2))
     add("kto", 3, measured(-0.03, 3))
-    found = compare(f"{run}:profs", f"{run}:kto")
-    named = compare(f"{run}:profs-seed2", f"{run}:kto-seed2", top=0)
+    found = compare_models(f"{run}:profs", f"{run}:kto")
+    named = compare_models(f"{run}:profs-seed2", f"{run}:kto-seed2", top=0)
     assert found.metrics == named.metrics
     assert {name: each.test for name, each in by_name(found).items()} == {
         "toxicity": SIGN_FLIP,
@@ -246,7 +246,7 @@ def test_seeds_that_all_agree_differ_by_exactly_nothing(add: Add) -> None:
     for seed in range(3):
         add("profs", seed, measured(0.0, 7))
     run = add("base", 0, measured(0.0, 7))
-    for comparison in by_name(compare(f"{run}:base", f"{run}:profs")).values():
+    for comparison in by_name(compare_models(f"{run}:base", f"{run}:profs")).values():
         assert (comparison.change.value, comparison.change.ci95, comparison.p) == (0, (0, 0), 1)
         assert comparison.tied == comparison.change.n
 
@@ -257,11 +257,11 @@ def test_without_any_spread_there_is_neither_interval_nor_p(add: Add, capsys: An
     for seed in range(3):
         add("profs", seed, {**measured(0.1, seed), "toxicity": moved})
     run = add("base", 0, metrics)
-    report = compare(f"{run}:base", f"{run}:profs")
+    report = compare_models(f"{run}:base", f"{run}:profs")
     toxicity, perplexity, capability = report.metrics
     assert (toxicity.change.ci95, toxicity.change.better, toxicity.p, toxicity.p_holm) == (None, None, None, None)
     assert [perplexity.p_holm, capability.p_holm] == holm([perplexity.p, capability.p])
-    show_report(report, "markdown")
+    show_comparison(report, "markdown")
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| toxicity")]
     assert "| – | – |" in row
 
@@ -269,18 +269,18 @@ def test_without_any_spread_there_is_neither_interval_nor_p(add: Add, capsys: An
 def test_what_one_seed_lacks_is_listed_and_the_rest_compared(run: str, add: Add) -> None:
     add("kto", 0, measured(-0.03, 0))
     add("kto", 1, {"toxicity": measured(-0.03, 1)["toxicity"]})
-    report = compare(f"{run}:profs", f"{run}:kto")
+    report = compare_models(f"{run}:profs", f"{run}:kto")
     assert [comparison.metric for comparison in report.metrics] == ["toxicity"]
     assert report.not_compared["perplexity"] == "not measured for kto-seed1"
     nothing = metric("toxicity", BASE).model_copy(update={"value": None})
     add("kto", 1, {"toxicity": nothing})
     with pytest.raises(UsageError, match="toxicity: nothing could be measured for a seed of B"):
-        compare(f"{run}:profs", f"{run}:kto")
+        compare_models(f"{run}:profs", f"{run}:kto")
 
 
 @pytest.mark.parametrize("form", ["table", "markdown"])
 def test_the_notes_name_the_test(run: str, capsys: Any, form: str) -> None:
-    show_report(compare(f"{run}:base", f"{run}:profs"), form)
+    show_comparison(compare_models(f"{run}:base", f"{run}:profs"), form)
     text = " ".join(capsys.readouterr().out.split())
     assert "Intervals and tests are paired, over items and seeds" in text
     assert "sign flips" not in text

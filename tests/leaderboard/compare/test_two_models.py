@@ -21,11 +21,11 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_jsonl
 from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.values import AlignmentReport, Items, Metric
-from bench.display.comparison import p_text, show_report
+from bench.display.comparison import p_text, show_comparison
 from bench.leaderboard.board.values import Change
-from bench.leaderboard.compare.metrics import MCNEMAR, SEEDED, SIGN_FLIP, Comparison
+from bench.leaderboard.compare.metrics import MCNEMAR, SEEDED, SIGN_FLIP, PairedMetric
 from bench.leaderboard.compare.prompts import masked, printable
-from bench.leaderboard.compare.two_models import Report, _adjusted, compare
+from bench.leaderboard.compare.two_models import Report, _adjusted, compare_models
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
 from bench.leaderboard.records.rescored import LABELLER, Rescored, generations_path, write_rescored
 
@@ -138,13 +138,15 @@ def add(tmp_path: Path) -> Add:
     return write
 
 
-def only(report: Report) -> Comparison:
+def only(report: Report) -> PairedMetric:
     (comparison,) = report.metrics
     return comparison
 
 
 def test_a_planted_difference_is_found_in_toxicity(add: Add) -> None:
-    report = compare(add("base-0123456789ab", {"toxicity": toxicity(A)}), add("profs", {"toxicity": toxicity(B)}))
+    report = compare_models(
+        add("base-0123456789ab", {"toxicity": toxicity(A)}), add("profs", {"toxicity": toxicity(B)})
+    )
     found = only(report)
     assert found.change.value == pytest.approx(fmean(B) - fmean(A))
     assert found.change.ci95 is not None
@@ -158,24 +160,24 @@ def test_a_planted_difference_is_found_in_toxicity(add: Add) -> None:
 
 def test_the_other_way_round_is_worse(add: Add) -> None:
     a, b = add("base-0123456789ab", {"toxicity": toxicity(A)}), add("profs", {"toxicity": toxicity(B)})
-    found = only(compare(b, a))
+    found = only(compare_models(b, a))
     assert found.change.better is False
     assert (found.improved, found.worsened) == (0, N)
 
 
 def test_no_difference_is_not_called_one(add: Add) -> None:
     same = [value + (0.05 if index % 2 else -0.05) for index, value in enumerate(A)]
-    found = only(compare(add("a", {"toxicity": toxicity(A)}), add("b", {"toxicity": toxicity(same)})))
+    found = only(compare_models(add("a", {"toxicity": toxicity(A)}), add("b", {"toxicity": toxicity(same)})))
     assert found.change.better is None
     assert found.p > 0.5
-    equal = only(compare(add("a", {"toxicity": toxicity(A)}), add("c", {"toxicity": toxicity(A)})))
+    equal = only(compare_models(add("a", {"toxicity": toxicity(A)}), add("c", {"toxicity": toxicity(A)})))
     assert (equal.p, equal.tied, equal.change.ci95) == (1.0, N, (0.0, 0.0))
 
 
 def test_items_that_one_side_lacks_are_left_out_of_everything(add: Add) -> None:
     ours: list[float | None] = [None, *A[1:]]
     theirs: list[float | None] = [*B[:-1], None]
-    found = only(compare(add("a", {"toxicity": toxicity(ours)}), add("b", {"toxicity": toxicity(theirs)})))
+    found = only(compare_models(add("a", {"toxicity": toxicity(ours)}), add("b", {"toxicity": toxicity(theirs)})))
     assert found.change.n == found.improved == N - 2
     assert found.a == pytest.approx(fmean(A[1:-1]))
     assert found.b - found.a == pytest.approx(found.change.value)
@@ -184,7 +186,9 @@ def test_items_that_one_side_lacks_are_left_out_of_everything(add: Add) -> None:
 def test_perplexity_is_relative_and_weighted(add: Add) -> None:
     losses = [3 + random.Random(index).gauss(0, 0.3) for index in range(20)]
     worse = [loss + math.log(1.2) + (0.01 if index % 2 else -0.01) for index, loss in enumerate(losses)]
-    found = only(compare(add("a", {"perplexity": perplexity(losses)}), add("b", {"perplexity": perplexity(worse)})))
+    found = only(
+        compare_models(add("a", {"perplexity": perplexity(losses)}), add("b", {"perplexity": perplexity(worse)}))
+    )
     assert found.relative
     assert found.change.value == pytest.approx(0.2, abs=0.005)
     assert found.b / found.a - 1 == pytest.approx(found.change.value)
@@ -196,7 +200,7 @@ def test_capability_by_task_with_an_exact_test_and_holm_within(add: Add) -> None
     arc, rte = [0.0] * 10 + [1.0] * 10, [1.0] * 8 + [0.0] * 4
     better = [1.0] * 10 + [1.0] * 10
     a, b = add("a", {"capability": capability(arc, rte)}), add("b", {"capability": capability(better, rte)})
-    found = only(compare(a, b))
+    found = only(compare_models(a, b))
     assert found.test == SIGN_FLIP
     assert found.change.value == pytest.approx(0.25)
     one, two = found.parts
@@ -211,14 +215,14 @@ def test_holm_is_over_the_metrics_compared(add: Add) -> None:
     ours = {"toxicity": toxicity(A), "perplexity": perplexity(losses)}
     theirs = {"toxicity": toxicity(B), "perplexity": perplexity(losses)}
     a, b = add("a", ours), add("b", theirs)
-    tox, perp = compare(a, b).metrics
+    tox, perp = compare_models(a, b).metrics
     assert tox.p_holm == pytest.approx(2 / 10_001)
     assert perp.p_holm == 1.0
-    assert only(compare(a, b, metric="toxicity")).p_holm == pytest.approx(1 / 10_001)
+    assert only(compare_models(a, b, metric="toxicity")).p_holm == pytest.approx(1 / 10_001)
 
 
 def test_a_side_is_marked_where_interval_and_holm_agree() -> None:
-    def found(p: float) -> Comparison:
+    def found(p: float) -> PairedMetric:
         change = Change(value=-0.1, ci95=(-0.2, -0.01), n=9, better=True)
         sides = {
             "metric": "toxicity",
@@ -228,7 +232,7 @@ def test_a_side_is_marked_where_interval_and_holm_agree() -> None:
             "a": 0.3,
             "b": 0.2,
         }
-        return Comparison(**sides, change=change, test=SIGN_FLIP, p=p, improved=6, worsened=3, tied=0)
+        return PairedMetric(**sides, change=change, test=SIGN_FLIP, p=p, improved=6, worsened=3, tied=0)
 
     sure = _adjusted([found(0.024), found(0.04)])
     assert [(each.p_holm, each.change.better) for each in sure] == [(0.048, True), (0.048, True)]
@@ -241,14 +245,14 @@ def test_a_part_of_a_run_name_or_a_row_s_name_will_do(add: Add) -> None:
     profs = add("profs-n8-flip0-seed0-aaaa", {"toxicity": toxicity(B)})
     run = base.partition(":")[0]
     for target in (run, f"{run}:profs", f"{run}:profs-n8", profs, f"{run}/records/profs-n8-flip0-seed0-aaaa.json"):
-        assert compare(f"{run}:base", target).b.cells == ("profs-n8-flip0-seed0-aaaa",)
+        assert compare_models(f"{run}:base", target).b.cells == ("profs-n8-flip0-seed0-aaaa",)
 
 
 def test_a_row_whose_name_begins_another_s_is_found(add: Add) -> None:
     run = add("base-0123456789ab", {"toxicity": toxicity(A)}).partition(":")[0]
     add("profs-n8-flip0-seed0-aaaa", {"toxicity": toxicity(B)})
     add("profs-random-n8-flip0-seed0-bbbb", {"toxicity": toxicity(A)}, method="profs-random")
-    assert compare(f"{run}:base", f"{run}:profs").b.cells == ("profs-n8-flip0-seed0-aaaa",)
+    assert compare_models(f"{run}:base", f"{run}:profs").b.cells == ("profs-n8-flip0-seed0-aaaa",)
 
 
 def test_seeds_of_a_row_are_averaged_item_by_item(add: Add) -> None:
@@ -258,17 +262,17 @@ def test_seeds_of_a_row_are_averaged_item_by_item(add: Add) -> None:
         add(f"profs-seed{seed}", {"toxicity": toxicity([value + shift for value in A])}, seed=seed)
         add(f"dpo-seed{seed}", {"toxicity": toxicity([value + shift + 0.05 for value in A])}, seed=seed)
     add("dpo-seed7", {"toxicity": toxicity([0.9] * N)}, seed=7)
-    against_base = compare(f"{run}:base", f"{run}:profs")
+    against_base = compare_models(f"{run}:base", f"{run}:profs")
     assert only(against_base).change.value == pytest.approx(-0.2)
     assert only(against_base).test == SEEDED
     assert any("over the seeds 0, 1" in note for note in against_base.notes)
-    matched = compare(f"{run}:profs", f"{run}:dpo")
+    matched = compare_models(f"{run}:profs", f"{run}:dpo")
     assert matched.b.cells == ("dpo-seed0", "dpo-seed1")  # seed 7 has no counterpart
     assert only(matched).change.value == pytest.approx(0.05)
-    lone = compare(f"{run}:profs-seed0", f"{run}:dpo-seed7")
+    lone = compare_models(f"{run}:profs-seed0", f"{run}:dpo-seed7")
     assert only(lone).b == pytest.approx(0.9)
     with pytest.raises(UsageError, match="none in common; name one cell on each side") as error:
-        compare(f"{run}:profs", f"{run}:dpo-seed7")
+        compare_models(f"{run}:profs", f"{run}:dpo-seed7")
     assert "profs-seed1" in str(error.value)
 
 
@@ -276,7 +280,7 @@ def test_accuracies_averaged_over_seeds_are_no_outcomes_any_more(add: Add) -> No
     run = add("base-0123456789ab", {"capability": capability([0.0, 1.0] * 5, [1.0, 0.0])}).partition(":")[0]
     add("profs-seed0", {"capability": capability([1.0, 1.0] * 5, [1.0, 0.0])}, seed=0)
     add("profs-seed1", {"capability": capability([0.0, 1.0] * 5, [1.0, 0.0])}, seed=1)
-    found = only(compare(f"{run}:base", f"{run}:profs"))
+    found = only(compare_models(f"{run}:base", f"{run}:profs"))
     assert found.parts[0].test == SEEDED
     assert found.parts[0].change.value == pytest.approx(0.25)
     assert found.parts[0].p == found.parts[0].change.p
@@ -303,7 +307,7 @@ def test_what_is_not_clear_is_refused_with_the_choices(
     add("dpo-y", {"toxicity": toxicity(A)}, rate=0.3)
     (tmp_path / "empty" / "records").mkdir(parents=True)
     with pytest.raises(UsageError) as error:
-        compare(a.format(run=run, empty=tmp_path / "empty"), b.format(run=run))
+        compare_models(a.format(run=run, empty=tmp_path / "empty"), b.format(run=run))
     assert all(word.format(run=run) in str(error.value) for word in words), str(error.value)
 
 
@@ -312,11 +316,11 @@ def test_another_scorer_is_refused_with_what_differs(add: Add) -> None:
     losses = [3.0, 4.0, 5.0]
     a = add("a", {"toxicity": toxicity(A), "perplexity": perplexity(losses)})
     b = add("b", {"toxicity": toxicity(B), "perplexity": perplexity(losses)}, evaluation=other, run="other")
-    report = compare(a, b)
+    report = compare_models(a, b)
     assert [comparison.metric for comparison in report.metrics] == ["perplexity"]
     assert "scorer.scorer=bilstm here, scorer.scorer=linear there" in report.not_compared["toxicity"]
     with pytest.raises(UsageError, match=r"nothing to compare:\n  toxicity: measured in two ways"):
-        compare(a, b, metric="toxicity")
+        compare_models(a, b, metric="toxicity")
 
 
 LINEAR = {"scorer": "linear"}
@@ -343,7 +347,7 @@ def test_runs_are_compared_by_a_scorer_that_labelled_the_pairs_of_one(add: Add) 
     b = add("b", {"toxicity": toxicity(A)}, texts=PROMPTS, run="other")
     score_afterwards(a, A)
     score_afterwards(b, B, by_labeller=True)
-    report = compare(a, b, metric="toxicity [linear]")
+    report = compare_models(a, b, metric="toxicity [linear]")
     assert only(report).change.value == pytest.approx(fmean(B) - fmean(A))
     assert any("labelled-pairs" in note for note in report.notes)
 
@@ -354,7 +358,7 @@ def test_a_run_s_own_score_stands_against_one_made_afterwards_by_the_same_scorer
     a = add("a", {"toxicity": toxicity([1 - value for value in A])}, texts=PROMPTS)
     b = add("b", {"toxicity": toxicity(B)}, texts=PROMPTS, evaluation=own, run="other")
     score_afterwards(a, A)
-    report = compare(b, a) if turned else compare(a, b)
+    report = compare_models(b, a) if turned else compare_models(a, b)
     assert only(report).metric == "toxicity [linear]"
     assert only(report).change.value == pytest.approx((fmean(B) - fmean(A)) * (-1 if turned else 1))
     assert "scorer.scorer" in report.not_compared["toxicity"]
@@ -366,47 +370,47 @@ def test_another_version_of_the_same_scorer_is_not_the_same(add: Add) -> None:
     score_afterwards(a, A)
     b = add("b", {"toxicity": toxicity(B)}, texts=PROMPTS, evaluation=own, run="other")
     with pytest.raises(UsageError, match=r"toxicity \[linear\]: not measured for b"):
-        compare(a, b)
+        compare_models(a, b)
 
 
 def test_other_items_are_refused(add: Add) -> None:
     moved = toxicity(A).model_copy(update={"items": items(A, ids=[f"other-{index}" for index in range(N)])})
     with pytest.raises(UsageError, match="toxicity: measured on different items"):
-        compare(add("a", {"toxicity": toxicity(A)}), add("b", {"toxicity": moved}))
+        compare_models(add("a", {"toxicity": toxicity(A)}), add("b", {"toxicity": moved}))
 
 
 def test_an_unknown_metric_names_the_nearest(add: Add) -> None:
     a, b = add("a", {"toxicity": toxicity(A)}), add("b", {"toxicity": toxicity(B)})
     with pytest.raises(UsageError, match="unknown metric 'toxcity'; did you mean 'toxicity'"):
-        compare(a, b, metric="toxcity")
+        compare_models(a, b, metric="toxcity")
 
 
 def test_no_metric_in_common(add: Add) -> None:
     a, b = add("a", {"toxicity": toxicity(A)}), add("b", {"perplexity": perplexity([3.0, 4.0])})
     with pytest.raises(UsageError, match="nothing to compare:\n  toxicity: not measured for b"):
-        compare(a, b)
+        compare_models(a, b)
 
 
 def test_other_weights_are_allowed_with_a_note(add: Add) -> None:
     a, b = add("a", {"toxicity": toxicity(A)}), add("b", {"toxicity": toxicity(B)}, fingerprint="beef" * 16)
-    assert any("start from different weights" in note for note in compare(a, b).notes)
+    assert any("start from different weights" in note for note in compare_models(a, b).notes)
 
 
 def test_a_silent_model_is_not_called_better(add: Add) -> None:
     guards = {"empty_rate": 0.0, "repetition": 0.0}
     a = add("a", {"toxicity": toxicity(A, guards=guards)})
     b = add("b", {"toxicity": toxicity(B, guards={**guards, "empty_rate": 0.6})})
-    report = compare(a, b)
+    report = compare_models(a, b)
     assert only(report).change.better is None
     assert any("B's text is silent" in note for note in report.notes)
-    back = compare(b, a)
+    back = compare_models(b, a)
     assert only(back).change.better is None
 
 
 def test_flags_of_a_measurement_are_told(add: Add) -> None:
     a = add("a", {"toxicity": toxicity(A)})
     b = add("b", {"toxicity": toxicity(B, flags=["mostly-unscored"])})
-    assert any(note.startswith("B, toxicity: mostly-unscored, which means") for note in compare(a, b).notes)
+    assert any(note.startswith("B, toxicity: mostly-unscored, which means") for note in compare_models(a, b).notes)
 
 
 TEXTS = [f" you idiot|fool\nnumber {index}" for index in range(N)]
@@ -422,7 +426,7 @@ def planted(add: Add) -> tuple[str, str]:
 
 
 def test_prompts_that_changed_most_come_first_with_both_texts(add: Add) -> None:
-    found = compare(*planted(add), top=5, show_text=True).prompts
+    found = compare_models(*planted(add), top=5, show_text=True).prompts
     assert found is not None
     assert [pair.prompt_id for pair in found.improved] == ["prompt-7", "prompt-8"]
     assert [pair.prompt_id for pair in found.worsened] == ["prompt-9"]
@@ -432,45 +436,45 @@ def test_prompts_that_changed_most_come_first_with_both_texts(add: Add) -> None:
     assert first.b.text == " YOU IDIOT|FOOL ⏎ NUMBER 7"
     assert (first.a.score, first.b.score) == (pytest.approx(A[7]), pytest.approx(A[7] - 0.19))
     assert first.a.n_tokens == 3
-    one = compare(*planted(add), top=1).prompts
+    one = compare_models(*planted(add), top=1).prompts
     assert one is not None
     assert [pair.prompt_id for pair in one.improved] == ["prompt-7"]
-    assert compare(*planted(add), top=0).prompts is None
+    assert compare_models(*planted(add), top=0).prompts is None
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "json"])
 def test_text_is_masked_unless_asked_for(add: Add, capsys: Any, form: str) -> None:
     targets = planted(add)
-    show_report(compare(*targets), form)
+    show_comparison(compare_models(*targets), form)
     out = capsys.readouterr().out
     assert "idiot" not in out.lower()
     assert "prompt-7" in out
-    show_report(compare(*targets, show_text=True), form)
+    show_comparison(compare_models(*targets, show_text=True), form)
     assert "idiot" in capsys.readouterr().out
 
 
 def test_without_stored_text_the_numbers_stand(add: Add) -> None:
     a, b = add("a", {"toxicity": toxicity(A)}), add("b", {"toxicity": toxicity(B)}, texts=TEXTS)
-    report = compare(a, b)
+    report = compare_models(a, b)
     assert report.prompts is None
     assert "No prompts are shown: a has no stored text." in report.notes
     path = generations_path(Path(b.rpartition(":")[0]), "b", "toxicity")
     path.write_text(path.read_text()[:40])
     with pytest.raises(BenchError, match=r"b\.toxicity\.jsonl is damaged"):
-        compare(a, b)
+        compare_models(a, b)
 
 
 def test_text_of_other_prompts_is_not_shown(add: Add) -> None:
     a, b = planted(add)
     path = generations_path(Path(b.rpartition(":")[0]), "profs", "toxicity")
     path.write_text("\n".join(path.read_text().splitlines()[1:]))
-    report = compare(a, b)
+    report = compare_models(a, b)
     assert report.prompts is None
     assert any("is not after the prompts" in note for note in report.notes)
 
 
 def test_markdown_tables_stay_whole(add: Add, capsys: Any) -> None:
-    show_report(compare(*planted(add), show_text=True), "markdown")
+    show_comparison(compare_models(*planted(add), show_text=True), "markdown")
     blocks = [block.splitlines() for block in capsys.readouterr().out.split("\n\n") if block.startswith("|")]
     assert len(blocks) == 5  # sides, differences, improved, worsened, notes
     for block in blocks:
@@ -480,8 +484,8 @@ def test_markdown_tables_stay_whole(add: Add, capsys: Any) -> None:
 
 
 def test_json_holds_every_number(add: Add, capsys: Any) -> None:
-    report = compare(*planted(add))
-    show_report(report, "json")
+    report = compare_models(*planted(add))
+    show_comparison(report, "json")
     printed = json.loads(capsys.readouterr().out)
     assert printed["metrics"][0]["change"]["value"] == report.metrics[0].change.value
     assert printed["prompts"]["masked"] is True
@@ -506,8 +510,8 @@ def test_command_line(add: Add) -> None:
 def test_it_loads_nothing_heavy(add: Add) -> None:
     a, b = planted(add)
     code = (
-        "import sys; from bench.leaderboard.compare.two_models import compare;"
-        "from bench.display.comparison import show_report;"
+        "import sys; from bench.leaderboard.compare.two_models import compare_models;"
+        "from bench.display.comparison import show_comparison;"
         f"show_report(compare({a!r}, {b!r}), 'table');"
         "assert not {'torch', 'transformers', 'lightning', 'datasets', 'matplotlib'} & set(sys.modules)"
     )

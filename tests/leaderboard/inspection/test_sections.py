@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from bench.core.values import AlignmentReport
-from bench.leaderboard.inspection.sections import drawable, inspect_sections, summarise_names, to_json
+from bench.leaderboard.inspection.sections import drawable, inspect_sections, inspection_json, summarise_names
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.render.section import Section, leaf_text, scalar_text, spark
-from bench.leaderboard.render.text import TerminalSections, to_markdown
+from bench.leaderboard.render.text import TerminalSections, section_markdown
 
 Make = Callable[..., Record]
 
@@ -234,14 +234,14 @@ def test_whatever_a_plugin_reports_is_shown(make: Make) -> None:
 
 
 def test_json_is_the_report_at_full_precision_without_items(make: Make) -> None:
-    plain = to_json(make({"layers": [layer(1)]}))
+    plain = inspection_json(make({"layers": [layer(1)]}))
     assert plain["alignment"]["details"]["layers"][0]["energy_removed"] == 0.9876
     assert plain["metrics"]["toxicity"]["value"] == pytest.approx(0.3)
     assert "items" not in json.dumps(plain, allow_nan=False)
 
 
 def test_markdown_keeps_tokens_out_of_the_table_s_own_signs(make: Make) -> None:
-    page = to_markdown(inspect_sections(make({"layers": [layer(1)]})))
+    page = section_markdown(inspect_sections(make({"layers": [layer(1)]})))
     [line] = [line for line in page.splitlines() if "damn" in line]
     assert r"a\|b" in line
     tables = [block for block in page.split("\n\n") if block.startswith("|")]

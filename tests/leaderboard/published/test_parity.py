@@ -7,11 +7,11 @@ import pytest
 from bench.leaderboard.published.numbers import Published
 from bench.leaderboard.published.parity import (
     BASE,
-    Place,
+    FigureCell,
+    ParityVerdict,
     Sample,
-    Verdict,
     assess,
-    compare,
+    compare_published,
     expected_by_chance,
     relative_change,
     shape,
@@ -59,68 +59,72 @@ def published(**changes: object) -> Published:
 
 def test_two_means_of_three_runs_are_compared_by_welchs_test() -> None:
     """Equal spreads and numbers of runs: Student's test with four degrees of freedom."""
-    result = compare(Sample(10.0, 1.0, 3), Sample(12.0, 1.0, 3))
+    result = compare_published(Sample(10.0, 1.0, 3), Sample(12.0, 1.0, 3))
     assert result.margin == pytest.approx(T_4 * math.sqrt(2 / 3), rel=1e-5)
-    assert result.verdict is Verdict.within
+    assert result.verdict is ParityVerdict.within
     assert result.difference == -2.0
-    assert compare(Sample(10.0, 1.0, 3), Sample(12.3, 1.0, 3)).verdict is Verdict.different
+    assert compare_published(Sample(10.0, 1.0, 3), Sample(12.3, 1.0, 3)).verdict is ParityVerdict.different
 
 
 def test_unequal_spreads_lose_degrees_of_freedom_as_scipy_has_it() -> None:
     from scipy.stats import ttest_ind_from_stats
 
     ours, theirs = Sample(30.0, 0.5, 5), Sample(26.0, 3.0, 3)
-    result = compare(ours, theirs)
+    result = compare_published(ours, theirs)
     assert result.margin is not None
     at_the_margin = ttest_ind_from_stats(result.margin, 0.5, 5, 0.0, 3.0, 3, equal_var=False)
     assert at_the_margin.pvalue == pytest.approx(0.05, rel=1e-6)
 
 
 def test_a_single_run_is_held_against_a_prediction_interval() -> None:
-    result = compare(Sample(30.0, None, 1), Sample(27.0, 1.0, 3))
+    result = compare_published(Sample(30.0, None, 1), Sample(27.0, 1.0, 3))
     assert result.margin == pytest.approx(T_2 * math.sqrt(1 / 3 + 1), rel=1e-5)
-    assert compare(Sample(27.0, 1.0, 3), Sample(30.0, None, 1)).margin == pytest.approx(result.margin)
+    assert compare_published(Sample(27.0, 1.0, 3), Sample(30.0, None, 1)).margin == pytest.approx(result.margin)
 
 
 def test_without_any_spread_there_is_no_verdict() -> None:
-    result = compare(Sample(30.0, None, 1), Sample(27.0, None, 3))
-    assert (result.verdict, result.margin) == (Verdict.undecided, None)
+    result = compare_published(Sample(30.0, None, 1), Sample(27.0, None, 3))
+    assert (result.verdict, result.margin) == (ParityVerdict.undecided, None)
     assert "spread" in result.why
 
 
 def test_a_standard_deviation_of_a_single_run_is_none() -> None:
-    assert compare(Sample(30.0, 0.0, 1), Sample(27.0, None, 1)).verdict is Verdict.undecided
+    assert compare_published(Sample(30.0, 0.0, 1), Sample(27.0, None, 1)).verdict is ParityVerdict.undecided
 
 
 def test_runs_that_all_agree_leave_only_rounding() -> None:
     theirs = Sample(27.0, 0.0, 3)
-    assert compare(Sample(27.004, 0.0, 3), theirs, rounding=0.005).verdict is Verdict.within
-    assert compare(Sample(27.006, 0.0, 3), theirs, rounding=0.005).verdict is Verdict.different
+    assert compare_published(Sample(27.004, 0.0, 3), theirs, rounding=0.005).verdict is ParityVerdict.within
+    assert compare_published(Sample(27.006, 0.0, 3), theirs, rounding=0.005).verdict is ParityVerdict.different
 
 
 def test_the_unaligned_model_may_differ_by_rounding_and_arithmetic_alone() -> None:
     theirs = Sample(48.0, 0.0, 3)
-    assert compare(Sample(47.9988, None, 1), theirs, exact=True, rounding=0.005).verdict is Verdict.within
-    assert compare(Sample(43.9, None, 1), theirs, exact=True, rounding=0.005).verdict is Verdict.different
+    assert (
+        compare_published(Sample(47.9988, None, 1), theirs, exact=True, rounding=0.005).verdict is ParityVerdict.within
+    )
+    assert (
+        compare_published(Sample(43.9, None, 1), theirs, exact=True, rounding=0.005).verdict is ParityVerdict.different
+    )
 
 
 def test_tiny_spreads_do_not_break_the_degrees_of_freedom() -> None:
-    result = compare(Sample(0.1, 1e-170, 3), Sample(0.1, 1e-170, 3))
-    assert result.verdict is Verdict.within
+    result = compare_published(Sample(0.1, 1e-170, 3), Sample(0.1, 1e-170, 3))
+    assert result.verdict is ParityVerdict.within
 
 
 @pytest.mark.parametrize("sample", [Sample(math.nan, None, 1), Sample(math.inf, 1.0, 3), Sample(1.0, None, 0)])
 def test_what_is_no_mean_is_refused(sample: Sample) -> None:
     with pytest.raises(ValueError, match="finite"):
-        compare(sample, Sample(1.0, 1.0, 3))
+        compare_published(sample, Sample(1.0, 1.0, 3))
 
 
-def ours(**toxicity: float) -> dict[tuple[Place, str], Sample | str]:
+def ours(**toxicity: float) -> dict[tuple[FigureCell, str], Sample | str]:
     """Names such as `dpo_0` and `dpo_50`, base without a rate."""
-    found: dict[tuple[Place, str], Sample | str] = {}
+    found: dict[tuple[FigureCell, str], Sample | str] = {}
     for name, value in toxicity.items():
         row, _, rate = name.partition("_")
-        place = Place(BASE, None, 0.0) if row == BASE else Place(row, 500, int(rate) / 100)
+        place = FigureCell(BASE, None, 0.0) if row == BASE else FigureCell(row, 500, int(rate) / 100)
         found[place, "toxicity"] = Sample(value, None if row == BASE else 1.0, 1 if row == BASE else 3)
     return found
 
@@ -131,11 +135,11 @@ def test_every_published_number_has_a_finding_and_differences_name_their_quirks(
     findings = {(f.place.row, f.place.rate): f for f in assess(data, data.tables, mine)}
     verdicts = {key: finding.verdict for key, finding in findings.items()}
     assert verdicts == {
-        (BASE, 0.0): Verdict.within,
-        ("dpo", 0.0): Verdict.within,
-        ("dpo", 0.5): Verdict.different,
-        ("profs", 0.0): Verdict.different,
-        ("profs", 0.5): Verdict.within,
+        (BASE, 0.0): ParityVerdict.within,
+        ("dpo", 0.0): ParityVerdict.within,
+        ("dpo", 0.5): ParityVerdict.different,
+        ("profs", 0.0): ParityVerdict.different,
+        ("profs", 0.5): ParityVerdict.within,
     }
     assert findings["profs", 0.0].quirks == ("unpaired",)
     assert findings["dpo", 0.5].quirks == ()
@@ -145,7 +149,7 @@ def test_every_published_number_has_a_finding_and_differences_name_their_quirks(
 
 def test_what_was_not_measured_says_why_and_rows_that_are_not_ours_are_left_out() -> None:
     data = published()
-    mine = ours(base=48.0) | {(Place("dpo", 500, 0.0), "toxicity"): "failed: out of memory"}
+    mine = ours(base=48.0) | {(FigureCell("dpo", 500, 0.0), "toxicity"): "failed: out of memory"}
     findings = assess(data, data.tables, mine)
     assert [(f.place.row, f.place.rate, f.verdict.value, f.why) for f in findings[1:]] == [
         ("dpo", 0.0, "not measured", "failed: out of memory"),
@@ -158,7 +162,7 @@ def test_withheld_verdicts_judge_nothing() -> None:
     data = published()
     findings = assess(data, data.tables, ours(base=20.0, dpo_0=1.0), withheld="another model")
     measured = [f for f in findings if f.ours is not None]
-    assert {(f.verdict, f.margin, f.why) for f in measured} == {(Verdict.undecided, None, "another model")}
+    assert {(f.verdict, f.margin, f.why) for f in measured} == {(ParityVerdict.undecided, None, "another model")}
     assert expected_by_chance(findings) == 0
 
 
@@ -176,7 +180,7 @@ def test_the_shape_is_told_by_signs_order_and_what_noise_leaves() -> None:
 
 def test_rows_beside_one_published_number_are_not_ranked() -> None:
     data = published()
-    mine = ours(base=20.0, profs_0=16.0) | {(Place("profs-reference", 500, 0.0), "toxicity"): Sample(12.0, 1.0, 3)}
+    mine = ours(base=20.0, profs_0=16.0) | {(FigureCell("profs-reference", 500, 0.0), "toxicity"): Sample(12.0, 1.0, 3)}
     lines = shape(assess(data, data.tables, mine, withheld="another model"))
     assert lines == ["sign of the change against base, where the published one is clear: the same in 2 of 2"]
     assert shape([]) == []

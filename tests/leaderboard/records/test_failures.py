@@ -12,9 +12,9 @@ from rich.console import Console
 
 from bench.core.errors import BenchError
 from bench.leaderboard.board.values import FailedCell
-from bench.leaderboard.export import read_leaderboard, to_json
+from bench.leaderboard.export import board_json, read_leaderboard
 from bench.leaderboard.records.failures import read_failures
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.render.terminal import TerminalBoard
 
 DATA = Path(__file__).parents[1] / "data"
@@ -40,8 +40,8 @@ def test_what_failed_and_is_asked_for_is_on_the_board(run_folder: Path) -> None:
     )
     board = read_leaderboard(run_folder)
     assert board.failed == failed
-    assert to_json(board)["failed"] == [cell.model_dump() for cell in failed]
-    page = to_markdown(board).partition("## Failed cells")[2]
+    assert board_json(board)["failed"] == [cell.model_dump() for cell in failed]
+    page = board_page(board).partition("## Failed cells")[2]
     assert f"- **dpo-seed1-a:** {DIVERGED}\n- **dpo-seed2-b:** out of memory\\_\n" in page
     console = Console(file=io.StringIO(), width=80)
     console.print(TerminalBoard(board))
@@ -63,7 +63,7 @@ def test_without_failures_the_page_says_nothing_of_them(run_folder: Path) -> Non
     shutil.rmtree(run_folder / "failures")
     board = read_leaderboard(run_folder)
     assert board.failed == ()
-    assert "Failed" not in to_markdown(board)
+    assert "Failed" not in board_page(board)
 
 
 def test_a_note_that_cannot_be_read_is_named(run_folder: Path) -> None:

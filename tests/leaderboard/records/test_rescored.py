@@ -9,7 +9,7 @@ import pytest
 
 from bench.core.files import write_jsonl
 from bench.core.hashing import sha256_file
-from bench.leaderboard.export import read_leaderboard, to_json, write_leaderboard
+from bench.leaderboard.export import board_json, read_leaderboard, write_leaderboard
 from bench.leaderboard.records.record import write_record
 from bench.leaderboard.records.rescored import (
     LABELLER,
@@ -19,7 +19,7 @@ from bench.leaderboard.records.rescored import (
     scores_path,
     write_rescored,
 )
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 
 OURS = [0.5, 0.4, 0.3, 0.6, 0.2, 0.7, 0.1, 0.8]
 THEIRS = [0.9, 0.8, 0.6, 0.9, 0.7, 0.9, 0.5, 0.9]
@@ -106,7 +106,7 @@ def test_the_labeller_is_marked_in_flag_and_note(run, add):
     add("profs", OURS, flags=[LABELLER])
     board = read_leaderboard(run)
     assert f"toxicity [linear]: {LABELLER}" in board.tables[0].rows[1].flags
-    assert "by the scorer that labelled the pairs" in to_markdown(board)
+    assert "by the scorer that labelled the pairs" in board_page(board)
 
 
 def test_text_that_changed_since_sets_the_score_aside_and_the_others_go_on(run, add, caplog):
@@ -183,4 +183,4 @@ def test_names_hold_cell_and_scorer(run):
 
 def test_a_run_that_was_never_scored_again_is_as_before(run):
     assert [column.metric for column in read_leaderboard(run).tables[0].columns] == ["toxicity"]
-    assert to_json(read_leaderboard(run))["n_records"] == 2
+    assert board_json(read_leaderboard(run))["n_records"] == 2

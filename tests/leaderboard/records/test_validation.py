@@ -15,7 +15,7 @@ from bench.core.hashing import sha256_json
 from bench.leaderboard.records.validation import (
     FOLDER,
     Coverage,
-    Estimate,
+    ErrorEstimate,
     Share,
     Validation,
     corrected_share,
@@ -40,7 +40,7 @@ def validation(**changes: Any) -> Validation:
         "threshold": 0.5,
         "prompts": Coverage(texts=100, unscored=0, abstained=1),
         "prose": Coverage(texts=100, unscored=0, abstained=0),
-        "auc": Estimate(value=0.9, ci95=(0.85, 0.95), n=199),
+        "auc": ErrorEstimate(value=0.9, ci95=(0.85, 0.95), n=199),
         "spearman": None,
         "brier": None,
         "calibration_error": None,

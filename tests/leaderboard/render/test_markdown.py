@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bench.leaderboard.board.build import make_leaderboard
-from bench.leaderboard.render.markdown import escaped, to_markdown
+from bench.leaderboard.render.markdown import board_page, escaped
 
 VALUES = [0.1, 0.4, 0.2, 0.9, 0.5, 0.6, 0.7, 0.6]
 
@@ -35,7 +35,7 @@ def test_a_change_whose_interval_excludes_zero_is_bold_with_its_sign(make, make_
         return {"toxicity": make_metric["toxicity"](values)}
 
     records = [make("base"), make("dpo", metrics=moved(-0.05)), make("profs", metrics=moved(0.05))]
-    text = to_markdown(make_leaderboard(records))
+    text = board_page(make_leaderboard(records))
     assert cells(text, "dpo")["Δ toxicity"].startswith("**−0.050** ✓ [−0.0")
     assert cells(text, "profs")["Δ toxicity"].startswith("**+0.050** ✗ [+0.0")
     assert cells(text, "base")["Δ toxicity"] == ""
@@ -43,7 +43,7 @@ def test_a_change_whose_interval_excludes_zero_is_bold_with_its_sign(make, make_
 
 def test_a_change_whose_interval_holds_zero_is_plain(make, make_metric):
     wobble = [value + (0.1 if index % 2 else -0.1) for index, value in enumerate(VALUES)]
-    text = to_markdown(
+    text = board_page(
         make_leaderboard([make("base"), make("dpo", metrics={"toxicity": make_metric["toxicity"](wobble)})])
     )
     change = cells(text, "dpo")["Δ toxicity"]
@@ -53,42 +53,42 @@ def test_a_change_whose_interval_holds_zero_is_plain(make, make_metric):
 
 
 def test_a_change_without_spread_is_plain_and_has_no_interval(make):
-    text = to_markdown(make_leaderboard([make("base"), make("dpo", 0.05), make("profs", 0.0)]))
+    text = board_page(make_leaderboard([make("base"), make("dpo", 0.05), make("profs", 0.0)]))
     assert cells(text, "dpo")["Δ toxicity"] == "+0.050 (no interval)"
     assert cells(text, "profs")["Δ toxicity"] == "0.000 [0.000, 0.000]"
 
 
 def test_what_was_not_measured_is_a_dash(make, make_metric):
     metrics = {"toxicity": make_metric["toxicity"](VALUES), "perplexity": make_metric["perplexity"]([3.0, 3.5])}
-    text = to_markdown(make_leaderboard([make("base", metrics=metrics), make("profs")]))
+    text = board_page(make_leaderboard([make("base", metrics=metrics), make("profs")]))
     assert cells(text, "profs")["perplexity ↓"] == "–"
     assert cells(text, "profs")["Δ perplexity"] == "–"
 
 
 def test_an_unpaired_change_refers_to_its_reason(make, make_metric):
     other = {"toxicity": make_metric["toxicity"](VALUES, ids="others")}
-    text = to_markdown(make_leaderboard([make("base"), make("dpo", metrics=other)]))
+    text = board_page(make_leaderboard([make("base"), make("dpo", metrics=other)]))
     assert cells(text, "dpo")["Δ toxicity"] == "–¹"
     assert "- **¹:** no change can be given: measured on different items." in text
 
 
 def test_a_change_on_fewer_items_says_so(make, make_metric):
     partly = {"toxicity": make_metric["toxicity"]([None, None, *VALUES[2:]])}
-    text = to_markdown(make_leaderboard([make("base"), make("dpo", metrics=partly)]))
+    text = board_page(make_leaderboard([make("base"), make("dpo", metrics=partly)]))
     assert "- **Items:** some changes rest on fewer items: dpo toxicity on 6 of 8." in text
 
 
 def test_older_records_left_out_are_told(make):
     old = make("dpo", cell_id="old", created_at="2025-01-01T00:00:00+00:00")
-    text = to_markdown(make_leaderboard([make("base"), make("dpo"), old]))
+    text = board_page(make_leaderboard([make("base"), make("dpo"), old]))
     assert "- **Records:** 1 older of the same row and seed are left out; the newest counts." in text
 
 
 def test_without_base_there_is_no_change_column_and_a_note(make):
-    text = to_markdown(make_leaderboard([make("dpo")]))
+    text = board_page(make_leaderboard([make("dpo")]))
     assert "Δ" not in text
     assert "There is no base row" in text
-    alone = to_markdown(make_leaderboard([make("base")]))
+    alone = board_page(make_leaderboard([make("base")]))
     assert "Δ" not in alone
     assert "There is no base row" not in alone
 
@@ -98,7 +98,7 @@ def test_one_item_has_no_interval(make, make_metric):
         make(name, metrics={"toxicity": make_metric["toxicity"]([value])})
         for name, value in (("base", 0.5), ("dpo", 0.2))
     ]
-    text = to_markdown(make_leaderboard(records))
+    text = board_page(make_leaderboard(records))
     assert cells(text, "dpo")["toxicity ↓"] == "0.200 (n = 1)"
     assert cells(text, "dpo")["Δ toxicity"] == "−0.300 (n = 1)"
 
@@ -108,35 +108,35 @@ def test_notes_say_what_marks_seeds_and_numbers_can_bear(make, make_metric):
         values = [value - 0.1 * place * (1 + seed) / 10 for place, value in enumerate(VALUES)]
         return {"toxicity": make_metric["toxicity"](values)}
 
-    one = to_markdown(make_leaderboard([make("base"), make("dpo", metrics=moved(0))]))
+    one = board_page(make_leaderboard([make("base"), make("dpo", metrics=moved(0))]))
     assert "Holm's correction over all rows of the column leaves p at most 0.05" in one
     assert "- **Seeds:** one a row (0); no interval says how another draw of pairs or training would do." in one
     assert re.search(r"\*\*Detectable:\*\* .*: toxicity 0\.\d{3} \(0\.\d{3}\) with 8 items and 1 seed\.", one)
     assert "**Rank:**" not in one
-    two = to_markdown(make_leaderboard([make("base"), *(make("dpo", metrics=moved(s), seed=s) for s in (0, 1))]))
+    two = board_page(make_leaderboard([make("base"), *(make("dpo", metrics=moved(s), seed=s) for s in (0, 1))]))
     assert "and over seeds where a row has several" in two
     assert "two seeds: the nominal 95 % interval covers between 92 and 98 %" in two
     assert "with 8 items and 2 seeds." in two
 
 
 def test_seeds_have_a_column_and_a_table_of_their_spread(make):
-    text = to_markdown(make_leaderboard([make("base"), *(make("dpo", -0.1 * seed, seed=seed) for seed in (0, 1))]))
+    text = board_page(make_leaderboard([make("base"), *(make("dpo", -0.1 * seed, seed=seed) for seed in (0, 1))]))
     assert cells(text, "dpo")["seeds"] == "2"
     assert "### Between seeds" in text
     assert "0.071 (0.400 to 0.500)".replace(" ", "\u00a0") in text
-    assert "### Between seeds" not in to_markdown(make_leaderboard([make("base"), make("dpo")]))
+    assert "### Between seeds" not in board_page(make_leaderboard([make("base"), make("dpo")]))
 
 
 def test_flags_have_a_column_only_where_there_are_any(make):
     assert (
-        cells(to_markdown(make_leaderboard([make("dpo", flags=["identical-pairs"])])), "dpo")["flags"]
+        cells(board_page(make_leaderboard([make("dpo", flags=["identical-pairs"])])), "dpo")["flags"]
         == "identical-pairs"
     )
-    assert "flags" not in cells(to_markdown(make_leaderboard([make("dpo")])), "dpo")
+    assert "flags" not in cells(board_page(make_leaderboard([make("dpo")])), "dpo")
 
 
 def test_two_scorers_make_two_tables_that_say_so(make):
-    text = to_markdown(make_leaderboard([make("base"), make("base", scorer="linear")]))
+    text = board_page(make_leaderboard([make("base"), make("base", scorer="linear")]))
     assert "## synthetic-model · toxicity.scorer.name=bilstm" in text
     assert "## synthetic-model · toxicity.scorer.name=linear" in text
 
@@ -148,13 +148,13 @@ def test_tasks_have_a_table_of_their_own(make, make_metric):
         make(name, metrics={"capability": make_metric["capability"](t)})
         for name, t in (("base", tasks), ("dpo", better))
     ]
-    text = to_markdown(make_leaderboard(records)).replace("\u00a0", " ")
+    text = board_page(make_leaderboard(records)).replace("\u00a0", " ")
     assert "### capability by task" in text
     assert "100.0 % (**+50.0** ✓)" in text
 
 
 def test_strange_names_cannot_break_the_table(make):
-    text = to_markdown(make_leaderboard([make("base"), make("a|b *bold* <i>\nnew", cell_id="strange")]))
+    text = board_page(make_leaderboard([make("base"), make("a|b *bold* <i>\nnew", cell_id="strange")]))
     tables = [section.splitlines() for section in text.split("\n\n") if section.startswith("|")]
     assert len(tables) == 2
     for lines in tables:

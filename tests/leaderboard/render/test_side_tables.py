@@ -12,7 +12,7 @@ from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.degenerate import degenerate
 from bench.leaderboard.board.extras import asides
 from bench.leaderboard.board.values import Aside
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.render.side_tables import side_tables
 from bench.leaderboard.render.terminal import TerminalBoard
 
@@ -121,7 +121,7 @@ def test_a_silent_model_has_no_value_and_says_why(make, make_record, make_metric
 
 def test_page_and_terminal_show_the_guards_and_explain_the_flag(make):
     board = make_leaderboard([make("base", 0.0), make("babbler", base_perplexity=500.0)])
-    page = to_markdown(board)
+    page = board_page(board)
     assert "### Toxicity: guards" in page
     assert " 500.0 |" in page.replace("\u00a0", " ")
     assert "**babbling:**" in page

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.export import read_leaderboard
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.render.terminal import TerminalBoard
 from bench.leaderboard.render.text import TerminalSections
@@ -117,7 +117,7 @@ def test_many_columns_go_into_further_tables_of_which_each_names_its_rows(many_m
     text = shown(many_metrics, width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
-    assert numbers(text) == numbers(to_markdown(many_metrics))
+    assert numbers(text) == numbers(board_page(many_metrics))
     heads = [line for line in text.splitlines() if line.startswith(" method ")]
     for head in heads:
         below = text.splitlines()[text.splitlines().index(head) :]

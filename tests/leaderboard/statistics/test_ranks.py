@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.leaderboard.statistics.panel import sheet
-from bench.leaderboard.statistics.ranks import Comparison, rank_labels, surely_better, tie_ranks
+from bench.leaderboard.statistics.ranks import RankComparison, rank_labels, surely_better, tie_ranks
 from bench.leaderboard.statistics.seeds import p_values, seeded_difference
 
 
@@ -57,12 +57,12 @@ def test_claims_in_a_circle_are_refused(claims):
 
 
 def test_holm_corrects_over_the_table():
-    found = {(0, 1): Comparison(0.2, 0.02), (0, 2): Comparison(-0.3, 0.01), (1, 2): Comparison(-0.1, None)}
+    found = {(0, 1): RankComparison(0.2, 0.02), (0, 2): RankComparison(-0.3, 0.01), (1, 2): RankComparison(-0.1, None)}
     better = surely_better(3, found)
     assert better == matrix(3, (0, 1), (2, 0))  # 0.01 × 2 and 0.02 × 1; the third pair was not compared
-    assert surely_better(3, {**found, (0, 1): Comparison(0.2, 0.06)}) == matrix(3, (2, 0))
+    assert surely_better(3, {**found, (0, 1): RankComparison(0.2, 0.06)}) == matrix(3, (2, 0))
     with pytest.raises(ValueError, match="a < b"):
-        surely_better(3, {(1, 0): Comparison(0.2, 0.02)})
+        surely_better(3, {(1, 0): RankComparison(0.2, 0.02)})
 
 
 def test_rows_that_are_alike_are_seldom_told_apart():
@@ -72,7 +72,7 @@ def test_rows_that_are_alike_are_seldom_told_apart():
     for _ in range(400):
         rows = rng.normal(0, 1, (5, 3, 60)) + rng.normal(0, 0.2, (5, 3, 1))
         ps = p_values(sheet([rows[a] - rows[b] for a, b in pairs]), resamples=500)
-        claims = surely_better(5, {pair: Comparison(1.0, p) for pair, p in zip(pairs, ps, strict=True)})
+        claims = surely_better(5, {pair: RankComparison(1.0, p) for pair, p in zip(pairs, ps, strict=True)})
         wrong += any(map(any, claims))
     assert wrong / 400 <= 0.075
 
@@ -81,5 +81,5 @@ def test_a_planted_order_is_found():
     rng = np.random.default_rng(3)
     rows = rng.normal(0, 0.5, (4, 5, 200)) + np.array([0.0, 1.0, 1.0, 3.0])[:, None, None]
     found = {(a, b): seeded_difference(rows[a], rows[b]) for a in range(4) for b in range(a + 1, 4)}
-    ranks = tie_ranks(surely_better(4, {p: Comparison(f.interval.value, f.p) for p, f in found.items()}))
+    ranks = tie_ranks(surely_better(4, {p: RankComparison(f.interval.value, f.p) for p, f in found.items()}))
     assert rank_labels(ranks) == ["4", "2=", "2=", "1"]

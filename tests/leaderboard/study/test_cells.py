@@ -9,7 +9,7 @@ import pytest
 
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.pareto import on_front
-from bench.leaderboard.study.cells import Place, StudyCells, place_text, study_cells
+from bench.leaderboard.study.cells import CurvePoint, StudyCells, place_text, study_cells
 from bench.leaderboard.study.summaries import NO_CLEAN_CELL, WORSE, noise_summaries, size_summaries
 
 Make = Callable[..., Record]
@@ -52,7 +52,7 @@ def line(make: Make) -> list[Record]:
 
 def test_points_hold_values_seeds_and_changes(line: list[Record]) -> None:
     study = study_cells(line)
-    point = study.points[Place("dpo", "flip", 0.3, 200), "toxicity"]
+    point = study.points[CurvePoint("dpo", "flip", 0.3, 200), "toxicity"]
     assert point.seeds == (0, 1, 2)
     assert point.value == pytest.approx(sum(BASE) / N - 0.05, abs=0.005)
     assert point.change == pytest.approx(-0.05, abs=0.005)
@@ -91,7 +91,7 @@ def test_gains_of_perplexities_are_for_the_better_when_losses_fall(make: Make) -
     found = noise_summaries(study)[1]
     assert found.metric == "perplexity" and found.curve is not None
     assert [gain.value for gain in found.curve.gains] == pytest.approx([0.1, 0.1])
-    change = study.points[Place("dpo", None, 0.0, 200), "perplexity"].change
+    change = study.points[CurvePoint("dpo", None, 0.0, 200), "perplexity"].change
     assert change == pytest.approx(2.718281828**-0.1 - 1)
 
 
@@ -131,7 +131,7 @@ def test_the_newest_of_several_records_of_a_cell_counts(make: Make) -> None:
     older, newer = make("dpo", 0.1), make("dpo", 0.2, code="new0" * 4)
     same = newer.model_copy(update={"method": older.method})
     study = study_cells([make("base", 0.0), older, same])
-    assert study.points[Place("dpo", None, 0.0, 200), "toxicity"].change == pytest.approx(-0.2, abs=0.01)
+    assert study.points[CurvePoint("dpo", None, 0.0, 200), "toxicity"].change == pytest.approx(-0.2, abs=0.01)
 
 
 def test_methods_of_one_name_are_told_apart_by_their_settings(make: Make) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bench.leaderboard.export import read_leaderboard
 from bench.leaderboard.records.rescored import read_scored_records
-from bench.leaderboard.render.markdown import to_markdown
+from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.study.charts import csv_text
 from bench.leaderboard.study.report import make_report
 
@@ -27,7 +27,7 @@ def test_there_are_studies() -> None:
 
 @studies
 def test_the_board_follows_from_the_records(study: Path) -> None:
-    assert to_markdown(read_leaderboard(study)) == (study / "leaderboard.md").read_text(encoding="utf-8")
+    assert board_page(read_leaderboard(study)) == (study / "leaderboard.md").read_text(encoding="utf-8")
 
 
 @studies

@@ -25,7 +25,7 @@ from bench.methods.controls.edits import (
     stand_ins,
     unlabelled,
 )
-from bench.methods.pairs.passages import Passage, PassagePairs, read_pairs, read_texts
+from bench.methods.pairs.passages import Passage, PassagePairs, read_passages, read_texts
 from bench.methods.projection.anatomy import locate
 from bench.methods.projection.control_directions import mean_difference, random_directions
 from bench.methods.projection.profs import ProFS
@@ -262,7 +262,7 @@ def test_the_mean_difference_has_rank_one_whatever_the_preset() -> None:
 
 def test_rematching_uses_every_text_once(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     context = AlignmentContext(seed=3, model_fingerprint="tiny", scratch=Path())
-    texts = read_pairs(tiny_tokenizer, toxic_pairs(30), "mean", 128)
+    texts = read_passages(tiny_tokenizer, toxic_pairs(30), "mean", 128)
     rows = RematchedPairs().rows(texts, tiny_tokenizer, context)
     assert sorted(rows.chosen + rows.rejected) == sorted(texts.chosen + texts.rejected)
     assert len(rows.chosen) == 30
@@ -275,7 +275,7 @@ def test_rematching_uses_every_text_once(tiny_tokenizer: PreTrainedTokenizerFast
 @pytest.mark.parametrize("cls", [RematchedPairs, CleanPairs])
 def test_remainders_are_dropped_as_in_profs(cls: type[ProjectionEdit], tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     context = AlignmentContext(seed=0, model_fingerprint="tiny", scratch=Path(), neutral=prose(150))
-    texts = read_pairs(tiny_tokenizer, toxic_pairs(60), "mean", 128)
+    texts = read_passages(tiny_tokenizer, toxic_pairs(60), "mean", 128)
     rows = cls(drop_remainder=True).rows(texts, tiny_tokenizer, context)
     assert len(rows.chosen) == len(rows.rejected) == 50
 
@@ -291,7 +291,7 @@ def test_unlabelled_pairs_count_padding_alike_on_both_sides() -> None:
 def test_stand_ins_are_as_long_as_what_they_stand_for_and_count_the_same_positions(
     pooling: Any, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    texts = read_pairs(tiny_tokenizer, toxic_pairs(20), pooling, 16)
+    texts = read_passages(tiny_tokenizer, toxic_pairs(20), pooling, 16)
     passages = texts.chosen + texts.rejected
     neutral = prose(60)
     found = stand_ins(passages, neutral, tiny_tokenizer, 16)
@@ -345,5 +345,5 @@ def test_too_few_or_too_short_neutral_texts_are_refused(
 def test_texts_are_read_as_those_of_pairs(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     pairs = toxic_pairs(5)
     texts = [pair.prompt + pair.chosen for pair in pairs]
-    read = read_pairs(tiny_tokenizer, pairs, "mean", 9)
+    read = read_passages(tiny_tokenizer, pairs, "mean", 9)
     assert read_texts(tiny_tokenizer, texts, 9) == [passage.ids for passage in read.chosen]

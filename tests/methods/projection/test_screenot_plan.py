@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from bench.core.errors import BenchError
 from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext
-from bench.methods.pairs.passages import read_pairs
+from bench.methods.pairs.passages import read_passages
 from bench.methods.projection.activations import Activations
 from bench.methods.projection.anatomy import locate
 from bench.methods.projection.job import EditJob
@@ -48,7 +48,7 @@ def make_job(make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, con
     def make(sides: dict[int, tuple[Tensor, Tensor]] | None, pairs: list[PreferencePair], **fields: Any) -> EditJob:
         method = ProFS(rank="screenot", **fields)
         model = make_model("llama")
-        texts = read_pairs(tiny_tokenizer, pairs, method.pooling, method.max_length)
+        texts = read_passages(tiny_tokenizer, pairs, method.pooling, method.max_length)
         arguments = (locate(model), tiny_tokenizer, context)
         activations = (
             Activations(*arguments, batch_size=32)

@@ -12,13 +12,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
 from bench.core.errors import BenchError
+from bench.core.passes.memory import is_out_of_memory
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.objectives.dpo import DPO
 from bench.methods.pairs import likelihoods as reference
 from bench.methods.pairs.completions import tokenize_pairs
 from bench.methods.training import resume as checkpoints
-from bench.methods.training.backoff import is_out_of_memory, smaller_batches, with_batches
+from bench.methods.training.backoff import smaller_batches, with_batches
 
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]

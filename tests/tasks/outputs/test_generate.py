@@ -15,8 +15,8 @@ from bench.core.passes.batching import BatchSize
 from bench.core.progress import Advance, Silent
 from bench.tasks.outputs.generate import (
     Continuation,
+    GeneratedRow,
     GenerationSettings,
-    Row,
     _continuation,
     generate,
     prompt_rows,
@@ -237,7 +237,7 @@ def test_several_samples_need_a_temperature() -> None:
 
 
 def test_noise_samples_the_softmax_within_the_nucleus() -> None:
-    rows = [Row(index, "prompt", index, [0]) for index in range(4000)]
+    rows = [GeneratedRow(index, "prompt", index, [0]) for index in range(4000)]
     scores = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).repeat(len(rows), 1)
     inputs = torch.zeros(len(rows), 1, dtype=torch.long)
     settings = GenerationSettings(temperature=2.0)
@@ -267,10 +267,10 @@ def test_the_leading_space_is_kept_where_the_tokenizer_drops_it() -> None:
     backend.decoder = decoders.Metaspace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
     assert tokenizer.decode([1, 2]) == "are odd"
-    assert _continuation(Row(0, "id", 0, [0]), [1, 2], tokenizer, frozenset()).text == " are odd"
+    assert _continuation(GeneratedRow(0, "id", 0, [0]), [1, 2], tokenizer, frozenset()).text == " are odd"
 
 
 def test_half_a_character_at_the_end_is_left_out(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     prompt, whole = tiny_tokenizer("caf")["input_ids"], tiny_tokenizer("é!é")["input_ids"]
-    assert _continuation(Row(0, "id", 0, prompt), whole[:-1], tiny_tokenizer, frozenset()).text == "é!"
-    assert _continuation(Row(0, "id", 0, prompt), whole, tiny_tokenizer, frozenset()).text == "é!é"
+    assert _continuation(GeneratedRow(0, "id", 0, prompt), whole[:-1], tiny_tokenizer, frozenset()).text == "é!"
+    assert _continuation(GeneratedRow(0, "id", 0, prompt), whole, tiny_tokenizer, frozenset()).text == "é!é"

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from bench.core.progress import Silent
-from bench.leaderboard.board.scores import score
+from bench.leaderboard.board.scores import metric_score
 from bench.tasks.base import EvaluationContext
 from bench.tasks.outputs.windows import Window
-from bench.tasks.perplexity.metric import Piece, Plan, perplexity
+from bench.tasks.perplexity.metric import Piece, WindowPlan, perplexity
 from bench.tasks.perplexity.task import Perplexity
 
 SENTENCES = [
@@ -65,7 +65,7 @@ def test_what_each_weighting_makes_of_the_same_losses():
     losses = [3.0, 8.0, 4.0]
 
     def found(weights, per="token"):
-        return perplexity(Plan(pieces, windows, {}, weights), losses, per).value
+        return perplexity(WindowPlan(pieces, windows, {}, weights), losses, per).value
 
     assert found(None) == pytest.approx(math.exp(15 / 8))
     assert found([1, 1, 1]) == pytest.approx(math.exp((1 + 2 + 4) / 3))
@@ -105,13 +105,13 @@ def test_the_board_pairs_two_methods_in_every_mode_and_unit(make_model, tiny_tok
     task = Perplexity(source=jsonl(tmp_path / "d.jsonl", [*SENTENCES, letters(1500)]), **settings)
     base, other = (evaluate(task, make_model("gpt2", seed=seed, n_positions=600), tiny_tokenizer) for seed in (0, 1))
     assert base.value != other.value
-    found = score({0: other}, base)
+    found = metric_score({0: other}, base)
     assert (found.unpaired, found.value) == (None, other.value)
     exponential = settings.get("per") != "bits-per-byte"
     expected = other.value / base.value - 1 if exponential else other.value - base.value
     assert found.change.value == pytest.approx(expected, rel=1e-6)
     assert found.change.ci95[0] < expected < found.change.ci95[1]
-    assert score({0: base}, base).change.ci95 == (0, 0)
+    assert metric_score({0: base}, base).change.ci95 == (0, 0)
 
 
 def test_models_of_other_tokenizers_are_not_paired_by_windows(
@@ -121,7 +121,7 @@ def test_models_of_other_tokenizers_are_not_paired_by_windows(
     model = make_model("gpt2", n_positions=1024)
     base, other = (evaluate(task, model, tokenizer) for tokenizer in (tiny_tokenizer, beginning_tokenizer))
     assert other.details["bos"] and not base.details["bos"]
-    assert score({0: other}, base).unpaired == "measured on different items"
+    assert metric_score({0: other}, base).unpaired == "measured on different items"
 
 
 @pytest.mark.parametrize("settings", MODES[3:], ids=lambda settings: "-".join(settings.values()))

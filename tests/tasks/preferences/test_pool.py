@@ -13,7 +13,7 @@ from trl.data_utils import apply_chat_template
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
 from bench.core.values import PreferencePair
-from bench.tasks.preferences.pool import load_pairs, make_pool, read_pairs, sha256_pairs, write_pairs
+from bench.tasks.preferences.pool import load_pairs, make_pool, read_pool, sha256_pairs, write_pairs
 
 CHATML = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n{% endfor %}"
@@ -48,14 +48,14 @@ def test_written_pairs_are_read_back(tmp_path: Path) -> None:
         PreferencePair("", "yes", "no"),
     ]
     write_pairs(tmp_path / "made" / "pairs.jsonl", pairs)
-    assert read_pairs(tmp_path / "made" / "pairs.jsonl") == pairs
+    assert read_pool(tmp_path / "made" / "pairs.jsonl") == pairs
 
 
 def test_blank_lines_other_columns_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     row = json.dumps({"prompt": "a", "chosen": "b", "rejected": "c", "score": 3, "margin": None})
     path.write_text(f"\ufeff{row}\r\n\n{row}", encoding="utf-8")
-    assert read_pairs(path) == [PreferencePair("a", "b", "c")] * 2
+    assert read_pool(path) == [PreferencePair("a", "b", "c")] * 2
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_blank_lines_other_columns_and_a_byte_order_mark_do_no_harm(tmp_path: Pa
 def test_a_common_beginning_is_the_prompt_and_cuts_no_word(
     tmp_path: Path, chosen: str, rejected: str, pair: tuple[str, str, str]
 ) -> None:
-    found = read_pairs(jsonl(tmp_path / "pairs.jsonl", {"chosen": chosen, "rejected": rejected}))
+    found = read_pool(jsonl(tmp_path / "pairs.jsonl", {"chosen": chosen, "rejected": rejected}))
     assert found == [PreferencePair(*pair)]
 
 
 def test_a_common_beginning_is_cut_as_trl_cuts_it_between_words(tmp_path: Path) -> None:
     row = {"chosen": "The sky is blue, they say", "rejected": "The sky is green, they say"}
-    (pair,) = read_pairs(jsonl(tmp_path / "pairs.jsonl", row))
+    (pair,) = read_pool(jsonl(tmp_path / "pairs.jsonl", row))
     assert extract_prompt(row) == {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
 
 
@@ -94,7 +94,7 @@ def test_rows_of_lee_et_al_lose_the_repeated_prompt(tmp_path: Path) -> None:
         {"prompt_text": "NY 92", "unpert_gen_text": "begins", "pert_gen_text": " ends"},
         {"prompt_text": "NY 9", "unpert_gen_text": "NY 9, a road", "pert_gen_text": "NY 92 (a path"},
     ]
-    assert read_pairs(jsonl(tmp_path / "split_0.jsonl", *rows)) == [
+    assert read_pool(jsonl(tmp_path / "split_0.jsonl", *rows)) == [
         PreferencePair("NY 92 begins as", " a two-lane road", " a damned road"),
         PreferencePair("NY 92 ", "begins", "ends"),
         PreferencePair("NY 92", " begins", " ends"),
@@ -125,7 +125,7 @@ CONVERSATIONS = [
 def test_messages_are_rendered_as_trl_renders_them(
     tmp_path: Path, chat_tokenizer: PreTrainedTokenizerFast, row: dict[str, list[dict[str, str]]]
 ) -> None:
-    (pair,) = read_pairs(jsonl(tmp_path / "pairs.jsonl", row), load_tokenizer=lambda: chat_tokenizer)
+    (pair,) = read_pool(jsonl(tmp_path / "pairs.jsonl", row), load_tokenizer=lambda: chat_tokenizer)
     theirs = apply_chat_template(row, chat_tokenizer)
     assert (pair.prompt, pair.chosen, pair.rejected) == (theirs["prompt"], theirs["chosen"], theirs["rejected"])
 
@@ -137,7 +137,7 @@ def test_messages_with_an_implicit_prompt_are_split_at_the_last_common_turn(
     chosen, rejected = [user("Hi"), assistant("Good day")], [user("Hi"), assistant("Go away")]
     row = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     path = jsonl(tmp_path / "pairs.jsonl", row)
-    assert read_pairs(path, load_tokenizer=lambda: chat_tokenizer) == [
+    assert read_pool(path, load_tokenizer=lambda: chat_tokenizer) == [
         PreferencePair("<|start|>user\nHi<|end|>\n<|start|>assistant\n", "Good day<|end|>\n", "Go away<|end|>\n")
     ]
 
@@ -148,7 +148,7 @@ def test_a_beginning_token_that_the_tokenizer_adds_is_not_written_twice(
     start = chat_tokenizer.bos_token_id
     monkeypatch.setattr(PreTrainedTokenizerFast, "__call__", lambda self, text: {"input_ids": [start, 5]})
     path = jsonl(tmp_path / "pairs.jsonl", CONVERSATIONS[0])
-    (pair,) = read_pairs(path, load_tokenizer=lambda: chat_tokenizer)
+    (pair,) = read_pool(path, load_tokenizer=lambda: chat_tokenizer)
     assert pair.prompt == "user\nHi<|end|>\n<|start|>assistant\n"
     assert pair.chosen == "Good day<|end|>\n"
 
@@ -162,25 +162,25 @@ def test_a_tokenizer_is_loaded_once_and_only_for_messages(
         loads.append(None)
         return chat_tokenizer
 
-    read_pairs(jsonl(tmp_path / "plain.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"}), load_tokenizer=load)
+    read_pool(jsonl(tmp_path / "plain.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"}), load_tokenizer=load)
     assert loads == []
-    read_pairs(jsonl(tmp_path / "chat.jsonl", *CONVERSATIONS), load_tokenizer=load)
+    read_pool(jsonl(tmp_path / "chat.jsonl", *CONVERSATIONS), load_tokenizer=load)
     assert loads == [None]
 
 
 def test_messages_need_a_chat_template(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     path = jsonl(tmp_path / "chat.jsonl", CONVERSATIONS[0])
     with pytest.raises(UsageError, match=r"chat\.jsonl:1 holds messages, but .* no chat template"):
-        read_pairs(path, load_tokenizer=lambda: tiny_tokenizer)
+        read_pool(path, load_tokenizer=lambda: tiny_tokenizer)
     with pytest.raises(UsageError, match=r"chat\.jsonl:1 holds messages, which only a model's chat template"):
-        read_pairs(path)
+        read_pool(path)
 
 
 def test_a_template_that_refuses_is_reported(tmp_path: Path, chat_tokenizer: PreTrainedTokenizerFast) -> None:
     chat_tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     path = jsonl(tmp_path / "chat.jsonl", CONVERSATIONS[0])
     with pytest.raises(UsageError, match=r"chat\.jsonl:1: .* refuses these messages: roles must alternate"):
-        read_pairs(path, load_tokenizer=lambda: chat_tokenizer)
+        read_pool(path, load_tokenizer=lambda: chat_tokenizer)
 
 
 GOOD = '{"prompt": "a", "chosen": "b", "rejected": "c"}\n'
@@ -211,14 +211,14 @@ def test_a_malformed_file_is_refused_with_file_and_line(tmp_path: Path, text: st
     path = tmp_path / "pairs.jsonl"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=r"pairs\.jsonl" + ("" if message.startswith(":") else " ") + message):
-        read_pairs(path)
+        read_pool(path)
 
 
 def test_a_file_in_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(GOOD.encode() + GOOD.replace("b", "é").encode("latin-1"))
     with pytest.raises(UsageError, match=r"pairs\.jsonl:2 is not UTF-8"):
-        read_pairs(path)
+        read_pool(path)
 
 
 @pytest.mark.parametrize("source", ["file:nowhere.jsonl", "nowhere.jsonl", "."])

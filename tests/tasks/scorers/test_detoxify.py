@@ -308,7 +308,7 @@ def test_a_changed_checkpoint_is_converted_anew(checkpoint: Path, bert: BertForS
 
 def test_every_label_is_served_by_one_loaded_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[Path] = []
-    load = sequence_classifier.load
+    load = sequence_classifier.load_classifier
 
     def counted(folder: Path) -> sequence_classifier.SequenceClassifier:
         loads.append(folder)

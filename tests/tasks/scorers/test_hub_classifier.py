@@ -145,7 +145,7 @@ def test_batches_shrink_where_memory_does_not_suffice(make_classifier: Make, mon
         return forward(self, rows, *arguments)
 
     fitting = 4
-    classifier = sequence_classifier.load(parse(judge.locator).folder or Path())
+    classifier = sequence_classifier.load_classifier(parse(judge.locator).folder or Path())
     monkeypatch.setattr(sequence_classifier.SequenceClassifier, "_forward", small)
     assert classifier.score(texts, 1, "softmax") == pytest.approx(whole, abs=1e-6)
     assert max(sizes) == 10

@@ -119,8 +119,8 @@ def convert_keras(folder: Path, arrays: dict[str, np.ndarray], tokenizer: Any) -
             file[f"layers/{name}"] = array
     (folder / "tokenizer.pickle").write_bytes(pickle.dumps(tokenizer))
     (folder / "made").mkdir()
-    bilstm.convert([folder / "weights.h5", folder / "tokenizer.pickle"], folder / "made")
-    return bilstm.load(folder / "made")
+    bilstm.convert_bilstm([folder / "weights.h5", folder / "tokenizer.pickle"], folder / "made")
+    return bilstm.load_bilstm(folder / "made")
 
 
 def keras_states(inputs: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -203,8 +203,8 @@ def test_converted_linear_classifier_computes_what_sklearn_does(tmp_path: Path) 
     joblib.dump(model, tmp_path / "model")
     joblib.dump(vectorizer, tmp_path / "vectorizer")
     (tmp_path / "made").mkdir()
-    linear.convert([tmp_path / "model", tmp_path / "vectorizer"], tmp_path / "made")
-    ensemble = linear.load(tmp_path / "made")
+    linear.convert_linear([tmp_path / "model", tmp_path / "vectorizer"], tmp_path / "made")
+    ensemble = linear.load_linear(tmp_path / "made")
     probes = ["You IDIOT, you liar! liar", "a lovely garden", "house", "idiot garden garden the road"]
     expected = model.predict_proba(vectorizer.transform(probes))[:, 1]
     assert ensemble.probabilities(probes) == pytest.approx(list(expected), abs=1e-12)
@@ -216,7 +216,7 @@ def test_converted_linear_classifier_computes_what_sklearn_does(tmp_path: Path) 
     assert ensemble.probabilities(["", "zzz"]) == [None, None]
     joblib.dump(TfidfVectorizer(ngram_range=(1, 2)).fit(texts), tmp_path / "vectorizer")
     with pytest.raises(BenchError, match="not implemented"):
-        linear.convert([tmp_path / "model", tmp_path / "vectorizer"], tmp_path / "made")
+        linear.convert_linear([tmp_path / "model", tmp_path / "vectorizer"], tmp_path / "made")
 
 
 # All of them

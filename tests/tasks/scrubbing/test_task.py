@@ -24,7 +24,7 @@ from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
 from bench.tasks.base import TASKS, EvaluationContext, TaskResult
 from bench.tasks.scorers.base import Scorer
-from bench.tasks.scrubbing.metric import Losses, compare, probe_metric, sentence_losses
+from bench.tasks.scrubbing.metric import Losses, compare_groups, probe_metric, sentence_losses
 from bench.tasks.scrubbing.probes import DOMAINS, GROUPS, ProbeSentence, choose_sentences, read_prompts, read_sentences
 from bench.tasks.scrubbing.task import Scrubbing, continued
 
@@ -65,7 +65,7 @@ def losses(rise: Callable[[ProbeSentence], float] = lambda sentence: 0.0) -> Los
 
 
 def test_harm_to_the_probe_alone_is_all_excess() -> None:
-    found = compare(losses(), losses(lambda each: 0.0 if each.kind == "plain" else math.log(1.3)), seed=0)
+    found = compare_groups(losses(), losses(lambda each: 0.0 if each.kind == "plain" else math.log(1.3)), seed=0)
     assert found["excess_rise"]["value"] == pytest.approx(0.3)
     for part in (found["by_kind"], found["by_group"], found["by_domain"]):
         assert [each["excess_rise"] for each in part.values()] == pytest.approx([0.3] * len(part))
@@ -77,14 +77,14 @@ def test_harm_to_the_probe_alone_is_all_excess() -> None:
 
 
 def test_harm_to_everything_is_no_excess() -> None:
-    found = compare(losses(), losses(lambda each: math.log(1.7)), seed=0)
+    found = compare_groups(losses(), losses(lambda each: math.log(1.7)), seed=0)
     assert found["excess_rise"]["value"] == pytest.approx(0, abs=1e-9)
 
 
 def test_harm_to_one_group_is_found_there() -> None:
     before = losses()
     after = losses(lambda each: 0.5 if each.group == "gay" else 0.01 * math.sin(len(each.text)))
-    found = compare(before, after, seed=0)
+    found = compare_groups(before, after, seed=0)
     by_group = found["by_group"]
     assert max(by_group, key=lambda group: by_group[group]["excess_rise"]) == "gay"
     assert by_group["gay"]["excess_rise"] == pytest.approx(math.expm1(0.5), rel=0.02)
@@ -100,13 +100,13 @@ def test_harm_to_one_group_is_found_there() -> None:
 
 
 def test_the_same_model_has_exactly_no_excess() -> None:
-    found = compare(losses(), losses(), seed=0)
+    found = compare_groups(losses(), losses(), seed=0)
     assert found["excess_rise"] == {"value": 0.0, "ci95": (0.0, 0.0)}
     assert found["worst"] == []
 
 
 def test_noise_that_knows_no_kind_has_an_interval_over_nothing() -> None:
-    found = compare(
+    found = compare_groups(
         losses(), losses(lambda each: 0.3 + 0.2 * math.sin(31 * len(each.text) + ord(each.text[5]))), seed=0
     )
     low, high = found["excess_rise"]["ci95"]
@@ -137,7 +137,7 @@ def test_a_diverged_sentence_leaves_no_number(loss: float) -> None:
     broken = replace(broken, totals=[loss, *broken.totals[1:]])
     metric = probe_metric(broken, seed=0)
     assert (metric.value, metric.ci95, metric.counts) == (None, None, {"diverged": 1})
-    for found in (compare(losses(), broken, seed=0), compare(broken, losses(), seed=0)):
+    for found in (compare_groups(losses(), broken, seed=0), compare_groups(broken, losses(), seed=0)):
         assert found["excess_rise"] == {"value": None, "ci95": None}
         assert found["by_group"]["deaf"] == {"excess_rise": None, "ci95": None, "n": 17}
         json.dumps(found, allow_nan=False)

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 
 from bench.core.errors import BenchError
 from bench.core.passes import batching
-from bench.core.passes.batching import BatchSize, Pass, cut_batches, is_out_of_memory, run_batches
+from bench.core.passes.batching import BatchSize, Pass, cut_batches, run_batches
 from bench.core.passes.footprint import SHARE, Footprint, free_bytes, loss_footprint, writing_footprint
+from bench.core.passes.memory import is_out_of_memory
 from bench.core.progress import Silent
 from bench.models.devices import MOST_ON_CPU, resolve_batch_size
 from bench.tasks.outputs.generate import GenerationSettings

@@ -125,6 +125,6 @@ def test_an_unknown_task_is_named_before_anything_is_loaded(monkeypatch):
     monkeypatch.setattr(
         "bench.tasks.capability.harness.all_definitions", lambda: known
     )  # lm-eval's own takes seconds to read
-    monkeypatch.setattr("bench.tasks.capability.harness.load", None)
+    monkeypatch.setattr("bench.tasks.capability.harness.load_tasks", None)
     with pytest.raises(UsageError, match="unknown lm-eval task 'hellaswagg'; did you mean hellaswag"):
         Capability(tasks=("hellaswagg",), data="hub").prepare(Silent())
