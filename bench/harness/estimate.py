@@ -10,6 +10,7 @@ from typing import Any
 from bench.harness.cells import Cell
 from bench.harness.directory import RunDirectory
 from bench.harness.states import GridCell, Took, seconds_left
+from bench.leaderboard.records.layout import GENERATIONS
 from bench.leaderboard.records.record import Record
 
 
@@ -72,5 +73,5 @@ def _measured(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bytes(cell_id: str, directory: RunDirectory) -> int:
     """Bytes of a finished cell's record and generated text."""
-    files = [directory.record_path(cell_id), *(directory.path / "generations").glob(f"{cell_id}.*")]
+    files = [directory.record_path(cell_id), *(directory.path / GENERATIONS).glob(f"{cell_id}.*")]
     return sum(path.stat().st_size for path in files)

@@ -14,8 +14,8 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.intervals import Interval, bootstrap_mean
 from bench.core.progress import Progress
 from bench.core.store.cache import home, writing
+from bench.leaderboard.records.layout import VALIDATIONS
 from bench.leaderboard.records.validation import (
-    FOLDER,
     Band,
     CalibrationRow,
     Coverage,
@@ -150,7 +150,7 @@ def copy_validations(run_directory: Path, identities: Sequence[Mapping[str, Any]
         except BenchError as error:
             progress.note(f"no error-corrected rates: {error}; measure again with `bench scorers validate`")
             continue
-        written.append(write_validation(validation, run_directory / FOLDER))
+        written.append(write_validation(validation, run_directory / VALIDATIONS))
     return written
 
 

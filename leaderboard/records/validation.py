@@ -12,10 +12,8 @@ from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.hashing import sha256_json
 from bench.core.values import Value
+from bench.leaderboard.records.layout import VALIDATIONS, json_files
 from bench.leaderboard.statistics.agreement import TrueShare, true_share
-
-FOLDER = "scorers"
-"""Folder of a run's directory that holds the validations of its scorers."""
 
 
 class ErrorEstimate(Value):
@@ -160,7 +158,7 @@ def read_validations(directory: Path) -> dict[str, Validation]:
     Raises:
         BenchError: one of them is damaged; names the file.
     """
-    paths = sorted((directory / FOLDER).glob("*.json"))
+    paths = json_files(directory / VALIDATIONS)
     try:
         return {path.stem: read_validation(path) for path in paths}
     except BenchError as error:
