@@ -12,10 +12,10 @@ from typing import Any
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
+from bench.core.values import BASE
 from bench.display.console import LOG, RESULT, write_line
 from bench.harness.directory import RunDirectory
 from bench.harness.states import GridCell
-from bench.leaderboard.board.values import BASE
 from bench.leaderboard.records.rescored import read_scored_records
 from bench.leaderboard.study.charts import Chart, csv_text
 from bench.leaderboard.study.page import missing_line, report_page, summary_sections

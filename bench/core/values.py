@@ -8,6 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+BASE = "base"
+"""Name of the unaligned model's row."""
+
 
 class Value(BaseModel):
     """A frozen pydantic model that knows its keys: an unknown key is an error, never ignored."""

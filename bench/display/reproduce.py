@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.core.store import hub
+from bench.core.values import BASE
 from bench.display.console import LOG, RESULT, write_line
 from bench.leaderboard.published.numbers import Published
 from bench.leaderboard.published.parity import (
-    BASE,
     ParityFinding,
     ParityVerdict,
     Sample,

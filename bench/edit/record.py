@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.core.errors import BenchError, UsageError
+from bench.core.values import BASE
 from bench.harness.provenance import provenance
 from bench.leaderboard.board.build import comparable_groups
 from bench.leaderboard.records.record import Record, read_record
@@ -16,8 +17,6 @@ from bench.methods.projection.settings import ProjectionEdit
 from bench.models.weights import WHOLE_MODEL
 from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
 from bench.tasks.preferences.pool import PairPool
-
-BASE = "base"
 
 
 def read_evaluated(path: Path) -> Record:

@@ -8,10 +8,11 @@ from typing import Any
 
 from bench.core.code_version import code_version
 from bench.core.hashing import sha256_json
+from bench.core.values import BASE
 from bench.leaderboard.records.ledger import TuningNote
 from bench.leaderboard.records.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from bench.methods.base import AlignmentMethod
-from bench.spec.run_spec import BASE, RunSpec, build_methods, is_oracle, needs_pairs, stated_tuning
+from bench.spec.run_spec import RunSpec, build_methods, is_oracle, needs_pairs, stated_tuning
 from bench.tasks.base import Task
 from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
 from bench.tasks.preferences.pool import PairPool

@@ -16,9 +16,9 @@ from bench.core.code_version import code_version
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.progress import Progress, Silent
-from bench.core.values import Metric
+from bench.core.values import BASE, Metric
 from bench.harness.directory import RunDirectory
-from bench.leaderboard.board.values import BASE, Leaderboard
+from bench.leaderboard.board.values import Leaderboard
 from bench.leaderboard.export import write_leaderboard
 from bench.leaderboard.records.layout import config_path, generations_path, scores_path
 from bench.leaderboard.records.record import Record

@@ -7,10 +7,11 @@ from typing import Any
 
 from bench.core.errors import UsageError
 from bench.core.registry import unknown
+from bench.core.values import BASE
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment, select
-from bench.spec.run_spec import BASE, RunSpec, Settings, find_config, read_yaml
+from bench.spec.run_spec import RunSpec, Settings, find_config, read_yaml
 from bench.tasks.base import TASKS
 from bench.tasks.toxicity.protocols import protocol_settings
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from bench.core.errors import UsageError
 from bench.core.files import PACKAGE
-from bench.core.values import Value
+from bench.core.values import BASE, Value
 from bench.leaderboard.records.ledger import TuningNote
 from bench.methods.base import METHODS, AlignmentMethod
 from bench.spec.messages import validated
@@ -22,9 +22,6 @@ from bench.tasks.texts.prose import text_source
 
 CONFIGS = PACKAGE / "configs"
 """Lies beside this package in a checkout and in an installation alike."""
-
-BASE = "base"
-"""The name of the unaligned model, a row of every board."""
 
 ROW_KEYS = ("use", "tuned", "oracle")
 """Keys of a methods row that are no hyperparameters: they stand for the method, for how its settings were found, and

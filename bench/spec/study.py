@@ -9,13 +9,13 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from bench.core.errors import UsageError
-from bench.core.values import Value
+from bench.core.values import BASE, Value
 from bench.leaderboard.records.layout import CONFIG, config_path
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, split_integers, split_numbers
 from bench.spec.resolve import Assignment, resolve_settings
-from bench.spec.run_spec import BASE, RunSpec, find_config, read_yaml
+from bench.spec.run_spec import RunSpec, find_config, read_yaml
 
 REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
 """Where a study lists values of which each is taken once, however often it stands there."""

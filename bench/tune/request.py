@@ -8,11 +8,12 @@ from typing import Any
 
 from bench.core.errors import UsageError
 from bench.core.registry import unknown
+from bench.core.values import BASE
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
 from bench.spec.resolve import Assignment, resolve_spec
-from bench.spec.run_spec import BASE, RunSpec, find_config, hyperparameters, read_yaml, stated_tuning
+from bench.spec.run_spec import RunSpec, find_config, hyperparameters, read_yaml, stated_tuning
 from bench.tune.search import Tuning
 from bench.tune.space import SearchSpace, check_space, default_space, read_space
 

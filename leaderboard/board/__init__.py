@@ -1,4 +1,20 @@
 """From records to the board as plain values: rows, pairs, scores, ranks, flags.
 
+Read `build` (records to tables), `rows`, and `values`, which all of this comes to. A score: `scores`, from items paired
+by `pairing`, with `extras`, `corrections`, `margins` and `degenerate`. Over a whole table: `holm`, `ranking`, `budget`.
+`effects` says before a study is run what it could find.
+
 May import: core, leaderboard.statistics, leaderboard.records.
 """
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "build": ["comparable_groups", "make_leaderboard"],
+        "effects": ["smallest_effects"],
+        "margins": ["read_margins"],
+        "values": ["Change", "Column", "Leaderboard", "Row", "Score", "Table"],
+    },
+)

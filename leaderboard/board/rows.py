@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.core.hashing import sha256_json
-from bench.core.values import Metric
+from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
 from bench.leaderboard.board.corrections import Validations, corrected
 from bench.leaderboard.board.degenerate import degenerate, without_credit
@@ -17,7 +17,7 @@ from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
 from bench.leaderboard.board.scores import NO_BASE, metric_score
-from bench.leaderboard.board.values import BASE, Row, Score
+from bench.leaderboard.board.values import Row, Score
 from bench.leaderboard.records.labels import distinctions
 from bench.leaderboard.records.record import Cost, Record
 from bench.leaderboard.records.reports import metric_flags

@@ -7,12 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bench.core.values import Value
+from bench.core.values import BASE, Value
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.statistics.equivalence import Verdict
-
-BASE = "base"
-"""Name of the unaligned model's row."""
 
 
 class Preserved(Value):

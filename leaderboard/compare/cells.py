@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json
-from bench.leaderboard.board.values import BASE
+from bench.core.values import BASE
 from bench.leaderboard.records.lookup import ambiguous, choices, is_base, matching_records, record_paths, split_target
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.rescored import read_scored_records

@@ -1,5 +1,19 @@
 """Pictures. Imports matplotlib: import it only where one is drawn.
 
-May import: leaderboard.statistics, leaderboard.records, leaderboard.board, leaderboard.render, leaderboard.study,
-leaderboard.compare, leaderboard.inspection, leaderboard.published, leaderboard, core.
+Read `style` (how pictures look and are saved), `record` (of one record), `study` and `scatter` (of a study's charts) and
+`overlap`.
+
+May import: core, leaderboard.records, leaderboard.board, leaderboard.render, leaderboard.study.
 """
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "overlap": ["draw_overlap"],
+        "record": ["draw_record"],
+        "study": ["draw_chart"],
+        "style": ["save_figure"],
+    },
+)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.leaderboard.board.values import BASE
+from bench.core.values import BASE
 from bench.leaderboard.figures.style import (
     BASE_LINE,
     axis_number,

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from bench.leaderboard.board.values import BASE
+from bench.core.values import BASE
 from bench.leaderboard.figures.scatter import draw_seeds, draw_tradeoff
 from bench.leaderboard.figures.style import (
     BAND_ALPHA,

@@ -9,10 +9,10 @@ from enum import StrEnum
 from itertools import combinations, groupby
 from typing import Any
 
+from bench.core.values import BASE
 from bench.leaderboard.published.numbers import Published, PublishedTable
 from bench.leaderboard.render.numbers import number
 
-BASE = "base"
 ARITHMETIC = 0.005
 """Relative difference of the unaligned model that counts as other hardware and versions: a convention, no estimate."""
 LEVEL = 0.95

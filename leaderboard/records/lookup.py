@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.core.errors import UsageError
+from bench.core.values import BASE
 from bench.leaderboard.records.layout import FAILURES, RECORDS, json_files, records_folder
 
-BASE = re.compile(r"base-[0-9a-f]{12}")
+BASE_RECORD = re.compile(rf"{BASE}-[0-9a-f]{{12}}")
 """Names of the unaligned model's records: it has no pairs, so that nothing stands between."""
 LISTED = 20
 
@@ -97,7 +98,7 @@ def choices(directory: Path, paths: Sequence[Path]) -> str:
 
 def is_base(path: Path) -> bool:
     """Whether a file's name is that of a record of the unaligned model."""
-    return BASE.fullmatch(path.stem) is not None
+    return BASE_RECORD.fullmatch(path.stem) is not None
 
 
 def _only_record(directory: Path) -> Path:

@@ -1,4 +1,20 @@
 """Boards and sections as text: one table value, a terminal writer, a Markdown writer.
 
+Read `numbers` (one number as text) and `section` (a titled table); `text` writes sections. A board's page is
+`markdown`, on a terminal it is `terminal`, whose tables `grid` fits to the width; both say what stands in `notes`,
+`flags`, `side_tables` and `budget_table`.
+
 May import: core, leaderboard.statistics, leaderboard.records, leaderboard.board.
 """
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "markdown": ["board_page"],
+        "section": ["Section"],
+        "terminal": ["TerminalBoard"],
+        "text": ["TerminalSections", "section_markdown"],
+    },
+)

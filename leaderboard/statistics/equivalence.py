@@ -62,24 +62,3 @@ def equivalence(difference: Interval, margin: Margin) -> Equivalence:
     elif bounds[1] < lower or bounds[0] > upper:
         verdict = "FAIL"
     return Equivalence(verdict, bounds, margin)
-
-
-def equivalence_from_stderr(
-    value: float, stderr: float, margin: Margin, *, freedom: float | None = None
-) -> Equivalence:
-    """The same from a standard error.
-
-    Arguments:
-        value, stderr: of the difference; stderr positive.
-        freedom: degrees of freedom of `stderr`; None for a normal interval.
-
-    Raises:
-        ValueError: stderr is not positive.
-    """
-    if not stderr > 0:
-        raise ValueError(f"a standard error is positive, not {stderr}")
-    from scipy.special import ndtri, stdtrit
-
-    tail = 0.5 + LEVEL / 2
-    half = stderr * float(ndtri(tail) if freedom is None else stdtrit(freedom, tail))
-    return equivalence(Interval(value, stderr, value - half, value + half, 0), margin)

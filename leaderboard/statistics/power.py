@@ -1,4 +1,4 @@
-"""The smallest effect that so many prompts and seeds can be expected to find, and the prompts that an effect needs."""
+"""The smallest effect that so many prompts and seeds can be expected to find."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 
 from bench.leaderboard.statistics.seeds import Seeded
-
-_MOST_ITEMS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +55,6 @@ def detectable_effect(spread: Spread, *, n_items: int, n_seeds: int, alpha: floa
     of_seeds = spread.seed**2 / n_seeds if n_seeds > 1 else 0.0
     parts = ((of_items, n_items - 1), (of_seeds, n_seeds - 1))
     return math.sqrt(sum(part * _noncentrality(freedom, alpha, power) ** 2 for part, freedom in parts if part > 0))
-
-
-def needed_items(spread: Spread, *, effect: float, n_seeds: int, alpha: float = 0.05, power: float = 0.8) -> int | None:
-    """The fewest items whose detectable effect is at most `effect`; None where no number of items is enough.
-
-    Seeds set a floor that items cannot lower: where theirs is the spread, more seeds are needed, not more prompts.
-
-    Raises:
-        ValueError: the effect is not positive, or a number is out of range.
-    """
-    if not effect > 0:
-        raise ValueError(f"an effect to be found is positive, not {effect}")
-
-    def enough(n_items: int) -> bool:
-        return detectable_effect(spread, n_items=n_items, n_seeds=n_seeds, alpha=alpha, power=power) <= effect
-
-    if not enough(_MOST_ITEMS):
-        return None
-    low, high = 1, 2
-    while not enough(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
 
 
 def _noncentrality(freedom: float, alpha: float, power: float) -> float:

@@ -101,7 +101,7 @@ def seeded_difference(
     resamples: int = RESAMPLES,
     level: float = 0.95,
 ) -> Seeded:
-    """Mean of `values` minus mean of `base` on the same items.
+    """Mean of `values` minus mean of `base` on the same items; exactly 0, bounds too, where all agree under every seed.
 
     Arguments:
         values: (seeds, items).
@@ -111,26 +111,9 @@ def seeded_difference(
     Raises:
         ValueError: as for `sheet`, or `base` has another number of items, or of seeds that is not one.
     """
-    return _compared(sheet([paired(values, base)], weights), None, seed, resamples, level)
-
-
-def seeded_ratio(
-    values: ArrayLike,
-    base: ArrayLike,
-    *,
-    weights: Sequence[float] | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-) -> Seeded:
-    """Exponential of the mean of `values` over that of `base`, minus one, e.g. the share by which a perplexity rose.
-
-    Arguments: as for `seeded_difference`, of logarithms, e.g. losses; `seed_sd` and `item_sd` are of logarithms too.
-
-    Raises:
-        ValueError: as for `seeded_difference`.
-    """
-    return _compared(sheet([paired(values, base)], weights), np.expm1, seed, resamples, level)
+    table = sheet([paired(values, base)], weights)
+    found = _seeded(table, None, seed, resamples, level)
+    return found if table.values.any() else replace(found, interval=Interval(0.0, 0.0, 0.0, 0.0, table.n_items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +249,6 @@ def p_values(table: Sheet, *, seed: int = 0, resamples: int = RESAMPLES) -> list
 def note_on_seeds(n_seeds: int) -> str | None:
     """What an interval from that many seeds does not cover."""
     return {1: ONE_SEED, 2: TWO_SEEDS}.get(n_seeds)
-
-
-def _compared(table: Sheet, transform: Transform | None, seed: int, resamples: int, level: float) -> Seeded:
-    """As `_seeded`, but sides that agree on every item under every seed differ by exactly 0, bounds included."""
-    found = _seeded(table, transform, seed, resamples, level)
-    return found if table.values.any() else replace(found, interval=Interval(0.0, 0.0, 0.0, 0.0, table.n_items))
 
 
 def _seeded(table: Sheet, transform: Transform | None, seed: int, resamples: int, level: float) -> Seeded:

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 from bench.core.hashing import sha256_json
-from bench.core.values import Metric, Value
+from bench.core.values import BASE, Metric, Value
 from bench.leaderboard.board.degenerate import degenerate
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.pairing import is_exponential, make_side, mean_of, minus
 from bench.leaderboard.board.rows import in_order, newest_metrics
 from bench.leaderboard.board.scores import metric_score
-from bench.leaderboard.board.values import BASE, Column
+from bench.leaderboard.board.values import Column
 from bench.leaderboard.records.labels import distinctions, joined
 from bench.leaderboard.records.record import Record
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench.leaderboard.board.values import BASE, Column
+from bench.core.values import BASE
+from bench.leaderboard.board.values import Column
 from bench.leaderboard.statistics.pareto import Direction
 from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells
 from bench.leaderboard.study.mechanisms import Reason, reasons

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-from bench.core.values import Value
+from bench.core.values import BASE, Value
 from bench.leaderboard.board.build import comparable_groups
-from bench.leaderboard.board.values import BASE, Column
+from bench.leaderboard.board.values import Column
 from bench.leaderboard.records.labels import distinctions, joined
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.seeds import note_on_seeds

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from bench.cli.reproduce import reproduce as verb
 from bench.core.errors import UsageError
 from bench.core.progress import Silent
-from bench.core.values import Items, Metric, PreferencePair
+from bench.core.values import BASE, Items, Metric, PreferencePair
 from bench.display.reproduce import overlap_commands
-from bench.leaderboard.published.parity import BASE, ParityVerdict, Sample
+from bench.leaderboard.published.parity import ParityVerdict, Sample
 from bench.reproduce.paper import FIGURES, OVERLAP, PAPER, PUBLISHED, config_of, find_model, missing_files, read_design
 from bench.reproduce.rerun import overlap_findings, rerun_figure, sample
 from bench.spec.run_spec import build_methods, build_tasks

@@ -9,8 +9,9 @@ from rich.console import Console
 
 import bench.harness.run as harness
 from bench.core.progress import Silent
+from bench.core.values import BASE
 from bench.display.reproduce import findings_table, show_reproduction
-from bench.leaderboard.published.parity import BASE, ParityVerdict, Sample
+from bench.leaderboard.published.parity import ParityVerdict, Sample
 from bench.reproduce.paper import read_design
 from bench.reproduce.rerun import rerun_figure
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from bench.core.values import BASE
 from bench.leaderboard.published.numbers import Published
 from bench.leaderboard.published.parity import (
-    BASE,
     FigureCell,
     ParityVerdict,
     Sample,

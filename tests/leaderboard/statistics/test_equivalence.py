@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.core.intervals import Interval
-from bench.leaderboard.statistics.equivalence import LEVEL, Equivalence, Margin, equivalence, equivalence_from_stderr
+from bench.leaderboard.statistics.equivalence import LEVEL, Equivalence, Margin, equivalence
 from bench.leaderboard.statistics.seeds import seeded_difference
 
 ACCURACY = Margin(low=-0.01, high=None)
@@ -38,15 +38,6 @@ def test_verdicts(low, high, margin, verdict):
 
 def test_without_spread_nothing_is_concluded():
     assert equivalence(Interval(0.0, None, None, None, 1), BOTH).verdict == "INCONCLUSIVE"
-
-
-def test_a_standard_error_gives_the_textbook_interval():
-    normal = equivalence_from_stderr(0.5, 1.0, BOTH)
-    assert normal.ci90 == pytest.approx((0.5 - 1.6449, 0.5 + 1.6449), abs=1e-4)
-    student = equivalence_from_stderr(0.5, 1.0, BOTH, freedom=4)
-    assert student.ci90 == pytest.approx((0.5 - 2.1318, 0.5 + 2.1318), abs=1e-4)
-    with pytest.raises(ValueError, match="positive"):
-        equivalence_from_stderr(0.5, 0.0, BOTH)
 
 
 def test_at_the_margin_each_verdict_errs_in_at_most_five_percent():
