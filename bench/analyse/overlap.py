@@ -110,7 +110,8 @@ def write_overlap(report: OverlapReport, out: Path) -> None:
     Raises:
         BenchError: it cannot be written.
     """
-    from bench.leaderboard.figures.overlap import draw_overlap, save_figure
+    from bench.leaderboard.figures.overlap import draw_overlap
+    from bench.leaderboard.figures.style import save_figure
 
     settings = report.about
     title = f"{settings['model']['name']}, rank {settings['method']['rank']}"

@@ -113,8 +113,8 @@ def show_report(drawn: Drawn, form: str) -> None:
 
 
 def _write_chart(chart: Chart, folder: Path) -> Iterator[Path]:
-    from bench.leaderboard.figures.record import save_figure
     from bench.leaderboard.figures.study import draw_chart
+    from bench.leaderboard.figures.style import save_figure
 
     figure = draw_chart(chart)
     for suffix in PICTURES:

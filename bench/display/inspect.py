@@ -67,7 +67,8 @@ def _figure_path(record: Path) -> Path:
 def _draw(record: Record, path: Path) -> Path:
     # Otherwise it speaks of its caches, which are no concern of the person who inspects a record.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from bench.leaderboard.figures.record import draw_record, save_figure
+    from bench.leaderboard.figures.record import draw_record
+    from bench.leaderboard.figures.style import save_figure
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Pictures. Imports matplotlib: import it only where one is drawn.
 
-Read `style` (how pictures look and are saved), `record` (of one record), `study` and `scatter` (of a study's charts) and
-`overlap`.
+Read `style` (how pictures look and are saved), then `record` (of one record), `study` and `scatter` (of a study's
+charts) and `overlap`.
 
 May import: core, leaderboard.records, leaderboard.board, leaderboard.render, leaderboard.study.
 """

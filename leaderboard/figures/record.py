@@ -1,19 +1,16 @@
-"""Pictures of one record. Imports matplotlib: to be imported only where something is drawn."""
+"""Pictures of one record."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from operator import attrgetter
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -21,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bench.core.reports import Curves, HeldOutReport, LayerReport
+from bench.leaderboard.figures.style import COLOURS, drawing_style, shades
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import held_out_report, layer_reports, training_curves
 
@@ -29,28 +27,6 @@ Panel = Callable[[Axes], None]
 
 PANEL_INCHES = (3.5, 2.6)
 """Two of them side by side fill a printed page's width."""
-DPI = 200
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.framealpha": 0.85,
-    "legend.edgecolor": "none",
-    "legend.fancybox": False,
-    "figure.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "0.92",
-    "figure.constrained_layout.use": True,
-    "svg.hashsalt": "alignment-bench",
-}
-COLOURS = ("#0072b2", "#d55e00")
-"""Two of Okabe and Ito's, which people of every colour vision can tell apart."""
 LINE: Mapping[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4, "linewidth": 1.2}
 AFTER: Mapping[str, Any] = {
     "color": "k",
@@ -61,8 +37,6 @@ AFTER: Mapping[str, Any] = {
     "zorder": 3,
 }
 ROUNDING_DEGREES = 1e-3
-DARKEST_TO_LIGHTEST = (0.0, 0.88)
-"""Of the colour map: its end is too pale for lines on white."""
 STRETCHES = 12
 """That a course is averaged over, about, where it has at least twice as many points."""
 
@@ -74,7 +48,7 @@ def draw_record(record: Record) -> Figure:
         ValueError: there is nothing to draw; `bench.leaderboard.inspection.sections.drawable` tells before.
     """
     layers, curves = layer_reports(record), training_curves(record)
-    with _style():
+    with drawing_style():
         if layers:
             panels = _edit_panels(layers)
         elif curves:
@@ -91,26 +65,6 @@ def draw_record(record: Record) -> Figure:
             axes.set_axis_off()
         figure.suptitle(_title(record))
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the path's name ends in; the same figure gives the same bytes."""
-    dateless: dict[str, dict[str, None]] = {
-        ".png": {"Software": None},
-        ".svg": {"Date": None, "Creator": None},
-        ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    }
-    with _style():
-        figure.savefig(path, dpi=DPI, metadata=dateless[path.suffix])
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """Our settings over matplotlib's own defaults, whatever a person's matplotlibrc says."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield
 
 
 def _title(record: Record) -> str:
@@ -132,7 +86,7 @@ def _edit_panels(layers: Layers) -> list[Panel]:
 def _spectra(layers: Layers, axes: Axes) -> None:
     shown = [layer for layer in layers if layer.singular_values]
     numbers = [layer.layer for layer in shown]
-    colours = _shades(len(shown))
+    colours = shades(len(shown))
     for layer, colour in zip(shown, colours, strict=True):
         values = layer.singular_values
         axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1)
@@ -159,7 +113,7 @@ def _changes(layers: Layers, axes: Axes) -> None:
         for matrix in layer.matrices:
             kind = matrix.name.removesuffix(".weight").rpartition(".")[2]
             kinds.setdefault(kind, []).append((layer.layer, 100 * matrix.relative_norm))
-    colours = _shades(len(kinds)) if len(kinds) > 1 else [COLOURS[0]]
+    colours = shades(len(kinds)) if len(kinds) > 1 else [COLOURS[0]]
     for (kind, points), colour, marker in zip(kinds.items(), colours, cycle("os^Dv<>P"), strict=False):
         axes.plot(*zip(*points, strict=True), **{**LINE, "color": colour, "marker": marker}, label=kind)
     axes.set(title="size of the change", xlabel="layer", ylabel="‖ΔW‖ / ‖W‖ (%)")
@@ -276,9 +230,3 @@ def _line(axes: Axes, steps: Sequence[float], points: Sequence[float], colour: s
     means, middles = ([fmean(values[start : start + stretch]) for start in starts] for values in (points, steps))
     axes.plot(steps, points, color=colour, alpha=0.3, linewidth=0.8)
     axes.plot(middles, means, color=colour, linewidth=1.6, label=f"{label}, means of {stretch}")
-
-
-def _shades(count: int) -> list[Any]:
-    """Colours from dark to light, told apart without colour vision."""
-    low, high = DARKEST_TO_LIGHTEST
-    return list(matplotlib.colormaps["viridis"]([low + (high - low) * i / max(1, count - 1) for i in range(count)]))

@@ -1,7 +1,4 @@
-"""How a study's pictures look: methods told apart by colour, marker and line at once, so that print in grey will do.
-
-Imports matplotlib: to be imported only where something is drawn.
-"""
+"""How pictures look and are saved. Colour, marker and line tell methods apart at once: print in grey will do."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -17,10 +15,29 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.leaderboard.figures.record import STYLE
 from bench.leaderboard.render.numbers import MINUS
 from bench.leaderboard.study.chart_rows import Row
 
+DPI = 200
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
+    "legend.fancybox": False,
+    "figure.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.92",
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "alignment-bench",
+}
 WIDTH = 7.0
 """Inches: a printed page's text."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -30,6 +47,8 @@ DASHES: Sequence[Any] = ("-", (0, (6, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1.2)
 """As many as keep a combination from coming back for 35 methods."""
 BASE_LINE: Mapping[str, Any] = {"color": "0.35", "linestyle": (0, (4, 3)), "linewidth": 1.2, "zorder": 1.5}
 BAND_ALPHA = 0.12
+DARKEST_TO_LIGHTEST = (0.0, 0.88)
+"""Of the colour map: its end is too pale for lines on white."""
 LETTERS_AN_INCH = 15.5
 """Of a legend's text."""
 HANDLE_LETTERS = 8
@@ -69,6 +88,17 @@ def drawing_style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the path's name ends in; the same figure gives the same bytes."""
+    dateless: dict[str, dict[str, None]] = {
+        ".png": {"Software": None},
+        ".svg": {"Date": None, "Creator": None},
+        ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    with drawing_style():
+        figure.savefig(path, dpi=DPI, metadata=dateless[path.suffix])
 
 
 def grid(n_panels: int, *, columns: int, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
@@ -127,6 +157,12 @@ def hollow_handle() -> Line2D:
     return Line2D(
         [], [], color="0.3", marker="o", markersize=5, markerfacecolor="w", linestyle="", label="degenerate text"
     )
+
+
+def shades(count: int) -> list[Any]:
+    """Colours from dark to light, told apart without colour vision."""
+    low, high = DARKEST_TO_LIGHTEST
+    return list(matplotlib.colormaps["viridis"]([low + (high - low) * i / max(1, count - 1) for i in range(count)]))
 
 
 def paler(colour: str, share: float) -> tuple[float, float, float]:

@@ -21,7 +21,8 @@ from bench.cli.app import app
 from bench.core.errors import UsageError
 from bench.core.progress import Silent
 from bench.display.overlap import COLUMNS, overlap_markdown, overlap_tables, show_overlap
-from bench.leaderboard.figures.overlap import draw_overlap, save_figure
+from bench.leaderboard.figures.overlap import draw_overlap
+from bench.leaderboard.figures.style import save_figure
 from bench.methods.projection.overlap import LayerOverlap, OverlapSpread
 from bench.spec.run_spec import RunSpec
 
@@ -251,7 +252,7 @@ def test_an_empty_panel_says_why(report: OverlapReport) -> None:
     ("statement", "heavy"),
     [
         (
-            "import bench.analyse.overlap, bench.display.overlap, bench.leaderboard.figures.overlap",
+            "import bench.analyse.overlap, bench.display.overlap",
             {"torch", "matplotlib"},
         ),
         (

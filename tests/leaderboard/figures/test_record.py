@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bench.core.values import AlignmentReport
-from bench.leaderboard.figures.record import draw_record, save_figure
+from bench.leaderboard.figures.record import draw_record
+from bench.leaderboard.figures.style import save_figure
 from bench.leaderboard.records.record import Record
 
 Make = Callable[[Mapping[str, Any]], Record]

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bench.core.values import AlignmentReport
-from bench.leaderboard.figures.record import save_figure
 from bench.leaderboard.figures.study import draw_chart
+from bench.leaderboard.figures.style import save_figure
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.study.cells import study_cells
 from bench.leaderboard.study.charts import Chart, csv_text, make_charts
