@@ -34,17 +34,20 @@ def _closure(module: str, roots: frozenset[str]) -> set[str]:
         name = pending.pop()
         if name not in seen and _source(name) is not None:
             seen.add(name)
-            pending += [found for found in _imports(name) if found.partition(".")[0] in roots]
+            pending += _imports(name, roots)
     return seen
 
 
-def _imports(module: str) -> Iterator[str]:
+def _imports(module: str, roots: frozenset[str]) -> Iterator[str]:
+    """Every module below `roots` that one imports, and names that may be modules."""
     source = _source(module)
     for node in ast.walk(ast.parse(source or "")):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in roots)
         elif isinstance(node, ast.ImportFrom):
             origin = _origin(node, module)
+            if origin.partition(".")[0] not in roots:
+                continue
             homes = _lazy_names(origin)
             names = [alias.name for alias in node.names]
             if not homes.keys() >= set(names):
