@@ -124,6 +124,38 @@ def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> li
     return lines
 
 
+def made_by_other_code(cells: Sequence[Cell], finished: Mapping[str, Record], device_kind: str) -> list[str]:
+    """Finished cells that differ from some of `cells` in the version of the code alone, which their ids hold."""
+    ids = {cell.id for cell in cells}
+    wanted = [
+        _apart_from_code(cell.name, cell.model, cell.method_info, cell.data_info, cell.evaluation)
+        for cell in cells
+        if cell.id not in finished
+    ]
+    return [
+        id
+        for id, record in finished.items()
+        if id not in ids
+        and record.cost.device.partition(":")[0] == device_kind
+        and _apart_from_code(record.method.name, record.model, record.method, record.data, record.evaluation) in wanted
+    ]
+
+
+def _apart_from_code(
+    name: str, model: ModelInfo, method: MethodInfo, data: DataInfo, evaluation: Mapping[str, Any]
+) -> list[Any]:
+    """What a cell is made of, as its record has it."""
+    made_of = [name, model.fingerprint, model.dtype, method.config, data.model_dump(exclude={"source"}), evaluation]
+    return [without_code(part) for part in made_of]
+
+
+def without_code(value: Any) -> Any:
+    """A JSON value without the versions of code in it."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: without_code(inner) for key, inner in value.items() if key != "code"}
+
+
 def task_identity(task: Task) -> dict[str, Any]:
     """Everything but the model that a task's number depends on, its code included."""
     return {**task.identity(), "code": code_version(type(task).__module__)}

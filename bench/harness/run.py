@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.progress import Progress, Silent
 from bench.core.store.locks import Owner, building
-from bench.harness.cells import Cell, restated_tuning
+from bench.harness.cells import Cell, made_by_other_code, restated_tuning
 from bench.harness.directory import RunDirectory
 from bench.harness.execute import Workbench, execute
 from bench.harness.resolved import (
@@ -29,9 +29,9 @@ from bench.harness.states import CellStates, CellWatcher, GridCell, State, Took
 from bench.harness.turns import Turns
 from bench.leaderboard.export import write_leaderboard
 from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.validation import copy_validations
 from bench.methods.base import SharedWork
-from bench.models.devices import resolve_batch_size
-from bench.scoring.validate import copy_validations
+from bench.models.devices import device_kind, resolve_batch_size
 from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study, differences, stored_settings
 from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferences
@@ -87,7 +87,8 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     grid = [(setting, *_cells_of(setting, progress)) for setting in settings]
     cells = [cell for _, _, planned in grid for cell in planned]
     directory.make()
-    _say_what_changed(study, directory, finished, cells, progress)
+    earlier = made_by_other_code(cells, finished, device_kind(settings[0].model.device))
+    _say_what_changed(study, directory, len(finished.keys() - {cell.id for cell in cells}), len(earlier), progress)
     directory.save_settings(study.settings(), [GridCell.of(cell) for cell in cells])
     for line in restated_tuning(cells, finished):
         progress.note(line)
@@ -155,19 +156,28 @@ def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turn
     turns.take(pending, lambda cell: execute(cell, bench))
 
 
-def _say_what_changed(
-    study: Study, directory: RunDirectory, finished: Mapping[str, Record], cells: Sequence[Cell], progress: Progress
-) -> None:
-    """Name what is not as it was when the directory was last run, where that makes other cells than are finished."""
+def _say_what_changed(study: Study, directory: RunDirectory, others: int, earlier: int, progress: Progress) -> None:
+    """Name what is not as it was when the directory was last run, where that makes other cells than are finished.
+
+    Arguments:
+        others: finished cells that are not part of the study.
+        earlier: those of them that are but for the version of the code.
+    """
     stored = stored_settings(directory.path)
-    others = len(finished.keys() - {cell.id for cell in cells})
     changed = differences(stored, study.settings()) if stored is not None else []
     if changed and others:
         progress.note(f"{directory.path} was last run with other settings:")
         for line in changed:
             progress.note(f"  {line}")
-    if others:
-        progress.note(f"{others} finished cells there are not part of this run; they are kept, and stay on the board")
+    if earlier:
+        progress.note(
+            f"{earlier} finished cells there were made by an earlier version, whose cell ids counted file names, or by "
+            "other code of this one; they are kept, and stay on the board; this run makes its own anew"
+        )
+    if others > earlier:
+        progress.note(
+            f"{others - earlier} finished cells there are not part of this run; they are kept, and stay on the board"
+        )
 
 
 def _judges(directory: RunDirectory) -> list[Mapping[str, Any]]:

@@ -30,7 +30,7 @@ from bench.leaderboard.records.rescored import (
     scores_path,
     write_rescored,
 )
-from bench.scoring.validate import copy_validations
+from bench.leaderboard.records.validation import copy_validations
 from bench.spec.run_spec import read_yaml
 from bench.tasks.outputs.generate import Continuation
 from bench.tasks.scorers.base import HUB, Scorer, build_scorer, scorer_identity

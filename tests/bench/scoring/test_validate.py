@@ -21,17 +21,15 @@ from bench.cli.scorers import scorers_app
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
 from bench.core.store.cache import HOME_VARIABLE
-from bench.leaderboard.records.validation import FOLDER, read_validations
+from bench.leaderboard.records.validation import FOLDER, copy_validations, read_validations, validation_home
 from bench.scoring.reference import Reference, matched_beginnings
 from bench.scoring.validate import (
     ALL,
     PERSPECTIVE,
     TOXIC,
     ValidationReport,
-    copy_validations,
     scorer_settings,
     validate_scorers,
-    validation_home,
 )
 from bench.tasks.scorers.base import SCORERS, Scorer, scorer_identity
 
