@@ -127,17 +127,20 @@ def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> li
 def made_by_other_code(cells: Sequence[Cell], finished: Mapping[str, Record], device_kind: str) -> list[str]:
     """Finished cells that differ from some of `cells` in the version of the code alone, which their ids hold."""
     ids = {cell.id for cell in cells}
+    others = [
+        record
+        for id, record in finished.items()
+        if id not in ids and record.cost.device.partition(":")[0] == device_kind
+    ]
     wanted = [
         _apart_from_code(cell.name, cell.model, cell.method_info, cell.data_info, cell.evaluation)
-        for cell in cells
+        for cell in (cells if others else ())
         if cell.id not in finished
     ]
     return [
-        id
-        for id, record in finished.items()
-        if id not in ids
-        and record.cost.device.partition(":")[0] == device_kind
-        and _apart_from_code(record.method.name, record.model, record.method, record.data, record.evaluation) in wanted
+        record.cell_id
+        for record in others
+        if _apart_from_code(record.method.name, record.model, record.method, record.data, record.evaluation) in wanted
     ]
 
 
