@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bench.harness.cells import Cell, without_code
 from bench.harness.directory import RunDirectory
 from bench.harness.states import GridCell, Took, seconds_left
+from bench.leaderboard.records.layout import GENERATIONS
 from bench.leaderboard.records.record import Record
 
 
@@ -63,5 +64,5 @@ def _records_beside(
 
 def _bytes(cell_id: str, directory: RunDirectory) -> int:
     """Bytes of a finished cell's record and generated text."""
-    files = [directory.record_path(cell_id), *(directory.path / "generations").glob(f"{cell_id}.*")]
+    files = [directory.record_path(cell_id), *(directory.path / GENERATIONS).glob(f"{cell_id}.*")]
     return sum(path.stat().st_size for path in files)

@@ -14,10 +14,8 @@ from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
 from bench.core.store.cache import home
 from bench.core.values import Value
+from bench.leaderboard.records.layout import VALIDATIONS, json_files
 from bench.leaderboard.statistics.agreement import TrueShare, true_share
-
-FOLDER = "scorers"
-"""Folder of a run's directory that holds the validations of its scorers."""
 
 
 class ErrorEstimate(Value):
@@ -162,7 +160,7 @@ def read_validations(directory: Path) -> dict[str, Validation]:
     Raises:
         BenchError: one of them is damaged; names the file.
     """
-    paths = sorted((directory / FOLDER).glob("*.json"))
+    paths = json_files(directory / VALIDATIONS)
     try:
         return {path.stem: read_validation(path) for path in paths}
     except BenchError as error:
@@ -193,5 +191,5 @@ def copy_validations(run_directory: Path, identities: Sequence[Mapping[str, Any]
         except BenchError as error:
             progress.note(f"no error-corrected rates: {error}; measure again with `bench scorers validate`")
             continue
-        written.append(write_validation(validation, run_directory / FOLDER))
+        written.append(write_validation(validation, run_directory / VALIDATIONS))
     return written
