@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UsageError
 from bench.core.files import write_atomic, write_json
 from bench.leaderboard.board.build import Leaderboard, make_leaderboard
 from bench.leaderboard.board.margins import read_margins
 from bench.leaderboard.records.failures import read_failures
+from bench.leaderboard.records.layout import BOARD, PAGE, records_folder
 from bench.leaderboard.records.rescored import read_scored_records
 from bench.leaderboard.records.validation import read_validations
 from bench.leaderboard.render.markdown import board_page
@@ -28,8 +28,7 @@ def read_leaderboard(directory: Path) -> Leaderboard:
         UsageError: the directory is no run's.
         BenchError: a record, a scorer's validation or a failure cannot be read; names the file.
     """
-    if not (directory / "records").is_dir():
-        raise UsageError(f"{directory} has no folder 'records': give the directory that `bench run --out` wrote to")
+    records_folder(directory)
     return make_leaderboard(
         read_scored_records(directory),
         read_validations(directory),
@@ -45,6 +44,6 @@ def write_leaderboard(directory: Path) -> Leaderboard:
         UsageError, BenchError: as for `read_leaderboard`; what was there before then stays as it is.
     """
     board = read_leaderboard(directory)
-    write_atomic(directory / "leaderboard.md", board_page(board))
-    write_json(directory / "leaderboard.json", board_json(board))
+    write_atomic(directory / PAGE, board_page(board))
+    write_json(directory / BOARD, board_json(board))
     return board

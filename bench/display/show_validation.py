@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
 from bench.display.console import LOG, RESULT, write_line
-from bench.leaderboard.records.validation import FOLDER, Coverage, ErrorEstimate, Validation, write_validation
+from bench.leaderboard.records.layout import VALIDATIONS
+from bench.leaderboard.records.validation import Coverage, ErrorEstimate, Validation, write_validation
 from bench.leaderboard.render.numbers import MISSING, number
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.render.text import TerminalSections, section_markdown
@@ -178,7 +179,7 @@ def _write(report: ValidationReport, out: Path) -> list[Path]:
     try:
         write_json(out / "validation.json", validation_json(report))
         write_atomic(out / "validation.md", _page(report))
-        kept = [write_validation(validation, out / FOLDER) for validation in report.validations]
+        kept = [write_validation(validation, out / VALIDATIONS) for validation in report.validations]
     except OSError as error:
         raise BenchError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from error
     return [out / "validation.md", out / "validation.json", *kept]

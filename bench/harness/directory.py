@@ -19,14 +19,17 @@ from bench.core.files import write_atomic, write_json, write_jsonl
 from bench.core.store.locks import sweep
 from bench.harness.states import GridCell
 from bench.leaderboard.records.failures import read_failure
+from bench.leaderboard.records.layout import (
+    CELLS,
+    CHECKPOINTS,
+    FAILURES,
+    LOCKS,
+    RECORDS,
+    config_path,
+    generations_path,
+    json_files,
+)
 from bench.leaderboard.records.record import SCHEMA_VERSION, Record, read_record, write_record
-from bench.leaderboard.records.rescored import generations_path
-
-
-def config_path(directory: Path) -> Path:
-    """The resolved settings of the newest run in a directory."""
-    return directory / "config.yaml"
-
 
 _LEFTOVER_SECONDS = 3600.0
 """A temporary file this old belongs to a process that was killed: writing takes seconds."""
@@ -44,21 +47,21 @@ class RunDirectory:
 
     @property
     def records(self) -> Path:
-        return self.path / "records"
+        return self.path / RECORDS
 
     @property
     def failures(self) -> Path:
-        return self.path / "failures"
+        return self.path / FAILURES
 
     @property
     def checkpoints(self) -> Path:
         """What interrupted cells go on from, a folder for each; empty when all cells are recorded."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     @property
     def locks(self) -> Path:
         """Who is at work on which cell."""
-        return self.path / "locks"
+        return self.path / LOCKS
 
     def record_path(self, cell_id: str) -> Path:
         """Where a finished cell's record lies."""
@@ -111,7 +114,7 @@ class RunDirectory:
     def _read(self) -> tuple[dict[str, Record], dict[Path, str]]:
         """Records by cell, and what is wrong with each file that holds none."""
         records, broken = {}, {}
-        for path in sorted(self.records.glob("[!.]*.json")):
+        for path in json_files(self.records):
             try:
                 records[path.stem] = read_record(path)
             except BenchError as error:
@@ -155,7 +158,7 @@ class RunDirectory:
 
     @property
     def _cells(self) -> Path:
-        return self.path / "cells.json"
+        return self.path / CELLS
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -198,7 +201,7 @@ class RunDirectory:
 
     def failures_seen(self) -> dict[str, int]:
         """Cells that failed when they were last tried, each with what changes when it fails again."""
-        return {path.stem: path.stat().st_mtime_ns for path in self.failures.glob("[!.]*.json")}
+        return {path.stem: path.stat().st_mtime_ns for path in json_files(self.failures)}
 
     def failure(self, cell_id: str) -> str | None:
         """The message of a cell that failed when it was last tried; None where it did not."""

@@ -17,20 +17,19 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.progress import Progress, Silent
 from bench.core.values import Metric
-from bench.harness.directory import RunDirectory, config_path
+from bench.harness.directory import RunDirectory
 from bench.leaderboard.board.values import BASE, Leaderboard
 from bench.leaderboard.export import write_leaderboard
+from bench.leaderboard.records.layout import config_path, generations_path, scores_path
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.rescored import (
     AGGREGATION,
     LABELLER,
     Rescored,
-    generations_path,
     read_rescored,
-    scores_path,
     write_rescored,
 )
-from bench.scoring.validate import copy_validations
+from bench.leaderboard.records.validation import copy_validations
 from bench.spec.run_spec import read_yaml
 from bench.tasks.outputs.generate import Continuation
 from bench.tasks.scorers.base import HUB, Scorer, build_scorer, scorer_identity

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bench.core.errors import UsageError
 from bench.core.values import Value
-from bench.harness.directory import config_path
+from bench.leaderboard.records.layout import CONFIG, config_path
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, split_integers, split_numbers
@@ -109,7 +109,7 @@ def read_study(
     """
     path = _study_file(target, amended=bool(amendments))
     settings = read_yaml(path)
-    if path.name == "config.yaml" and target is not None and Path(target).is_dir():
+    if path.name == CONFIG and target is not None and Path(target).is_dir():
         settings["out"] = target
     for place, value in flags:
         settings = assign(_without_alternative(settings, place), place, value)

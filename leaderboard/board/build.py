@@ -11,7 +11,8 @@ from bench.leaderboard.board.corrections import Validations
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.rows import in_order, make_rows, newest_metrics
 from bench.leaderboard.board.scores import is_exponential
-from bench.leaderboard.board.values import Column, FailedCell, Leaderboard, Origin, Row, Table
+from bench.leaderboard.board.values import Column, Leaderboard, Origin, Row, Table
+from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.records.labels import distinctions
 from bench.leaderboard.records.record import Record
 

@@ -9,6 +9,7 @@ from typing import Any
 from bench.core.errors import UsageError
 from bench.core.intervals import Interval
 from bench.leaderboard.board.values import Preserved
+from bench.leaderboard.records.layout import config_path
 from bench.leaderboard.statistics.equivalence import Margin, equivalence
 
 Margins = Mapping[str, float]
@@ -34,7 +35,7 @@ def read_margins(directory: Path) -> Margins:
     Raises:
         UsageError: the file cannot be read, or a margin is not a positive number.
     """
-    path = directory / "config.yaml"
+    path = config_path(directory)
     if not path.is_file():
         return MARGINS
     import yaml

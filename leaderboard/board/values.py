@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bench.core.values import Value
+from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.statistics.equivalence import Verdict
 
 BASE = "base"
@@ -212,15 +213,6 @@ class Table(Value):
     def compares(self) -> bool:
         """Whether there is both a base and something to set against it."""
         return self.has_base and len(self.rows) > 1
-
-
-class FailedCell(Value):
-    """A cell that has no record, since it failed when it was last tried."""
-
-    cell: str
-    """Its id."""
-    error: str
-    """What went wrong: training that diverged, too little memory, a scorer that failed."""
 
 
 class Leaderboard(Value):

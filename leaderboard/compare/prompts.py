@@ -13,8 +13,8 @@ from bench.core.hashing import sha256_texts
 from bench.core.values import Value
 from bench.leaderboard.board.pairing import columns_of, make_side
 from bench.leaderboard.compare.cells import TASK, Side
+from bench.leaderboard.records.layout import generations_path
 from bench.leaderboard.records.record import Record
-from bench.leaderboard.records.rescored import generations_path
 
 DIRECTIONAL = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that turn the direction of what follows."""

@@ -1,4 +1,4 @@
 """What a finished cell left, where it lies, and how it is read. Owns the layout of a run's directory.
 
-May import: core, leaderboard.statistics.
+May import: core, core.store, leaderboard.statistics.
 """

@@ -6,7 +6,17 @@ import json
 from pathlib import Path
 
 from bench.core.errors import BenchError
-from bench.leaderboard.board.values import FailedCell
+from bench.core.values import Value
+from bench.leaderboard.records.layout import CELLS, FAILURES, RECORDS, json_files
+
+
+class FailedCell(Value):
+    """A cell that has no record, since it failed when it was last tried."""
+
+    cell: str
+    """Its id."""
+    error: str
+    """What went wrong: training that diverged, too little memory, a scorer that failed."""
 
 
 def read_failures(directory: Path) -> tuple[FailedCell, ...]:
@@ -20,8 +30,8 @@ def read_failures(directory: Path) -> tuple[FailedCell, ...]:
     """
     asked = _asked_for(directory)
     failed = []
-    for path in sorted((directory / "failures").glob("[!.]*.json")):
-        recorded = (directory / "records" / path.name).is_file()
+    for path in json_files(directory / FAILURES):
+        recorded = (directory / RECORDS / path.name).is_file()
         error = None if recorded or (asked is not None and path.stem not in asked) else read_failure(path)
         if error is not None:
             failed.append(FailedCell(cell=path.stem, error=error))
@@ -45,7 +55,7 @@ def read_failure(path: Path) -> str | None:
 def _asked_for(directory: Path) -> set[str] | None:
     """Ids of the newest run's cells; None where it left no list of them."""
     try:
-        rows = json.loads((directory / "cells.json").read_bytes())["cells"]
+        rows = json.loads((directory / CELLS).read_bytes())["cells"]
         return {str(row["id"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.core.errors import UsageError
+from bench.leaderboard.records.layout import FAILURES, RECORDS, json_files, records_folder
 
 BASE = re.compile(r"base-[0-9a-f]{12}")
 """Names of the unaligned model's records: it has no pairs, so that nothing stands between."""
@@ -23,7 +24,7 @@ def split_target(target: str) -> tuple[Path, str | None]:
     path = Path(target)
     if path.is_dir():
         return path, None
-    if path.is_file() and path.absolute().parent.name == "records":
+    if path.is_file() and path.absolute().parent.name == RECORDS:
         return path.parent.parent, path.stem
     directory, separator, cell = target.rpartition(":")
     if separator and Path(directory).is_dir():
@@ -58,10 +59,7 @@ def record_paths(directory: Path) -> list[Path]:
     Raises:
         UsageError: it is no run's.
     """
-    folder = directory / "records"
-    if not folder.is_dir():
-        raise UsageError(f"{directory} has no folder 'records': give the directory that `bench run --out` wrote to")
-    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+    return json_files(records_folder(directory))
 
 
 def matching_records(directory: Path, cell: str) -> list[Path]:
@@ -75,7 +73,7 @@ def matching_records(directory: Path, cell: str) -> list[Path]:
     exact = [path for path in fitting if path.stem == cell]
     if fitting:
         return exact or fitting
-    failed = sorted((directory / "failures").glob("*.json"))
+    failed = json_files(directory / FAILURES)
     if failure := next((path for path in failed if path.stem.startswith(cell)), None):
         raise UsageError(f"cell '{failure.stem}' failed and has no record; {failure} says why")
     close = difflib.get_close_matches(cell, [path.stem for path in records] + _heads(records), n=1, cutoff=0.5)

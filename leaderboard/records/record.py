@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.values import AlignmentReport, Effort, Items, Metric, Value
+from bench.leaderboard.records.layout import json_files
 from bench.leaderboard.records.ledger import Ledger, TuningNote
 
 SCHEMA_VERSION = 1
@@ -168,7 +169,7 @@ def read_records(directory: Path) -> list[Record]:
     Raises:
         BenchError: as for `read_record`.
     """
-    return [read_record(path) for path in sorted(directory.glob("*.json")) if not path.name.startswith(".")]
+    return [read_record(path) for path in json_files(directory)]
 
 
 _DESCRIBED: tuple[type[Value], ...] = (

@@ -14,9 +14,9 @@ from pydantic import Field, ValidationError
 from bench.core.files import write_json
 from bench.core.hashing import sha256_file, sha256_json
 from bench.core.values import Metric, Value
+from bench.leaderboard.records.layout import RECORDS, SCORES, generations_path, json_files, scores_path
 from bench.leaderboard.records.record import Record, read_records
 
-FOLDER = "scores"
 LABELLER = "labelled-pairs"
 """Flag of a score by the scorer that labelled the pairs."""
 AFTERWARDS = "afterwards"
@@ -70,16 +70,6 @@ class Sidecars:
     """Files that are not used, and why not."""
 
 
-def scores_path(directory: Path, cell_id: str, scorer: Mapping[str, Any]) -> Path:
-    """Where a cell's score by the scorer of this identity lies in a run's directory."""
-    return directory / FOLDER / f"{cell_id}.{sha256_json(scorer)[:16]}.json"
-
-
-def generations_path(directory: Path, cell_id: str, task: str) -> Path:
-    """Where the text that a cell's model wrote for a task lies in a run's directory."""
-    return directory / "generations" / f"{cell_id}.{task}.jsonl"
-
-
 def write_rescored(score: Rescored, directory: Path) -> Path:
     """Write a score beside the records of `directory`, atomically."""
     path = scores_path(directory, score.cell_id, score.identity["scorer"])
@@ -116,9 +106,7 @@ def read_sidecars(directory: Path, cells: Sequence[str]) -> Sidecars:
     """
     read: dict[Path, Rescored] = {}
     aside: dict[Path, str] = {}
-    for path in sorted((directory / FOLDER).glob("*.json")):
-        if path.name.startswith("."):
-            continue
+    for path in json_files(directory / SCORES):
         try:
             score = read_rescored(path, directory)
         except ValueError as reason:
@@ -172,7 +160,7 @@ def read_scored_records(directory: Path) -> list[Record]:
     Raises:
         BenchError: a record cannot be read; names the file.
     """
-    records = read_records(directory / "records")
+    records = read_records(directory / RECORDS)
     sidecars = read_sidecars(directory, [record.cell_id for record in records])
     for path, reason in sidecars.aside.items():
         LOG.warning("%s is left out: %s; `bench score` with its scorer makes it anew, or delete it", path, reason)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from bench.leaderboard.board.budget import BudgetColumn, budget_columns
 from bench.leaderboard.board.values import Column, Leaderboard, Row, Score, Table
 from bench.leaderboard.records.labels import joined
+from bench.leaderboard.render.budget_table import BudgetColumn, budget_columns
 from bench.leaderboard.render.notes import FAILED, shows_ranks, shows_spread, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,

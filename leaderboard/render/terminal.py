@@ -10,9 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
-from bench.leaderboard.board.budget import BudgetColumn, budget_columns
 from bench.leaderboard.board.values import Column, Leaderboard, Row, Table
 from bench.leaderboard.records.labels import joined
+from bench.leaderboard.render.budget_table import BudgetColumn, budget_columns
 from bench.leaderboard.render.grid import Cell, GridColumn, RowGrid
 from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, shows_spread, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (

@@ -87,7 +87,7 @@ def test_it_writes_numbers_table_and_pictures(spec: RunSpec, tmp_path: Path) -> 
 def test_the_pairs_are_those_of_a_run(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the run's own subsample, so that sizes nest; clean, and none that a run holds out."""
     from bench.methods.projection import overlap
-    from bench.tasks.preferences.draw import prepare_preferences
+    from bench.tasks.preferences.draw import Draw, prepare_preferences
     from bench.tasks.preferences.pool import load_pairs
 
     given: list[Any] = []
@@ -100,7 +100,7 @@ def test_the_pairs_are_those_of_a_run(spec: RunSpec, tmp_path: Path, monkeypatch
     noisy = RunSpec.model_validate({**spec.model_dump(mode="json"), "noise": {"rates": [0.5]}})
     analysed(noisy, (3, 5), tmp_path / "out", seed=7)
     [(pairs, sizes, seed)] = given
-    expected = prepare_preferences(load_pairs(spec.pairs.source, Silent()), n=5, seed=7, held_out=4)
+    expected = prepare_preferences(load_pairs(spec.pairs.source, Silent()), Draw(n=5, seed=7, held_out=4))
     assert (sizes, seed) == ([3, 5], 7)
     assert pairs[:5] == list(expected.clean)
     assert len(pairs) == 20

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
-from bench.harness.text_checks import check_texts
+from bench.harness.resolved import check_texts
 from bench.methods.objectives.dpo import DPO
 from bench.methods.objectives.sft import SFT
 from bench.tasks.preferences.draw import PreferenceData

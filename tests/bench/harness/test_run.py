@@ -16,6 +16,7 @@ from bench.harness.plan import plan_run
 from bench.harness.run import make_pairs, run
 from bench.leaderboard.records.record import read_records
 from bench.spec.run_spec import RunSpec
+from bench.tasks.preferences.draw import prepare_preferences
 from bench.tasks.scorers.base import SCORERS, Scorer
 
 
@@ -192,9 +193,9 @@ def test_a_failing_cell_is_noted_and_the_others_go_on(spec: RunSpec, monkeypatch
 
 
 def test_methods_and_rates_share_the_same_nested_flips(spec: RunSpec) -> None:
-    cells = plan_run(changed(spec, noise={"rates": [0.1, 0.3]})).cells
+    cells, pool = plan_run(changed(spec, noise={"rates": [0.1, 0.3]})).cells, make_pairs(spec)
     low, high = (
-        {cell.preferences.flipped for cell in cells if cell.preferences and cell.preferences.rate == rate}
+        {prepare_preferences(pool, cell.draw).flipped for cell in cells if cell.draw and cell.draw.rate == rate}
         for rate in (0.1, 0.3)
     )
     assert len(low) == len(high) == 1

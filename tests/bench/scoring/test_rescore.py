@@ -21,8 +21,9 @@ from bench.core.files import write_jsonl
 from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress, Silent
 from bench.core.values import AlignmentReport
+from bench.leaderboard.records.layout import generations_path
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
-from bench.leaderboard.records.rescored import generations_path, read_sidecars
+from bench.leaderboard.records.rescored import read_sidecars
 from bench.scoring.rescore import LoadedScorer, make_judges, read_stored, rescore
 from bench.tasks.outputs.generate import Continuation
 from bench.tasks.scorers.base import SCORERS, Scorer

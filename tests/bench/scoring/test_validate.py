@@ -21,17 +21,16 @@ from bench.cli.scorers import scorers_app
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
 from bench.core.store.cache import HOME_VARIABLE
-from bench.leaderboard.records.validation import FOLDER, read_validations
+from bench.leaderboard.records.layout import VALIDATIONS
+from bench.leaderboard.records.validation import copy_validations, read_validations, validation_home
 from bench.scoring.reference import Reference, matched_beginnings
 from bench.scoring.validate import (
     ALL,
     PERSPECTIVE,
     TOXIC,
     ValidationReport,
-    copy_validations,
     scorer_settings,
     validate_scorers,
-    validation_home,
 )
 from bench.tasks.scorers.base import SCORERS, Scorer, scorer_identity
 
@@ -335,7 +334,7 @@ def test_a_run_gets_what_is_known_of_its_scorers(tmp_path: Path) -> None:
     (found,) = validate(misses=0.25).validations
     known, unknown = (scorer_identity("planted", {"misses": share}) for share in (0.25, 0.5))
     (written,) = copy_validations(tmp_path / "run", [known, unknown, known], Silent())
-    assert written == tmp_path / "run" / FOLDER / f"{found.key}.json"
+    assert written == tmp_path / "run" / VALIDATIONS / f"{found.key}.json"
     assert read_validations(tmp_path / "run") == {found.key: found}
     assert copy_validations(tmp_path / "other", [unknown], Silent()) == []
     assert not (tmp_path / "other").exists()
@@ -394,7 +393,7 @@ def test_no_interval_is_broken_in_two(call: Callable[..., Result], monkeypatch: 
 
 
 def paths_in_order(report: Path) -> list[Path]:
-    return [report.parent / FOLDER / f"{key}.json" for key in read_back(report)["validations"]]
+    return [report.parent / VALIDATIONS / f"{key}.json" for key in read_back(report)["validations"]]
 
 
 def test_json_stands_alone_and_is_what_is_written(call: Callable[..., Result], tmp_path: Path) -> None:

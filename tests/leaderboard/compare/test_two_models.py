@@ -26,8 +26,9 @@ from bench.leaderboard.board.values import Change
 from bench.leaderboard.compare.metrics import MCNEMAR, SEEDED, SIGN_FLIP, PairedMetric
 from bench.leaderboard.compare.prompts import masked, printable
 from bench.leaderboard.compare.two_models import Report, _adjusted, compare_models
+from bench.leaderboard.records.layout import generations_path
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
-from bench.leaderboard.records.rescored import LABELLER, Rescored, generations_path, write_rescored
+from bench.leaderboard.records.rescored import LABELLER, Rescored, write_rescored
 
 N = 60
 A = [0.2 + 0.6 * random.Random(index).random() for index in range(N)]
@@ -512,7 +513,7 @@ def test_it_loads_nothing_heavy(add: Add) -> None:
     code = (
         "import sys; from bench.leaderboard.compare.two_models import compare_models;"
         "from bench.display.comparison import show_comparison;"
-        f"show_report(compare({a!r}, {b!r}), 'table');"
+        f"show_comparison(compare_models({a!r}, {b!r}), 'table');"
         "assert not {'torch', 'transformers', 'lightning', 'datasets', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

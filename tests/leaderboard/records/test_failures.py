@@ -11,9 +11,8 @@ import pytest
 from rich.console import Console
 
 from bench.core.errors import BenchError
-from bench.leaderboard.board.values import FailedCell
 from bench.leaderboard.export import board_json, read_leaderboard
-from bench.leaderboard.records.failures import read_failures
+from bench.leaderboard.records.failures import FailedCell, read_failures
 from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.render.terminal import TerminalBoard
 

@@ -134,5 +134,5 @@ def test_records_from_before_there_were_ledgers_are_read(one, tmp_path):
 
 def test_the_schema_explains_the_ledger_too():
     parts = record_schema()["$defs"]
-    for name in ("Ledger", "Tuned", "Effort"):
+    for name in ("Ledger", "TuningNote", "Effort"):
         assert all("description" in field for field in parts[name]["properties"].values()), name

@@ -10,13 +10,12 @@ import pytest
 from bench.core.files import write_jsonl
 from bench.core.hashing import sha256_file
 from bench.leaderboard.export import board_json, read_leaderboard, write_leaderboard
+from bench.leaderboard.records.layout import generations_path, scores_path
 from bench.leaderboard.records.record import write_record
 from bench.leaderboard.records.rescored import (
     LABELLER,
     Rescored,
-    generations_path,
     read_sidecars,
-    scores_path,
     write_rescored,
 )
 from bench.leaderboard.render.markdown import board_page

@@ -12,8 +12,8 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_json
+from bench.leaderboard.records.layout import VALIDATIONS
 from bench.leaderboard.records.validation import (
-    FOLDER,
     Coverage,
     ErrorEstimate,
     Share,
@@ -57,8 +57,8 @@ def validation(**changes: Any) -> Validation:
 
 def test_a_validation_is_found_by_its_scorer_as_it_was_written(tmp_path: Path) -> None:
     written = validation()
-    path = write_validation(written, tmp_path / FOLDER)
-    assert path == validation_path(tmp_path / FOLDER, IDENTITY)
+    path = write_validation(written, tmp_path / VALIDATIONS)
+    assert path == validation_path(tmp_path / VALIDATIONS, IDENTITY)
     assert path.stem == written.key == sha256_json(dict(reversed(IDENTITY.items())))
     assert read_validation(path) == written
     assert read_validations(tmp_path) == {written.key: written}
@@ -104,7 +104,7 @@ def test_no_corrected_share_from_a_scorer_that_was_not_shown_to_tell(changes: di
     ],
 )
 def test_a_damaged_file_is_named_and_said_what_to_do(tmp_path: Path, damage: Any, words: str) -> None:
-    path = write_validation(validation(), tmp_path / FOLDER)
+    path = write_validation(validation(), tmp_path / VALIDATIONS)
     path.write_text(damage(path.read_text()))
     with pytest.raises(BenchError, match=words) as caught:
         read_validations(tmp_path)

@@ -1,27 +1,28 @@
-"""Aligns a model with a part of the training pairs and judges it by the rest, noise and all: for `bench tune`."""
+"""What `bench tune` maximises: how well a method that was given a part of the training pairs does on the rest, noise
+and all."""
 
 from __future__ import annotations
 
 import gc
 import math
-import tempfile
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import AlignmentContext, AlignmentMethod, SharedWork
+from bench.harness.align import alignment_context
+from bench.methods.base import AlignmentMethod, SharedWork
 from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.gain import HeldOutGain, held_out_gain
-from bench.models.devices import device_kind
-from bench.models.sources import ModelSource
+from bench.models.placed import PlacedModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from bench.tasks.preferences.data_module import PreferenceDataModule
 
 BETA = 0.1
 """Of the DPO loss that judges, whatever the method's own, so that methods and trials can be compared."""
@@ -38,16 +39,15 @@ class AlignmentFailedError(BenchError):
 class HeldOutObjective:
     """What all trials of one search have in common."""
 
-    source: ModelSource
-    device: str
-    dtype: str
+    model: PlacedModel
+    module: PreferenceDataModule
+    """Holds all the training pairs."""
     fit: Sequence[PreferencePair]
-    """Pairs that methods are given."""
-    judged: Sequence[PairTokens]
-    """Pairs that they are judged by."""
-    seed: int
+    """Those of them that methods are given."""
+    validation: Sequence[PairTokens]
+    """The others, which methods are judged by."""
     progress: Progress
-    shared: SharedWork
+    shared: SharedWork = field(default_factory=SharedWork)
     _last: Callable[[], PreTrainedModel | None] = lambda: None
     """A weak reference to the model of the last trial."""
 
@@ -57,10 +57,10 @@ class HeldOutObjective:
         Raises:
             UsageError: the model or the number of pairs does not allow it.
         """
-        method.check(self.source.config(), len(self.fit), dtype=self.dtype, device=self.device)
-        method.check_pairs(self.fit, self.seed)
+        method.check(self.model.source.config(), len(self.fit), dtype=self.model.dtype, device=self.model.device)
+        method.check_pairs(self.fit, self.module.draw.seed)
 
-    def judge(self, method: AlignmentMethod) -> tuple[HeldOutGain, AlignmentReport]:
+    def evaluate(self, method: AlignmentMethod) -> tuple[HeldOutGain, AlignmentReport]:
         """Align a fresh copy of the model and compare it with the model as it was.
 
         Raises:
@@ -70,16 +70,11 @@ class HeldOutObjective:
         from bench.methods.pairs.likelihoods import shared_logps
 
         model, tokenizer = self._load()
-        with tempfile.TemporaryDirectory(prefix="alignment-bench-") as scratch:
-            # Neither the pairs before noise nor the clean ones held out by the run: no choice may rest on them.
-            context = AlignmentContext(
-                seed=self.seed,
-                model_fingerprint=f"{self.source.fingerprint()}-{self.dtype}-{device_kind(self.device)}",
-                scratch=Path(scratch),
-                progress=self.progress,
-                shared=self.shared,
-            )
-            before = shared_logps(model, self.judged, "float32", context)
+        # Neither the pairs before noise nor the clean ones held out by the run: no choice may rest on them.
+        with alignment_context(
+            self.model, self.module, progress=self.progress, diagnostics=False, shared=self.shared
+        ) as context:
+            before = shared_logps(model, self.validation, "float32", context)
             try:
                 method.warm_up()
                 report = method.align(model, tokenizer, self.fit, context=context)
@@ -89,13 +84,12 @@ class HeldOutObjective:
                 raise AlignmentFailedError(message) from error
         if not all(map(math.isfinite, after.values())):
             raise AlignmentFailedError("the aligned model gives held-out completions no finite probability")
-        return held_out_gain(self.judged, before, after, beta=BETA), report
+        return held_out_gain(self.validation, before, after, beta=BETA), report
 
     def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if self._last() is not None:
             gc.collect()  # trainers sit in reference cycles with their model, and two may not fit
-        with self.progress.track("load the model", None):
-            model, tokenizer = self.source.load(dtype=self.dtype, device=self.device)
+        model, tokenizer = self.model.load(self.progress)
         self._last = weakref.ref(model)
         return model, tokenizer
 
@@ -103,32 +97,28 @@ class HeldOutObjective:
         """As `shared_logps`, in whose order an unchanged model gives unchanged numbers to the last bit."""
         from bench.methods.pairs.likelihoods import completion_logps
 
-        sides = sorted({side for pair in self.judged for side in (pair.chosen, pair.rejected)})
-        with self.progress.track("judge", len(sides)) as advance:
-            return dict(zip(sides, completion_logps(model, sides, "float32", advance), strict=True))
+        completions = sorted({text for pair in self.validation for text in (pair.chosen, pair.rejected)})
+        with self.progress.track("judge", len(completions)) as advance:
+            return dict(zip(completions, completion_logps(model, completions, "float32", advance), strict=True))
 
 
-def make_judge(
-    source: ModelSource,
-    fit: Sequence[PreferencePair],
-    judged: Sequence[PreferencePair],
-    *,
-    device: str,
-    dtype: str,
-    seed: int,
-    progress: Progress,
+def make_objective(
+    model: PlacedModel, module: PreferenceDataModule, validation_rows: Sequence[int], progress: Progress
 ) -> HeldOutObjective:
-    """A judge by the pairs in `judged`, for methods that are given those in `fit`. After the source's `fetch`.
+    """Methods are judged by the module's pairs at these positions, and given the others. After the source's `fetch`.
 
     Raises:
         UsageError: a pair cannot be judged, as nothing of its completion is left.
     """
-    length = judged_length(source.config())
-    tokens = tokenize_pairs(judged, source.load_tokenizer(), max_length=length, append_eos=False)
-    return HeldOutObjective(source, device, dtype, fit, tokens, seed, progress, SharedWork())
+    held_out = frozenset(validation_rows)
+    fit = [pair for row, pair in enumerate(module.pairs) if row not in held_out]
+    validation = [module.pairs[row] for row in validation_rows]
+    length = validation_length(model.source.config())
+    tokens = tokenize_pairs(validation, model.source.load_tokenizer(), max_length=length, append_eos=False)
+    return HeldOutObjective(model, module, fit, tokens, progress)
 
 
-def judged_length(config: PreTrainedConfig) -> int:
+def validation_length(config: PreTrainedConfig) -> int:
     """Tokens of a pair that are judged with a model of this configuration."""
     window = getattr(config.get_text_config(), "max_position_embeddings", None)
     return MAX_LENGTH if window is None else min(MAX_LENGTH, window)
