@@ -43,13 +43,9 @@ class LengthScorer(VowelScorer):
 
 
 @pytest.fixture(autouse=True)
-def scorers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, cls in {"test-vowels": VowelScorer, "test-lengths": LengthScorer}.items():
-        SCORERS.register(name)(cls)
-    yield
-    for name in ("test-vowels", "test-lengths"):
-        SCORERS._paths.pop(name)
-        SCORERS._loaded.pop(name)
+def scorers() -> Iterator[None]:
+    with SCORERS.temporarily("test-vowels", VowelScorer), SCORERS.temporarily("test-lengths", LengthScorer):
+        yield
 
 
 @pytest.fixture

@@ -68,10 +68,8 @@ Hush.__module__ = "hush"  # this module goes by different names in different pro
 
 @pytest.fixture(autouse=True)
 def hush() -> Iterator[None]:
-    METHODS.register(METHOD)(Hush)
-    yield
-    METHODS._paths.pop(METHOD)
-    METHODS._loaded.pop(METHOD)
+    with METHODS.temporarily(METHOD, Hush):
+        yield
     Hush.seen.clear()
     Hush.interrupt_at = None
 
