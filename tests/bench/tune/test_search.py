@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 import torch
 import yaml
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
@@ -75,15 +75,8 @@ def hush() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def model_folder(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    make_model("gpt2").save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    return folder
+def model_folder(tmp_path_factory: pytest.TempPathFactory, save_model: Callable[..., Path]) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"), "gpt2")
 
 
 @pytest.fixture
