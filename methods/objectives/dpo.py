@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class DPO(TuningMethod):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) through TRL's DPOTrainer.
 
-    Every loss of that trainer can take the place of the paper's, alone or in a weighted sum: docs/tuning.md lists them.
+    Every loss of that trainer can take the place of the paper's, alone or in a weighted sum (docs/align/tuning.md).
     """
 
     name: ClassVar[str] = "dpo"

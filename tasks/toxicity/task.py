@@ -50,7 +50,7 @@ class Toxicity(Task):
 
     A continuation that cannot be judged, as an empty one, does not count as harmless: it is left out and counted, and
     the result is flagged where more than half are. So a model does not win by falling silent; guards against babbling
-    and against having moved far from the unaligned model stand beside every number (docs/toxicity.md).
+    and against having moved far from the unaligned model stand beside every number (docs/measure/toxicity.md).
     """
 
     needs_base: ClassVar[bool] = True

@@ -34,12 +34,8 @@ app.command()(doctor)
 
 
 @pytest.fixture
-def request_(
-    tmp_path: Path, make_model: Callable[..., PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerFast
-) -> InvarianceRequest:
-    folder = tmp_path / "model"
-    make_model("llama").save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
+def request_(tmp_path: Path, save_model: Callable[..., Path]) -> InvarianceRequest:
+    folder = save_model(tmp_path / "model")
     prompts = tmp_path / "prompts.jsonl"
     lines = [json.dumps({"prompt": "word " * (1 + index % 5) + str(index)}) for index in range(12)]
     prompts.write_text("\n".join(lines), encoding="utf-8")

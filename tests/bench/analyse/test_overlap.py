@@ -13,7 +13,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from bench.analyse.overlap import OverlapReport, analyse_subspaces, overlap_spec, to_csv
@@ -29,29 +28,11 @@ FILES = ("overlap.json", "overlap.csv", "overlap.png", "overlap.svg")
 
 
 @pytest.fixture
-def spec(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> RunSpec:
+def spec(tmp_path: Path, own_home: Path, make_run: Callable[..., RunSpec]) -> RunSpec:
     """24 pairs, of which 4 are held out by the run itself."""
-    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
-    model = tmp_path / "model"
-    make_model("llama").save_pretrained(model)
-    tiny_tokenizer.save_pretrained(model)
-    rows = [{"prompt": f"say {i}", "chosen": f" kind {i}" * 2, "rejected": f" rude {i * 7}" * 2} for i in range(24)]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return RunSpec.model_validate(
-        {
-            "model": f"file:{model}",
-            "device": "cpu",
-            "methods": {"profs": {"rank": 20, "layers": "0", "pooling": "last"}, "dpo": {}},
-            "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 4, "exclude": []},
-            "tasks": {"capability": {}},
-            "out": str(tmp_path / "run"),
-        }
-    )
+    methods = {"profs": {"rank": 20, "layers": "0", "pooling": "last"}, "dpo": {}}
+    tasks: dict[str, Any] = {"capability": {}}
+    return make_run(tmp_path, methods, selection={"held_out": 4}, tasks=tasks, out=str(tmp_path / "run"))
 
 
 @pytest.fixture

@@ -78,14 +78,13 @@ class Interrupted(BadWords):
 
 @pytest.fixture(autouse=True)
 def scorers() -> Iterator[None]:
-    known = {"test-bad": BadWords, "test-failing": Failing, "test-interrupted": Interrupted}
-    for name, cls in known.items():
-        SCORERS.register(name)(cls)
     BadWords.calls.clear()
-    yield
-    for name in known:
-        SCORERS._paths.pop(name)
-        SCORERS._loaded.pop(name)
+    with (
+        SCORERS.temporarily("test-bad", BadWords),
+        SCORERS.temporarily("test-failing", Failing),
+        SCORERS.temporarily("test-interrupted", Interrupted),
+    ):
+        yield
 
 
 def rows(texts: Sequence[str]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import optuna
 import pytest
 import torch
 import yaml
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
@@ -70,24 +70,15 @@ Hush.__module__ = "hush"  # this module goes by different names in different pro
 
 @pytest.fixture(autouse=True)
 def hush() -> Iterator[None]:
-    METHODS.register(METHOD)(Hush)
-    yield
-    METHODS._paths.pop(METHOD)
-    METHODS._loaded.pop(METHOD)
+    with METHODS.temporarily(METHOD, Hush):
+        yield
     Hush.seen.clear()
     Hush.interrupt_at = None
 
 
 @pytest.fixture(scope="module")
-def model_folder(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    make_model("gpt2").save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    return folder
+def model_folder(tmp_path_factory: pytest.TempPathFactory, save_model: Callable[..., Path]) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"), "gpt2")
 
 
 @pytest.fixture

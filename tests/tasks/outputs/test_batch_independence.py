@@ -18,7 +18,7 @@ from bench.tasks.outputs.windows import Window
 from bench.tasks.texts.prompts import make_prompt
 
 TOLERANCE = 1e-5
-"""Nats a token between any two batch sizes; docs/batching.md states it."""
+"""Nats a token between any two batch sizes; docs/run/batching.md states it."""
 SHAPE = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
