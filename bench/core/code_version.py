@@ -34,19 +34,18 @@ def _closure(module: str, roots: frozenset[str]) -> set[str]:
         name = pending.pop()
         if name not in seen and _source(name) is not None:
             seen.add(name)
-            pending += [found for found in _imports(name) if found.partition(".")[0] in roots]
+            pending += _imports(name, roots)
     return seen
 
 
-def _imports(module: str) -> Iterator[str]:
-    source = _source(module)
-    for node in ast.walk(ast.parse(source or "")):
+def _imports(module: str, roots: frozenset[str]) -> Iterator[str]:
+    """What a module imports from packages named in `roots`."""
+    for node in ast.walk(ast.parse(_source(module) or "")):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            origin = _origin(node, module)
+            yield from (name for name in names if name.partition(".")[0] in roots)
+        elif isinstance(node, ast.ImportFrom) and (origin := _origin(node, module)).partition(".")[0] in roots:
             homes = _lazy_names(origin)
-            names = [alias.name for alias in node.names]
             if not homes.keys() >= set(names):
                 yield origin
             yield from (f"{origin}.{homes.get(name, name)}" for name in names)
