@@ -39,13 +39,17 @@ def _closure(module: str, roots: frozenset[str]) -> set[str]:
 
 
 def _imports(module: str, roots: frozenset[str]) -> Iterator[str]:
-    """What a module imports from packages named in `roots`."""
-    for node in ast.walk(ast.parse(_source(module) or "")):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+    """Every module below `roots` that one imports, and names that may be modules."""
+    source = _source(module)
+    for node in ast.walk(ast.parse(source or "")):
         if isinstance(node, ast.Import):
-            yield from (name for name in names if name.partition(".")[0] in roots)
-        elif isinstance(node, ast.ImportFrom) and (origin := _origin(node, module)).partition(".")[0] in roots:
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in roots)
+        elif isinstance(node, ast.ImportFrom):
+            origin = _origin(node, module)
+            if origin.partition(".")[0] not in roots:
+                continue
             homes = _lazy_names(origin)
+            names = [alias.name for alias in node.names]
             if not homes.keys() >= set(names):
                 yield origin
             yield from (f"{origin}.{homes.get(name, name)}" for name in names)
