@@ -115,7 +115,7 @@ def write_rows(
             what="prompt",
             width=lambda row: len(row.tokens),
             footprint=writing_footprint(writer.model, writer.settings),
-            run=lambda batches: writer.write(batches, advance),
+            run=lambda batches: writer.run(batches, advance),
             is_finished=lambda row: row.index in writer.written,
         )
         return run_batches(work, rows, batch_size, writer.model.device, progress)
