@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from bench.core.passes.predict import Batch, FrozenPass
 from bench.core.progress import Advance
-from bench.tasks.outputs.generate import GeneratedRow, GenerationSettings
+from bench.tasks.outputs.continuations import GeneratedRow, GenerationSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.core.passes.predict import Batch, FrozenPass
 from bench.core.progress import Progress
-from bench.tasks.outputs.generate import Continuation
+from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.outputs.losses import window_losses
 from bench.tasks.outputs.windows import Window
 from bench.tasks.texts.prompts import Prompt

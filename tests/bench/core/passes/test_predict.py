@@ -18,7 +18,8 @@ from bench.core.passes.predict import Batch, FrozenPass
 from bench.methods.pairs.passages import Passage
 from bench.methods.projection.anatomy import locate
 from bench.methods.projection.embeddings import EmbeddingStore, _Embedder
-from bench.tasks.outputs.generate import GenerationSettings, prompt_rows
+from bench.tasks.outputs.continuations import GenerationSettings
+from bench.tasks.outputs.generate import prompt_rows
 from bench.tasks.outputs.losses import WindowLosses
 from bench.tasks.outputs.windows import Window
 from bench.tasks.outputs.writer import Writer
