@@ -16,7 +16,8 @@ from bench.core.values import Value
 from bench.models.placed import PlacedModel, place_model
 from bench.spec.messages import validated
 from bench.spec.run_spec import RunSpec
-from bench.tasks.outputs.generate import GeneratedRow, GenerationSettings, check_window, prompt_rows, write_rows
+from bench.tasks.outputs.continuations import GeneratedRow, GenerationSettings
+from bench.tasks.outputs.generate import check_window, prompt_rows, write_rows
 from bench.tasks.texts.prompts import Prompt, load_prompts
 
 if TYPE_CHECKING:

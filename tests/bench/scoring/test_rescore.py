@@ -25,7 +25,7 @@ from bench.leaderboard.records.layout import generations_path
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
 from bench.leaderboard.records.rescored import read_sidecars
 from bench.scoring.rescore import LoadedScorer, make_judges, read_stored, rescore
-from bench.tasks.outputs.generate import Continuation
+from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.scorers.base import SCORERS, Scorer
 from bench.tasks.toxicity.metric import Aggregation, toxicity_metric
 

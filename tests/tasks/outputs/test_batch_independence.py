@@ -12,7 +12,8 @@ import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.progress import Silent
-from bench.tasks.outputs.generate import GenerationSettings, generate
+from bench.tasks.outputs.continuations import GenerationSettings
+from bench.tasks.outputs.generate import generate
 from bench.tasks.outputs.losses import window_losses
 from bench.tasks.outputs.windows import Window
 from bench.tasks.texts.prompts import make_prompt

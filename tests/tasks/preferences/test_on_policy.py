@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
-from bench.tasks.outputs.generate import Continuation, GenerationSettings
+from bench.tasks.outputs.continuations import Continuation, GenerationSettings
 from bench.tasks.preferences import samples
 from bench.tasks.preferences.on_policy import (
     OnPolicySettings,
