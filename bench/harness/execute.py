@@ -17,7 +17,8 @@ from bench.harness.provenance import provenance
 from bench.leaderboard.records.record import Cost, Record
 from bench.meters.memory import PeakMemory
 from bench.meters.meter import Meter
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.base import AlignmentContext
+from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind
 from bench.models.sources import ModelSource
 from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256

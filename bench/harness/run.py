@@ -28,7 +28,7 @@ from bench.harness.text_checks import check_texts
 from bench.harness.turns import Turns
 from bench.leaderboard.export import write_leaderboard
 from bench.leaderboard.records.record import Record
-from bench.methods.base import SharedWork
+from bench.methods.shared import SharedWork
 from bench.models.devices import resolve_batch_size
 from bench.scoring.validate import copy_validations
 from bench.spec.run_spec import RunSpec

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import BenchError
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import AlignmentContext, AlignmentMethod, SharedWork
+from bench.methods.base import AlignmentContext, AlignmentMethod
 from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.gain import HeldOutGain, held_out_gain
+from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind
 from bench.models.sources import ModelSource
 
