@@ -17,7 +17,7 @@ from bench.harness.provenance import provenance
 from bench.leaderboard.records.record import Cost, Record
 from bench.meters.memory import PeakMemory
 from bench.meters.meter import Meter
-from bench.methods.base import SharedWork
+from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind
 from bench.models.placed import PlacedModel
 from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256

@@ -30,7 +30,7 @@ from bench.harness.turns import Turns
 from bench.leaderboard.export import write_leaderboard
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.validation import copy_validations
-from bench.methods.base import SharedWork
+from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind, resolve_batch_size
 from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study, differences, stored_settings

@@ -14,9 +14,10 @@ from bench.core.errors import BenchError
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.harness.align import alignment_context
-from bench.methods.base import AlignmentMethod, SharedWork
+from bench.methods.base import AlignmentMethod
 from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.gain import HeldOutGain, held_out_gain
+from bench.methods.shared import SharedWork
 from bench.models.placed import PlacedModel
 
 if TYPE_CHECKING:

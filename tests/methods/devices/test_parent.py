@@ -18,10 +18,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import METHODS, AlignmentContext, SharedWork
+from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.devices import launch
 from bench.methods.devices.shares import Exchange, OwnShare, part_sizes
 from bench.methods.objectives.dpo import DPO
+from bench.methods.shared import SharedWork
 from bench.methods.training.backoff import MemoryExhaustedError
 
 MakeModel = Callable[..., PreTrainedModel]

@@ -15,10 +15,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.values import PreferencePair
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.base import AlignmentContext
 from bench.methods.objectives.dpo import DPO
 from bench.methods.objectives.losses import LOSSES
 from bench.methods.pairs.completions import PairTokens, tokenize_pairs
+from bench.methods.shared import SharedWork
 from bench.methods.training.rows import scored_rows
 
 MakeModel = Callable[..., PreTrainedModel]
