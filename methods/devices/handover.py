@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.files import write_json
 from bench.methods.pairs.likelihoods import Precision
-from bench.methods.training.settings import Row, TuningMethod
+from bench.methods.training.settings import Row, TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,11 +54,11 @@ class DeviceJob:
     owner: int
     """The process that waits for the result; without it nobody does."""
 
-    def make_method(self) -> TuningMethod:
+    def make_method(self) -> TrainingSettings:
         """The method, with its settings."""
         module, _, name = self.method.partition(":")
         kind = getattr(importlib.import_module(module), name)
-        return cast(TuningMethod, kind(**self.settings))
+        return cast(TrainingSettings, kind(**self.settings))
 
 
 def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

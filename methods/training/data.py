@@ -16,7 +16,7 @@ from bench.methods.pairs.completions import Ids, PairTokens, pair_texts, text_id
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from bench.methods.training.settings import TuningMethod
+    from bench.methods.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TrainingData:
 
 
 def training_data(
-    method: TuningMethod,
+    method: TrainingSettings,
     pairs: Sequence[PreferencePair],
     tokenizer: PreTrainedTokenizerBase,
     context: AlignmentContext,
@@ -45,7 +45,7 @@ def training_data(
     return TrainingData(training, [tokens[index] for index in sorted(aside)])
 
 
-def check_validation(method: TuningMethod, pairs: Sequence[PreferencePair], seed: int) -> frozenset[int]:
+def check_validation(method: TrainingSettings, pairs: Sequence[PreferencePair], seed: int) -> frozenset[int]:
     """Indices of the pairs held out to select the weights by.
 
     Raises:
@@ -79,7 +79,7 @@ def validation_indices(pairs: Sequence[PreferencePair], count: int, seed: int) -
 
 
 def method_tokens(
-    method: TuningMethod,
+    method: TrainingSettings,
     pairs: Sequence[PreferencePair],
     tokenizer: PreTrainedTokenizerBase,
     context: AlignmentContext,
@@ -96,7 +96,7 @@ def method_tokens(
 
 
 def tokenize_training(
-    method: TuningMethod,
+    method: TrainingSettings,
     pairs: Sequence[PreferencePair],
     tokenizer: PreTrainedTokenizerBase,
     ids: Mapping[str, Ids] | None = None,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from bench.methods.pairs.completions import Completion
 from bench.methods.pairs.likelihoods import shared_completion_logps
 from bench.methods.training.rows import both_sides
-from bench.methods.training.settings import Row, TuningMethod
+from bench.methods.training.settings import Row, TrainingSettings
 
 if TYPE_CHECKING:
-    from bench.methods.training.run import Job
+    from bench.methods.training.job import Job
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Examples:
     """That these took."""
 
 
-def make_examples(method: TuningMethod, job: Job, label: str) -> Examples:
+def make_examples(method: TrainingSettings, job: Job, label: str) -> Examples:
     """Rows for the trainer; `label` names what was done to the weights that the reference is."""
     started = time.perf_counter()
     reference: set[Completion] = set()

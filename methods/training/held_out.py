@@ -12,14 +12,14 @@ from bench.methods.pairs.completions import Completion, PairTokens
 from bench.methods.pairs.likelihoods import Precision, completion_logps, shared_completion_logps, shared_logps
 from bench.methods.shared import OffTheBill
 from bench.methods.training.data import method_tokens
-from bench.methods.training.own_loss import evaluating, own_loss
-from bench.methods.training.training_curves import mean
+from bench.methods.training.rows import mean
+from bench.methods.training.selection import evaluating, own_loss
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-    from bench.methods.training.settings import Row, TuningMethod
+    from bench.methods.training.settings import Row, TrainingSettings
 
 
 CURVE = ("step", "loss", "margin", "accuracy", "reward_accuracy", "chosen_logp", "rejected_logp")
@@ -31,7 +31,7 @@ class HeldOut:
     """The held-out pairs of one alignment; `look` comes before training, `attach` when there is a trainer, `glance`
     during training, `compare` after it."""
 
-    def __init__(self, method: TuningMethod, context: AlignmentContext, precision: Precision) -> None:
+    def __init__(self, method: TrainingSettings, context: AlignmentContext, precision: Precision) -> None:
         self._bill = OffTheBill(context.shared)
         self._method, self._context, self._precision = method, context, precision
         self._pairs: Sequence[PairTokens] = ()
@@ -70,7 +70,7 @@ class HeldOut:
             if not self._curve["loss"]:
                 self._curve["loss"].append(self._loss())
 
-    def make_rows(self, method: TuningMethod, model: PreTrainedModel, label: str) -> None:
+    def make_rows(self, method: TrainingSettings, model: PreTrainedModel, label: str) -> None:
         """Make the rows that `method` trains on, of the pairs, while `model` has the reference's weights; `label` names
         those."""
         if not self._pairs:
@@ -161,7 +161,7 @@ class HeldOut:
     def _margins(self, after: Mapping[Completion, float]) -> dict[str, Any]:
         old, new = self._differences(self._before), self._differences(after)
         gains = [late - early for early, late in zip(old, new, strict=True)]
-        scale = self._method.reward_scale
+        scale = self._method.recipe().reward_scale
         return {
             "pairs": len(self._pairs),
             "margin_before": mean(old),

@@ -1,15 +1,33 @@
-"""Examples for TRL's trainers, made of token ids: nothing is tokenised a second time."""
+"""What TRL's trainers are given and what they log: rows of token ids that are tokenised once, and curves."""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.methods.pairs.completions import Completion, PairTokens
 from bench.methods.training.settings import Row, Score
 
 IGNORED = -100
 """The label of tokens that are read and not learnt, in all of TRL and transformers."""
+BASIC_CURVES: Mapping[str, str] = {
+    "loss": "loss",
+    "gradient_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "tokens": "num_tokens",
+}
+"""Our names of what every trainer logs: means since the last point, and all tokens seen so far."""
+REWARD_CURVES: Mapping[str, str] = {
+    "reward_margin": "rewards/margins",
+    "chosen_reward": "rewards/chosen",
+    "rejected_reward": "rewards/rejected",
+}
+ACCURACY_CURVE: Mapping[str, str] = {"reward_accuracy": "rewards/accuracies"}
+SUM_CURVES: Mapping[str, str] = {"chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected"}
+"""Log-probabilities summed over a completion's tokens, in nats."""
+MEAN_CURVES: Mapping[str, str] = {"chosen_logp_per_token": "logps/chosen", "rejected_logp_per_token": "logps/rejected"}
+"""The same keys where the trainer logs means over a completion's tokens."""
 
 
 def scored_rows(pairs: Sequence[PairTokens], score: Score) -> list[Row]:
@@ -104,3 +122,14 @@ def _predecessors(n_pairs: int, batch_size: int) -> list[int]:
 
 def _mismatched(side: Completion, other: Completion, max_length: int) -> Completion:
     return Completion(side.prompt, other.answer[: max_length - len(side.prompt)])
+
+
+def late_mean(values: Sequence[float]) -> float:
+    """Mean over the last quarter of a curve."""
+    last = values[-math.ceil(len(values) / 4) :]
+    return mean(last)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of at least one number."""
+    return sum(values) / len(values)
