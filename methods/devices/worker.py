@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
+import psutil
 import torch
 from accelerate.utils import broadcast
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -21,7 +22,6 @@ from bench.methods.devices.handover import (
     START,
     TRAINED,
     DeviceJob,
-    is_alive,
     load_model,
     read_job,
     write_fault,
@@ -47,7 +47,7 @@ class Agreement(TrainerCallback):
         self._device, self._owner = device, owner
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if not is_alive(self._owner):
+        if not psutil.pid_exists(self._owner):
             raise SystemExit("whoever waited for this training is gone")
         self._agree(control)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import AlignmentContext
-from bench.methods.training.data import check_validation, tokenize_training
+from bench.methods.training.data import check_validation, method_tokens
 from bench.methods.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class TuningMethod(TrainingSettings):
         check_validation(self, pairs, seed)
 
     def check_texts(self, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> None:
-        tokenize_training(self, pairs, tokenizer)
+        method_tokens(self, pairs, tokenizer)
 
     def align(
         self,

@@ -14,19 +14,13 @@ from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import PairTokens
-from bench.methods.training.backoff import (
-    MemoryExhaustedError,
-    Split,
-    smaller_batches,
-    with_batches,
-)
+from bench.methods.training.backoff import MemoryExhaustedError, Split, smaller_batches, with_batches
 from bench.methods.training.borrowing import borrowed
 from bench.methods.training.data import TrainingData, training_data
 from bench.methods.training.effort import training_effort
-from bench.methods.training.examples import make_examples
 from bench.methods.training.hardware import autocast_precision, checkpoints_activations, optimizer_name
 from bench.methods.training.held_out import HeldOut
-from bench.methods.training.job import Job, OtherProcesses
+from bench.methods.training.job import Job, OtherProcesses, make_examples
 from bench.methods.training.resume import (
     Checkpoint,
     Checkpoints,

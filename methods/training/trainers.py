@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -87,10 +87,9 @@ def trainer_class(recipe: Recipe) -> Any:
 
 
 def _imported(path: str) -> Any:
-    module, _, name = path.partition(":")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You are importing from 'trl.experimental'")  # said by `bench list methods`
-        return getattr(importlib.import_module(module), name)
+        return resolve_name(path)
 
 
 def _shared_arguments(settings: TrainingSettings, parts: TrainerParts) -> dict[str, Any]:
