@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError
 from bench.core.progress import Progress
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.base import AlignmentContext
+from bench.methods.shared import SharedWork
 from bench.models.placed import PlacedModel
 from bench.tasks.preferences.draw import Draw, prepare_preferences
 from bench.tasks.preferences.pool import PairPool

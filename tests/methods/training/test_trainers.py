@@ -12,8 +12,8 @@ from trl.trainer import utils
 
 from bench.core.values import PreferencePair
 from bench.methods.base import METHODS, AlignmentContext
-from bench.methods.training import scored_positions
-from bench.methods.training.scored_positions import scored_positions_only
+from bench.methods.training import trainers
+from bench.methods.training.trainers import scored_positions_only
 
 MakeModel = Callable[..., PreTrainedModel]
 PAIRS = [PreferencePair("a long prompt " * (i + 1), " kind" + "!" * i, " rude words") for i in range(4)]
@@ -61,7 +61,7 @@ def test_only_what_is_scored_goes_past_the_head_and_the_numbers_stay(
 ) -> None:
     found = trained(name)
     scored, head_rows[:] = sum(head_rows), []
-    monkeypatch.setattr(scored_positions, "SWITCH", "a switch that no TRL has")
+    monkeypatch.setattr(trainers, "SWITCH", "a switch that no TRL has")
     expected = trained(name)
     assert rows in (None, scored)
     assert scored < sum(head_rows) / 4
