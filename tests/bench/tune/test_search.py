@@ -553,7 +553,7 @@ def test_proposed_numbers_are_short_and_inside(tmp_path: Path) -> None:
 
 def test_a_mistaken_name_gives_one_message(tmp_path: Path) -> None:
     environment = {**os.environ, "ALIGNMENT_BENCH_HOME": str(tmp_path)}
-    arguments = [sys.executable, "-m", "bench.cli.app", "tune", "prosf"]
+    arguments = [sys.executable, "-m", "bench.cli", "tune", "prosf"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2
     assert done.stderr.strip().startswith("error: unknown method 'prosf'; did you mean 'profs'?")

@@ -512,7 +512,7 @@ def test_it_loads_nothing_heavy(add: Add) -> None:
     code = (
         "import sys; from bench.leaderboard.compare.two_models import compare_models;"
         "from bench.display.comparison import show_comparison;"
-        f"show_report(compare({a!r}, {b!r}), 'table');"
+        f"show_comparison(compare_models({a!r}, {b!r}), 'table');"
         "assert not {'torch', 'transformers', 'lightning', 'datasets', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
