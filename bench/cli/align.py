@@ -109,7 +109,8 @@ def pairs_build(
     out: Annotated[Path | None, typer.Option(help="Also write them to this JSONL file.")] = None,
 ) -> None:
     """Sample continuations from the model, keep the least and the most toxic of each prompt as a pair."""
-    from bench.display.console import check_writable, progress_display, show_pool
+    from bench.display.console import check_writable, progress_display
+    from bench.display.run import show_pool
     from bench.harness.run import make_pairs
     from bench.spec.resolve import resolve_spec
 

@@ -227,5 +227,5 @@ def test_flags_that_make_no_sense_are_refused(arguments: list[str], message: str
 
 def test_the_plain_verb_is_the_diagnosis(monkeypatch: pytest.MonkeyPatch) -> None:
     for healthy, status in ((True, 0), (False, 1)):
-        monkeypatch.setattr("bench.display.console.show_diagnosis", lambda healthy=healthy: healthy)
+        monkeypatch.setattr("bench.display.doctor.show_diagnosis", lambda healthy=healthy: healthy)
         assert CliRunner().invoke(app, [], catch_exceptions=False).exit_code == status
