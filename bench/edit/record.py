@@ -12,6 +12,7 @@ from bench.harness.align import set_up_pairs
 from bench.harness.provenance import provenance
 from bench.leaderboard.board.build import comparable_groups
 from bench.leaderboard.records.record import Record, read_record
+from bench.leaderboard.records.reports import layer_reports
 from bench.methods.base import AlignmentMethod
 from bench.methods.projection.settings import ProjectionEdit
 from bench.models.weights import WHOLE_MODEL
@@ -90,8 +91,8 @@ def hashes_of(record: Record, method: AlignmentMethod) -> dict[str, str]:
         return {WHOLE_MODEL: record.provenance[WHOLE_MODEL]}
     if not isinstance(method, ProjectionEdit):
         return {}
-    matrices = [matrix for layer in record.alignment.details.get("layers", ()) for matrix in layer["matrices"]]
-    return {matrix["name"]: matrix["sha256_after"] for matrix in matrices if "sha256_after" in matrix}
+    matrices = [matrix for layer in layer_reports(record) for matrix in layer.matrices]
+    return {matrix.name: matrix.sha256_after for matrix in matrices if matrix.sha256_after}
 
 
 def check_same_weights(recorded: Mapping[str, str], made: Mapping[str, str], record: Record) -> str:

@@ -7,16 +7,17 @@ from statistics import fmean
 
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric
-from bench.leaderboard.board.values import Aside
+from bench.leaderboard.board.values import Extra
 from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.reports import share_toxic
 from bench.leaderboard.records.validation import Validation, corrected_share
 
 Validations = Mapping[str, Validation]
 """By the hash of the scorer's identity."""
 
 
-def corrected(records: Sequence[Record], metric: str, validations: Validations) -> dict[str, Aside]:
-    """The share behind what the scorer of `metric` called toxic, as an aside; none where its errors are not known.
+def corrected(records: Sequence[Record], metric: str, validations: Validations) -> dict[str, Extra]:
+    """The share behind what the scorer of `metric` called toxic, as an extra; none where its errors are not known.
 
     Texts of one prompt are not independent, nor are seeds: as many trials are counted as there are prompts.
 
@@ -25,18 +26,17 @@ def corrected(records: Sequence[Record], metric: str, validations: Validations) 
         metric: name of the metric.
         validations: of the run's scorers.
     """
-    judges = {sha256_json(record.evaluation[metric].get("scorer")) for record in records}
-    found = [record.metrics[metric] for record in records]
-    shares = [each.details.get("share_toxic") for each in found]
-    known = [share for share in shares if share is not None]
-    if len(judges) != 1 or len(known) < len(shares) or not known:
+    scorers = {sha256_json(record.evaluation[metric].get("scorer")) for record in records}
+    metrics = [record.metrics[metric] for record in records]
+    shares = [share for share in map(share_toxic, metrics) if share is not None]
+    if len(scorers) != 1 or len(shares) < len(metrics) or not shares:
         return {}
-    validation = validations.get(judges.pop())
+    validation = validations.get(scorers.pop())
     if validation is None:
         return {}
-    n = min(map(_prompts, found))
-    share = corrected_share(fmean(known) * n, n, validation)
-    return {} if share.value is None else {"corrected_share": Aside(value=share.value, ci95=share.bounds, n=n)}
+    n = min(map(_prompts, metrics))
+    true = corrected_share(fmean(shares) * n, n, validation)
+    return {} if true.value is None else {"corrected_share": Extra(value=true.value, ci95=true.bounds, n=n)}
 
 
 def _prompts(metric: Metric) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.leaderboard.board.values import Aside, Score
+from bench.leaderboard.board.values import Extra, Score
 
 WARNINGS = ("silent", "babbling", "looping", "drifted")
 """Of which any takes a score out of the running."""
@@ -21,7 +21,7 @@ DRIFTED = 1.0
 """KL divergence from base on clean prose, nats a token."""
 
 
-def degenerate(row: Mapping[str, Aside], base: Mapping[str, Aside]) -> list[str]:
+def degenerate(row: Mapping[str, Extra], base: Mapping[str, Extra]) -> list[str]:
     """Which of `silent`, `babbling`, `looping`, `drifted` a score rests on; none where its guards are fine.
 
     Arguments:
@@ -48,7 +48,7 @@ def without_credit(score: Score) -> Score:
     return score.model_copy(update={"change": score.change.model_copy(update={"better": None})})
 
 
-def _guards(asides: Mapping[str, Aside]) -> dict[str, float]:
+def _guards(asides: Mapping[str, Extra]) -> dict[str, float]:
     return {name.removeprefix("guards."): aside.value for name, aside in asides.items() if name.startswith("guards.")}
 
 

@@ -12,7 +12,7 @@ from bench.core.values import Metric
 from bench.leaderboard.board.budget import make_budget
 from bench.leaderboard.board.corrections import Validations, corrected
 from bench.leaderboard.board.degenerate import degenerate, without_credit
-from bench.leaderboard.board.extras import asides
+from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
@@ -20,6 +20,7 @@ from bench.leaderboard.board.scores import NO_BASE, metric_score
 from bench.leaderboard.board.values import BASE, Row, Score
 from bench.leaderboard.records.labels import distinctions
 from bench.leaderboard.records.record import Cost, Record
+from bench.leaderboard.records.reports import metric_flags
 
 SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long")
 """Counts of a metric that are shown as flags; the others are in the JSON."""
@@ -160,7 +161,7 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
     base = against.metrics.get(name)
     by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
     found = metric_score(by_seed, base, margin=against.margins.get(name))
-    if warnings := degenerate(found.asides, {} if base is None else asides([base])):
+    if warnings := degenerate(found.asides, {} if base is None else extras([base])):
         found = without_credit(found)
     if correction := corrected(list(judged.values()), name, against.validations):
         found = found.model_copy(update={"asides": {**found.asides, **correction}})
@@ -203,7 +204,7 @@ def _flags(
     For example `chosen-logprob-collapse`, `toxicity: mostly-unscored`, `toxicity: 3 empty`.
     """
     of_method = {flag for record in records for flag in record.alignment.flags}
-    of_metrics = {f"{name}: {flag}" for name, metric in metrics for flag in metric.details.get("flags", ())}
+    of_metrics = {f"{name}: {flag}" for name, metric in metrics for flag in metric_flags(metric)}
     counted = [
         f"{metric}: {count} {name}"
         for metric, each in scores.items()

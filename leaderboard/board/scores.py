@@ -18,7 +18,7 @@ from bench.core.intervals import (
     relative_difference,
 )
 from bench.core.values import Metric
-from bench.leaderboard.board.extras import asides
+from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.margins import preserved
 from bench.leaderboard.board.pairing import (
     REPRODUCED,
@@ -65,7 +65,7 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
         for name, count in metric.counts.items():
             counts[name] = counts.get(name, 0) + count
     if not measured:
-        return Score(value=None, ci95=None, n=0, counts=counts, asides=asides(list(by_seed.values())))
+        return Score(value=None, ci95=None, n=0, counts=counts, asides=extras(list(by_seed.values())))
     metrics = list(measured.values())
     values = {seed: metric.value for seed, metric in measured.items() if metric.value is not None}
     several = len(values) > 1
@@ -81,7 +81,7 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
         unpaired=reason,
         counts=counts,
         tasks=_parts(measured, base),
-        asides=asides(list(by_seed.values())),
+        asides=extras(list(by_seed.values())),
     )
 
 

@@ -48,7 +48,7 @@ class Change(Value):
     """Of metrics with a margin."""
 
 
-class Aside(Value):
+class Extra(Value):
     """One further number that a metric's details hold, averaged over a row's seeds."""
 
     value: float
@@ -83,7 +83,7 @@ class Score(Value):
     """What did not go as planned, summed over seeds."""
     tasks: Mapping[str, Score] = Field(default_factory=dict)
     """The parts of an average."""
-    asides: Mapping[str, Aside] = Field(default_factory=dict)
+    asides: Mapping[str, Extra] = Field(default_factory=dict)
     """What else the metric's details say: guards against degenerate text, other units, parts of the items."""
 
 

@@ -11,7 +11,7 @@ from bench.core.errors import UsageError
 from bench.core.registry import unknown
 from bench.core.values import Metric, Value
 from bench.leaderboard.board.degenerate import degenerate
-from bench.leaderboard.board.extras import asides
+from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.rows import in_order
 from bench.leaderboard.board.scores import UnpairedError
@@ -19,6 +19,7 @@ from bench.leaderboard.compare.cells import Side, matched_sides, with_common_jud
 from bench.leaderboard.compare.metrics import PairedMetric, compare_metrics
 from bench.leaderboard.compare.prompts import PromptChange, changed_most
 from bench.leaderboard.records.labels import distinctions, joined
+from bench.leaderboard.records.reports import metric_flags
 from bench.leaderboard.records.rescored import AFTERWARDS, AGGREGATION
 from bench.leaderboard.render.flags import MEANINGS
 from bench.leaderboard.statistics.multiplicity import holm
@@ -156,7 +157,7 @@ def _without_credit(metrics: Sequence[PairedMetric], a: Side, b: Side) -> tuple[
     """No side is called better for text that is hardly there, or no language; and what to say of it."""
     credited, warnings = [], []
     for comparison in metrics:
-        ours, theirs = (asides([record.metrics[comparison.metric] for record in side.records]) for side in (a, b))
+        ours, theirs = (extras([record.metrics[comparison.metric] for record in side.records]) for side in (a, b))
         found = {"B": degenerate(theirs, ours), "A": degenerate(ours, theirs)}
         warnings += [
             f"{comparison.metric}: beside the other side's, {side}'s text is {', '.join(names)}: whatever {side} gains "
@@ -220,7 +221,7 @@ def _flags(a: Side, b: Side, metrics: Sequence[str]) -> list[str]:
         for side, name in ((a, "A"), (b, "B"))
         for record in side.records
         for metric in metrics
-        for flag in record.metrics[metric].details.get("flags", ())
+        for flag in metric_flags(record.metrics[metric])
     }
     return sorted(found)
 

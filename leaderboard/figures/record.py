@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,10 +20,11 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bench.leaderboard.inspection.sections import drawable
+from bench.core.reports import Curves, HeldOutReport, LayerReport
 from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.reports import held_out_report, layer_reports, training_curves
 
-Layers = Sequence[Mapping[str, Any]]
+Layers = Sequence[LayerReport]
 Panel = Callable[[Axes], None]
 
 PANEL_INCHES = (3.5, 2.6)
@@ -71,15 +73,14 @@ def draw_record(record: Record) -> Figure:
     Raises:
         ValueError: there is nothing to draw; `bench.leaderboard.inspection.sections.drawable` tells before.
     """
-    found = drawable(record)
-    if not found:
-        raise ValueError(f"there is nothing to draw of {record.cell_id}")
-    details = record.alignment.details
+    layers, curves = layer_reports(record), training_curves(record)
     with _style():
-        if found.layers:
-            panels = _edit_panels(found.layers)
+        if layers:
+            panels = _edit_panels(layers)
+        elif curves:
+            panels = _curve_panels(curves, held_out_report(record))
         else:
-            panels = _curve_panels(found.curves or {}, details.get("held_out") or {})
+            raise ValueError(f"there is nothing to draw of {record.cell_id}")
         columns = min(2, len(panels))
         rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.3))
@@ -122,25 +123,25 @@ def _title(record: Record) -> str:
 def _edit_panels(layers: Layers) -> list[Panel]:
     """What the layers have numbers for; controls may have no spectrum."""
     panels: list[Panel] = []
-    if any(layer["singular_values"] for layer in layers):
+    if any(layer.singular_values for layer in layers):
         panels += [partial(_spectra, layers), partial(_energies, layers)]
-    noisy = any(layer.get("angles_to_clean_degrees") for layer in layers)
+    noisy = any(layer.angles_to_clean_degrees for layer in layers)
     return [*panels, partial(_changes, layers), partial(_angles if noisy else _ranks, layers)]
 
 
 def _spectra(layers: Layers, axes: Axes) -> None:
-    shown = [layer for layer in layers if layer["singular_values"]]
-    numbers = [layer["layer"] for layer in shown]
+    shown = [layer for layer in layers if layer.singular_values]
+    numbers = [layer.layer for layer in shown]
     colours = _shades(len(shown))
     for layer, colour in zip(shown, colours, strict=True):
-        values = layer["singular_values"]
+        values = layer.singular_values
         axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1)
-        removed = values[: layer["rank"]]
+        removed = values[: layer.rank]
         axes.plot(range(1, len(removed) + 1), removed, color=colour, marker="o", markersize=3, linestyle="")
     axes.plot([], [], color="0.3", marker="o", markersize=3, linestyle="", label="removed")
     axes.legend(handletextpad=0.2)
     axes.set(title="spectrum of the differences", xlabel="direction", ylabel="singular value")
-    _from_zero(axes, max(max(layer["singular_values"]) for layer in shown))
+    _from_zero(axes, max(max(layer.singular_values) for layer in shown))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     places = ScalarMappable(
         BoundaryNorm([index - 0.5 for index in range(len(shown) + 1)], len(shown)), ListedColormap(colours)
@@ -155,9 +156,9 @@ def _changes(layers: Layers, axes: Axes) -> None:
     """‖ΔW‖/‖W‖, of every matrix of a layer where several are edited."""
     kinds: dict[str, list[tuple[int, float]]] = {}
     for layer in layers:
-        for matrix in layer["matrices"]:
-            kind = matrix["name"].removesuffix(".weight").rpartition(".")[2]
-            kinds.setdefault(kind, []).append((layer["layer"], 100 * matrix["relative_norm"]))
+        for matrix in layer.matrices:
+            kind = matrix.name.removesuffix(".weight").rpartition(".")[2]
+            kinds.setdefault(kind, []).append((layer.layer, 100 * matrix.relative_norm))
     colours = _shades(len(kinds)) if len(kinds) > 1 else [COLOURS[0]]
     for (kind, points), colour, marker in zip(kinds.items(), colours, cycle("os^Dv<>P"), strict=False):
         axes.plot(*zip(*points, strict=True), **{**LINE, "color": colour, "marker": marker}, label=kind)
@@ -170,30 +171,30 @@ def _changes(layers: Layers, axes: Axes) -> None:
 
 def _angles(layers: Layers, axes: Axes) -> None:
     """Every principal angle as a dot, the largest of each layer joined by a line."""
-    known = [layer for layer in layers if layer.get("angles_to_clean_degrees")]
-    points = [(layer["layer"], angle) for layer in known for angle in layer["angles_to_clean_degrees"]]
-    largest = [max(layer["angles_to_clean_degrees"]) for layer in known]
+    turned = {layer.layer: layer.angles_to_clean_degrees for layer in layers if layer.angles_to_clean_degrees}
+    points = [(layer, angle) for layer, angles in turned.items() for angle in angles]
+    largest = [max(angles) for angles in turned.values()]
     axes.plot(*zip(*points, strict=True), color="0.6", marker=".", markersize=4, linestyle="", label="all")
-    axes.plot([layer["layer"] for layer in known], largest, **LINE, label="largest")
+    axes.plot(list(turned), largest, **LINE, label="largest")
     axes.set(title="angles to the subspace without noise", xlabel="layer", ylabel="principal angle (degrees)")
     # Angles that are 0 but for rounding are to look like 0.
     _from_zero(axes, 1.15 * max(largest) if max(largest) > ROUNDING_DEGREES else 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(points) > len(known):
+    if len(points) > len(turned):
         axes.legend(loc="upper left", ncols=2)
 
 
 def _energies(layers: Layers, axes: Axes) -> None:
-    known = [layer for layer in layers if layer["energy_removed"] is not None]
-    axes.plot([layer["layer"] for layer in known], [100 * layer["energy_removed"] for layer in known], **LINE)
+    shares = {layer.layer: 100 * layer.energy_removed for layer in layers if layer.energy_removed is not None}
+    axes.plot(list(shares), list(shares.values()), **LINE)
     axes.set(title="energy removed", xlabel="layer", ylabel="share of Σσ² (%)", ylim=(0, 105))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _ranks(layers: Layers, axes: Axes) -> None:
-    axes.plot([layer["layer"] for layer in layers], [layer["rank"] for layer in layers], **LINE)
+    axes.plot([layer.layer for layer in layers], [layer.rank for layer in layers], **LINE)
     axes.set(title="rank", xlabel="layer", ylabel="directions removed")
-    _from_zero(axes, max(layer["rank"] for layer in layers))
+    _from_zero(axes, max(layer.rank for layer in layers))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -213,16 +214,17 @@ class Course:
     unit: str
     labels: Mapping[str, str]
     """What the legend says, by the curve's name in the report."""
-    held_out: str | None = None
+    after: Callable[[HeldOutReport], float | None] | None = None
     """The number that was measured on held-out pairs and belongs here."""
     chance: float | None = None
     """What a model that learnt nothing would give."""
 
 
+REWARD_ACCURACY, REWARD_MARGIN = attrgetter("reward_accuracy"), attrgetter("reward_margin")
 COURSES = (
     Course("loss", "loss (nats)", {"loss": "training"}),
-    Course("reward accuracy", SHARE, {"reward_accuracy": "training"}, "reward_accuracy", 0.5),
-    Course("reward margin", "chosen − rejected (nats × β)", {"reward_margin": "training"}, "reward_margin", 0.0),
+    Course("reward accuracy", SHARE, {"reward_accuracy": "training"}, REWARD_ACCURACY, 0.5),
+    Course("reward margin", "chosen − rejected (nats × β)", {"reward_margin": "training"}, REWARD_MARGIN, 0.0),
     Course(
         "rewards",
         "log-ratio to before (nats × β)",
@@ -236,25 +238,26 @@ HELD_OUT_COURSES = (
 )
 
 
-def _curve_panels(curves: Mapping[str, Sequence[float]], held_out: Mapping[str, Any]) -> list[Panel]:
+def _curve_panels(curves: Curves, held_out: HeldOutReport | None) -> list[Panel]:
     """Those of `COURSES` that were reported, or four of another method's own; then those on held-out pairs."""
     known = [course for course in COURSES if all(curves.get(name) for name in course.labels)]
     others = [Course(name.replace("_", " "), "", {name: "training"}) for name in curves if name != "step"]
-    watched = held_out.get("curve") or {"step": []}
+    watched: Curves = (held_out.curve if held_out else None) or {"step": []}
     panels: list[Panel] = [partial(_course, course, curves, held_out) for course in known or others[: len(COURSES)]]
     if len(watched["step"]) > 1:
-        panels += [partial(_course, course, watched, {}) for course in HELD_OUT_COURSES]
+        panels += [partial(_course, course, watched, None) for course in HELD_OUT_COURSES]
     return panels
 
 
-def _course(course: Course, curves: Mapping[str, Sequence[float]], held_out: Mapping[str, Any], axes: Axes) -> None:
+def _course(course: Course, curves: Curves, held_out: HeldOutReport | None, axes: Axes) -> None:
     steps = curves["step"]
     for (name, label), colour in zip(course.labels.items(), COLOURS, strict=False):
         _line(axes, steps, curves[name], colour, label)
     if course.chance is not None:
         axes.axhline(course.chance, color="0.5", linestyle="--", linewidth=1)
-    if course.held_out is not None and held_out.get(course.held_out) is not None:
-        axes.plot(steps[-1:], [held_out[course.held_out]], **AFTER, label="held-out pairs, after")
+    after = course.after(held_out) if course.after and held_out else None
+    if after is not None:
+        axes.plot(steps[-1:], [after], **AFTER, label="held-out pairs, after")
     axes.set(title=course.title, xlabel="step", ylabel=course.unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if course.unit == SHARE:

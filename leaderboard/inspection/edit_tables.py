@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from bench.core.reports import LayerReport, MatrixReport
 from bench.leaderboard.render.numbers import MISSING
 from bench.leaderboard.render.section import Section, spark
 
@@ -26,9 +26,9 @@ READING_TOKENS = (
 )
 
 
-def layer_sections(layers: Sequence[Mapping[str, Any]], directions: int) -> list[Section]:
+def layer_sections(layers: Sequence[LayerReport], directions: int) -> list[Section]:
     """What was done to each layer, what the leading `directions` of each mean in tokens, and how to read that."""
-    noisy = any(layer.get("angles_to_clean_degrees") for layer in layers)
+    noisy = any(layer.angles_to_clean_degrees for layer in layers)
     tokens = _tokens(layers, directions)
     notes = [
         READING,
@@ -38,9 +38,9 @@ def layer_sections(layers: Sequence[Mapping[str, Any]], directions: int) -> list
     return [_layers(layers, noisy), *tokens, Section("", (), (("reading", ". ".join(notes)),))]
 
 
-def _layers(layers: Sequence[Mapping[str, Any]], noisy: bool) -> Section:
-    several = any(len(layer["matrices"]) > 1 for layer in layers)
-    hashed = any("sha256_before" in matrix for layer in layers for matrix in layer["matrices"])
+def _layers(layers: Sequence[LayerReport], noisy: bool) -> Section:
+    several = any(len(layer.matrices) > 1 for layer in layers)
+    hashed = any(matrix.sha256_before for layer in layers for matrix in layer.matrices)
     columns = {
         "layer": True,
         "rank": True,
@@ -55,49 +55,52 @@ def _layers(layers: Sequence[Mapping[str, Any]], noisy: bool) -> Section:
     rows = []
     for layer in layers:
         about = _about_layer(layer)
-        for matrix in layer["matrices"]:
+        for matrix in layer.matrices:
             cells = about | _about_matrix(matrix)
             rows.append(tuple(cells[name] for name, shown in columns.items() if shown))
             about = dict.fromkeys(about, "")
     return Section("layers", tuple(name for name, shown in columns.items() if shown), tuple(rows))
 
 
-def _about_layer(layer: Mapping[str, Any]) -> dict[str, str]:
-    values = layer["singular_values"]
+def _about_layer(layer: LayerReport) -> dict[str, str]:
+    values = layer.singular_values
     numbers = " ".join(f"{value:.0f}" if value >= 100 else f"{value:#.3g}" for value in values[:LEADING])
-    energy, angles = layer["energy_removed"], layer.get("angles_to_clean_degrees")
+    energy, angles = layer.energy_removed, layer.angles_to_clean_degrees
     return {
-        "layer": str(layer["layer"]),
-        "rank": str(layer["rank"]),
+        "layer": str(layer.layer),
+        "rank": str(layer.rank),
         "energy": MISSING if energy is None else f"{100 * energy:.1f} %",
         "singular values": f"{numbers} {spark(values, from_zero=True, width=BARS)}" if values else MISSING,
         "angle": f"{max(angles):.2f}°" if angles else MISSING,
     }
 
 
-def _about_matrix(matrix: Mapping[str, Any]) -> dict[str, str]:
-    before, after = (matrix.get(f"sha256_{when}") for when in ("before", "after"))
+def _about_matrix(matrix: MatrixReport) -> dict[str, str]:
+    before, after = matrix.sha256_before, matrix.sha256_after
     return {
-        "matrix": ".".join(matrix["name"].removesuffix(".weight").split(".")[-2:]),
-        "‖ΔW‖/‖W‖": f"{100 * matrix['relative_norm']:.2f} %",
-        "rank ΔW": str(matrix["rank"]),
+        "matrix": ".".join(matrix.name.removesuffix(".weight").split(".")[-2:]),
+        "‖ΔW‖/‖W‖": f"{100 * matrix.relative_norm:.2f} %",
+        "rank ΔW": str(matrix.rank),
         "SHA-256": f"{before[:HASH]}→{after[:HASH]}" if before and after else MISSING,
     }
 
 
-def _tokens(layers: Sequence[Mapping[str, Any]], count: int) -> list[Section]:
+def _tokens(layers: Sequence[LayerReport], count: int) -> list[Section]:
     rows = [
         (
-            str(layer["layer"]),
+            str(layer.layer),
             str(number),
-            MISSING if direction["agreement"] is None else f"{100 * direction['agreement']:.0f} %",
-            " ".join(direction["promotes"]),
-            " ".join(direction["suppresses"]),
+            MISSING if direction.agreement is None else f"{100 * direction.agreement:.0f} %",
+            " ".join(direction.promotes),
+            " ".join(direction.suppresses),
         )
         for layer in layers
-        for number, direction in enumerate((layer.get("directions") or ())[:count], 1)
+        for number, direction in enumerate((layer.directions or ())[:count], 1)
     ]
-    reasons = {layer["unexplained"] for layer in layers if layer.get("unexplained")}
+    reasons = {layer.unexplained for layer in layers if layer.unexplained}
     title = "removed directions, as tokens"
-    told = [Section(title, ("layer", "direction", "agreement", "promotes", "suppresses"), tuple(rows))] if rows else []
-    return told + [Section(title, (), (("not known", reason),)) for reason in sorted(reasons)]
+    sections = [Section(title, (), (("not known", reason),)) for reason in sorted(reasons)]
+    if rows:
+        heads = ("layer", "direction", "agreement", "promotes", "suppresses")
+        sections.insert(0, Section(title, heads, tuple(rows)))
+    return sections

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from bench.core.values import Metric
 from bench.leaderboard.inspection.edit_tables import layer_sections
 from bench.leaderboard.records.labels import flat
 from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.reports import layer_reports, training_curves
 from bench.leaderboard.render.numbers import MISSING, gibibytes_text, rate_text, seconds_text
 from bench.leaderboard.render.section import Section, is_scalar, leaf_text, scalar_text, spark
 
@@ -21,26 +21,9 @@ LONGEST = 240
 """Characters of a value that no table fits."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """What `bench.leaderboard.figures.record` can draw of a record: layers of an edit, or curves of a training."""
-
-    layers: tuple[Mapping[str, Any], ...] = ()
-    curves: Mapping[str, Sequence[float]] | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.layers or self.curves)
-
-
-def drawable(record: Record) -> Figure:
-    """What there is to draw of `record`; false where there is nothing."""
-    details = record.alignment.details
-    layers = details.get("layers")
-    curves = details.get("curves")
-    return Figure(
-        tuple(layers) if is_edit(layers) else (),
-        curves if isinstance(curves, Mapping) and curves.get("step") else None,
-    )
+def drawable(record: Record) -> bool:
+    """Whether `bench.leaderboard.figures.record` can draw `record`: layers of an edit, or curves of a training."""
+    return bool(layer_reports(record) or training_curves(record))
 
 
 def inspect_sections(record: Record, directions: int = 1) -> list[Section]:
@@ -51,18 +34,11 @@ def inspect_sections(record: Record, directions: int = 1) -> list[Section]:
         directions: how many of each layer's removed directions are put in tokens.
     """
     details = dict(record.alignment.details)
-    layers = details.pop("layers", None)
     sections = [Section("", (), _header(record))]
-    if is_edit(layers):
+    if layers := layer_reports(record):
+        del details["layers"]
         sections += layer_sections(layers, directions)
-    elif layers is not None:
-        details["layers"] = layers
     return [*sections, *_sections(details)]
-
-
-def is_edit(layers: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
-    """Whether a report's `layers` are those of a projection edit."""
-    return bool(layers) and isinstance(layers, list | tuple) and all("matrices" in layer for layer in layers)
 
 
 def inspection_json(record: Record) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from bench.core.hashing import sha256_file, sha256_json
 from bench.core.values import Metric, Value
 from bench.leaderboard.records.layout import RECORDS, SCORES, generations_path, json_files, scores_path
 from bench.leaderboard.records.record import Record, read_records
+from bench.leaderboard.records.reports import metric_flags
 
 LABELLER = "labelled-pairs"
 """Flag of a score by the scorer that labelled the pairs."""
@@ -58,7 +59,7 @@ class Rescored(Value):
     @property
     def by_labeller(self) -> bool:
         """Whether the scorer labelled the pairs that the cell was aligned with."""
-        return LABELLER in self.metric.details.get("flags", ())
+        return LABELLER in metric_flags(self.metric)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.leaderboard.board.values import Aside, Column, Row, Table
+from bench.leaderboard.board.values import Column, Extra, Row, Table
 from bench.leaderboard.render.numbers import MISSING, number, preserved_text, signed, style_of
 
 Text = Callable[[float], str]
@@ -93,7 +93,7 @@ def _column(metric: str, name: str, kind: _Kind) -> SideColumn:
     return SideColumn(kind.heads.get(name, name.partition(".")[2] or name.replace("_", " ")), text)
 
 
-def _aside_text(aside: Aside, style: Text) -> str:
+def _aside_text(aside: Extra, style: Text) -> str:
     if aside.ci95 is not None:
         return f"{style(aside.value)} [{style(aside.ci95[0])}, {style(aside.ci95[1])}]"
     if aside.lowest is not None and aside.highest is not None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric, Value
 from bench.leaderboard.board.degenerate import degenerate
-from bench.leaderboard.board.extras import asides
+from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.pairing import is_exponential, make_side, mean_of, minus
 from bench.leaderboard.board.rows import in_order, newest_metrics
 from bench.leaderboard.board.scores import metric_score
@@ -229,7 +229,7 @@ def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
         change_by_seed=dict(zip(values, _changes(metrics, base), strict=True)) if found.change and base else {},
         n=found.n,
         note=f"not compared with base: {found.unpaired}" if found.unpaired else None,
-        degenerate=tuple(degenerate(found.asides, {} if base is None else asides([base]))),
+        degenerate=tuple(degenerate(found.asides, {} if base is None else extras([base]))),
     )
 
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 from bench.core.intervals import proportion
 from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.reports import angles_to_clean, held_out_report
 from bench.leaderboard.study.cells import CurvePoint, StudyCells
 
 Quantity = Literal["subspace angle", "reward accuracy"]
@@ -55,21 +56,16 @@ def reasons(study: StudyCells, noise: str, n_pairs: int) -> Iterator[tuple[Curve
 
 def _angles(record: Record) -> tuple[float, float, float, int] | None:
     """The largest principal angle of each layer, in degrees: mean, least and most over layers, and how many."""
-    layers = record.alignment.details.get("layers")
-    if not isinstance(layers, list | tuple):
-        return None
-    each = [layer.get("angles_to_clean_degrees") for layer in layers if isinstance(layer, Mapping)]
-    largest = [max(angles) for angles in each if angles]
+    largest = [max(angles) for angles in angles_to_clean(record)]
     return (fmean(largest), min(largest), max(largest), len(largest)) if largest else None
 
 
 def _accuracy(record: Record) -> tuple[float, float | None, float | None, int] | None:
     """Share of clean held-out pairs whose chosen text gained more than its rejected one."""
-    held_out: Any = record.alignment.details.get("held_out")
-    share = held_out.get("reward_accuracy") if isinstance(held_out, Mapping) else None
-    if share is None:
+    held_out = held_out_report(record)
+    if held_out is None or held_out.reward_accuracy is None or held_out.pairs is None:
         return None
-    n = int(held_out["pairs"])
+    share, n = held_out.reward_accuracy, held_out.pairs
     right = round(share * n)
     if not math.isclose(right, share * n, abs_tol=1e-6):
         return share, None, None, n

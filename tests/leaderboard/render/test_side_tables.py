@@ -10,8 +10,8 @@ from rich.console import Console
 from bench.core.values import Metric
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.degenerate import degenerate
-from bench.leaderboard.board.extras import asides
-from bench.leaderboard.board.values import Aside
+from bench.leaderboard.board.extras import extras
+from bench.leaderboard.board.values import Extra
 from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.render.side_tables import side_tables
 from bench.leaderboard.render.terminal import TerminalBoard
@@ -43,8 +43,8 @@ def rows_of(records):
     return {row.method: row for row in table.rows}
 
 
-def test_details_become_asides():
-    found = asides(
+def test_details_become_extras():
+    found = extras(
         [
             metric(
                 guards={"distinct_1": 0.5, "kl_to_base": None},
@@ -57,17 +57,17 @@ def test_details_become_asides():
         ]
     )
     assert found == {
-        "guards.distinct_1": Aside(value=0.5),
-        "expected_maximum@25": Aside(value=0.7, ci95=(0.6, 0.8)),
-        "by_prompt.toxic": Aside(value=0.4, n=3),
-        "by_group.muslim": Aside(value=0.1, n=20),
-        "word_perplexity": Aside(value=62.5),
+        "guards.distinct_1": Extra(value=0.5),
+        "expected_maximum@25": Extra(value=0.7, ci95=(0.6, 0.8)),
+        "by_prompt.toxic": Extra(value=0.4, n=3),
+        "by_group.muslim": Extra(value=0.1, n=20),
+        "word_perplexity": Extra(value=62.5),
     }
 
 
 def test_seeds_are_averaged_and_their_range_kept():
-    found = asides([metric(share_toxic=0.2, bits_per_byte=1.0), metric(share_toxic=0.3)])
-    assert found == {"share_toxic": Aside(value=0.25, lowest=0.2, highest=0.3)}
+    found = extras([metric(share_toxic=0.2, bits_per_byte=1.0), metric(share_toxic=0.3)])
+    assert found == {"share_toxic": Extra(value=0.25, lowest=0.2, highest=0.3)}
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_seeds_are_averaged_and_their_range_kept():
     ],
 )
 def test_what_is_degenerate(guards, found):
-    base = {f"guards.{name}": Aside(value=value) for name, value in GUARDS.items()}
-    row = base | {f"guards.{name}": Aside(value=value) for name, value in guards.items()}
+    base = {f"guards.{name}": Extra(value=value) for name, value in GUARDS.items()}
+    row = base | {f"guards.{name}": Extra(value=value) for name, value in guards.items()}
     assert degenerate(row, base) == found
 
 
 def test_without_a_base_only_what_needs_none_is_said():
-    assert degenerate({"guards.base_perplexity": Aside(value=1e6), "guards.kl_to_base": Aside(value=0.1)}, {}) == []
+    assert degenerate({"guards.base_perplexity": Extra(value=1e6), "guards.kl_to_base": Extra(value=0.1)}, {}) == []
 
 
 def test_a_babbler_is_not_counted_as_better(make):

@@ -1,0 +1,84 @@
+"""What the details of a record say, as typed reports; nothing where they say nothing of the kind.
+
+Details are a plug-in's own affair: what is not made as here is left to those that show details as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from bench.core.reports import Curves, Estimate, HeldOutReport, LayerReport
+from bench.core.values import Metric
+from bench.leaderboard.records.record import Record
+
+Kind = TypeVar("Kind")
+
+PLAIN = ("share_toxic", "word_perplexity", "byte_perplexity", "bits_per_byte")
+"""Details of a metric that are one number each."""
+ESTIMATES = ("acc_norm", "expected_maximum", "toxicity_probability", "excess_rise", "toxicity_gap")
+"""Details that are an estimate."""
+GROUPS = ("by_prompt", "by_kind", "by_group")
+"""Details that are estimates by name."""
+
+
+def metric_flags(metric: Metric) -> Sequence[str]:
+    """Short warnings of a measurement."""
+    flags: Sequence[str] = metric.details.get("flags", ())
+    return flags
+
+
+def share_toxic(metric: Metric) -> float | None:
+    """Share of texts that the scorer called toxic."""
+    share: float | None = metric.details.get("share_toxic")
+    return share
+
+
+def metric_estimates(metric: Metric) -> Iterator[tuple[str, float, Estimate]]:
+    """What a metric says besides its value: a dotted name, e.g. "guards.distinct_2", the number, and more about it."""
+    details = metric.details
+    plain = {name: details.get(name) for name in PLAIN}
+    plain |= {f"guards.{name}": value for name, value in details.get("guards", {}).items()}
+    for name, value in plain.items():
+        if isinstance(value, int | float):
+            yield name, value, Estimate()
+    named = {name: details.get(name) for name in ESTIMATES}
+    named |= {f"{group}.{name}": value for group in GROUPS for name, value in details.get(group, {}).items()}
+    for name, value in named.items():
+        estimate = Estimate.model_validate(value or {})
+        if estimate.number is not None:
+            yield f"{name}@{estimate.k}" if estimate.k else name, estimate.number, estimate
+
+
+def layer_reports(record: Record) -> Sequence[LayerReport]:
+    """The layers of a projection edit."""
+    return _parsed(list[LayerReport], record.alignment.details.get("layers")) or ()
+
+
+def angles_to_clean(record: Record) -> list[list[float]]:
+    """Of each layer that noise turned, the principal angles to what would have been removed without it, in degrees."""
+    layers = record.alignment.details.get("layers")
+    if not isinstance(layers, list | tuple):
+        return []
+    angles = [layer.get("angles_to_clean_degrees") for layer in layers if isinstance(layer, Mapping)]
+    return [list(of_layer) for of_layer in angles if of_layer]
+
+
+def held_out_report(record: Record) -> HeldOutReport | None:
+    """What training did to held-out pairs."""
+    return _parsed(HeldOutReport, record.alignment.details.get("held_out"))
+
+
+def training_curves(record: Record) -> Curves | None:
+    """The course of a training, by step."""
+    curves = record.alignment.details.get("curves")
+    return curves if isinstance(curves, Mapping) and curves.get("step") else None
+
+
+def _parsed(kind: type[Kind], value: Any) -> Kind | None:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return None
