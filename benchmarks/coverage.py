@@ -1,6 +1,6 @@
 """`python -m benchmarks.coverage`: how often nominal 95 % intervals over items and seeds hold the truth, by simulation.
 
-The tables of docs/statistics.md: means, then what sums curves up. A quarter of an hour; every number has a standard
+The tables of docs/read/statistics.md: means, then what sums curves up. A quarter of an hour; all have a standard
 error of 0.7 points. `benchmarks.calculated` has what can be had without chance, for normal values.
 """
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.progress import Silent
 from bench.core.values import PreferencePair
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.base import AlignmentContext
 from bench.methods.objectives.dpo import DPO
+from bench.methods.shared import SharedWork
 from bench.models.sources import resolve_model
 from benchmarks.profs_edit import MODEL, Cost, cost, make_pairs, resident_peak
 

@@ -15,8 +15,9 @@ import psutil
 
 from bench.core.progress import Silent
 from bench.core.values import PreferencePair
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.base import AlignmentContext
 from bench.methods.projection.profs import ProFS
+from bench.methods.shared import SharedWork
 from bench.models.sources import resolve_model
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import time
 
 from bench.core.progress import Silent
 from bench.models.sources import resolve_model
-from bench.tasks.outputs.generate import GenerationSettings, generate
+from bench.tasks.outputs.continuations import GenerationSettings
+from bench.tasks.outputs.generate import generate
 from bench.tasks.scorers.base import build_scorer
 from bench.tasks.scorers.scoring import score_texts
 from bench.tasks.texts.prompts import load_prompts

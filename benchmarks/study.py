@@ -111,9 +111,10 @@ def run_part(place: Path, part: str, changes: str) -> None:
         directory = RunDirectory(Path(out))
         directory.make()
         setting = harness.resolve_setting(study.specs()[0])
-        (cell, *_) = [cell for cell in harness._cells_of(setting, Silent()) if cell.name == part]
+        pool, cells = harness._cells_of(setting, Silent())
+        (cell, *_) = [cell for cell in cells if cell.name == part]
         turns = Turns(directory, CellStates([]), Silent(), 1.0)
-        harness._run_setting(setting, [cell], turns)
+        harness._run_setting(setting, pool, [cell], turns)
         assert turns.executed == [cell.id], turns.failed
 
 

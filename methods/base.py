@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
 from bench.core.values import AlignmentReport, PreferencePair, Value
+from bench.methods.shared import SharedWork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-R = TypeVar("R")
-
-
-class SharedWork:
-    """Results that several cells of one run can share, e.g. embeddings of the same texts by the same weights.
-
-    Keys must name everything the result depends on, the model's fingerprint first: a key is an identity, not a hint.
-    """
-
-    def __init__(self) -> None:
-        self._results: dict[Hashable, tuple[Any, float]] = {}
-        self.reused_seconds = 0.0
-        """What the results that were found ready took when they were computed: reuse must not make a method look
-        cheaper than it is alone."""
-
-    def get(self, key: Hashable, compute: Callable[[], R]) -> R:
-        """The result stored under `key`, computed on first use. `compute` must not call `get` itself."""
-        if key in self._results:
-            result, seconds = self._results[key]
-            self.reused_seconds += seconds
-        else:
-            start = time.perf_counter()
-            result = compute()
-            self._results[key] = (result, time.perf_counter() - start)
-        found: R = result
-        return found
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a hub fails at once
@@ -77,6 +78,20 @@ def make_model(tiny_tokenizer: PreTrainedTokenizerFast) -> Callable[..., PreTrai
         return build(len(tiny_tokenizer), **changes).eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def save_model(
+    make_model: Callable[..., PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerFast
+) -> Callable[..., Path]:
+    """`save_model(folder, family="llama", seed=0, **config_changes)`: a new tiny model and its tokenizer, saved."""
+
+    def save(folder: Path, family: str = "llama", seed: int = 0, **changes: Any) -> Path:
+        make_model(family, seed, **changes).save_pretrained(folder)
+        tiny_tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
 
 
 @pytest.fixture(params=["gpt2", "llama"])

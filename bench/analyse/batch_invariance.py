@@ -13,11 +13,11 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.passes.memory import free_memory
 from bench.core.progress import Progress
 from bench.core.values import Value
-from bench.models.devices import resolve_device, resolve_dtype
-from bench.models.sources import ModelSource, resolve_model
+from bench.models.placed import PlacedModel, place_model
 from bench.spec.messages import validated
 from bench.spec.run_spec import RunSpec
-from bench.tasks.outputs.generate import GeneratedRow, GenerationSettings, check_window, prompt_rows, write_rows
+from bench.tasks.outputs.continuations import GeneratedRow, GenerationSettings
+from bench.tasks.outputs.generate import check_window, prompt_rows, write_rows
 from bench.tasks.texts.prompts import Prompt, load_prompts
 
 if TYPE_CHECKING:
@@ -116,14 +116,18 @@ def measure_invariance(request: InvarianceRequest, progress: Progress) -> Invari
         _check_sizes(request.sizes, request.limit)
     given = {"model": request.model, "dtype": request.dtype, "device": request.device}
     spec = validated(RunSpec, {name: value for name, value in given.items() if value is not None}, "")
-    device = resolve_device(spec.device)
-    dtype = resolve_dtype(spec.dtype, device)
-    source = resolve_model(spec.model)
+    model = place_model(spec.model, device=spec.device, dtype=spec.dtype)
     prompts = load_prompts(request.prompts, progress)[: request.limit]
     sizes = sorted(request.sizes or {min(size, len(prompts)) for size in SIZES})
     _check_sizes(sizes, len(prompts))
-    findings = _measure(source, dtype, device, prompts, sizes, progress)
-    return Invariance(model=source.locator, dtype=dtype, device=device, prompts=len(prompts), sizes=tuple(findings))
+    findings = _measure(model, prompts, sizes, progress)
+    return Invariance(
+        model=model.source.locator,
+        dtype=model.dtype,
+        device=model.device,
+        prompts=len(prompts),
+        sizes=tuple(findings),
+    )
 
 
 def _check_sizes(sizes: Sequence[int], prompts: int) -> None:
@@ -138,11 +142,10 @@ def _check_sizes(sizes: Sequence[int], prompts: int) -> None:
 
 
 def _measure(
-    source: ModelSource, dtype: str, device: str, prompts: Sequence[Prompt], sizes: Sequence[int], progress: Progress
+    placed: PlacedModel, prompts: Sequence[Prompt], sizes: Sequence[int], progress: Progress
 ) -> list[SizeFinding]:
-    source.fetch(progress)
-    with progress.track("load the model", None):
-        model, tokenizer = source.load(dtype=dtype, device=device)
+    placed.source.fetch(progress)
+    model, tokenizer = placed.load(progress)
     rows = prompt_rows(tokenizer, prompts, samples=1)
     check_window(model, rows, SETTINGS.max_new_tokens)
     reference: Behaviour | None = None

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
 from bench.core.progress import Progress
+from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.directory import RunDirectory
 from bench.harness.provenance import provenance
 from bench.harness.run import make_pairs
-from bench.methods.base import AlignmentContext
 from bench.methods.projection.profs import ProFS
-from bench.models.devices import device_kind, resolve_device, resolve_dtype
-from bench.models.sources import resolve_model
+from bench.models.placed import place_model
 from bench.spec.messages import validated
 from bench.spec.run_spec import RunSpec, build_methods, hyperparameters
-from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
+from bench.tasks.preferences.draw import Draw, prepare_preferences
 
 if TYPE_CHECKING:
     from bench.methods.projection.overlap import LayerOverlap
+    from bench.tasks.preferences.data_module import PreferenceDataModule
 
 
 @dataclass(frozen=True)
@@ -72,15 +71,20 @@ def analyse_subspaces(
     if not isinstance(method, ProFS):
         raise UsageError(f"the row 'profs' must be ProFS to be analysed, and is {type(method).__name__}")
     pool = make_pairs(spec, progress=progress)
-    settings: dict[str, Any] = {"seed": seed, "held_out": spec.pairs.held_out}
-    prepare_preferences(pool, n=max(sizes), **settings)  # says how many there are, where they are too few
-    data = prepare_preferences(pool, **settings)
-    rows, model = _measure(spec, method, data, progress)
+    draw = Draw(seed=seed, held_out=spec.pairs.held_out)
+    prepare_preferences(pool, replace(draw, n=max(sizes)))  # says how many there are, where they are too few
+    module = set_up_pairs(pool, draw)
+    rows, model = _measure(spec, method, module, progress)
     about = {
         "analysis": "overlap",
         "model": model,
         "method": method.model_dump(mode="json"),
-        "data": {"source": data.source, "n_pairs": len(data.pairs), "pairs_sha256": data.clean_sha256, "seed": seed},
+        "data": {
+            "source": module.data.source,
+            "n_pairs": len(module.pairs),
+            "pairs_sha256": module.data.clean_sha256,
+            "seed": seed,
+        },
         "provenance": provenance(),
     }
     from bench.methods.projection.overlap import expected_share
@@ -147,33 +151,23 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _measure(
-    spec: RunSpec, method: ProFS, data: PreferenceData, progress: Progress
+    spec: RunSpec, method: ProFS, module: PreferenceDataModule, progress: Progress
 ) -> tuple[list[LayerOverlap], dict[str, Any]]:
     """The shares, and which model they are of."""
-    source = resolve_model(spec.model)
-    device = resolve_device(spec.device)
-    dtype = resolve_dtype(spec.dtype, device)
+    placed = place_model(spec.model, device=spec.device, dtype=spec.dtype)
     sizes = [size for size in spec.pairs.sizes if size is not None]
     for size in sizes:
-        method.check(source.config(), size, dtype=dtype, device=device)
+        method.check(placed.source.config(), size, dtype=placed.dtype, device=placed.device)
     from bench.methods.projection.overlap import measure_overlap
 
-    with progress.track("load the model", None):
-        model, tokenizer = source.load(dtype=dtype, device=device)
-    fingerprint = source.fingerprint()
-    with tempfile.TemporaryDirectory(prefix="alignment-bench-") as scratch:
-        context = AlignmentContext(
-            seed=data.seed,
-            model_fingerprint=f"{fingerprint}-{dtype}-{device_kind(device)}",
-            scratch=Path(scratch),
-            progress=progress,
-        )
-        rows = measure_overlap(method, model, tokenizer, data.pairs, sizes, context=context)
+    model, tokenizer = placed.load(progress)
+    with alignment_context(placed, module, progress=progress, diagnostics=False) as context:
+        rows = measure_overlap(method, model, tokenizer, module.pairs, sizes, context=context)
     return rows, {
         "name": spec.model,
-        "locator": source.locator,
-        "revision": source.revision,
-        "fingerprint": fingerprint,
-        "dtype": dtype,
+        "locator": placed.source.locator,
+        "revision": placed.source.revision,
+        "fingerprint": placed.source.fingerprint(),
+        "dtype": placed.dtype,
         "d_model": model.config.get_text_config().hidden_size,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,43 +12,16 @@ from typing import Any
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
 from bench.core.values import BASE
-from bench.display.console import LOG, RESULT, write_line
 from bench.harness.directory import RunDirectory
 from bench.harness.states import GridCell
 from bench.leaderboard.records.rescored import read_scored_records
 from bench.leaderboard.study.charts import Chart, csv_text
-from bench.leaderboard.study.page import missing_line, report_page, summary_sections
+from bench.leaderboard.study.page import report_page
 from bench.leaderboard.study.report import Drawn, MissingCell, make_report
 
 PICTURES = (".png", ".svg")
 OURS = (*PICTURES, ".csv")
 """Endings of what a report is made of, beside `report.md` and `report.json`."""
-
-
-def report_run(directory: Path, form: str, out: Path | None = None) -> Path:
-    """Write a run's report and print its tables; the page's path is the last line printed.
-
-    Arguments:
-        directory: a run's or study's; it may be unfinished, or still at work.
-        form: "table", "markdown" or "json"; JSON stands alone, with the path on standard error.
-        out: where the report goes; None for `directory/report`.
-
-    Returns:
-        The page.
-
-    Raises:
-        UsageError: the directory is no run's, or holds nothing but the unaligned model.
-        BenchError: a record cannot be read, or the report cannot be written.
-    """
-    drawn = read_report(directory)
-    folder = out or directory / "report"
-    page = write_pages(drawn, folder)
-    show_report(drawn, form)
-    if form == "json":
-        LOG.print(str(page), markup=False, highlight=False, soft_wrap=True)
-    else:
-        write_line(str(page))
-    return page
 
 
 def read_report(directory: Path) -> Drawn:
@@ -84,32 +56,11 @@ def write_pages(drawn: Drawn, folder: Path) -> Path:
         earlier = _earlier(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written = {path.name for chart in drawn.charts.values() for path in _write_chart(chart, folder)}
-        write_json(folder / "report.json", _json(drawn) | {"files": sorted(written)})
+        write_json(folder / "report.json", report_json(drawn) | {"files": sorted(written)})
         for name in earlier - written:
             (folder / name).unlink(missing_ok=True)
         write_atomic(page, report_page(drawn))
     return page
-
-
-def show_report(drawn: Drawn, form: str) -> None:
-    """Print the tables to standard output, what is missing and the notes with them."""
-    if form == "json":
-        write_line(json.dumps(_json(drawn), indent=1, ensure_ascii=False, allow_nan=False))
-        return
-    from bench.leaderboard.render.text import TerminalSections, section_markdown
-
-    for section in drawn.report.sections:
-        if form == "markdown":
-            lines = [f"## {section.title}", section_markdown(summary_sections(section, between=" "))]
-            notes = [f"- {note}" for note in (missing_line(section), *section.notes) if note]
-            sys.stdout.write("\n".join([*lines, *notes]) + "\n\n")
-            continue
-        RESULT.print(section.title, style="bold", markup=False, highlight=False)
-        RESULT.print(TerminalSections(summary_sections(section, between="\n")))
-        if section.missing:
-            RESULT.print(f" {missing_line(section)}", style="yellow", markup=False, highlight=False)
-        for note in section.notes:
-            RESULT.print(f" {note}", style="dim", markup=False, highlight=False)
 
 
 def _write_chart(chart: Chart, folder: Path) -> Iterator[Path]:
@@ -126,7 +77,8 @@ def _write_chart(chart: Chart, folder: Path) -> Iterator[Path]:
     yield numbers
 
 
-def _json(drawn: Drawn) -> dict[str, Any]:
+def report_json(drawn: Drawn) -> dict[str, Any]:
+    """The report as plain JSON."""
     return drawn.report.model_dump(mode="json")
 
 

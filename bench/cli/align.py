@@ -68,7 +68,7 @@ def tune(
     seed: Annotated[int | None, typer.Option(help="Of pairs, noise, split and search.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Settings to try, those of earlier calls included.")] = 20,
     validation: Annotated[float, typer.Option(help="Share of the training pairs that judges.")] = 0.25,
-    space: Annotated[Path | None, typer.Option(help="YAML file: what to vary; see docs/tune.md.")] = None,
+    space: Annotated[Path | None, typer.Option(help="YAML file: what to vary; see docs/align/tune.md.")] = None,
     device: Device = None,
     dtype: Dtype = None,
     assignments: Set = None,
@@ -109,7 +109,8 @@ def pairs_build(
     out: Annotated[Path | None, typer.Option(help="Also write them to this JSONL file.")] = None,
 ) -> None:
     """Sample continuations from the model, keep the least and the most toxic of each prompt as a pair."""
-    from bench.display.console import check_writable, progress_display, show_pool
+    from bench.display.console import check_writable, progress_display
+    from bench.display.run import show_pool
     from bench.harness.run import make_pairs
     from bench.spec.resolve import resolve_spec
 

@@ -11,12 +11,10 @@ import typer
 from bench.cli.align import edit, pairs_app, tune
 from bench.cli.doctor import doctor
 from bench.cli.look import analyse_app, inspect
-from bench.cli.read import compare, score
-from bench.cli.report import report
+from bench.cli.read import compare, report, score
 from bench.cli.reproduce import reproduce
-from bench.cli.run import leaderboard, list_, run_command, schema
+from bench.cli.run import leaderboard, list_, plan, run_command, schema, status, study
 from bench.cli.scorers import scorers_app
-from bench.cli.study import plan, status, study
 from bench.core.errors import BenchError
 
 INTERRUPTED = 130

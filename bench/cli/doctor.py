@@ -34,7 +34,7 @@ def doctor(
         named = [flag for flag, value in extra.items() if value is not None]
         if named:
             raise UsageError(f"{named[0]} goes with --batch-invariance MODEL")
-        from bench.display.console import show_diagnosis
+        from bench.display.doctor import show_diagnosis
 
         healthy = show_diagnosis()
     else:

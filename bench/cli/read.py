@@ -46,3 +46,14 @@ def compare(
     from bench.leaderboard.compare.two_models import compare_models as compare_cells
 
     show_comparison(compare_cells(first, second, metric=metric, top=top, show_text=show_text), format.value)
+
+
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run's or study's directory.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default="RUN/report")] = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print the tables.")] = Format.table,
+) -> None:
+    """Draw a study's curves over noise and numbers of pairs, with the numbers behind them and what they come to."""
+    from bench.display.report import report_run
+
+    report_run(directory, format.value, out)

@@ -32,7 +32,7 @@ def validate(
 ) -> None:
     """Measure scorers against Perspective's published scores of toxic prompts and against clean prose."""
     from bench.display.console import progress_display
-    from bench.display.show_validation import check_report_folder, show_validation
+    from bench.display.scoring import check_report_folder, show_validation
     from bench.scoring.validate import scorer_settings, validate_scorers
 
     settings = scorer_settings(assignments or [])

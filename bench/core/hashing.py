@@ -6,7 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def sha256_file(path: Path) -> str:
@@ -29,3 +32,10 @@ def sha256_json(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form (sorted keys, no spaces, no NaN)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_tensor(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's bytes in row-major order, little-endian, as safetensors stores them."""
+    import torch
+
+    return hashlib.sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -49,6 +50,20 @@ class Registry(Generic[T]):
             return cls
 
         return add
+
+    @contextmanager
+    def temporarily(self, name: str, cls: type[T]) -> Iterator[type[T]]:
+        """Makes a class known by `name`, in another's place if need be, for the length of a block."""
+        self._search()
+        path, loaded = self._paths.pop(name, None), self._loaded.pop(name, None)
+        try:
+            yield self.register(name)(cls)
+        finally:
+            del self._paths[name], self._loaded[name]
+            if path is not None:
+                self._paths[name] = path
+            if loaded is not None:
+                self._loaded[name] = loaded
 
     def __getitem__(self, name: str) -> type[T]:
         """The class named `name`.

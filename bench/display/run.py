@@ -1,4 +1,4 @@
-"""What the verbs on studies print: results to standard output, everything else to standard error."""
+"""What commands that run or plan cells print: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -8,16 +8,39 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
-from bench.display.console import RESULT, write_line
+from bench.core.errors import BenchError
+from bench.display.board import print_board
+from bench.display.console import LOG, RESULT, write_line
 from bench.display.matrix import CellMatrix
 from bench.harness.states import CellStates, GridCell, State, duration
 
 if TYPE_CHECKING:
     from bench.harness.plan import Plan
+    from bench.harness.run import Outcome
     from bench.harness.status import Status
+    from bench.spec.run_spec import RunSpec
     from bench.spec.study import Study
+    from bench.tasks.preferences.pool import PairPool
+
+
+def show_plan(plan: Plan, spec: RunSpec) -> None:
+    """The cells, what is already done, and what would be downloaded."""
+    if plan.pairs_ready:
+        table = Table("cell", "method", "pairs", "noise", "seed", "state", box=None, pad_edge=False)
+        for cell in plan.cells:
+            data = cell.data_info
+            state = "done" if cell.id in plan.finished else "to do"
+            table.add_row(cell.id, cell.name, str(data.n_pairs), f"{data.noise.rate:g}", str(data.seed), state)
+        RESULT.print(table)
+        done = sum(cell.id in plan.finished for cell in plan.cells)
+        write_line(f"{len(plan.cells)} cells in {spec.out}: {done} done, {len(plan.cells) - done} to do")
+    else:
+        write_line(f"{plan.combinations} cells in {spec.out}, none known by content yet: the pairs are not built")
+    for item in plan.downloads:
+        write_line(f"would download {item}")
 
 
 def show_study_plan(plan: Plan, study: Study) -> None:
@@ -78,3 +101,26 @@ def _status(status: Status) -> Group:
     if status.seconds_left:
         lines.append(f"time left with the processes at work now: about {duration(status.seconds_left)}")
     return Group(CellMatrix(status.states), *(Text(line) for line in lines))
+
+
+def show_outcome(outcome: Outcome, spec: RunSpec) -> None:
+    """The board and what failed to standard error, the path of the page to standard output."""
+    print_board(LOG, outcome.leaderboard)
+    if not outcome.executed and not outcome.failed:
+        LOG.print("every cell was finished already; nothing was run", style="dim")
+    if outcome.failed:
+        LOG.print(f"details of what failed are in {spec.out / 'failures'}", highlight=False)
+    write_line(str(spec.out / "leaderboard.md"))
+
+
+def show_pool(pool: PairPool, out: Path | None) -> None:
+    """How many pairs there are, with an example, and where they were written."""
+    LOG.print(f"{len(pool.pairs)} pairs, sha256 {pool.sha256[:16]}…", highlight=False)
+    if out is not None:
+        from bench.tasks.preferences.pool import write_pairs
+
+        try:
+            write_pairs(out, pool.pairs)
+        except OSError as error:
+            raise BenchError(f"cannot write {out}: {error.strerror}") from error
+        write_line(str(out))

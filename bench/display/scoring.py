@@ -1,13 +1,42 @@
-"""What `bench score` prints: the board and what was left out to standard error, the page's path to standard output."""
+"""What the commands on scorers print: `bench score` and `bench scorers validate`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bench.display.console import LOG, print_board, write_line
+from bench.core.errors import BenchError, UsageError
+from bench.core.files import write_atomic, write_json
+from bench.display.board import print_board
+from bench.display.console import LOG, RESULT, write_line
 from bench.leaderboard.board.values import Leaderboard
+from bench.leaderboard.records.layout import VALIDATIONS
+from bench.leaderboard.records.validation import Coverage, ErrorEstimate, Validation, write_validation
+from bench.leaderboard.render.numbers import MISSING, number
+from bench.leaderboard.render.section import Section
+from bench.leaderboard.render.text import TerminalSections, section_markdown
 from bench.scoring.rescore import TASK, Rescoring
+
+if TYPE_CHECKING:
+    from bench.scoring.validate import ValidationReport
+
+DIGITS = 3
+WIDE = 134
+"""From this many columns on, a value stands beside its interval and not above it, as on a board."""
+DISCRIMINATION = ("scorer", "AUC", "sensitivity", "specificity", "Spearman, prompts")
+BANDS = ("scorer", "published score", "prompts", "sensitivity")
+COVERAGE = ("scorer", "Brier score", "calibration error", "prompts, no score", "prose, no score")
+AGREEMENT = ("raters", "texts", "n", "same call", "alpha, calls", "alpha, scores")
+NOTES = (
+    "Toxic: prompts that Perspective scored 0.5 or more. Clean: beginnings of sentences of Wikipedia passages, as many "
+    "and as long, which nobody scored. AUC, Brier score and calibration belong to this mixture of the two.",
+    "Brackets: 95 % intervals. Calls: toxic or not at 0.5. Alpha: Krippendorff's, of the calls and of the scores; on "
+    "the prompts alone, which all are toxic, that of the calls has little to go by and is low even where most agree.",
+)
 
 
 def show_rescoring(outcome: Rescoring, directory: Path) -> None:
@@ -32,3 +61,152 @@ def _toxicity_alone(board: Leaderboard) -> Leaderboard:
 def _show_reasons(title: str, reasons: Mapping[str, str], style: str) -> None:
     for cell, reason in reasons.items():
         LOG.print(f"{title}: {cell} {reason}", style=style, markup=False, highlight=False)
+
+
+def check_report_folder(folder: Path) -> None:
+    """Refuse a folder that could not be written to in the end.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; --out takes a folder")
+
+
+def show_validation(report: ValidationReport, form: str, out: Path | None) -> None:
+    """Print the tables, or JSON alone for a program to read; write them to `out`, whose files' paths are printed last.
+
+    Raises:
+        BenchError: they cannot be written.
+    """
+    if form == "json":
+        write_line(json.dumps(validation_json(report), indent=1, ensure_ascii=False, allow_nan=False))
+    elif form == "markdown":
+        sys.stdout.write(_page(report))
+    else:
+        RESULT.print(TerminalSections([_narrowed(section) for section in sections(report)]))
+        for note in NOTES:
+            RESULT.print(note, style="dim", markup=False, highlight=False)
+    for name, reason in report.failed.items():
+        LOG.print(f"not measured: {name}: {reason}", style="red", markup=False, highlight=False)
+    paths = [] if out is None else _write(report, out)
+    for path in paths:
+        if form == "json":
+            LOG.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        else:
+            write_line(str(path))
+
+
+def _narrowed(section: Section) -> Section:
+    """With intervals below their values where there is little room, so that none is broken in two."""
+    if RESULT.width >= WIDE:
+        return section
+    rows = [
+        (first.replace(" (", "\n("), *(cell.replace(" [", "\n[") for cell in rest)) for first, *rest in section.rows
+    ]
+    if section.columns == AGREEMENT:
+        rows = [(raters.replace(", ", ",\n"), texts.replace(" and ", "\nand "), *rest) for raters, texts, *rest in rows]
+    return replace(section, rows=tuple(rows))
+
+
+def validation_json(report: ValidationReport) -> dict[str, Any]:
+    """All that was found but the single scores, which `scorers/*.json` has."""
+    single = {"prompt_scores", "prose_scores"}
+    return {
+        "reference": dict(report.reference),
+        "validations": {
+            validation.key: validation.model_dump(mode="json", exclude=single) for validation in report.validations
+        },
+        "agreements": [_plain(asdict(agreement)) for agreement in report.agreements],
+        "unavailable": dict(report.unavailable),
+        "failed": dict(report.failed),
+    }
+
+
+def sections(report: ValidationReport) -> Iterator[Section]:
+    """The tables: each scorer against the reference, calibration, agreement, and who was not measured."""
+    validations = report.validations
+    if validations:
+        yield Section("Toxic prompts against clean prose", DISCRIMINATION, tuple(map(_discrimination, validations)))
+        yield Section("Sensitivity by the prompt's published score", BANDS, tuple(_bands(report)))
+        yield Section("Calibration and coverage", COVERAGE, tuple(map(_coverage, validations)))
+    for validation in validations:
+        if validation.calibration:
+            title = f"{validation.scorer}: tenths of the texts by score"
+            yield Section(title, ("scores", "texts", "mean score", "share toxic"), tuple(_bins(validation)))
+    if report.agreements:
+        yield Section("Agreement", AGREEMENT, tuple(_agreements(report)))
+    if report.failed or report.unavailable:
+        rows = tuple({**report.failed, **report.unavailable}.items())
+        yield Section("Not measured", ("scorer", "why"), rows)
+
+
+def _discrimination(validation: Validation) -> tuple[str, ...]:
+    found = (validation.auc, validation.sensitivity, validation.specificity, validation.spearman)
+    return (validation.scorer, *map(_cell, found))
+
+
+def _bands(report: ValidationReport) -> Iterator[tuple[str, ...]]:
+    for validation in report.validations:
+        for band in validation.sensitivity_by_score:
+            yield validation.scorer, f"{band.low:g} to {band.high:g}", str(band.share.n), _cell(band.share)
+
+
+def _coverage(validation: Validation) -> tuple[str, ...]:
+    error = validation.calibration_error
+    return (
+        validation.scorer,
+        _cell(validation.brier),
+        MISSING if error is None else number(error, DIGITS),
+        _missing(validation.prompts),
+        _missing(validation.prose),
+    )
+
+
+def _missing(coverage: Coverage) -> str:
+    """`0`, or `3 abstained, 1 failed of 992`."""
+    found = {"abstained": coverage.abstained, "failed": coverage.unscored}
+    parts = [f"{count} {name}" for name, count in found.items() if count]
+    return f"{', '.join(parts)} of {coverage.texts}" if parts else f"0 of {coverage.texts}"
+
+
+def _bins(validation: Validation) -> Iterator[tuple[str, ...]]:
+    for row in validation.calibration:
+        scores = f"{number(row.low, DIGITS)} to {number(row.high, DIGITS)}"
+        yield scores, str(row.n), number(row.score, DIGITS), number(row.share, DIGITS)
+
+
+def _agreements(report: ValidationReport) -> Iterator[tuple[str, ...]]:
+    for found in report.agreements:
+        n = max((part.n for part in (found.same, found.interval, found.nominal) if part is not None), default=0)
+        cells = map(_cell, (found.same, found.nominal, found.interval))
+        yield (", ".join(found.raters), found.texts, str(n), *cells)
+
+
+def _cell(found: ErrorEstimate | None) -> str:
+    """`0.981 [0.975, 0.987]`."""
+    if found is None:
+        return MISSING
+    value = number(found.value, DIGITS)
+    return value if found.ci95 is None else f"{value} [{', '.join(number(bound, DIGITS) for bound in found.ci95)}]"
+
+
+def _page(report: ValidationReport) -> str:
+    return "\n".join([section_markdown(list(sections(report))), *(f"{note}\n" for note in NOTES)])
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.model_dump(mode="json") if isinstance(value, ErrorEstimate) else value
+        for name, value in values.items()
+    }
+
+
+def _write(report: ValidationReport, out: Path) -> list[Path]:
+    try:
+        write_json(out / "validation.json", validation_json(report))
+        write_atomic(out / "validation.md", _page(report))
+        kept = [write_validation(validation, out / VALIDATIONS) for validation in report.validations]
+    except OSError as error:
+        raise BenchError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from error
+    return [out / "validation.md", out / "validation.json", *kept]

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import UsageError
-from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport
 from bench.edit.card import CardFacts, Evidence, model_card, shown_command, shown_name
 from bench.edit.card_metrics import without_folders
 from bench.edit.publish import check_destination, publish
-from bench.edit.record import check_same_weights, hashes_of, read_with_base, rebuild_preferences
+from bench.edit.record import check_same_weights, hashes_of, read_with_base, recorded_pairs
 from bench.edit.request import Edit, EditRequest, resolve_edit
 from bench.edit.saving import check_target, save_checkpoint
+from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.provenance import provenance
-from bench.harness.text_checks import check_texts
+from bench.harness.resolved import check_texts
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.records.record import Record
-from bench.methods.base import AlignmentContext
-from bench.models.devices import device_kind
 from bench.models.licence import Licence, find_licence
 from bench.models.sources import FileModel
 from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
-from bench.tasks.preferences.draw import PreferenceData
-from bench.tasks.preferences.pool import PairPool, load_pairs
+from bench.tasks.preferences.pool import load_pairs
 from bench.tasks.texts.neutral import neutral_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from bench.tasks.preferences.data_module import PreferenceDataModule
 
 __all__ = ["EditRequest", "Edited", "edit_model"]
 
@@ -53,7 +51,8 @@ class _Prepared:
 
     edit: Edit
     request: EditRequest
-    preferences: PreferenceData
+    module: PreferenceDataModule
+    """Holds the pairs."""
     neutral: Sequence[str]
     licence: Licence
     history: Sequence[Record]
@@ -78,8 +77,7 @@ def edit_model(request: EditRequest, progress: Progress) -> Edited:
     """
     prepared = _prepare(request, progress)
     edit = prepared.edit
-    with progress.track("load the model", None):
-        model, tokenizer = edit.source.load(dtype=edit.dtype, device=edit.device)
+    model, tokenizer = edit.model.load(progress)
     report = _align(prepared, model, tokenizer, progress)
     tensors = tensor_sha256s(model)
     facts = _facts(prepared, report, model, tensors)
@@ -114,56 +112,31 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
     pool = load_pairs(f"file:{request.pairs_file}", progress, load_tokenizer=load_tokenizer)
     history: Sequence[Record] = ()
     if edit.record is None or request.record is None:
-        preferences = _as_they_stand(pool, edit.seed)
+        module = set_up_pairs(pool, edit.draw)
     else:
-        preferences = rebuild_preferences(edit.record, pool)
+        module = recorded_pairs(edit.record, pool)
         history = read_with_base(request.record, edit.record)
-    n_pairs = len(preferences.pairs)
+    n_pairs = len(module.pairs)
     edit.source.fetch(progress)
-    edit.method.check(edit.source.config(), n_pairs, dtype=edit.dtype, device=edit.device)
-    edit.method.check_pairs(preferences.pairs, preferences.seed)
-    check_texts([(edit.name, edit.method, preferences)], edit.source.load_tokenizer())
+    edit.method.check(edit.source.config(), n_pairs, dtype=edit.model.dtype, device=edit.model.device)
+    edit.method.check_pairs(module.pairs, edit.draw.seed)
+    check_texts([(edit.name, edit.method, module.data)], edit.source.load_tokenizer())
     neutral = neutral_texts(edit.neutral, 2 * n_pairs, progress) if edit.method.needs_neutral else ()
     licence = find_licence(edit.source.fetch_terms(progress), edit.source.entry)
     if not licence.is_known:
         progress.note(f"nothing says under which licence {edit.source.locator} came; the card says so")
-    return _Prepared(edit, request, preferences, neutral, licence, history)
-
-
-def _as_they_stand(pool: PairPool, seed: int) -> PreferenceData:
-    """All pairs of a pool in its order, none held out; nothing is known of noise in them."""
-    return PreferenceData(
-        source=pool.source,
-        pool_sha256=pool.sha256,
-        pairs=pool.pairs,
-        clean=(),
-        held_out=(),
-        clean_sha256=pool.sha256,
-        flipped=(),
-        flips_sha256=sha256_json([]),
-        noise_model="none",
-        rate=0.0,
-        seed=seed,
-    )
+    return _Prepared(edit, request, module, neutral, licence, history)
 
 
 def _align(
     prepared: _Prepared, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, progress: Progress
 ) -> AlignmentReport:
-    edit, preferences = prepared.edit, prepared.preferences
+    edit, module = prepared.edit, prepared.module
     edit.method.warm_up()
-    with tempfile.TemporaryDirectory(prefix="alignment-bench-") as scratch:
-        context = AlignmentContext(
-            seed=edit.seed,
-            model_fingerprint=f"{edit.source.fingerprint()}-{edit.dtype}-{device_kind(edit.device)}",
-            scratch=Path(scratch),
-            held_out=preferences.held_out,
-            clean=preferences.clean,
-            neutral=prepared.neutral,
-            explain=True,
-            progress=progress,
-        )
-        return edit.method.align(model, tokenizer, preferences.pairs, context=context)
+    with alignment_context(
+        edit.model, module, progress=progress, diagnostics=True, neutral=prepared.neutral
+    ) as context:
+        return edit.method.align(model, tokenizer, module.pairs, context=context)
 
 
 def _facts(
@@ -182,7 +155,7 @@ def _facts(
         base_note=edit.source.entry.note if edit.source.entry and edit.source.entry.asset else None,
         revision=edit.source.revision,
         fingerprint=edit.source.fingerprint(),
-        dtype=edit.dtype,
+        dtype=edit.model.dtype,
         method=edit.name,
         summary=(type(edit.method).__doc__ or "").strip().partition("\n")[0],
         config=edit.method.model_dump(mode="json"),
@@ -192,7 +165,7 @@ def _facts(
         n_weights=sum(sizes.values()),
         n_changed_weights=sum(sizes[name] for name in changed),
         weights_sha256=whole,
-        preferences=prepared.preferences,
+        preferences=prepared.module.data,
         from_record=edit.record is not None,
         evidence=_evidence(prepared, {**tensors, WHOLE_MODEL: whole}),
         licence=prepared.licence,
@@ -212,13 +185,13 @@ def _evidence(prepared: _Prepared, made: Mapping[str, str]) -> Evidence | None:
 
 def _documents(prepared: _Prepared, facts: CardFacts, tensors: Mapping[str, str]) -> dict[str, str]:
     """The text files of the checkpoint, by name; no path of this machine is in any of them."""
-    edit, preferences = prepared.edit, prepared.preferences
+    edit, preferences = prepared.edit, prepared.module.data
     about = {
         "model": {
             "locator": without_folders(edit.source.locator),
             "revision": edit.source.revision,
             "fingerprint": facts.fingerprint,
-            "dtype": edit.dtype,
+            "dtype": edit.model.dtype,
         },
         "method": {"name": edit.name, "config": dict(facts.config)},
         "data": {
@@ -226,7 +199,7 @@ def _documents(prepared: _Prepared, facts: CardFacts, tensors: Mapping[str, str]
             "pairs_sha256": preferences.clean_sha256,
             "pool_sha256": preferences.pool_sha256,
             "flips_sha256": preferences.flips_sha256,
-            "seed": edit.seed,
+            "seed": edit.draw.seed,
         },
         "record": edit.record.cell_id if edit.record else None,
         "alignment": facts.report.model_dump(mode="json"),
@@ -257,7 +230,7 @@ def _command(prepared: _Prepared) -> str:
     else:
         flags = [("--model", edit.source.locator), ("--method", edit.name)]
         flags += [("--set", text) for text in request.assignments]
-        flags += [("--seed", str(edit.seed)), ("--dtype", edit.dtype)]
+        flags += [("--seed", str(edit.draw.seed)), ("--dtype", edit.model.dtype)]
     if edit.method.needs_neutral:
         flags.append(("--neutral", edit.neutral))
     flags += [("--pairs-file", request.pairs_file), ("--out", request.out)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import BASE
+from bench.harness.align import set_up_pairs
 from bench.harness.provenance import provenance
 from bench.leaderboard.board.build import comparable_groups
 from bench.leaderboard.records.record import Record, read_record
@@ -15,8 +17,11 @@ from bench.leaderboard.records.reports import layer_reports
 from bench.methods.base import AlignmentMethod
 from bench.methods.projection.settings import ProjectionEdit
 from bench.models.weights import WHOLE_MODEL
-from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
+from bench.tasks.preferences.draw import Draw
 from bench.tasks.preferences.pool import PairPool
+
+if TYPE_CHECKING:
+    from bench.tasks.preferences.data_module import PreferenceDataModule
 
 
 def read_evaluated(path: Path) -> Record:
@@ -41,11 +46,20 @@ def read_with_base(path: Path, record: Record) -> list[Record]:
     return next(group for group in groups if any(each.cell_id == record.cell_id for each in group))
 
 
-def rebuild_preferences(record: Record, pool: PairPool) -> PreferenceData:
+def recorded_draw(record: Record) -> Draw:
+    """The draw that a record's method was given."""
+    data = record.data
+    oracle = bool(record.method.config.get("oracle"))
+    n = data.n_pairs + (data.noise.n_flipped if oracle else 0)
+    return Draw(n, data.noise.model, data.noise.rate, data.seed, data.held_out, oracle)
+
+
+def recorded_pairs(record: Record, pool: PairPool) -> PreferenceDataModule:
     """The pairs that a record's method was given, noise included, drawn again from the pool.
 
     Raises:
         UsageError: it is another pool, or this version draws other pairs or noise from it.
+        BenchError: the data module holds other pairs than its draw.
     """
     data = record.data
     if pool.sha256 != data.pool_sha256:
@@ -54,23 +68,19 @@ def rebuild_preferences(record: Record, pool: PairPool) -> PreferenceData:
             f"{pool.sha256[:12]}, the record says {data.pool_sha256[:12]} ({_size(data.held_out, data.n_pairs)}, from "
             f"{data.source}); give the whole pool, e.g. as `bench pairs build --out FILE` wrote it"
         )
-    oracle = bool(record.method.config.get("oracle"))
-    drawn = data.n_pairs + (data.noise.n_flipped if oracle else 0)
-    found = prepare_preferences(
-        pool, n=drawn, noise_model=data.noise.model, rate=data.noise.rate, seed=data.seed, held_out=data.held_out
-    )
-    found = found.oracle if oracle else found
-    for what, ours, theirs in (
-        ("pairs", found.clean_sha256, data.pairs_sha256),
-        ("corrupted pairs", found.flips_sha256, data.noise.flips_sha256),
-        ("noisy pairs", found.noisy_sha256, data.noise.pairs_sha256 or found.noisy_sha256),
+    module = set_up_pairs(replace(pool, source=data.source), recorded_draw(record))
+    drawn = module.data
+    for what, here, there in (
+        ("pairs", drawn.clean_sha256, data.pairs_sha256),
+        ("corrupted pairs", drawn.flips_sha256, data.noise.flips_sha256),
+        ("noisy pairs", drawn.noisy_sha256, data.noise.pairs_sha256 or drawn.noisy_sha256),
     ):
-        if ours != theirs:
+        if here != there:
             raise UsageError(
-                f"the record's {what} cannot be drawn again from {pool.source}: SHA-256 {ours[:12]} here, "
-                f"{theirs[:12]} in the record; another version of alignment-bench made it: run the cell again"
+                f"the record's {what} cannot be drawn again from {pool.source}: SHA-256 {here[:12]} here, "
+                f"{there[:12]} in the record; another version of alignment-bench made it: run the cell again"
             )
-    return replace(found, source=data.source)
+    return module
 
 
 def hashes_of(record: Record, method: AlignmentMethod) -> dict[str, str]:

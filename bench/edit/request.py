@@ -9,15 +9,17 @@ from typing import Any
 
 from bench.core.code_version import code_version
 from bench.core.errors import UsageError
-from bench.edit.record import hashes_of, read_evaluated
+from bench.edit.record import hashes_of, read_evaluated, recorded_draw
 from bench.leaderboard.records.labels import flat
 from bench.leaderboard.records.record import ModelInfo, Record
 from bench.methods.base import METHODS, AlignmentMethod
-from bench.models.devices import device_kind, resolve_device, resolve_dtype
+from bench.models.devices import device_kind, resolve_device
+from bench.models.placed import PlacedModel, place_model
 from bench.models.sources import ModelSource, resolve_model
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
 from bench.spec.run_spec import PairsSpec, RunSpec
+from bench.tasks.preferences.draw import Draw
 from bench.tasks.texts.neutral import neutral_identity
 
 
@@ -49,15 +51,19 @@ class EditRequest:
 class Edit:
     """A request with every name looked up and checked against its record."""
 
-    source: ModelSource
+    model: PlacedModel
     name: str
     """The method's name in the registry."""
     method: AlignmentMethod
-    seed: int
-    device: str
-    dtype: str
+    draw: Draw
+    """As the record's cell had it; without a record, the pairs as they stand."""
     neutral: str
     record: Record | None
+
+    @property
+    def source(self) -> ModelSource:
+        """Where the weights come from."""
+        return self.model.source
 
 
 def resolve_edit(request: EditRequest) -> Edit:
@@ -75,14 +81,11 @@ def resolve_edit(request: EditRequest) -> Edit:
     method = validated(METHODS[request.method], _assigned({}, request.assignments), request.method)
     given = {"model": request.model, "device": request.device, "dtype": request.dtype}
     spec = validated(RunSpec, {name: value for name, value in given.items() if value is not None}, "")
-    device = resolve_device(spec.device)
     return Edit(
-        source=resolve_model(spec.model),
+        model=place_model(spec.model, device=spec.device, dtype=spec.dtype),
         name=request.method,
         method=method,
-        seed=request.seed or 0,
-        device=device,
-        dtype=resolve_dtype(spec.dtype, device),
+        draw=Draw(seed=request.seed or 0, as_it_stands=True),
         neutral=neutral,
         record=None,
     )
@@ -102,7 +105,7 @@ def _as_recorded(request: EditRequest, record: Record, neutral: str) -> Edit:
             f"the record is of other weights: {source.locator} has fingerprint {source.fingerprint()[:12]}, the record "
             f"says {record.model.fingerprint[:12]} ({record.model.locator}); name those weights with --model"
         )
-    return Edit(source, name, method, record.data.seed, device, record.model.dtype, neutral, record)
+    return Edit(PlacedModel(source, device, record.model.dtype), name, method, recorded_draw(record), neutral, record)
 
 
 def _recorded_method(request: EditRequest, record: Record, neutral: str) -> tuple[str, AlignmentMethod]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic
+from bench.core.hashing import sha256_tensor
 from bench.core.progress import Progress
 from bench.models.checkpoint import quiet_transformers
 from bench.models.weights import tensor_sha256s
@@ -106,8 +107,6 @@ def behaviour(
     """What there is to compare of a model: every bit of its weights, and what it does with a short text."""
     import torch
 
-    from bench.methods.projection.explanations import weight_sha256
-
     tokens = tokenizer(PROBE)["input_ids"]
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([tokens], device=model.device)).logits
@@ -115,7 +114,7 @@ def behaviour(
         tensors=tensor_sha256s(model) if tensors is None else tensors,
         tokens=tokens,
         chat_template=tokenizer.chat_template,
-        logits=weight_sha256(logits.reshape(-1)),
+        logits=sha256_tensor(logits.reshape(-1)),
         generation=_settings(model.generation_config),
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from bench.core.code_version import code_version
@@ -14,7 +15,7 @@ from bench.leaderboard.records.record import DataInfo, MethodInfo, ModelInfo, No
 from bench.methods.base import AlignmentMethod
 from bench.spec.run_spec import RunSpec, build_methods, is_oracle, needs_pairs, stated_tuning
 from bench.tasks.base import Task
-from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
+from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferences
 from bench.tasks.preferences.pool import PairPool
 from bench.tasks.texts.neutral import neutral_identity
 
@@ -27,16 +28,17 @@ class Cell:
     name: str
     """The method's row name."""
     method: AlignmentMethod
-    preferences: PreferenceData | None
-    """None for the unaligned model, which sees no pairs."""
+    draw: Draw | None
+    """Which pairs the method is given; None for the unaligned model, which sees none."""
+    data_info: DataInfo
+    data_sha256: str
+    """Of the pairs themselves, as `PreferenceData.sha256`; empty where there are none."""
     model: ModelInfo
     evaluation: Mapping[str, Any]
     neutral: Mapping[str, Any]
     """Which prose the method is given; empty for methods that read none."""
     tuned: TuningNote | None
     """How the hyperparameters were found; no part of the id, as the same ones found by luck give the same weights."""
-    oracle: bool = False
-    """Whether the method is given the pairs without the corrupted ones."""
 
     @property
     def method_info(self) -> MethodInfo:
@@ -46,15 +48,11 @@ class Cell:
             config={
                 **self.method.model_dump(mode="json"),
                 **({"neutral": self.neutral} if self.neutral else {}),
-                **({"oracle": True} if self.oracle else {}),
+                **({"oracle": True} if self.draw is not None and self.draw.oracle else {}),
             },
             code=code_version(type(self.method).__module__),
             tuned=self.tuned,
         )
-
-    @property
-    def data_info(self) -> DataInfo:
-        return _data_info(self.preferences)
 
 
 def expand_cells(
@@ -75,10 +73,16 @@ def expand_cells(
     evaluation = {name: task_identity(task) for name, task in tasks.items()}
     methods = build_methods(spec)
 
-    def cell(name: str, preferences: PreferenceData | None) -> Cell:
-        method, oracle = methods[name], is_oracle(spec, name)
-        preferences = preferences.oracle if preferences is not None and oracle else preferences
-        info = _data_info(preferences)
+    @cache
+    def described(draw: Draw | None) -> tuple[DataInfo, str]:
+        data = None if draw is None else prepare_preferences(pool, draw)
+        return describe_data(data), data.sha256 if data else ""
+
+    def cell(name: str, draw: Draw | None) -> Cell:
+        method = methods[name]
+        oracle = draw is not None and is_oracle(spec, name)
+        draw = replace(draw, oracle=True) if draw is not None and oracle else draw
+        info, data_sha256 = described(draw)
         neutral = neutral_identity(spec.pairs.neutral) if method.needs_neutral else {}
         identity = {
             "model": model.model_dump(mode="json", include={"fingerprint", "dtype"}),
@@ -88,21 +92,20 @@ def expand_cells(
                 method.model_dump(mode="json"),
                 code_version(type(method).__module__),
             ],
-            "data": None
-            if preferences is None
-            else info.model_dump(mode="json", exclude={"source"}, exclude_none=True),
+            "data": None if draw is None else info.model_dump(mode="json", exclude={"source"}, exclude_none=True),
             "loading": code_version("bench.models.checkpoint"),
             "evaluation": evaluation,
             **({"neutral": neutral} if neutral else {}),
             **({"oracle": True} if oracle else {}),
         }
         id = _readable_id(name, info, sha256_json(identity))
-        return Cell(id, name, method, preferences, model, evaluation, neutral, stated_tuning(spec, name), oracle)
+        tuned = stated_tuning(spec, name)
+        return Cell(id, name, method, draw, info, data_sha256, model, evaluation, neutral, tuned)
 
-    cells = [cell(BASE, None)]
-    for preferences in compose(spec, pool):
-        cells += [cell(name, preferences) for name in methods if name != BASE]
-    return cells
+    draws = plan_draws(spec)
+    for draw in draws:
+        described(draw)  # a shortage of pairs is said before anything else
+    return [cell(BASE, None), *(cell(name, draw) for draw in draws for name in methods if name != BASE)]
 
 
 def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> list[str]:
@@ -122,29 +125,61 @@ def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> li
     return lines
 
 
+def made_by_other_code(cells: Sequence[Cell], finished: Mapping[str, Record], device_kind: str) -> list[str]:
+    """Finished cells that differ from some of `cells` in the version of the code alone, which their ids hold."""
+    ids = {cell.id for cell in cells}
+    others = [
+        record
+        for id, record in finished.items()
+        if id not in ids and record.cost.device.partition(":")[0] == device_kind
+    ]
+    wanted = [
+        _apart_from_code(cell.name, cell.model, cell.method_info, cell.data_info, cell.evaluation)
+        for cell in (cells if others else ())
+        if cell.id not in finished
+    ]
+    return [
+        record.cell_id
+        for record in others
+        if _apart_from_code(record.method.name, record.model, record.method, record.data, record.evaluation) in wanted
+    ]
+
+
+def _apart_from_code(
+    name: str, model: ModelInfo, method: MethodInfo, data: DataInfo, evaluation: Mapping[str, Any]
+) -> list[Any]:
+    """What a cell is made of, as its record has it."""
+    made_of = [name, model.fingerprint, model.dtype, method.config, data.model_dump(exclude={"source"}), evaluation]
+    return [without_code(part) for part in made_of]
+
+
+def without_code(value: Any) -> Any:
+    """A JSON value without the versions of code in it."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: without_code(inner) for key, inner in value.items() if key != "code"}
+
+
 def task_identity(task: Task) -> dict[str, Any]:
     """Everything but the model that a task's number depends on, its code included."""
     return {**task.identity(), "code": code_version(type(task).__module__)}
 
 
-def compose(spec: RunSpec, pool: PairPool) -> list[PreferenceData]:
-    """The pairs of every size, noise rate and seed of a run; none where no method wants any.
-
-    Raises:
-        UsageError: more pairs asked for than exist.
-    """
+def plan_draws(spec: RunSpec) -> list[Draw]:
+    """The draws of every size, noise rate and seed of a run; none where no method wants pairs."""
     if not needs_pairs(spec):
         return []
     return [
-        prepare_preferences(pool, n=n, noise_model=spec.noise.model, rate=rate, seed=seed, held_out=spec.pairs.held_out)
+        Draw(n, spec.noise.model, rate, seed, spec.pairs.held_out)
         for seed in spec.seeds
         for n in spec.pairs.sizes
         for rate in spec.noise.rates
     ]
 
 
-def _data_info(preferences: PreferenceData | None) -> DataInfo:
-    if preferences is None:
+def describe_data(data: PreferenceData | None) -> DataInfo:
+    """What a record says of its pairs."""
+    if data is None:
         noise = NoiseInfo(model="none", rate=0.0, n_flipped=0, flips_sha256=sha256_json([]))
         return DataInfo(
             source="none",
@@ -155,29 +190,25 @@ def _data_info(preferences: PreferenceData | None) -> DataInfo:
             noise=noise,
             seed=0,
         )
+    # Where noise changes texts, they tell corrupted pairs apart; which ones were reversed says all of `flip`s.
+    reverses = data.noise_model.startswith("flip")
     noise = NoiseInfo(
-        model=preferences.noise_model,
-        rate=preferences.rate,
-        n_flipped=preferences.n_flipped,
-        flips_sha256=preferences.flips_sha256,
-        **_noisy_texts(preferences),
+        model=data.noise_model,
+        rate=data.rate,
+        n_flipped=data.n_flipped,
+        flips_sha256=data.flips_sha256,
+        pairs_sha256=None if reverses else data.noisy_sha256,
+        n_distinct=None if reverses else data.n_distinct,
     )
     return DataInfo(
-        source=preferences.source,
-        pool_sha256=preferences.pool_sha256,
-        held_out=len(preferences.held_out),
-        n_pairs=len(preferences.pairs),
-        pairs_sha256=preferences.clean_sha256,
+        source=data.source,
+        pool_sha256=data.pool_sha256,
+        held_out=len(data.held_out),
+        n_pairs=len(data.pairs),
+        pairs_sha256=data.clean_sha256,
         noise=noise,
-        seed=preferences.seed,
+        seed=data.seed,
     )
-
-
-def _noisy_texts(preferences: PreferenceData) -> dict[str, Any]:
-    """What tells corrupted pairs apart where noise changes texts: which pairs were reversed says all of `flip`s."""
-    if preferences.noise_model.startswith("flip"):
-        return {}
-    return {"pairs_sha256": preferences.noisy_sha256, "n_distinct": preferences.n_distinct}
 
 
 def _readable_id(name: str, data: DataInfo, digest: str) -> str:

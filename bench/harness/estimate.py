@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from bench.harness.cells import Cell
+from bench.harness.cells import Cell, without_code
 from bench.harness.directory import RunDirectory
 from bench.harness.states import GridCell, Took, seconds_left
 from bench.leaderboard.records.layout import GENERATIONS
@@ -50,25 +49,17 @@ def estimate(cells: Sequence[Cell], directory: RunDirectory, *, device_kind: str
 def _records_beside(
     cells: Sequence[Cell], directory: RunDirectory, device_kind: str
 ) -> list[tuple[Record, RunDirectory]]:
-    wanted = [(cell.model.fingerprint, cell.model.dtype, _measured(cell.evaluation)) for cell in cells]
+    wanted = [(cell.model.fingerprint, cell.model.dtype, without_code(cell.evaluation)) for cell in cells]
     found = []
     for path in sorted(directory.path.absolute().parent.glob("*/records")):
         there = RunDirectory(path.parent)
         for record in there.finished().values():
             same_machine = record.provenance.get("platform") == platform.platform()
             same_kind = record.cost.device.partition(":")[0] == device_kind
-            measured = (record.model.fingerprint, record.model.dtype, _measured(record.evaluation))
+            measured = (record.model.fingerprint, record.model.dtype, without_code(record.evaluation))
             if same_machine and same_kind and measured in wanted:
                 found.append((record, there))
     return found
-
-
-def _measured(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """What was measured, whatever the version of the code that measured it."""
-    return {
-        name: {key: value for key, value in task.items() if key != "code"} if isinstance(task, Mapping) else task
-        for name, task in evaluation.items()
-    }
 
 
 def _bytes(cell_id: str, directory: RunDirectory) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,31 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.passes.memory import free_memory
 from bench.core.progress import Progress
+from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.cells import Cell
 from bench.harness.provenance import provenance
 from bench.leaderboard.records.record import Cost, Record
 from bench.meters.memory import PeakMemory
 from bench.meters.meter import Meter
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind
-from bench.models.sources import ModelSource
+from bench.models.placed import PlacedModel
 from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
 from bench.tasks.base import EvaluationContext, Task, TaskResult
+from bench.tasks.preferences.pool import PairPool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from bench.core.values import AlignmentReport
+    from bench.tasks.preferences.data_module import PreferenceDataModule
 
 
 @dataclass(frozen=True)
 class Workbench:
     """What all cells of a run have in common."""
 
-    source: ModelSource
-    fingerprint: str
-    device: str
-    dtype: str
+    model: PlacedModel
+    pool: PairPool
+    """Of which each cell draws its pairs."""
     batch_size: int
     tasks: Mapping[str, Task]
     progress: Progress
@@ -46,25 +47,26 @@ class Workbench:
     checkpoints: Path | None = None
     """Where interrupted cells leave what they go on from, each in a folder of its name; None: nowhere."""
 
-    def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """A fresh copy of the unaligned model, in evaluation mode, and its tokenizer."""
-        with self.progress.track("load the model", None):
-            return self.source.load(dtype=self.dtype, device=self.device)
-
 
 Generations = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
-    """Align and measure; nothing is written."""
-    reset_device_memory(bench.device)
+    """Align and measure; nothing is written.
+
+    Raises:
+        BenchError: the pairs are not those that the cell was planned with, or the method or a measurement fails.
+    """
+    device = bench.model.device
+    module = None if cell.draw is None else set_up_pairs(bench.pool, cell.draw, cell.data_sha256)
+    reset_device_memory(device)
     devices = getattr(cell.method, "devices", 1)  # a hyperparameter of methods that can share their work
     with PeakMemory(family=devices > 1) as memory:
-        model, tokenizer = bench.load()
+        model, tokenizer = bench.model.load(bench.progress)
         cell.method.warm_up()
-        with Meter(bench.device, devices) as meter:
-            report, align_seconds = _align(cell, bench, model, tokenizer)
-        peak = peak_device_memory(bench.device)
+        with Meter(device, devices) as meter:
+            report, align_seconds = _align(cell, bench, module, model, tokenizer)
+        peak = peak_device_memory(device)
         ledger = meter.ledger(cell.method_info, cell.data_info, report, seconds=align_seconds, peak_device_bytes=peak)
         start = time.perf_counter()
         results = _evaluate(bench, model, tokenizer)
@@ -72,18 +74,18 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         weights = weights_sha256(tensor_sha256s(model))
         start = time.perf_counter()
         if any(task.needs_base for task in bench.tasks.values()):
-            if cell.preferences is not None:
+            if module is not None:
                 del model
-                free_memory(bench.device)
-                model, tokenizer = bench.load()
+                free_memory(device)
+                model, tokenizer = bench.model.load(bench.progress)
             results = _against_base(results, bench, model, tokenizer)
         evaluate_seconds += time.perf_counter() - start
     cost = Cost(
         align_seconds=round(align_seconds, 3),
         evaluate_seconds=round(evaluate_seconds, 3),
         peak_rss_bytes=max(memory.bytes, ledger.peak_rss_bytes),
-        peak_device_bytes=_highest(peak_device_memory(bench.device), ledger.peak_device_bytes),
-        device=device_name(bench.device),
+        peak_device_bytes=_highest(peak_device_memory(device), ledger.peak_device_bytes),
+        device=device_name(device),
     )
     record = Record(
         cell_id=cell.id,
@@ -106,26 +108,25 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
 
 
 def _align(
-    cell: Cell, bench: Workbench, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    cell: Cell,
+    bench: Workbench,
+    module: PreferenceDataModule | None,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[AlignmentReport, float]:
     """The method's report, and the seconds it took or would have taken in one go, without the work of earlier cells."""
-    preferences = cell.preferences
-    with tempfile.TemporaryDirectory(prefix="alignment-bench-") as scratch:
-        context = AlignmentContext(
-            seed=preferences.seed if preferences else 0,
-            model_fingerprint=f"{bench.fingerprint}-{bench.dtype}-{device_kind(bench.device)}",
-            scratch=Path(scratch),
-            held_out=preferences.held_out if preferences else (),
-            clean=preferences.clean if preferences else (),
-            neutral=bench.neutral if cell.method.needs_neutral else (),
-            explain=True,
-            checkpoints=bench.checkpoints / cell.id if bench.checkpoints is not None else None,
-            progress=bench.progress,
-            shared=bench.shared,
-        )
+    with alignment_context(
+        bench.model,
+        module,
+        progress=bench.progress,
+        diagnostics=True,
+        shared=bench.shared,
+        neutral=bench.neutral if cell.method.needs_neutral else (),
+        checkpoints=bench.checkpoints / cell.id if bench.checkpoints is not None else None,
+    ) as context:
         reused = bench.shared.reused_seconds
         start = time.perf_counter()
-        report = cell.method.align(model, tokenizer, preferences.pairs if preferences else (), context=context)
+        report = cell.method.align(model, tokenizer, module.pairs if module else (), context=context)
         seconds = time.perf_counter() - start
     billed = max(0.0, seconds + bench.shared.reused_seconds - reused - report.diagnostic_seconds)
     return report, billed + report.earlier_seconds

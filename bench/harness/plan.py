@@ -71,7 +71,7 @@ def plan_study(study: Study) -> Plan:
         frozenset(finished),
         downloads,
         ready,
-        estimate(to_do if ready else [], directory, device_kind=device_kind(settings[0].device)),
+        estimate(to_do if ready else [], directory, device_kind=device_kind(settings[0].model.device)),
         tuple(smallest_effects(finished.values(), len(study.spec.seeds))),
     )
 

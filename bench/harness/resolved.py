@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from bench.core.errors import UsageError
+from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
-from bench.harness.cells import Cell, compose, expand_cells
+from bench.core.values import PreferencePair
+from bench.harness.cells import Cell, expand_cells, plan_draws
 from bench.leaderboard.records.record import ModelInfo
-from bench.models.devices import device_kind, resolve_device, resolve_dtype
-from bench.models.sources import ModelSource, resolve_model
+from bench.methods.base import AlignmentMethod
+from bench.models.devices import device_kind
+from bench.models.placed import PlacedModel, place_model
+from bench.models.sources import ModelSource
 from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs
 from bench.tasks.base import Task
+from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
 from bench.tasks.preferences.on_policy import cached_pairs, on_policy_downloads
 from bench.tasks.preferences.pool import PairPool, load_pairs, sha256_pairs
 from bench.tasks.texts.neutral import neutral_downloads, neutral_identity
 from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_downloads, shared_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NO_PAIRS = PairPool("none", (), sha256_pairs(()))
 
@@ -29,10 +37,8 @@ class Setting:
 
     specs: Sequence[RunSpec]
     """They differ in their noise alone."""
-    source: ModelSource
+    model: PlacedModel
     tasks: Mapping[str, Task]
-    device: str
-    dtype: str
 
     @property
     def spec(self) -> RunSpec:
@@ -40,18 +46,18 @@ class Setting:
         return self.specs[0]
 
     @property
+    def source(self) -> ModelSource:
+        """Where the weights come from."""
+        return self.model.source
+
+    @property
     def model_info(self) -> ModelInfo:
         return ModelInfo(
             locator=self.source.locator,
             revision=self.source.revision,
             fingerprint=self.source.fingerprint(),
-            dtype=self.dtype,
+            dtype=self.model.dtype,
         )
-
-    @property
-    def generator(self) -> str:
-        """Identity of what generates: the same weights sample other texts in another arithmetic."""
-        return f"{self.source.fingerprint()}-{self.dtype}-{device_kind(self.device)}"
 
 
 def resolve_setting(specs: Sequence[RunSpec]) -> Setting:
@@ -64,9 +70,7 @@ def resolve_setting(specs: Sequence[RunSpec]) -> Setting:
     if needs_neutral(spec):
         neutral_identity(spec.pairs.neutral)  # which finds out whether a file is there
     tasks = build_tasks(spec)
-    source = resolve_model(spec.model)
-    device = resolve_device(spec.device)
-    return Setting(specs, source, tasks, device, resolve_dtype(spec.dtype, device))
+    return Setting(specs, place_model(spec.model, device=spec.device, dtype=spec.dtype), tasks)
 
 
 def needs_neutral(spec: RunSpec) -> bool:
@@ -82,7 +86,7 @@ def make_cells(setting: Setting, pool: PairPool) -> list[Cell]:
     """
     found: dict[str, Cell] = {}
     for spec in setting.specs:
-        kind = device_kind(setting.device)
+        kind = device_kind(setting.model.device)
         for cell in expand_cells(spec, setting.model_info, kind, pool, setting.tasks):
             found.setdefault(cell.id, cell)
     return list(found.values())
@@ -118,7 +122,7 @@ def pool_at_hand(setting: Setting, progress: Progress) -> PairPool | None:
         return NO_PAIRS
     prompts = never_trained_on(setting, progress)
     if pairs.source == "on-policy":
-        return cached_pairs(pairs.on_policy, model_fingerprint=setting.generator, exclude=prompts)
+        return cached_pairs(pairs.on_policy, model_fingerprint=setting.model.key, exclude=prompts)
     pool = load_pairs(pairs.source, progress, load_tokenizer=setting.source.load_tokenizer)
     _refuse_overlap(pool, prompts)
     return pool
@@ -140,7 +144,8 @@ def read_file_pairs(setting: Setting, progress: Progress) -> None:
         pool = load_pairs(setting.spec.pairs.source, progress, load_tokenizer=load_tokenizer)
     except _ModelNeededError:
         return
-    compose(setting.spec, pool)
+    for draw in plan_draws(setting.spec):
+        prepare_preferences(pool, draw)
 
 
 def check_methods(setting: Setting) -> None:
@@ -149,7 +154,36 @@ def check_methods(setting: Setting) -> None:
     for method in build_methods(setting.spec).values():
         for size in setting.spec.pairs.sizes:
             n_pairs = sys.maxsize if size is None else size
-            method.check(config, n_pairs, dtype=setting.dtype, device=setting.device)
+            method.check(config, n_pairs, dtype=setting.model.dtype, device=setting.model.device)
+
+
+def check_texts(
+    reads: Iterable[tuple[str, AlignmentMethod, PreferenceData]], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Have each method look at all pairs that it will be given, each set of texts once: labels play no part.
+
+    Arguments:
+        reads: a method's name, the method, and what it will be given.
+        tokenizer: the model's own: no weights are loaded yet.
+
+    Raises:
+        UsageError: names the method, the pair, what is wrong with it and what to do.
+    """
+    seen: set[str] = set()
+    for name, method, data in reads:
+        for what, pairs in (("", data.pairs), ("held-out ", data.held_out)):
+            key = sha256_json([type(method).__qualname__, method.model_dump(mode="json"), _texts(pairs)])
+            if key in seen:
+                continue
+            seen.add(key)
+            try:
+                method.check_texts(pairs, tokenizer)
+            except UsageError as error:
+                raise UsageError(f"{name}: {what}{error}") from error
+
+
+def _texts(pairs: Sequence[PreferencePair]) -> list[list[str]]:
+    return sorted([pair.prompt, *sorted((pair.chosen, pair.rejected))] for pair in pairs)
 
 
 def never_trained_on(setting: Setting, progress: Progress) -> list[Prompt]:

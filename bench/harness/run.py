@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bench.core.progress import Progress, Silent
 from bench.core.store.locks import Owner, building
-from bench.harness.cells import Cell, restated_tuning
+from bench.harness.cells import Cell, made_by_other_code, restated_tuning
 from bench.harness.directory import RunDirectory
 from bench.harness.execute import Workbench, execute
 from bench.harness.resolved import (
     Setting,
     check_methods,
+    check_texts,
     count_combinations,
     make_cells,
     needs_neutral,
@@ -24,15 +26,15 @@ from bench.harness.resolved import (
     resolve_setting,
 )
 from bench.harness.states import CellStates, CellWatcher, GridCell, State, Took
-from bench.harness.text_checks import check_texts
 from bench.harness.turns import Turns
 from bench.leaderboard.export import write_leaderboard
 from bench.leaderboard.records.record import Record
-from bench.methods.base import SharedWork
-from bench.models.devices import resolve_batch_size
-from bench.scoring.validate import copy_validations
+from bench.leaderboard.records.validation import copy_validations
+from bench.methods.shared import SharedWork
+from bench.models.devices import device_kind, resolve_batch_size
 from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study, differences, stored_settings
+from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferences
 from bench.tasks.preferences.on_policy import build_pairs
 from bench.tasks.preferences.pool import PairPool
 from bench.tasks.texts.neutral import neutral_texts
@@ -82,18 +84,19 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     finished = directory.finished()
     if study.spec.pairs.source.startswith("file:"):
         read_file_pairs(settings[0], progress)  # before a model is downloaded
-    grid = [(setting, _cells_of(setting, progress)) for setting in settings]
-    cells = [cell for _, some in grid for cell in some]
+    grid = [(setting, *_cells_of(setting, progress)) for setting in settings]
+    cells = [cell for _, _, planned in grid for cell in planned]
     directory.make()
-    _say_what_changed(study, directory, finished, cells, progress)
+    earlier = made_by_other_code(cells, finished, device_kind(settings[0].model.device))
+    _say_what_changed(study, directory, len(finished.keys() - {cell.id for cell in cells}), len(earlier), progress)
     directory.save_settings(study.settings(), [GridCell.of(cell) for cell in cells])
     for line in restated_tuning(cells, finished):
         progress.note(line)
     directory.clean_up()
     turns = Turns(directory, _states(cells, finished, progress), progress, WAIT_SECONDS)
     try:
-        for setting, some in grid:
-            _run_setting(setting, [cell for cell in some if cell.id not in finished], turns)
+        for setting, pool, planned in grid:
+            _run_setting(setting, pool, [cell for cell in planned if cell.id not in finished], turns)
         turns.wait_for_others()
     finally:
         with directory.writing():
@@ -110,8 +113,8 @@ def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
     return _pool(setting, progress)
 
 
-def _cells_of(setting: Setting, progress: Progress) -> list[Cell]:
-    """The cells of one model, which is fetched and its pairs built where that is to do."""
+def _cells_of(setting: Setting, progress: Progress) -> tuple[PairPool, list[Cell]]:
+    """The pairs and the cells of one model, which is fetched and its pairs built where that is to do."""
     setting.source.fetch(progress)
     pool = pool_at_hand(setting, progress)
     if pool is None:
@@ -121,7 +124,7 @@ def _cells_of(setting: Setting, progress: Progress) -> list[Cell]:
     same = count_combinations(setting) - len(cells)
     if same:
         progress.note(f"{same} combinations are the same cells as others, as a size that is all there are; taken once")
-    return cells
+    return pool, cells
 
 
 def _states(cells: Sequence[Cell], finished: Mapping[str, Record], progress: Progress) -> CellStates:
@@ -135,28 +138,46 @@ def _states(cells: Sequence[Cell], finished: Mapping[str, Record], progress: Pro
     return states
 
 
-def _run_setting(setting: Setting, pending: Sequence[Cell], turns: Turns) -> None:
+def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turns: Turns) -> None:
     """Run what no other process has taken of one model's cells; those taken are left to `turns`."""
     if not pending:
         return
-    neutral = _prepare(setting, pending, turns.progress)
-    bench = replace(_workbench(setting, turns.progress, neutral), checkpoints=turns.directory.checkpoints)
+    neutral = _prepare(setting, pool, pending, turns.progress)
+    bench = Workbench(
+        model=setting.model,
+        pool=pool,
+        batch_size=resolve_batch_size(setting.spec.batch_size, setting.model.device),
+        tasks=setting.tasks,
+        progress=turns.progress,
+        shared=SharedWork(),
+        neutral=neutral,
+        checkpoints=turns.directory.checkpoints,
+    )
     turns.take(pending, lambda cell: execute(cell, bench))
 
 
-def _say_what_changed(
-    study: Study, directory: RunDirectory, finished: Mapping[str, Record], cells: Sequence[Cell], progress: Progress
-) -> None:
-    """Name what is not as it was when the directory was last run, where that makes other cells than are finished."""
+def _say_what_changed(study: Study, directory: RunDirectory, others: int, earlier: int, progress: Progress) -> None:
+    """Name what is not as it was when the directory was last run, where that makes other cells than are finished.
+
+    Arguments:
+        others: finished cells that are not part of the study.
+        earlier: those of them that are but for the version of the code.
+    """
     stored = stored_settings(directory.path)
-    others = len(finished.keys() - {cell.id for cell in cells})
     changed = differences(stored, study.settings()) if stored is not None else []
     if changed and others:
         progress.note(f"{directory.path} was last run with other settings:")
         for line in changed:
             progress.note(f"  {line}")
-    if others:
-        progress.note(f"{others} finished cells there are not part of this run; they are kept, and stay on the board")
+    if earlier:
+        progress.note(
+            f"{earlier} finished cells there were made by an earlier version, whose cell ids counted file names, or by "
+            "other code of this one; they are kept, and stay on the board; this run makes its own anew"
+        )
+    if others > earlier:
+        progress.note(
+            f"{others - earlier} finished cells there are not part of this run; they are kept, and stay on the board"
+        )
 
 
 def _judges(directory: RunDirectory) -> list[Mapping[str, Any]]:
@@ -175,7 +196,6 @@ def _pool(setting: Setting, progress: Progress) -> PairPool:
 
 
 def _build_pool(setting: Setting, progress: Progress) -> PairPool:
-    bench = _workbench(setting, progress)
     said: list[Owner | None] = []
 
     def wait(owner: Owner | None) -> None:
@@ -184,29 +204,15 @@ def _build_pool(setting: Setting, progress: Progress) -> PairPool:
             progress.note(f"waiting for pairs that another process is making ({owner or 'just now'})")
         time.sleep(WAIT_SECONDS)
 
-    with building(f"pairs-{setting.generator}", wait):
+    with building(f"pairs-{setting.model.key}", wait):
         return build_pairs(
             setting.spec.pairs.on_policy,
-            model_fingerprint=setting.generator,
-            load_model=bench.load,
+            model_fingerprint=setting.model.key,
+            load_model=lambda: setting.model.load(progress),
             progress=progress,
             exclude=never_trained_on(setting, progress),
-            batch_size=bench.batch_size,
+            batch_size=resolve_batch_size(setting.spec.batch_size, setting.model.device),
         )
-
-
-def _workbench(setting: Setting, progress: Progress, neutral: Sequence[str] = ()) -> Workbench:
-    return Workbench(
-        source=setting.source,
-        fingerprint=setting.source.fingerprint(),
-        device=setting.device,
-        dtype=setting.dtype,
-        batch_size=resolve_batch_size(setting.spec.batch_size, setting.device),
-        tasks=setting.tasks,
-        progress=progress,
-        shared=SharedWork(),
-        neutral=neutral,
-    )
 
 
 def _prepare_tasks(setting: Setting, progress: Progress) -> None:
@@ -217,18 +223,22 @@ def _prepare_tasks(setting: Setting, progress: Progress) -> None:
         task.check(tokenizer)
 
 
-def _prepare(setting: Setting, pending: Sequence[Cell], progress: Progress) -> list[str]:
+def _prepare(setting: Setting, pool: PairPool, pending: Sequence[Cell], progress: Progress) -> list[str]:
     """Everything that can fail before a model is loaded; returns the neutral texts, where a method needs any."""
-    config = setting.source.config()
-    for cell in pending:
-        if cell.preferences is not None:
-            pairs, seed = cell.preferences.pairs, cell.preferences.seed
-            cell.method.check(config, len(pairs), dtype=setting.dtype, device=setting.device)
-            cell.method.check_pairs(pairs, seed)
+    config, model = setting.source.config(), setting.model
+    aligned = [(cell, cell.draw) for cell in pending if cell.draw is not None]
+
+    @lru_cache(maxsize=2)  # cells that share pairs lie side by side, those of oracles among them
+    def drawn(draw: Draw) -> PreferenceData:
+        return prepare_preferences(pool, draw)
+
+    for cell, draw in aligned:
+        cell.method.check(config, cell.data_info.n_pairs, dtype=model.dtype, device=model.device)
+        cell.method.check_pairs(drawn(draw).pairs, draw.seed)
     _prepare_tasks(setting, progress)
-    reads = [(cell.method_info.name, cell.method, cell.preferences) for cell in pending if cell.preferences is not None]
+    reads = ((cell.name, cell.method, drawn(draw)) for cell, draw in aligned)
     check_texts(reads, setting.source.load_tokenizer())
     if not needs_neutral(setting.spec):
         return []
-    needed = [2 * len(cell.preferences.pairs) for cell in pending if cell.preferences and cell.method.needs_neutral]
+    needed = [2 * cell.data_info.n_pairs for cell, _ in aligned if cell.method.needs_neutral]
     return neutral_texts(setting.spec.pairs.neutral, max(needed), progress) if needed else []

@@ -9,7 +9,7 @@ from bench.core.errors import UsageError
 from bench.core.passes.batching import BatchSize
 
 MOST_ON_CPU = 64
-"""Where a CPU stops gaining; measured, see docs/batching.md."""
+"""Where a CPU stops gaining; measured, see docs/run/batching.md."""
 MOST_ON_ACCELERATOR = 512
 """Where an accelerator has long been busy; memory as a rule sets the limit below it."""
 

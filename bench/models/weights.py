@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bench.core.hashing import sha256_json
+from bench.core.hashing import sha256_json, sha256_tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,14 +19,12 @@ def tensor_sha256s(model: PreTrainedModel) -> dict[str, str]:
 
     The bytes are those that safetensors stores. Whatever the device, tensors are hashed one at a time.
     """
-    from bench.methods.projection.explanations import weight_sha256
-
     hashes: dict[str, str] = {}
     seen: dict[tuple[object, ...], str] = {}
     for name, tensor in model.state_dict().items():
         place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if place not in seen:
-            seen[place] = weight_sha256(tensor.reshape(-1))
+            seen[place] = sha256_tensor(tensor.reshape(-1))
         hashes[name] = seen[place]
     return hashes
 

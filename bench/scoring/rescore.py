@@ -29,9 +29,9 @@ from bench.leaderboard.records.rescored import (
     read_rescored,
     write_rescored,
 )
-from bench.scoring.validate import copy_validations
+from bench.leaderboard.records.validation import copy_validations
 from bench.spec.run_spec import read_yaml
-from bench.tasks.outputs.generate import Continuation
+from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.scorers.base import HUB, Scorer, build_scorer, scorer_identity
 from bench.tasks.scorers.scoring import check_scored, score_texts
 from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, toxicity_metric

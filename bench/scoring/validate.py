@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import Any
 
 from bench.core.code_version import code_version
 from bench.core.errors import BenchError, UsageError
 from bench.core.intervals import Interval, bootstrap_mean
 from bench.core.progress import Progress
-from bench.core.store.cache import home, writing
-from bench.leaderboard.records.layout import VALIDATIONS
+from bench.core.store.cache import writing
 from bench.leaderboard.records.validation import (
     Band,
     CalibrationRow,
@@ -23,6 +21,7 @@ from bench.leaderboard.records.validation import (
     Share,
     Validation,
     read_validation,
+    validation_home,
     validation_path,
     write_validation,
 )
@@ -85,11 +84,6 @@ class ValidationReport:
     """Scorers that were to be measured and could not be, with why."""
 
 
-def validation_home() -> Path:
-    """Folder of the cache in which validations are kept."""
-    return home() / "validation"
-
-
 def validate_scorers(
     names: Sequence[str],
     settings: Mapping[str, Mapping[str, Any]],
@@ -129,29 +123,6 @@ def validate_scorers(
     with progress.track("agreement", None):
         agreements = agreements_of(validations, reference)
     return ValidationReport(known, validations, agreements, unavailable, failed)
-
-
-def copy_validations(run_directory: Path, identities: Sequence[Mapping[str, Any]], progress: Progress) -> list[Path]:
-    """Copy what is known of scorers from the cache into a run's directory, where its board finds it.
-
-    Arguments:
-        identities: of the scorers that judged in the run, as `scorer_identity` gives them.
-        progress: told of a damaged validation, which is left out.
-
-    Returns:
-        The files written; fewer than `identities` where a scorer was never measured.
-    """
-    written = []
-    for path in dict.fromkeys(validation_path(validation_home(), identity) for identity in identities):
-        if not path.is_file():
-            continue
-        try:
-            validation = read_validation(path)
-        except BenchError as error:
-            progress.note(f"no error-corrected rates: {error}; measure again with `bench scorers validate`")
-            continue
-        written.append(write_validation(validation, run_directory / VALIDATIONS))
-    return written
 
 
 def measure_scorer(

@@ -1,6 +1,20 @@
-"""What a run or study is asked to do: default < YAML < environment < flags < --set, checked and frozen. Read
-overrides, resolve, run_spec, study.
+"""What a run or study is asked to do: default < YAML < environment < flags < --set, checked and frozen.
+
+Read run_spec for what can be asked, then overrides, resolve and study for how it is read, and messages for how mistakes
+are told.
 
 May import: core, leaderboard.records, methods, tasks, tasks.texts, tasks.preferences, tasks.preferences.noise,
 tasks.toxicity.
 """
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "messages": ["validated"],
+        "resolve": ["resolve_spec"],
+        "run_spec": ["RunSpec", "read_yaml", "shipped_configs"],
+        "study": ["Study", "read_study"],
+    },
+)

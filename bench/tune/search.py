@@ -6,29 +6,40 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.core.code_version import code_version
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
 from bench.core.values import PreferencePair
-from bench.harness.cells import compose
+from bench.harness.align import set_up_pairs
+from bench.harness.cells import plan_draws
 from bench.harness.directory import RunDirectory
 from bench.harness.run import make_pairs
 from bench.methods.base import AlignmentMethod
 from bench.methods.pairs.gain import share_by_prompt
-from bench.models.devices import device_kind, resolve_device, resolve_dtype
-from bench.models.sources import resolve_model
+from bench.models.devices import device_kind
+from bench.models.placed import place_model
 from bench.spec.messages import validated
 from bench.spec.run_spec import RunSpec
 from bench.tasks.preferences.draw import PreferenceData
-from bench.tune.judge import BETA, CRITERION, AlignmentFailedError, HeldOutObjective, judged_length, make_judge
+from bench.tune.objective import (
+    BETA,
+    CRITERION,
+    AlignmentFailedError,
+    HeldOutObjective,
+    make_objective,
+    validation_length,
+)
 from bench.tune.space import SearchSpace
-from bench.tune.trials import Trial, TrialFile, best_trial
+from bench.tune.trials import Trial, TrialJournal, best_trial
 from bench.tune.winner import write_best
 
-JUDGING = ("bench.methods.pairs.gain", "bench.methods.pairs.likelihoods", "bench.models.checkpoint")
+if TYPE_CHECKING:
+    from bench.tasks.preferences.data_module import PreferenceDataModule
+
+CRITERION_CODE = ("bench.methods.pairs.gain", "bench.methods.pairs.likelihoods", "bench.models.checkpoint")
 """The code that a trial's numbers come from besides the method's."""
 
 
@@ -83,8 +94,8 @@ def search_hyperparameters(tuning: Tuning, *, progress: Progress) -> SearchResul
     """Spend the trials that are still missing, and write the winner as a configuration for `bench run`.
 
     Each trial aligns a fresh model with the training pairs outside the validation share, and is judged by the fall of
-    the DPO loss on that share. No clean pair, no evaluation prompt and no scorer takes part. After every trial
-    `trials.json` is whole: an interrupted search goes on where it stopped, and comes to what it would have come to.
+    the DPO loss on that share. No clean pair, no evaluation prompt and no scorer takes part. Each trial is kept as
+    soon as it is finished: an interrupted search goes on where it stopped, and comes to what it would have come to.
 
     Raises:
         UsageError: it cannot be done as asked, as far as that can be known before a model is loaded.
@@ -92,16 +103,16 @@ def search_hyperparameters(tuning: Tuning, *, progress: Progress) -> SearchResul
     """
     RunDirectory(tuning.out).check()
     pool = make_pairs(tuning.spec, progress=progress)
-    (preferences,) = compose(tuning.spec, pool)
-    judge, search = _set_up(tuning, preferences, progress)
-    space = tuning.space.sized(judge.source.config().get_text_config().num_hidden_layers)
-    file = TrialFile(tuning.out / "trials.json", search)
-    trials = file.read()
+    (draw,) = plan_draws(tuning.spec)
+    objective, search = _set_up(tuning, set_up_pairs(pool, draw), progress)
+    space = tuning.space.sized(objective.model.source.config().get_text_config().num_hidden_layers)
+    journal = TrialJournal(tuning.out, search, space.distributions())
+    trials = journal.read()
     with progress.track(f"tune {tuning.row}", tuning.trials) as advance:
         advance(min(len(trials), tuning.trials))
         while len(trials) < tuning.trials:
-            trials.append(_next_trial(tuning, space, judge, trials))
-            file.write(trials)
+            trials.append(_next_trial(tuning, space, objective, trials))
+            journal.append(trials[-1])
             progress.note(_summary(trials, tuning))
             advance(1)
     best = best_trial(trials)
@@ -109,21 +120,19 @@ def search_hyperparameters(tuning: Tuning, *, progress: Progress) -> SearchResul
     return SearchResult(trials, best, config, tuple(space.dimensions))
 
 
-def _set_up(tuning: Tuning, preferences: PreferenceData, progress: Progress) -> tuple[HeldOutObjective, dict[str, Any]]:
-    """The judge of all trials, and everything that their numbers depend on besides their settings, as JSON."""
-    source = resolve_model(tuning.spec.model)
-    device = resolve_device(tuning.spec.device)
-    dtype = resolve_dtype(tuning.spec.dtype, device)
-    rows = _validation_rows(preferences.pairs, tuning.validation, preferences.seed)
-    fit = [pair for row, pair in enumerate(preferences.pairs) if row not in set(rows)]
-    judged = [preferences.pairs[row] for row in rows]
-    judge = make_judge(source, fit, judged, device=device, dtype=dtype, seed=preferences.seed, progress=progress)
+def _set_up(
+    tuning: Tuning, module: PreferenceDataModule, progress: Progress
+) -> tuple[HeldOutObjective, dict[str, Any]]:
+    """What all trials maximise, and everything that their numbers depend on besides their settings, as JSON."""
+    model = place_model(tuning.spec.model, device=tuning.spec.device, dtype=tuning.spec.dtype)
+    rows = _validation_rows(module.pairs, tuning.validation, module.draw.seed)
+    objective = make_objective(model, module, rows, progress)
     search = {
         "model": {
-            "locator": source.locator,
-            "fingerprint": source.fingerprint(),
-            "dtype": dtype,
-            "device": device_kind(device),
+            "locator": model.source.locator,
+            "fingerprint": model.source.fingerprint(),
+            "dtype": model.dtype,
+            "device": device_kind(model.device),
         },
         "method": {
             "name": tuning.kind,
@@ -131,16 +140,16 @@ def _set_up(tuning: Tuning, preferences: PreferenceData, progress: Progress) -> 
             "code": code_version(tuning.method.__module__),
         },
         "space": tuning.space.plain(),
-        "data": _data(preferences),
+        "data": _data(module.data),
         "validation": {"share": tuning.validation, "pairs": len(rows), "rows_sha256": sha256_json(rows)},
         "criterion": {
             "name": CRITERION,
             "beta": BETA,
-            "max_length": judged_length(source.config()),
-            "code": {name: code_version(name) for name in JUDGING},
+            "max_length": validation_length(model.source.config()),
+            "code": {name: code_version(name) for name in CRITERION_CODE},
         },
     }
-    return judge, search
+    return objective, search
 
 
 def _validation_rows(pairs: Sequence[PreferencePair], share: float, seed: int) -> list[int]:
@@ -171,23 +180,23 @@ def _data(preferences: PreferenceData) -> dict[str, Any]:
     }
 
 
-def _next_trial(tuning: Tuning, space: SearchSpace, judge: HeldOutObjective, trials: Sequence[Trial]) -> Trial:
+def _next_trial(tuning: Tuning, space: SearchSpace, objective: HeldOutObjective, trials: Sequence[Trial]) -> Trial:
     """The next setting, tried; the first is the method as it was configured, so that nothing worse can win."""
     if not trials:
         method = tuning.build(tuning.configured)
         values = method.model_dump(mode="json")
         settings = {**tuning.fixed, **{name: tuning.configured.get(name, values[name]) for name in space.dimensions}}
-        return _try(tuning, judge, trials, settings, space.place(method))
+        return _try(tuning, objective, trials, settings, space.locate(method))
     tried = [
         (trial.parameters, trial.sure) for trial in trials if trial.parameters is not None and trial.sure is not None
     ]
-    parameters = space.propose(tried, len(trials), judge.seed)
-    return _try(tuning, judge, trials, {**tuning.fixed, **space.settings(parameters)}, parameters)
+    parameters = space.propose(tried, len(trials), objective.module.draw.seed)
+    return _try(tuning, objective, trials, {**tuning.fixed, **space.settings(parameters)}, parameters)
 
 
 def _try(
     tuning: Tuning,
-    judge: HeldOutObjective,
+    objective: HeldOutObjective,
     trials: Sequence[Trial],
     settings: Mapping[str, Any],
     parameters: Mapping[str, Any] | None,
@@ -202,14 +211,14 @@ def _try(
             if earlier.method == trial.method:
                 taken = {"number": trial.number, "state": "repeated", "parameters": parameters, "seconds": 0.0}
                 return earlier.model_copy(update=taken)
-        judge.check(method)
+        objective.check(method)
     except UsageError as error:
         return trial.model_copy(update={"error": str(error)})
     try:
-        found, report = judge.judge(method)
+        gain, report = objective.evaluate(method)
     except AlignmentFailedError as error:
         return trial.model_copy(update={"error": str(error), "seconds": round(time.perf_counter() - start, 3)})
-    numbers = {"gain": found.gain, "stderr": found.stderr, "margin": found.margin, "cost": found.cost}
+    numbers = {"gain": gain.gain, "stderr": gain.stderr, "margin": gain.margin, "cost": gain.cost}
     seconds = round(time.perf_counter() - start, 3)
     return trial.model_copy(update={"state": "done", "flags": report.flags, "seconds": seconds, **numbers})
 

@@ -43,7 +43,7 @@ class Dimension(Value, ABC):
         """The hyperparameter that the sampler's numbers stand for, as a configuration would write it."""
 
     @abstractmethod
-    def place(self, name: str, value: Any) -> dict[str, Any] | None:
+    def locate(self, name: str, value: Any) -> dict[str, Any] | None:
         """The sampler's numbers for a validated hyperparameter; None where it lies outside."""
 
     @abstractmethod
@@ -82,7 +82,7 @@ class Span(Dimension):
         drawn = parameters[name]
         return drawn if self.int else min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
 
-    def place(self, name: str, value: Any) -> dict[str, Any] | None:
+    def locate(self, name: str, value: Any) -> dict[str, Any] | None:
         if not isinstance(value, float | int) or not self.low <= value <= self.high:
             return None
         return None if self.int and value != int(value) else {name: int(value) if self.int else float(value)}
@@ -106,7 +106,7 @@ class Choices(Dimension):
     def value(self, name: str, parameters: Parameters) -> Any:
         return self.values[parameters[name]]
 
-    def place(self, name: str, value: Any) -> dict[str, Any] | None:
+    def locate(self, name: str, value: Any) -> dict[str, Any] | None:
         return {name: self.values.index(value)} if value in self.values else None
 
     def samples(self) -> Sequence[Any]:
@@ -128,7 +128,7 @@ class Stretch(Dimension):
         first, count = (parameters[part] for part in self._names(name))
         return describe(range(first, min(first + count, self.n_blocks)))
 
-    def place(self, name: str, value: Any) -> dict[str, Any] | None:
+    def locate(self, name: str, value: Any) -> dict[str, Any] | None:
         if value == "cv":
             return None
         numbers = blocks(value, self.n_blocks)
@@ -176,7 +176,7 @@ class SearchSpace:
         """The hyperparameters at a point."""
         return {name: dimension.value(name, parameters) for name, dimension in self.dimensions.items()}
 
-    def place(self, method: AlignmentMethod) -> dict[str, Any] | None:
+    def locate(self, method: AlignmentMethod) -> dict[str, Any] | None:
         """Where a method's hyperparameters lie; None where one of them lies outside.
 
         Raises:
@@ -184,11 +184,15 @@ class SearchSpace:
         """
         found: dict[str, Any] = {}
         for name, dimension in self.dimensions.items():
-            parameters = dimension.place(name, getattr(method, name))
+            parameters = dimension.locate(name, getattr(method, name))
             if parameters is None:
                 return None
             found |= parameters
         return found
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """What the sampler draws of all hyperparameters."""
+        return {key: value for name, one in self.dimensions.items() for key, value in one.distributions(name).items()}
 
     def plain(self) -> dict[str, Any]:
         """The space as JSON."""
@@ -207,9 +211,7 @@ class SearchSpace:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         own_seed = int(sha256_json([seed, number])[:8], 16)
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=own_seed))
-        distributions = {
-            key: value for name, one in self.dimensions.items() for key, value in one.distributions(name).items()
-        }
+        distributions = self.distributions()
         for parameters, gain in tried:
             study.add_trial(optuna.trial.create_trial(params=dict(parameters), distributions=distributions, value=gain))
         proposed: Parameters = study.ask(distributions).params

@@ -1,19 +1,22 @@
-"""What `bench tune` tried: one JSON file that is whole after every trial, so that a search can stop at any time."""
+"""What `bench tune` tried, kept by optuna's journal after every trial, so that a search can stop at any time."""
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from bench.core.errors import BenchError, UsageError
-from bench.core.files import write_json
 from bench.core.values import Value
 from bench.methods.pairs.gain import ONE_SIDED_95
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
 
 
 class Trial(Value):
@@ -57,43 +60,89 @@ class Trial(Value):
 
 
 @dataclass(frozen=True)
-class TrialFile:
-    """The trials of one search, in a file that says which search it was."""
+class TrialJournal:
+    """The trials of one search as an optuna study in a file, to which each adds one line that is whole or not there."""
 
-    path: Path
+    folder: Path
     search: Mapping[str, Any]
     """Everything that a trial's numbers depend on besides its settings, as JSON."""
+    distributions: Mapping[str, BaseDistribution]
+    """What the sampler draws from."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "trials.journal"
 
     def read(self) -> list[Trial]:
         """The trials so far; none where there is no file.
 
         Raises:
-            UsageError: the file belongs to another search; says in what.
-            BenchError: it cannot be read.
+            UsageError: they belong to another search; says in what. Or an earlier version left its own file of trials.
+            BenchError: the file cannot be read.
         """
+        earlier = self.folder / "trials.json"
+        if earlier.exists():
+            raise UsageError(
+                f"{earlier} holds trials that an earlier version of alignment-bench made, with other code; choose "
+                "another --out, or move it away to begin anew"
+            )
         if not self.path.exists():
             return []
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            trials = [Trial.model_validate(trial) for trial in found["trials"]]
-            other = _first_difference(found["search"], self.search)
-        except (OSError, ValueError, ValidationError, KeyError, TypeError) as error:
+            study = self._study()
+            rows = study.get_trials(deepcopy=False)
+            trials = [Trial.model_validate({**row.user_attrs, "number": row.number}) for row in rows]
+            other = _first_difference(study.user_attrs["search"], self.search) if trials else None
+        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
             raise BenchError(f"{self.path} is not a file of trials ({error}); move it away") from error
         if other is not None:
             raise UsageError(f"{self.path} holds trials of another search ({other}); choose another --out")
         return trials
 
-    def write(self, trials: Sequence[Trial]) -> None:
-        """Replace the file, adding the last of `trials` to those that it holds.
+    def append(self, trial: Trial) -> None:
+        """Add a trial to those that the file holds.
 
         Raises:
-            BenchError: somebody else has added to it meanwhile.
+            BenchError: somebody else has added to it meanwhile; both trials are kept.
         """
-        if len(self.read()) != len(trials) - 1:
+        from optuna.trial import TrialState, create_trial
+
+        others = len(self.read()) - trial.number
+        if not others:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            study = self._study()
+            if trial.number == 0:
+                study.set_user_attr("search", self.search)
+            study.add_trial(
+                create_trial(
+                    state=TrialState.FAIL if trial.sure is None else TrialState.COMPLETE,
+                    value=trial.sure,
+                    params=dict(trial.parameters or {}),
+                    distributions=dict(self.distributions) if trial.parameters else {},
+                    user_attrs=trial.model_dump(mode="json", exclude={"number"}),
+                )
+            )
+            others = len(study.get_trials(deepcopy=False)) - trial.number - 1
+        if others:
             raise BenchError(f"{self.path} was written by another search meanwhile; run one at a time in a directory")
-        spent = {"trials": len(trials), "seconds": round(sum(trial.seconds for trial in trials), 1)}
-        rows = [trial.model_dump(mode="json") for trial in trials]
-        write_json(self.path, {"search": self.search, "spent": spent, "trials": rows})
+
+    def _study(self) -> Study:
+        """The study in the file, which is made if it is not there, and cut after its last whole line."""
+        import optuna
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        lock = JournalFileOpenLock(str(self.path))
+        backend = JournalFileBackend(str(self.path), lock_obj=lock)
+        lock.acquire()
+        try:  # a line that a killed process left half-written would spoil the next one
+            whole = self.path.read_bytes().rpartition(b"\n")
+            if whole[2]:
+                os.truncate(self.path, len(whole[0] + whole[1]))
+        finally:
+            lock.release()
+        storage = optuna.storages.JournalStorage(backend)
+        return optuna.create_study(storage=storage, study_name="tune", direction="maximize", load_if_exists=True)
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:

@@ -4,7 +4,7 @@ Read `layout` (what lies where), `record` with its `ledger`, and `reports` (what
 it). Beside records lie `failures`, scores made afterwards (`rescored`) and each scorer's own errors (`validation`).
 `lookup` finds the record that a person means, and `labels` tells records apart.
 
-May import: core, leaderboard.statistics.
+May import: core, core.store, leaderboard.statistics.
 """
 
 from lazy_loader import attach

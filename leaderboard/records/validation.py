@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.hashing import sha256_json
+from bench.core.progress import Progress
+from bench.core.store.cache import home
 from bench.core.values import Value
 from bench.leaderboard.records.layout import VALIDATIONS, json_files
 from bench.leaderboard.statistics.agreement import TrueShare, true_share
@@ -163,3 +165,31 @@ def read_validations(directory: Path) -> dict[str, Validation]:
         return {path.stem: read_validation(path) for path in paths}
     except BenchError as error:
         raise BenchError(f"{error}; delete it, and the board does without its error-corrected rates") from error
+
+
+def validation_home() -> Path:
+    """Folder of the cache in which validations are kept."""
+    return home() / "validation"
+
+
+def copy_validations(run_directory: Path, identities: Sequence[Mapping[str, Any]], progress: Progress) -> list[Path]:
+    """Copy what is known of scorers from the cache into a run's directory, where its board finds it.
+
+    Arguments:
+        identities: of the scorers that judged in the run, as `scorer_identity` gives them.
+        progress: told of a damaged validation, which is left out.
+
+    Returns:
+        The files written; fewer than `identities` where a scorer was never measured.
+    """
+    written = []
+    for path in dict.fromkeys(validation_path(validation_home(), identity) for identity in identities):
+        if not path.is_file():
+            continue
+        try:
+            validation = read_validation(path)
+        except BenchError as error:
+            progress.note(f"no error-corrected rates: {error}; measure again with `bench scorers validate`")
+            continue
+        written.append(write_validation(validation, run_directory / VALIDATIONS))
+    return written

@@ -18,7 +18,7 @@ means; where items do, over items. What is left to choose (`CHOICES`) is chosen 
 values and any mixture of parts 93.4 to 97 % are covered from three seeds and 20 items on: `benchmarks/calculated.py`.
 
 Bounds are BCa (Efron 1987) with the items' acceleration, as `bench.core.intervals` has it. With two seeds coverage is
-92.1 to 97.8 %, and with one the seeds' part is unknown and left out: `note` says so. docs/statistics.md has the
+92.1 to 97.8 %, and with one the seeds' part is unknown and left out: `note` says so. docs/read/statistics.md has the
 simulated coverage. All functions are pure: the same values and seed give the same interval.
 """
 
@@ -218,7 +218,7 @@ def p_values(table: Sheet, *, seed: int = 0, resamples: int = RESAMPLES) -> list
     tails over them (generalised p-values, Tsui and Weerahandi 1989) gives p-values as small as they need to be for a
     correction over a table. That far out the intervals' degrees of freedom err too often, so all of the residual is
     taken off after the seeds' pivot: p-values lean to caution, and an interval may exclude 0 where p is above 0.05, the
-    more so the fewer the seeds (docs/statistics.md).
+    more so the fewer the seeds (docs/read/statistics.md).
     """
     if table.n_items == 1:
         return [None] * table.values.shape[2]

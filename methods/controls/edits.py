@@ -28,13 +28,13 @@ class RandomDirections(ProjectionEdit):
 
     def warm_up(self) -> None:
         super().warm_up()
-        importlib.import_module("bench.methods.projection.control_directions")
+        importlib.import_module("bench.methods.projection.subspace")
 
     def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
         return PassagePairs((), ())
 
     def find(self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int) -> Subspace:
-        from bench.methods.projection.control_directions import random_directions
+        from bench.methods.projection.subspace import random_directions
 
         value = activations.anatomy.values[layer]
         return random_directions(value.weight.shape[1 if value.stream_last else 0], rank, seed, layer)
@@ -101,13 +101,13 @@ class MeanDifference(ProjectionEdit):
 
     def warm_up(self) -> None:
         super().warm_up()
-        importlib.import_module("bench.methods.projection.control_directions")
+        importlib.import_module("bench.methods.projection.subspace")
 
     def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
         return self.labelled_rows(texts, context.seed)
 
     def find(self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int) -> Subspace:
-        from bench.methods.projection.control_directions import mean_difference
+        from bench.methods.projection.subspace import mean_difference
 
         return mean_difference(*activations.matrices(rows, layer), self.center)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.files import write_json
 from bench.methods.pairs.likelihoods import Precision
-from bench.methods.training.settings import Row, TuningMethod
+from bench.methods.training.settings import Row, TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,11 +53,9 @@ class DeviceJob:
     owner: int
     """The process that waits for the result; without it nobody does."""
 
-    def make_method(self) -> TuningMethod:
+    def make_method(self) -> TrainingSettings:
         """The method, with its settings."""
-        module, _, name = self.method.partition(":")
-        kind = getattr(importlib.import_module(module), name)
-        return cast(TuningMethod, kind(**self.settings))
+        return cast(TrainingSettings, resolve_name(self.method)(**self.settings))
 
 
 def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -135,12 +132,3 @@ def first_fault(folder: Path) -> Fault | None:
     """Why the run failed: for want of memory, if any process says so, and else what was said first."""
     faults = [Fault(**json.loads(path.read_text(encoding="utf-8"))) for path in folder.glob("fault-*.json")]
     return min(faults, key=lambda fault: (not fault.out_of_memory, fault.at), default=None)
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process of that number runs."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -14,21 +14,21 @@ import torch
 from bench.core.passes.memory import free_memory
 from bench.methods.devices.handover import RESULT, START, TRAINED, DeviceJob, write_job, write_model
 from bench.methods.devices.launch import run_job
-from bench.methods.training.settings import Row, TuningMethod
+from bench.methods.training.settings import Row, TrainingSettings
 from bench.methods.training.watch import Watch
 from bench.methods.training.weights import restore_weights, save_weights
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
-    from bench.methods.training.run import Job
+    from bench.methods.training.job import Job
     from bench.methods.training.selection import WeightSelection
 
 
 class SeveralDevices:
     """Processes on several devices that will train a model. Making one writes the model as it came to disk."""
 
-    def __init__(self, method: TuningMethod, job: Job) -> None:
+    def __init__(self, method: TrainingSettings, job: Job) -> None:
         self._method, self._job = method, job
         self._scratch = tempfile.TemporaryDirectory(dir=job.context.scratch, prefix="devices-")
         self._folder = Path(self._scratch.name)

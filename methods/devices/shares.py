@@ -65,36 +65,38 @@ class Exchange:
     """What processes tell each other in a pass: numbers of shares that may be uneven, or none at all."""
 
     def __init__(self, gather: Gather) -> None:
-        self._whole = self._now = gather
-
-    def gather(self, values: torch.Tensor) -> torch.Tensor:
-        """The values of all processes, as accelerate's `gather` gives them."""
-        return self._now(values)
+        self._gather = gather
+        self._sizes: Sequence[int] | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Gather nothing from others: they are not doing what this process does."""
-        yield from self._with(lambda values: values)
+        with self.of_shares(()):
+            yield
 
     @contextmanager
     def of_shares(self, sizes: Sequence[int]) -> Iterator[None]:
         """Gather one value a row, or one a process, and leave out those that count for nothing."""
-        yield from self._with(lambda values: self._gather_shares(values.detach(), sizes))
-
-    def _with(self, gather: Gather) -> Iterator[None]:
-        self._now = gather
+        self._sizes = sizes
         try:
             yield
         finally:
-            self._now = self._whole
+            self._sizes = None
 
-    def _gather_shares(self, values: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    def gather(self, values: torch.Tensor) -> torch.Tensor:
+        """The values of all processes, as accelerate's `gather` gives them."""
+        sizes = self._sizes
+        if sizes is None:
+            return self._gather(values)
+        if not sizes:
+            return values
+        values = values.detach()
         if not values.dim():
-            return self._whole(values)[[rank for rank, size in enumerate(sizes) if size]]
+            return self._gather(values)[[rank for rank, size in enumerate(sizes) if size]]
         width = max(sizes)
         even = values.new_zeros(width, *values.shape[1:])
         even[: len(values)] = values
-        parts = torch.split(self._whole(even), width)
+        parts = torch.split(self._gather(even), width)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 

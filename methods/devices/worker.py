@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
+import psutil
 import torch
 from accelerate.utils import broadcast
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -21,7 +22,6 @@ from bench.methods.devices.handover import (
     START,
     TRAINED,
     DeviceJob,
-    is_alive,
     load_model,
     read_job,
     write_fault,
@@ -29,15 +29,15 @@ from bench.methods.devices.handover import (
 from bench.methods.devices.shares import divide_batches
 from bench.methods.training.borrowing import borrowed
 from bench.methods.training.held_out import HeldOut
-from bench.methods.training.run import make_trainer
 from bench.methods.training.selection import WeightSelection
+from bench.methods.training.trainers import TrainerParts, make_trainer
 from bench.methods.training.watch import Glances, Watch, refuse_divergence
 from bench.methods.training.weights import restore_weights, save_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from bench.methods.training.settings import TuningMethod
+    from bench.methods.training.settings import TrainingSettings
 
 
 class Agreement(TrainerCallback):
@@ -47,7 +47,7 @@ class Agreement(TrainerCallback):
         self._device, self._owner = device, owner
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if not is_alive(self._owner):
+        if not psutil.pid_exists(self._owner):
             raise SystemExit("whoever waited for this training is gone")
         self._agree(control)
 
@@ -83,7 +83,9 @@ class Worker:
             model.requires_grad_(True)
         with borrowed(model):
             job = self._job
-            trainer = make_trainer(method, model, tokenizer, job.rows, job.precision, context, n_pairs=job.n_pairs)
+            trainer = make_trainer(
+                method, TrainerParts(model, tokenizer, job.rows, job.n_pairs, job.precision, context)
+            )
             if method.tuning != "full":
                 restore_weights(cast(torch.nn.Module, trainer.model), self._folder / START)
             self._trainer = trainer
@@ -96,7 +98,9 @@ class Worker:
                 trainer.train()
                 self._peaks(trainer)
 
-    def _lead(self, method: TuningMethod, model: PreTrainedModel, trainer: Trainer, context: AlignmentContext) -> None:
+    def _lead(
+        self, method: TrainingSettings, model: PreTrainedModel, trainer: Trainer, context: AlignmentContext
+    ) -> None:
         """Train as the first process: it looks on as on one device, and says what it saw."""
         job, folder = self._job, self._folder
         held_out = HeldOut(method, context, job.precision)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, PositiveFloat
 
+from bench.methods.objectives.losses import dpo_recipe
+from bench.methods.objectives.method import TuningMethod
 from bench.methods.pairs.completions import PairTokens
-from bench.methods.training.rows import scored_rows
-from bench.methods.training.settings import Curves, Row, Score, TuningMethod
-from bench.methods.training.training_curves import ACCURACY_CURVE, BASIC_CURVES, REWARD_CURVES, SUM_CURVES, late_mean
-
-if TYPE_CHECKING:
-    from transformers import Trainer
-
-    from bench.methods.training.trainers import TrainerParts
+from bench.methods.training.recipe import Recipe
+from bench.methods.training.rows import ACCURACY_CURVE, BASIC_CURVES, REWARD_CURVES, SUM_CURVES, late_mean, scored_rows
+from bench.methods.training.settings import Curves, Row, Score
 
 UNIT_SLOPE = 1 / 3
 """The smoothing at which TRL's `robust` loss is its `sigmoid` loss minus the scaled margin, once."""
@@ -32,7 +29,6 @@ class CDPO(TuningMethod):
 
     name: ClassVar[str] = "cdpo"
     trl_module: ClassVar[str] = "trl.trainer.dpo_trainer"
-    training_module: ClassVar[str] = "bench.methods.training.dpo_training"
     curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, **REWARD_CURVES, **ACCURACY_CURVE, **SUM_CURVES}
 
     beta: PositiveFloat = 0.1
@@ -40,24 +36,12 @@ class CDPO(TuningMethod):
     label_smoothing: float = Field(default=0.1, ge=0, lt=0.5)
     """Assumed share of reversed labels."""
 
-    def needs_whole_batches(self) -> str | None:
-        return None
-
-    @property
-    def reward_scale(self) -> float | None:
-        return self.beta
-
-    def fault(self) -> str | None:
-        return None
-
     def rows(self, pairs: Sequence[PairTokens], score: Score, seed: int) -> list[Row]:
         return scored_rows(pairs, score)
 
-    def make_trainer(self, parts: TrainerParts) -> Trainer:
-        from bench.methods.training.dpo_training import pair_trainer
-
+    def recipe(self) -> Recipe:
         losses = {"sigmoid": 1 + self.label_smoothing, "robust": -self.label_smoothing}
-        return pair_trainer(self, parts, beta=self.beta, losses=losses, label_smoothing=UNIT_SLOPE)
+        return dpo_recipe(losses, beta=self.beta, label_smoothing=UNIT_SLOPE)
 
     def chosen_gain(self, curves: Curves, length: float) -> float:
         return late_mean(curves["chosen_reward"]) / self.beta / length

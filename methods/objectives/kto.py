@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import PositiveFloat
 
+from bench.methods.objectives.method import TuningMethod
 from bench.methods.pairs.completions import PairTokens
-from bench.methods.training.rows import unpaired_rows
-from bench.methods.training.settings import Curves, Row, Score, TuningMethod
-from bench.methods.training.training_curves import BASIC_CURVES, REWARD_CURVES, SUM_CURVES, late_mean
-
-if TYPE_CHECKING:
-    from transformers import Trainer
-
-    from bench.methods.training.trainers import TrainerParts
+from bench.methods.training.recipe import Recipe
+from bench.methods.training.rows import BASIC_CURVES, REWARD_CURVES, SUM_CURVES, late_mean, unpaired_rows
+from bench.methods.training.settings import Curves, Row, Score
 
 
 class KTO(TuningMethod):
@@ -29,7 +25,6 @@ class KTO(TuningMethod):
 
     name: ClassVar[str] = "kto"
     trl_module: ClassVar[str] = "trl.trainer.kto_trainer"
-    training_module: ClassVar[str] = "bench.methods.training.kto_training"
     curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, **REWARD_CURVES, **SUM_CURVES, "divergence": "kl"}
 
     beta: PositiveFloat = 0.1
@@ -39,23 +34,25 @@ class KTO(TuningMethod):
     undesirable_weight: PositiveFloat = 1.0
     """Of the losses of rejected completions."""
 
-    def needs_whole_batches(self) -> str | None:
-        return "it estimates a divergence on whole batches, whose order is part of the method"
-
-    @property
-    def reward_scale(self) -> float | None:
-        return self.beta
-
-    def fault(self) -> str | None:
-        return None
-
     def rows(self, pairs: Sequence[PairTokens], score: Score, seed: int) -> list[Row]:
         return unpaired_rows(pairs, score, batch_size=self.batch_size, max_length=self.max_length, seed=seed)
 
-    def make_trainer(self, parts: TrainerParts) -> Trainer:
-        from bench.methods.training.kto_training import unpaired_trainer
-
-        return unpaired_trainer(self, parts)
+    def recipe(self) -> Recipe:
+        return Recipe(
+            "trl:KTOTrainer",
+            "trl:KTOConfig",
+            {
+                "per_device_train_batch_size": 2 * self.batch_size,
+                "train_sampling_strategy": "sequential",
+                "loss_type": "kto",
+                "beta": self.beta,
+                "desirable_weight": self.desirable_weight,
+                "undesirable_weight": self.undesirable_weight,
+            },
+            reward_scale=self.beta,
+            needs_reference=True,
+            whole_batches="it estimates a divergence on whole batches, whose order is part of the method",
+        )
 
     def chosen_gain(self, curves: Curves, length: float) -> float:
         return late_mean(curves["chosen_reward"]) / self.beta / length

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.core.registry import unknown
+from bench.methods.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,24 @@ def canonical_loss(given: Any) -> str | dict[str, float]:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise ValueError(f"the weight of loss '{name}' is {weight}; give a number above 0")
     return {name: float(weight) for name, weight in named.items()}
+
+
+def dpo_recipe(losses: Mapping[str, float], *, beta: float, label_smoothing: float) -> Recipe:
+    """TRL's DPOTrainer for a weighted sum of losses."""
+    whole = [f"its loss {loss} {WHOLE_BATCH_LOSSES[loss]}" for loss in losses if loss in WHOLE_BATCH_LOSSES]
+    return Recipe(
+        "trl:DPOTrainer",
+        "trl:DPOConfig",
+        {
+            "loss_type": list(losses),
+            "loss_weights": list(losses.values()) if list(losses.values()) != [1.0] else None,
+            "beta": beta,
+            "label_smoothing": label_smoothing,
+        },
+        reward_scale=beta,
+        needs_reference=True,
+        whole_batches=whole[0] if whole else None,
+    )
 
 
 def smoothing_fault(losses: Mapping[str, float], label_smoothing: float) -> str | None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import PositiveFloat
 
+from bench.methods.objectives.method import TuningMethod
 from bench.methods.pairs.completions import PairTokens
-from bench.methods.training.rows import labelled_rows
-from bench.methods.training.settings import Curves, Row, Score, TuningMethod
-from bench.methods.training.training_curves import ACCURACY_CURVE, BASIC_CURVES, MEAN_CURVES, REWARD_CURVES, late_mean
-
-if TYPE_CHECKING:
-    from transformers import Trainer
-
-    from bench.methods.training.trainers import TrainerParts
+from bench.methods.training.recipe import Recipe
+from bench.methods.training.rows import (
+    ACCURACY_CURVE,
+    BASIC_CURVES,
+    MEAN_CURVES,
+    REWARD_CURVES,
+    labelled_rows,
+    late_mean,
+)
+from bench.methods.training.settings import Curves, Row, Score
 
 
 class ORPO(TuningMethod):
@@ -27,29 +30,22 @@ class ORPO(TuningMethod):
 
     name: ClassVar[str] = "orpo"
     trl_module: ClassVar[str] = "trl.experimental.orpo"
-    training_module: ClassVar[str] = "bench.methods.training.orpo_training"
     curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, **REWARD_CURVES, **ACCURACY_CURVE, **MEAN_CURVES}
 
     beta: PositiveFloat = 0.1
     """Weight of the odds ratio; the paper's lambda."""
 
-    def needs_whole_batches(self) -> str | None:
-        return "its likelihood term is a mean over the tokens of a whole batch"
-
-    @property
-    def reward_scale(self) -> float | None:
-        return None
-
-    def fault(self) -> str | None:
-        return None
-
     def rows(self, pairs: Sequence[PairTokens], score: Score, seed: int) -> list[Row]:
         return labelled_rows(pairs)
 
-    def make_trainer(self, parts: TrainerParts) -> Trainer:
-        from bench.methods.training.orpo_training import odds_trainer
-
-        return odds_trainer(self, parts)
+    def recipe(self) -> Recipe:
+        return Recipe(
+            "trl.experimental.orpo:ORPOTrainer",
+            "trl.experimental.orpo:ORPOConfig",
+            {"beta": self.beta},
+            counts_tokens=False,
+            whole_batches="its likelihood term is a mean over the tokens of a whole batch",
+        )
 
     def chosen_gain(self, curves: Curves, length: float) -> float:
         return late_mean(curves["chosen_logp_per_token"]) - curves["chosen_logp_per_token"][0]

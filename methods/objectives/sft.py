@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from bench.methods.objectives.method import TuningMethod
 from bench.methods.pairs.completions import PairTokens
-from bench.methods.training.rows import chosen_rows
-from bench.methods.training.settings import Curves, Row, Score, TuningMethod
-from bench.methods.training.training_curves import BASIC_CURVES, late_mean
-
-if TYPE_CHECKING:
-    from transformers import Trainer
-
-    from bench.methods.training.trainers import TrainerParts
+from bench.methods.training.recipe import Recipe
+from bench.methods.training.rows import BASIC_CURVES, chosen_rows, late_mean
+from bench.methods.training.settings import Curves, Row, Score
 
 
 class SFT(TuningMethod):
@@ -24,26 +20,13 @@ class SFT(TuningMethod):
 
     name: ClassVar[str] = "sft"
     trl_module: ClassVar[str] = "trl.trainer.sft_trainer"
-    training_module: ClassVar[str] = "bench.methods.training.sft_training"
     curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, "token_accuracy": "mean_token_accuracy"}
-
-    def needs_whole_batches(self) -> str | None:
-        return None
-
-    @property
-    def reward_scale(self) -> float | None:
-        return None
-
-    def fault(self) -> str | None:
-        return None
 
     def rows(self, pairs: Sequence[PairTokens], score: Score, seed: int) -> list[Row]:
         return chosen_rows(pairs)
 
-    def make_trainer(self, parts: TrainerParts) -> Trainer:
-        from bench.methods.training.sft_training import chosen_trainer
-
-        return chosen_trainer(self, parts)
+    def recipe(self) -> Recipe:
+        return Recipe("trl:SFTTrainer", "trl:SFTConfig", {"loss_type": "nll", "packing": False}, whole_batches=None)
 
     def chosen_gain(self, curves: Curves, length: float) -> float:
         return curves["loss"][0] - late_mean(curves["loss"])

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
+from bench.methods.objectives.method import TuningMethod
 from bench.methods.pairs.completions import PairTokens
-from bench.methods.training.rows import labelled_rows
-from bench.methods.training.settings import Curves, Row, Score, TuningMethod
-from bench.methods.training.training_curves import ACCURACY_CURVE, BASIC_CURVES, MEAN_CURVES, REWARD_CURVES, late_mean
-
-if TYPE_CHECKING:
-    from transformers import Trainer
-
-    from bench.methods.training.trainers import TrainerParts
+from bench.methods.training.recipe import Recipe
+from bench.methods.training.rows import (
+    ACCURACY_CURVE,
+    BASIC_CURVES,
+    MEAN_CURVES,
+    REWARD_CURVES,
+    labelled_rows,
+    late_mean,
+)
+from bench.methods.training.settings import Curves, Row, Score
 
 
 class SimPO(TuningMethod):
@@ -27,7 +30,6 @@ class SimPO(TuningMethod):
 
     name: ClassVar[str] = "simpo"
     trl_module: ClassVar[str] = "trl.experimental.cpo"
-    training_module: ClassVar[str] = "bench.methods.training.simpo_training"
     curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, **REWARD_CURVES, **ACCURACY_CURVE, **MEAN_CURVES}
 
     beta: PositiveFloat = 2.0
@@ -39,23 +41,23 @@ class SimPO(TuningMethod):
     sft_weight: NonNegativeFloat = 0.0
     """Weight of the chosen completions' negative log-likelihood, added to the loss: CPO-SimPO."""
 
-    def needs_whole_batches(self) -> str | None:
-        return "its likelihood term is a mean over the tokens of a whole batch" if self.sft_weight else None
-
-    @property
-    def reward_scale(self) -> float | None:
-        return None
-
-    def fault(self) -> str | None:
-        return None
-
     def rows(self, pairs: Sequence[PairTokens], score: Score, seed: int) -> list[Row]:
         return labelled_rows(pairs)
 
-    def make_trainer(self, parts: TrainerParts) -> Trainer:
-        from bench.methods.training.simpo_training import simpo_trainer
-
-        return simpo_trainer(self, parts)
+    def recipe(self) -> Recipe:
+        return Recipe(
+            "trl.experimental.cpo:CPOTrainer",
+            "trl.experimental.cpo:CPOConfig",
+            {
+                "loss_type": "simpo",
+                "beta": self.beta,
+                "simpo_gamma": self.margin,
+                "label_smoothing": self.label_smoothing,
+                "cpo_alpha": self.sft_weight,
+            },
+            counts_tokens=False,
+            whole_batches="its likelihood term is a mean over the tokens of a whole batch" if self.sft_weight else None,
+        )
 
     def chosen_gain(self, curves: Curves, length: float) -> float:
         return late_mean(curves["chosen_logp_per_token"]) - curves["chosen_logp_per_token"][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UsageError
@@ -29,18 +30,6 @@ class Completion:
     def scored(self) -> int:
         """Tokens of the answer that have a probability: all, but for the first where nothing stands before it."""
         return len(self.answer) - (not self.prompt)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many tokens of a pair are kept."""
-
-    whole: int
-    """Of prompt and completion together, from the start."""
-    prompt: int | None = None
-    """Of the prompt, from its end, but for the special token that a tokenizer puts before a text."""
-    completion: int | None = None
-    """Of a completion, from its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +78,40 @@ def tokenize_pairs(
     if not pairs:
         return []  # transformers' tokenizers fail on an empty list
     ids = text_ids(pairs, tokenizer) if ids is None else ids
-    rows = [[ids[text] for text in _texts(pair)] for pair in pairs]
     end: Ids = (tokenizer.eos_token_id,) if append_eos else ()
-    limits = Limits(max_length, max_prompt_length, max_completion_length)
     opening = tuple(tokenizer("")["input_ids"][:1])
-    return [_split(index, *row, end=end, limits=limits, opening=opening) for index, row in enumerate(rows)]
+    tokens = []
+    for index, pair in enumerate(pairs):
+        prompt, *texts = (ids[text] for text in _texts(pair))
+        shared = sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, zip(prompt, *texts, strict=False)))
+        kept = _shortened(prompt[:shared], max_prompt_length, opening)
+        if len(kept) >= max_length:
+            raise UsageError(
+                f"pair {index}: its prompt has {len(kept)} tokens and fills max_length = {max_length}, which leaves no "
+                "completion to learn from; raise max_length or leave the pair out"
+            )
+        room = min(max_length - len(kept), max_completion_length or max_length)
+        answers = [(text if end and text[-1:] == end else text + end)[shared:] for text in texts]
+        chosen, rejected = (Completion(kept, answer[:room]) for answer in answers)
+        for side, completion in (("chosen", chosen), ("rejected", rejected)):
+            if completion.scored < 1:
+                raise UsageError(f"pair {index}: its {side} completion has no token to learn from; leave the pair out")
+        truncated = len(kept) < shared or any(len(answer) > room for answer in answers)
+        tokens.append(PairTokens(chosen, rejected, truncated=truncated, merged=shared < len(prompt)))
+    return tokens
+
+
+def both_sides(pairs: Sequence[PairTokens]) -> list[Completion]:
+    """Chosen and rejected completions of all pairs, in turn."""
+    return [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+
+
+def rows_by_prompt(pairs: Sequence[PreferencePair]) -> dict[str, list[int]]:
+    """Which rows have a prompt, prompts in the order that they come in."""
+    rows: dict[str, list[int]] = {}
+    for row, pair in enumerate(pairs):
+        rows.setdefault(pair.prompt, []).append(row)
+    return rows
 
 
 def pair_texts(pairs: Sequence[PreferencePair]) -> list[str]:
@@ -111,31 +129,6 @@ def _texts(pair: PreferencePair) -> tuple[str, str, str]:
     return pair.prompt, pair.prompt + pair.chosen, pair.prompt + pair.rejected
 
 
-def _split(
-    index: int, prompt: Ids, chosen: Ids, rejected: Ids, *, end: Ids, limits: Limits, opening: Ids
-) -> PairTokens:
-    shared = min(_common_prefix(prompt, chosen), _common_prefix(prompt, rejected))
-    kept = _shortened(prompt[:shared], limits.prompt, opening)
-    start, max_length = len(kept), limits.whole
-    answers = [(ids if end and ids[-1:] == end else ids + end)[shared:] for ids in (chosen, rejected)]
-    room = max(0, max_length - start)
-    completions = [Completion(kept, ids[: _least(room, limits.completion)]) for ids in answers]
-    for side, completion in zip(("chosen", "rejected"), completions, strict=True):
-        if start >= max_length:
-            raise UsageError(
-                f"pair {index}: its prompt has {start} tokens and fills max_length = {max_length}, which leaves no "
-                "completion to learn from; raise max_length or leave the pair out"
-            )
-        if completion.scored < 1:
-            raise UsageError(f"pair {index}: its {side} completion has no token to learn from; leave the pair out")
-    return PairTokens(
-        chosen=completions[0],
-        rejected=completions[1],
-        truncated=start < shared or any(len(ids) > _least(room, limits.completion) for ids in answers),
-        merged=shared < len(prompt),
-    )
-
-
 def _shortened(prompt: Ids, limit: int | None, opening: Ids) -> Ids:
     """The end of a prompt, which a completion goes on from, behind the special token that opened it."""
     if limit is None or len(prompt) <= limit:
@@ -143,10 +136,6 @@ def _shortened(prompt: Ids, limit: int | None, opening: Ids) -> Ids:
     if prompt[:1] == opening:
         return prompt[:1] + prompt[len(prompt) - limit + 1 :]
     return prompt[-limit:]
-
-
-def _least(room: int, limit: int | None) -> int:
-    return room if limit is None else min(room, limit)
 
 
 def _tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Ids]:
@@ -158,11 +147,3 @@ def _tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[
         ids[:-1] if ids and ids[-1] == end and len(ids) > 1 and not keep else ids
         for ids, keep in zip(rows, ends_itself, strict=True)
     ]
-
-
-def _common_prefix(first: Ids, second: Ids) -> int:
-    """Leading tokens that two sequences share."""
-    for length, (left, right) in enumerate(zip(first, second, strict=False)):
-        if left != right:
-            return length
-    return min(len(first), len(second))

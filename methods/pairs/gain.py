@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bench.core.values import PreferencePair
-from bench.methods.pairs.completions import Completion, PairTokens
+from bench.methods.pairs.completions import Completion, PairTokens, both_sides, rows_by_prompt
 
 ONE_SIDED_95 = 1.645
 """Standard errors by which a gain must exceed 0 to be called one."""
@@ -59,7 +59,7 @@ def held_out_gain(
         after[pair.chosen] - before[pair.chosen] - (after[pair.rejected] - before[pair.rejected]) for pair in pairs
     ]
     gain, stderr = mean_and_stderr([math.log(2) - dpo_loss(beta * margin) for margin in margins])
-    sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    sides = both_sides(pairs)
     fall = sum(before[side] - after[side] for side in sides)
     return HeldOutGain(gain, stderr, margin=fmean(margins), cost=fall / sum(side.scored for side in sides))
 
@@ -119,9 +119,7 @@ def share_by_prompt(pairs: Sequence[PreferencePair], share: float, seed: int) ->
 
 def _shuffled_groups(pairs: Sequence[PreferencePair], at_least: int, seed: int) -> list[list[int]]:
     """Rows that share a prompt, or single rows where there are fewer prompts than `at_least`, in a seeded order."""
-    groups: dict[str, list[int]] = {}
-    for row, pair in enumerate(pairs):
-        groups.setdefault(pair.prompt, []).append(row)
+    groups = rows_by_prompt(pairs)
     parts = list(groups.values()) if len(groups) >= at_least else [[row] for row in range(len(pairs))]
     random.Random(seed).shuffle(parts)
     return parts

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_json
+from bench.core.passes.batching import by_width
 from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.progress import Advance
 from bench.methods.base import AlignmentContext
-from bench.methods.pairs.completions import Completion, PairTokens
+from bench.methods.pairs.completions import Completion, PairTokens, both_sides
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -71,8 +72,7 @@ def shared_logps(
 
     They depend on no label, so that all noise rates, losses and training seeds on one set of pairs share them.
     """
-    sides = [completion for pair in pairs for completion in (pair.chosen, pair.rejected)]
-    return shared_completion_logps(model, sides, precision, context)
+    return shared_completion_logps(model, both_sides(pairs), precision, context)
 
 
 def shared_completion_logps(
@@ -109,16 +109,9 @@ def shared_completion_logps(
     return context.shared.get(key, compute)
 
 
-def like_lengths(completions: Sequence[Completion], tokens_per_batch: int = TOKENS_PER_BATCH) -> Iterator[list[int]]:
+def like_lengths(completions: Sequence[Completion], tokens_per_batch: int = TOKENS_PER_BATCH) -> list[list[int]]:
     """Indices in groups of like length, longest first, each of at most `tokens_per_batch` tokens with padding."""
-    batch: list[int] = []
-    for index in sorted(range(len(completions)), key=lambda index: -len(completions[index])):
-        if batch and (len(batch) + 1) * len(completions[batch[0]]) > tokens_per_batch:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+    return by_width(range(len(completions)), lambda row: len(completions[row]), lambda width: tokens_per_batch // width)
 
 
 def batch_logps(model: PreTrainedModel, completions: Sequence[Completion]) -> torch.Tensor:

@@ -17,8 +17,7 @@ from bench.methods.pairs.gain import (
     split_by_prompt,
 )
 from bench.methods.pairs.likelihoods import completion_logps, shared_logps
-from bench.methods.projection.edit_plan import EditPlan
-from bench.methods.projection.job import EditJob
+from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.subspace import Subspace
 from bench.methods.projection.weights import edited_for_now
 

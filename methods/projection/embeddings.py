@@ -5,20 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError
-from bench.core.passes.predict import predict
-from bench.core.progress import Advance, Progress
+from bench.core.passes.predict import Batch, FrozenPass
+from bench.core.progress import Progress
 from bench.methods.pairs.passages import Passage
 from bench.methods.projection.anatomy import Anatomy
 from bench.methods.projection.last_block import Reading, watched_modules
-
-Batch = dict[str, Tensor]
 
 
 class EmbeddingStore:
@@ -86,58 +82,46 @@ def embed(
             watched_modules(anatomy, depth, last_block) as watched,
             progress.track("embed texts", len(missing)) as advance,
         ):
-            embedder = _Embedder(anatomy.body, watched, groups, store, advance)
-            predict(embedder, groups, partial(_collate, padding_id=padding_id), anatomy.values[0].weight.device)
+            _Embedder(anatomy, watched, store, padding_id=padding_id).run(groups, advance)
     return len(missing)
 
 
-def _collate(passages: Sequence[Passage], *, padding_id: int) -> Batch:
-    """Right-padded tokens, with the weight of every position in its text's average."""
-    shape = len(passages), max(max(len(passage.ids), passage.stop) for passage in passages)
-    batch = {
-        "input_ids": torch.full(shape, padding_id),
-        "attention_mask": torch.zeros(shape, dtype=torch.long),
-        "weights": torch.zeros(shape),
-    }
-    for row, (ids, start, stop) in enumerate(passages):
-        batch["input_ids"][row, : len(ids)] = torch.tensor(ids)
-        batch["attention_mask"][row, : len(ids)] = 1
-        batch["weights"][row, start:stop] = 1 / (stop - start)
-    return batch
-
-
-class _Embedder(LightningModule):
+class _Embedder(FrozenPass[Passage]):
     """Feeds a store with one batch of embeddings after another."""
 
     def __init__(
-        self,
-        body: nn.Module,
-        watched: Sequence[nn.Module],
-        groups: Sequence[Sequence[Passage]],
-        store: EmbeddingStore,
-        advance: Advance,
+        self, anatomy: Anatomy, watched: Sequence[nn.Module], store: EmbeddingStore, *, padding_id: int
     ) -> None:
-        super().__init__()
-        # In a tuple the model is no submodule: Lightning would move it to the CPU when it is done.
-        self.parts = (body, watched)
-        self.groups = groups
+        super().__init__(anatomy.body, anatomy.values[0].weight.device, padding=padding_id)
+        self.watched = tuple(watched)  # in a tuple they are no submodules
         self.store = store
-        self.advance = advance
         self.batch_started = time.perf_counter()
 
-    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
-        rows = pool_blocks(*self.parts, batch).cpu()
-        finite = rows.isfinite().all(dim=2).all(dim=0)
+    def tokens(self, row: Passage) -> Sequence[int]:
+        return row.ids
+
+    def width(self, row: Passage) -> int:
+        return max(len(row.ids), row.stop)
+
+    def collate(self, rows: Sequence[Passage]) -> Batch:
+        """Right-padded tokens, with the weight of every position in its text's average."""
+        batch = super().collate(rows)
+        weights = torch.zeros(batch["input_ids"].shape)
+        for index, (_, start, stop) in enumerate(rows):
+            weights[index, start:stop] = 1 / (stop - start)
+        return {**batch, "weights": weights}
+
+    def process(self, rows: Sequence[Passage], batch: Batch) -> None:
+        embeddings = pool_blocks(self.model, self.watched, batch).cpu()
+        finite = embeddings.isfinite().all(dim=2).all(dim=0)
         if not finite.all():
             raise BenchError(
                 f"the activations after layer {int(finite.logical_not().nonzero()[0])} are NaN or infinite; float16 "
                 "overflowing is the usual cause: load the model in bfloat16 or float32"
             )
         now = time.perf_counter()  # from batch to batch, so that collation and set-up count as well
-        self.store.add(self.groups[batch_index], rows, now - self.batch_started)
+        self.store.add(rows, embeddings, now - self.batch_started)
         self.batch_started = now
-        self.advance(len(rows))
-        return rows
 
 
 class _EndOfPassError(Exception):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from bench.methods.projection.anatomy import Anatomy
 from bench.methods.projection.subspace import Subspace
-from bench.methods.projection.token_names import token_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,6 +24,8 @@ TOKENS = 10
 """Tokens named on each side of a direction."""
 FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f", "final_norm")
 """What a body calls the norm between its last block and the output embeddings."""
+SPACE = "␣"
+UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
 ROWS = 16_384
 """Output embeddings in float32 at a time: a large vocabulary whole would outweigh the edit."""
 
@@ -48,11 +48,6 @@ class Lens:
         directions = directions.float()
         features = (self.to_features(directions) - self.to_features(-directions)) / 2
         return torch.cat([features @ rows.float().T for rows in torch.split(self.embeddings, ROWS)], dim=1)
-
-
-def weight_sha256(weight: Tensor) -> str:
-    """SHA-256 of a tensor's bytes in row-major order, little-endian, as safetensors stores them."""
-    return hashlib.sha256(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()
 
 
 @torch.no_grad()
@@ -153,3 +148,30 @@ def _directions(
 
 def _agreements(subspace: Subspace) -> list[float | None]:
     return [None] * len(subspace.directions) if subspace.agreement is None else subspace.agreement.tolist()
+
+
+def token_names(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[int]) -> dict[int, str]:
+    r"""Each token's text inside a sentence, with spaces as `␣` and unprintable characters as `\n` or `\u200b`.
+
+    A token that is no text by itself, such as a part of a character, is named as the tokenizer's vocabulary has it.
+    The tokenizer is only read.
+    """
+    anchors = tokenizer.encode("a", add_special_tokens=False)
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+    before = decode(anchors)
+    named = {}
+    for token in tokens:
+        # Some tokenizers drop the space that a text begins with, so the token must not come first.
+        whole = decode([*anchors, token])
+        text = whole.removeprefix(before)
+        told = whole.startswith(before) and text and UNDECODABLE not in text
+        named[token] = readable_token(text if told else str(tokenizer.convert_ids_to_tokens(token)))
+    return named
+
+
+def readable_token(text: str) -> str:
+    r"""`text` with every space as `␣` and every other unprintable character as Python escapes it."""
+    return "".join(SPACE if c == " " else c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -22,8 +22,7 @@ from bench.methods.pairs.likelihoods import TOKENS_PER_BATCH, batch_logps, like_
 from bench.methods.pairs.passages import PassagePairs, read_passages
 from bench.methods.projection.activations import Activations
 from bench.methods.projection.anatomy import Matrix, locate
-from bench.methods.projection.edit_plan import EditPlan
-from bench.methods.projection.job import EditJob
+from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.profs import ProFS
 from bench.methods.projection.run import find_subspaces
 

@@ -8,15 +8,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
-from bench.core.hashing import sha256_json
+from bench.core.hashing import sha256_json, sha256_tensor
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.passages import PassagePairs, read_passages
 from bench.methods.projection.activations import SPECTRUM, Activations
 from bench.methods.projection.anatomy import Matrix, locate
-from bench.methods.projection.edit_plan import EditPlan
-from bench.methods.projection.explanations import explain, weight_sha256
-from bench.methods.projection.job import EditJob
+from bench.methods.projection.explanations import explain
+from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.settings import ProjectionEdit
 from bench.methods.projection.subspace import Subspace
 from bench.methods.projection.weights import edit_matrix, edited_matrices
@@ -160,7 +159,7 @@ def _hashes(job: EditJob, matrix: Matrix, name: str, diagnostics: OffTheBill) ->
     if not job.context.explain:
         return {}
     with diagnostics:
-        return {name: weight_sha256(matrix.weight)}
+        return {name: sha256_tensor(matrix.weight)}
 
 
 def _spectrum(subspace: Subspace) -> dict[str, Any]:

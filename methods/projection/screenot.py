@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from bench.core.errors import BenchError
-from bench.methods.projection.edit_plan import EditPlan
-from bench.methods.projection.job import EditJob
+from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.subspace import Subspace
 
 FEWEST_VALUES = 4
@@ -52,11 +51,6 @@ def screenot_threshold(singular_values: ArrayLike, shape: tuple[int, int], rank_
     # Ψ grows from -∞ at the greatest noise value, 1. It is least, for any noise, where all values are 1 and the shape
     # is square: there -2(y² + 1)/(y² - 1), which is -4 at √3. So the root lies between 1 and 2.
     return top * float(brentq(lambda y: _psi(y, noise, gamma) + 4, 1 + 1e-9, 2, xtol=1e-12))
-
-
-def screenot_rank(singular_values: ArrayLike, shape: tuple[int, int], rank_bound: int) -> int:
-    """Number of singular values above `screenot_threshold`, at most `rank_bound`. Takes and raises what that does."""
-    return int((np.asarray(singular_values) > screenot_threshold(singular_values, shape, rank_bound)).sum())
 
 
 def highest_rank_bound(n_values: int) -> int:

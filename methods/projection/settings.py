@@ -62,7 +62,7 @@ class ProjectionEdit(AlignmentMethod):
     drop_remainder: bool = False
     """Leave out the pairs that do not fill a batch of 50."""
     last_block: Literal["exact", "reference"] = "exact"
-    """Whether the last block's output is taken as it is, or as the reference code gets it: see docs/profs.md."""
+    """Whether the last block's output is taken as it is, or as the reference code gets it: see docs/align/profs.md."""
     edit_bias: bool = False
     """Also clear the value matrices' biases, where there are any, of the removed directions."""
     max_rank: PositiveInt = 10

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.methods.training.settings import TuningMethod
+    from bench.methods.training.settings import TrainingSettings
 
 Split = dict[str, int]
 """`step` at which memory ran out, and the `batch_size` and `gradient_accumulation` that training started over with."""
@@ -22,13 +22,13 @@ class MemoryExhaustedError(Exception):
         self.step = step
 
 
-def smaller_batches(method: TuningMethod, step: int) -> Split:
-    """Batches of half the size, twice as many to a step; a third where halves are uneven, and so on.
+def smaller_batches(method: TrainingSettings, step: int) -> Split:
+    """Batches of half the size on every device, twice as many to a step; a third where halves are uneven, and so on.
 
     Raises:
         BenchError: batches are of one pair already.
     """
-    size = method.batch_size
+    size = method.batch_size // method.devices
     if size == 1:
         raise BenchError(
             f"{method.name}: out of memory at step {step} with one pair a forward pass; the model is as it was. "
@@ -36,10 +36,14 @@ def smaller_batches(method: TuningMethod, step: int) -> Split:
             "smaller model"
         )
     parts = next(parts for parts in range(2, size + 1) if size % parts == 0)
-    return {"step": step, "batch_size": size // parts, "gradient_accumulation": method.gradient_accumulation * parts}
+    return {
+        "step": step,
+        "batch_size": size // parts * method.devices,
+        "gradient_accumulation": method.gradient_accumulation * parts,
+    }
 
 
-def with_batches(method: TuningMethod, splits: Sequence[Mapping[str, int]]) -> TuningMethod:
+def with_batches(method: TrainingSettings, splits: Sequence[Mapping[str, int]]) -> TrainingSettings:
     """The method with the batches of the last split; itself where there is none."""
     if not splits:
         return method

@@ -12,27 +12,27 @@ from bench.methods.pairs.likelihoods import Precision
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from bench.methods.training.settings import TuningMethod
+    from bench.methods.training.settings import TrainingSettings
 
 LARGE = 1_000_000_000
 """Parameters from which activations are made anew by default, where adapters alone are trained."""
 
 
-def autocast_precision(method: TuningMethod, model: PreTrainedModel) -> Precision:
+def autocast_precision(method: TrainingSettings, model: PreTrainedModel) -> Precision:
     """What `method` asks for, `auto` decided by what the model's device can do."""
     if method.precision != "auto":
         return method.precision
     return "bfloat16" if model.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
 
 
-def optimizer_name(method: TuningMethod, device: torch.device) -> str:
+def optimizer_name(method: TrainingSettings, device: torch.device) -> str:
     """What `method` asks for, as transformers names it; `auto` is AdamW, fused into one kernel on CUDA."""
     if method.optimizer != "auto":
         return method.optimizer
     return "adamw_torch_fused" if device.type == "cuda" else "adamw_torch"
 
 
-def checkpoints_activations(method: TuningMethod, model: PreTrainedModel) -> bool:
+def checkpoints_activations(method: TrainingSettings, model: PreTrainedModel) -> bool:
     """Whether activations are made anew in the backward pass instead of kept.
 
     `auto`: on CUDA, where all weights are trained or the model has more than a billion parameters, if it can.

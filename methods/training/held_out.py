@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.errors import UsageError
 from bench.methods.base import AlignmentContext
-from bench.methods.pairs.completions import Completion, PairTokens
+from bench.methods.pairs.completions import Completion, PairTokens, both_sides
 from bench.methods.pairs.likelihoods import Precision, completion_logps, shared_completion_logps, shared_logps
 from bench.methods.shared import OffTheBill
 from bench.methods.training.data import method_tokens
-from bench.methods.training.own_loss import evaluating, own_loss
-from bench.methods.training.training_curves import mean
+from bench.methods.training.rows import mean
+from bench.methods.training.selection import evaluating, own_loss
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-    from bench.methods.training.settings import Row, TuningMethod
+    from bench.methods.training.settings import Row, TrainingSettings
 
 
 CURVE = ("step", "loss", "margin", "accuracy", "reward_accuracy", "chosen_logp", "rejected_logp")
@@ -31,7 +31,7 @@ class HeldOut:
     """The held-out pairs of one alignment; `look` comes before training, `attach` when there is a trainer, `glance`
     during training, `compare` after it."""
 
-    def __init__(self, method: TuningMethod, context: AlignmentContext, precision: Precision) -> None:
+    def __init__(self, method: TrainingSettings, context: AlignmentContext, precision: Precision) -> None:
         self._bill = OffTheBill(context.shared)
         self._method, self._context, self._precision = method, context, precision
         self._pairs: Sequence[PairTokens] = ()
@@ -70,7 +70,7 @@ class HeldOut:
             if not self._curve["loss"]:
                 self._curve["loss"].append(self._loss())
 
-    def make_rows(self, method: TuningMethod, model: PreTrainedModel, label: str) -> None:
+    def make_rows(self, method: TrainingSettings, model: PreTrainedModel, label: str) -> None:
         """Make the rows that `method` trains on, of the pairs, while `model` has the reference's weights; `label` names
         those."""
         if not self._pairs:
@@ -103,21 +103,16 @@ class HeldOut:
     def handed_over(self) -> dict[str, Any]:
         """What another process needs to glance at the pairs, as plain JSON."""
         pairs = [[pair.chosen.prompt, pair.chosen.answer, pair.rejected.answer] for pair in self._pairs]
-        before = [[self._before[pair.chosen], self._before[pair.rejected]] for pair in self._pairs]
+        before = [self._before[side] for side in both_sides(self._pairs)]
         return {"pairs": pairs, "before": before, "rows": list(self._rows), "curve": self._curve}
 
     def take_over(self, state: Mapping[str, Any], trainer: Trainer) -> None:
         """Glance at the pairs for the process that handed them over, with a trainer of its own."""
-        sides = [[tuple(ids) for ids in pair] for pair in state["pairs"]]
         self._pairs = [
             PairTokens(Completion(prompt, chosen), Completion(prompt, rejected), truncated=False, merged=False)
-            for prompt, chosen, rejected in sides
+            for prompt, chosen, rejected in (map(tuple, ids) for ids in state["pairs"])
         ]
-        self._before = {
-            side: logp
-            for pair, logps in zip(self._pairs, state["before"], strict=True)
-            for side, logp in zip((pair.chosen, pair.rejected), logps, strict=True)
-        }
+        self._before = dict(zip(both_sides(self._pairs), state["before"], strict=True))
         self._rows, self._curve, self._trainer = state["rows"], state["curve"], trainer
 
     def given_back(self) -> dict[str, Any]:
@@ -142,7 +137,7 @@ class HeldOut:
             return own_loss(self._trainer, self._rows)
 
     def _logps(self, model: PreTrainedModel) -> Mapping[Completion, float]:
-        sides = [side for pair in self._pairs for side in (pair.chosen, pair.rejected)]
+        sides = both_sides(self._pairs)
         return dict(zip(sides, completion_logps(model, sides, self._precision, lambda units: None), strict=True))
 
     def _add(self, step: int, logps: Mapping[Completion, float]) -> None:
@@ -161,7 +156,7 @@ class HeldOut:
     def _margins(self, after: Mapping[Completion, float]) -> dict[str, Any]:
         old, new = self._differences(self._before), self._differences(after)
         gains = [late - early for early, late in zip(old, new, strict=True)]
-        scale = self._method.reward_scale
+        scale = self._method.recipe().reward_scale
         return {
             "pairs": len(self._pairs),
             "margin_before": mean(old),

@@ -1,15 +1,33 @@
-"""Examples for TRL's trainers, made of token ids: nothing is tokenised a second time."""
+"""What TRL's trainers are given and what they log: rows of token ids that are tokenised once, and curves."""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bench.methods.pairs.completions import Completion, PairTokens
+from bench.methods.pairs.completions import Completion, PairTokens, both_sides
 from bench.methods.training.settings import Row, Score
 
 IGNORED = -100
 """The label of tokens that are read and not learnt, in all of TRL and transformers."""
+BASIC_CURVES: Mapping[str, str] = {
+    "loss": "loss",
+    "gradient_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "tokens": "num_tokens",
+}
+"""Our names of what every trainer logs: means since the last point, and all tokens seen so far."""
+REWARD_CURVES: Mapping[str, str] = {
+    "reward_margin": "rewards/margins",
+    "chosen_reward": "rewards/chosen",
+    "rejected_reward": "rewards/rejected",
+}
+ACCURACY_CURVE: Mapping[str, str] = {"reward_accuracy": "rewards/accuracies"}
+SUM_CURVES: Mapping[str, str] = {"chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected"}
+"""Log-probabilities summed over a completion's tokens, in nats."""
+MEAN_CURVES: Mapping[str, str] = {"chosen_logp_per_token": "logps/chosen", "rejected_logp_per_token": "logps/rejected"}
+"""The same keys where the trainer logs means over a completion's tokens."""
 
 
 def scored_rows(pairs: Sequence[PairTokens], score: Score) -> list[Row]:
@@ -62,11 +80,11 @@ def unpaired_rows(
     """
     order = random.Random(seed).sample(range(len(pairs)), len(pairs))
     sides = [sorted([(pairs[index].chosen, True), (pairs[index].rejected, False)]) for index in order]
-    before = _predecessors(len(order), batch_size)
     pieces = []
     for start in range(0, len(order), batch_size):
-        places = range(start, min(start + batch_size, len(order)))
-        pieces += [(*sides[place][half], sides[before[place]][half][0]) for half in (0, 1) for place in places]
+        batch = sides[start : start + batch_size]
+        before = [batch[-1] if len(batch) > 1 else sides[start - 1], *batch]  # the first one's is the last of its batch
+        pieces += [(*pair[half], other[half][0]) for half in (0, 1) for pair, other in zip(batch, before, strict=False)]
     rows = [(side, desirable, _mismatched(side, other, max_length)) for side, desirable, other in pieces]
     matched, mismatched = score([side for side, *_ in rows]), score([other for *_, other in rows])
     return [
@@ -82,25 +100,20 @@ def unpaired_rows(
     ]
 
 
-def both_sides(pairs: Sequence[PairTokens]) -> list[Completion]:
-    """Chosen and rejected completions of all pairs."""
-    return [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-
-
 def _labels(side: Completion) -> list[int]:
     return [IGNORED] * len(side.prompt) + list(side.answer)
 
 
-def _predecessors(n_pairs: int, batch_size: int) -> list[int]:
-    """For each place the one before it in its batch, around the corner for the first; itself if it is the only one."""
-    places = []
-    for place in range(n_pairs):
-        start = place - place % batch_size
-        last = min(start + batch_size, n_pairs) - 1
-        alone = start == last
-        places.append(place - 1 if place > start or alone else last)
-    return [place % n_pairs for place in places]
-
-
 def _mismatched(side: Completion, other: Completion, max_length: int) -> Completion:
     return Completion(side.prompt, other.answer[: max_length - len(side.prompt)])
+
+
+def late_mean(values: Sequence[float]) -> float:
+    """Mean over the last quarter of a curve."""
+    last = values[-math.ceil(len(values) / 4) :]
+    return mean(last)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of at least one number."""
+    return sum(values) / len(values)

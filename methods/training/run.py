@@ -5,28 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import PrinterCallback
 
 from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import PairTokens
-from bench.methods.pairs.likelihoods import Precision
-from bench.methods.training.backoff import (
-    MemoryExhaustedError,
-    Split,
-    smaller_batches,
-    with_batches,
-)
+from bench.methods.training.backoff import MemoryExhaustedError, Split, smaller_batches, with_batches
 from bench.methods.training.borrowing import borrowed
 from bench.methods.training.data import TrainingData, training_data
 from bench.methods.training.effort import training_effort
-from bench.methods.training.examples import make_examples
 from bench.methods.training.hardware import autocast_precision, checkpoints_activations, optimizer_name
 from bench.methods.training.held_out import HeldOut
+from bench.methods.training.job import Job, OtherProcesses, make_examples
 from bench.methods.training.resume import (
     Checkpoint,
     Checkpoints,
@@ -35,42 +29,26 @@ from bench.methods.training.resume import (
     discard_checkpoints,
     last_checkpoint,
 )
+from bench.methods.training.rows import mean
 from bench.methods.training.selection import WeightSelection
-from bench.methods.training.settings import Row, TuningMethod
-from bench.methods.training.trainers import TrainerParts, padding_tokenizer
-from bench.methods.training.training_curves import mean
+from bench.methods.training.settings import TrainingSettings
+from bench.methods.training.trainers import TrainerParts, make_trainer
 from bench.methods.training.watch import Glances, Watch, refuse_divergence
-from bench.methods.training.weights import adapter_settings, trained_weights
+from bench.methods.training.weights import AdapterWeights, AllWeights, Weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-    from bench.methods.devices.parent import SeveralDevices
-
 COLLAPSE = -1.0
 """Nats per token that chosen completions may lose before the run is flagged."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a training run is given, whatever its method."""
-
-    model: PreTrainedModel
-    """Borrowed, so that what TRL does to it besides training is undone."""
-    tokenizer: PreTrainedTokenizerBase
-    """Left as it is."""
-    data: TrainingData
-    precision: Precision
-    context: AlignmentContext
-    held_out: HeldOut
-    """Looked at in between, off the bill."""
+MakeProcesses = Callable[[TrainingSettings, Job], OtherProcesses]
 
 
 @dataclass(frozen=True)
 class TrainingRun:
     """What is known of a training run that went well."""
 
-    method: TuningMethod
+    method: TrainingSettings
     """With the batches that fitted into memory."""
     changed: tuple[str, ...]
     """Names of the parameters that differ from before."""
@@ -88,13 +66,18 @@ class TrainingRun:
 
 
 def align_by_training(
-    method: TuningMethod,
+    method: TrainingSettings,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[PreferencePair],
     context: AlignmentContext,
+    *,
+    devices: MakeProcesses | None = None,
 ) -> AlignmentReport:
     """Train `model` IN PLACE on `pairs` and report; everything but its weights is left as it was.
+
+    Arguments:
+        devices: makes the processes that train in the place of this one; none given, this one trains.
 
     Raises:
         UsageError: the pairs cannot be trained on as asked.
@@ -105,7 +88,7 @@ def align_by_training(
     with borrowed(model):
         data = training_data(method, pairs, tokenizer, context)
         held_out.look(model, tokenizer)
-        run = train_within_memory(method, Job(model, tokenizer, data, precision, context, held_out))
+        run = train_within_memory(method, Job(model, tokenizer, data, precision, context, held_out), devices)
     context.progress.note(_summary(method, run))
     details = {
         **_facts(data, run),
@@ -125,7 +108,7 @@ def align_by_training(
     )
 
 
-def train_within_memory(method: TuningMethod, job: Job) -> TrainingRun:
+def train_within_memory(method: TrainingSettings, job: Job, devices: MakeProcesses | None) -> TrainingRun:
     """Train `job.model` IN PLACE, from the last checkpoint if there is one.
 
     Where memory runs out, training starts over with smaller batches and as many pairs to a step. What `train` raises
@@ -139,9 +122,9 @@ def train_within_memory(method: TuningMethod, job: Job) -> TrainingRun:
         started, unbilled = time.perf_counter(), job.held_out.seconds
         try:
             with borrowed(job.model):  # every attempt by itself: TRL patches what it is given
-                return train(with_batches(method, splits), job, saved, splits, given_up)
+                return train(with_batches(method, splits), job, devices, saved, splits, given_up)
         except MemoryExhaustedError as error:
-            splits = (*splits, _smaller_batches(with_batches(method, splits), error.step))
+            splits = (*splits, smaller_batches(with_batches(method, splits), error.step))
             here = time.perf_counter() - started - (job.held_out.seconds - unbilled)
             given_up = given_up.with_attempt(here, 0.0 if saved is None else saved.seconds)
         # out here, since the error holds on to all that training had
@@ -156,20 +139,26 @@ def train_within_memory(method: TuningMethod, job: Job) -> TrainingRun:
 
 
 def train(
-    method: TuningMethod, job: Job, saved: Checkpoint | None, splits: Sequence[Split], given_up: GivenUp
+    method: TrainingSettings,
+    job: Job,
+    devices: MakeProcesses | None,
+    saved: Checkpoint | None,
+    splits: Sequence[Split],
+    given_up: GivenUp,
 ) -> TrainingRun:
     """Train `job.model` IN PLACE; on any error, an interruption included, the weights are as before.
 
     Arguments:
         method: decides everything about the training.
         job: what is trained, and on what.
+        devices: as for `align_by_training`.
         saved: what an interrupted process left.
         splits: how the batches of `method` came to be smaller than asked for.
         given_up: what attempts cost that ran out of memory.
     """
     model, context, held_out = job.model, job.context, job.held_out
     weights, trainer = trained_weights(method, model, context.scratch), None
-    devices = _several_devices(method, job)
+    processes = None if devices is None else devices(method, job)
     try:
         examples = make_examples(method, job, weights.label)
         validation = examples.validation
@@ -179,9 +168,8 @@ def train(
         def spent() -> float:
             return time.perf_counter() - started - (held_out.seconds - unbilled)
 
-        trainer = make_trainer(
-            method, model, job.tokenizer, examples.training, job.precision, context, n_pairs=len(job.data.training)
-        )
+        parts = TrainerParts(model, job.tokenizer, examples.training, len(job.data.training), job.precision, context)
+        trainer = make_trainer(method, parts)
         adapted = cast(torch.nn.Module, trainer.model)
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
         held_out.attach(trainer)
@@ -191,10 +179,10 @@ def train(
                 method, trainer, validation, len(job.data.training), context.scratch / "best.safetensors"
             )
         workers = None
-        if devices is None:
+        if processes is None:
             watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits, given_up)
         else:
-            watch, workers = devices.train(trainer, examples.training, validation, selection)
+            watch, workers = processes.train(trainer, examples.training, validation, selection)
             checkpoints = Checkpoints(trainer, {}, spent, splits=splits, given_up=given_up)  # of which none is written
         refuse_divergence(method, watch, trained)
         if selection is not None:
@@ -203,8 +191,8 @@ def train(
         weights.undo(trainer)
         raise
     finally:
-        if devices is not None:
-            devices.close()
+        if processes is not None:
+            processes.close()
     effort = training_effort(trainer, watch, examples.reference, selection, validation)
     return TrainingRun(
         method=method,
@@ -220,49 +208,19 @@ def train(
     )
 
 
-def _several_devices(method: TuningMethod, job: Job) -> SeveralDevices | None:
-    if method.devices == 1:
-        return None
-    from bench.methods.devices.parent import SeveralDevices  # in here, since hardly anybody has several
+def trained_weights(method: TrainingSettings, model: PreTrainedModel, scratch: Path) -> Weights:
+    """What `method` trains of `model`, which is prepared for it IN PLACE."""
+    if method.tuning == "full":
+        return AllWeights(model, scratch / "before.safetensors")
+    if method.tuning == "qlora":
+        from bench.methods.training.quantised import QuantisedWeights  # in here, since it needs bitsandbytes
 
-    return SeveralDevices(method, job)
-
-
-def _smaller_batches(method: TuningMethod, step: int) -> Split:
-    """As `smaller_batches`, for the share of every device."""
-    share = method.model_copy(update={"batch_size": method.batch_size // method.devices})
-    split = smaller_batches(share, step)
-    return {**split, "batch_size": split["batch_size"] * method.devices}
-
-
-def make_trainer(
-    method: TuningMethod,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Row],
-    precision: Precision,
-    context: AlignmentContext,
-    *,
-    n_pairs: int,
-) -> Trainer:
-    """TRL's trainer for `rows`, silent and without files of its own; attaches the adapter to `model` IN PLACE."""
-    parts = TrainerParts(
-        model,
-        padding_tokenizer(tokenizer),
-        rows,
-        n_pairs,
-        precision,
-        context,
-        adapter=adapter_settings(method, model),
-        recompute=checkpoints_activations(method, model),
-    )
-    trainer = method.make_trainer(parts)
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+        return QuantisedWeights(model)
+    return AdapterWeights()
 
 
 def _run(
-    method: TuningMethod,
+    method: TrainingSettings,
     trainer: Trainer,
     job: Job,
     selection: WeightSelection | None,
@@ -325,7 +283,7 @@ def _facts(data: TrainingData, run: TrainingRun) -> dict[str, Any]:
     }
 
 
-def _flags(method: TuningMethod, data: TrainingData, run: TrainingRun) -> tuple[str, ...]:
+def _flags(method: TrainingSettings, data: TrainingData, run: TrainingRun) -> tuple[str, ...]:
     """`chosen-logprob-collapse`: over the last quarter of training, even chosen completions have become less likely by
     more than a nat per token, so that they are e times as perplexing as they were: no text is preferred any more.
     DPO is known to push down both sides (likelihood displacement, arXiv 2410.08847); the flag marks where it went far.
@@ -338,7 +296,7 @@ def _flags(method: TuningMethod, data: TrainingData, run: TrainingRun) -> tuple[
     return ("chosen-logprob-collapse",) * collapsed + ("no-validation-gain",) * useless
 
 
-def _summary(method: TuningMethod, run: TrainingRun) -> str:
+def _summary(method: TrainingSettings, run: TrainingRun) -> str:
     curves = run.watch.curves
     text = f"{method.name}: loss {curves['loss'][0]:.3f} to {curves['loss'][-1]:.3f}"
     if "reward_accuracy" in curves:

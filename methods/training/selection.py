@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +13,8 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bench.core.errors import BenchError
-from bench.methods.training.own_loss import evaluating, own_loss
 from bench.methods.training.resume import finite
-from bench.methods.training.settings import Row, TuningMethod
+from bench.methods.training.settings import Row, TrainingSettings
 from bench.methods.training.weights import restore_weights, save_weights
 
 BEST = "best.safetensors"
@@ -33,7 +33,9 @@ class WeightSelection(TrainerCallback):
         path: where the best weights lie meanwhile.
     """
 
-    def __init__(self, method: TuningMethod, trainer: Trainer, rows: Sequence[Row], n_pairs: int, path: Path) -> None:
+    def __init__(
+        self, method: TrainingSettings, trainer: Trainer, rows: Sequence[Row], n_pairs: int, path: Path
+    ) -> None:
         self.curve: dict[str, list[float]] = {"step": [], "pairs_seen": [], "loss": []}
         self.chosen_step = 0
         self.stopped_early = False
@@ -111,3 +113,28 @@ class WeightSelection(TrainerCallback):
         self.curve["pairs_seen"].append(method.pairs_seen(step, self._n_pairs))
         self.curve["loss"].append(loss)
         return loss
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """A model that is in training, in evaluation mode for a while; nothing random is drawn."""
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
+
+
+def own_loss(trainer: Trainer, rows: Sequence[Row]) -> float:
+    """The trainer's own loss on rows, mean over them, in batches as it trains on; `trainer.model` is evaluating."""
+    model, size = cast(torch.nn.Module, trainer.model), trainer.args.per_device_train_batch_size
+    total = 0.0
+    for start in range(0, len(rows), size):
+        batch = list(rows[start : start + size])
+        inputs = {
+            key: value.to(trainer.args.device) if isinstance(value, torch.Tensor) else value
+            for key, value in trainer.data_collator(batch).items()
+        }
+        loss, _, _ = trainer.prediction_step(model, inputs, prediction_loss_only=True)
+        total += cast(torch.Tensor, loss).item() * len(batch)
+    return total / len(rows)

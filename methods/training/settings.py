@@ -1,26 +1,20 @@
-"""Methods that train on pairs through TRL: the settings they share."""
+"""The settings that all methods share which train on pairs through TRL, and what each of them has to say of itself."""
 
 from __future__ import annotations
 
-import importlib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.errors import UsageError
-from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import AlignmentContext, AlignmentMethod
+from bench.methods.base import AlignmentMethod
 from bench.methods.pairs.completions import Completion, PairTokens
 from bench.methods.training.availability import missing_for_qlora, missing_from_trl
 from bench.methods.training.presets import TUNING_PRESETS, TuningPreset
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
-
-    from bench.methods.training.trainers import TrainerParts
+from bench.methods.training.recipe import Recipe
 
 Row = dict[str, Any]
 """One example as the collator of a trainer reads it."""
@@ -29,20 +23,13 @@ Score = Callable[[Sequence[Completion]], Mapping[Completion, float]]
 Curves = Mapping[str, Sequence[float]]
 
 
-class TuningMethod(AlignmentMethod):
-    """Trains on preference pairs through one of TRL's trainers.
-
-    The loss is TRL's own. What is ours is the bookkeeping, the same for every loss: tokens and reference
-    log-probabilities are made once and shared, no end-of-text token is added to cut-off completions, dropout is off,
-    and the model is handed back as it came but for its weights.
-    """
+class TrainingSettings(AlignmentMethod):
+    """What a training run is asked to do: the fields, whether they fit together, and the recipe of TRL's trainer."""
 
     name: ClassVar[str]
     """What the method is called in messages."""
     trl_module: ClassVar[str]
     """Where TRL keeps the trainer."""
-    training_module: ClassVar[str]
-    """Our module that builds it."""
     curves: ClassVar[Mapping[str, str]]
     """Our names of what the trainer logs."""
 
@@ -120,22 +107,13 @@ class TuningMethod(AlignmentMethod):
     def pairs_seen(self, step: int, n_pairs: int) -> int:
         """Pairs trained on after `step` optimiser steps, of `n_pairs` in each epoch; the last step of an epoch has what
         is left."""
-        each = self.batch_size * self.gradient_accumulation
-        epochs, steps = divmod(step, math.ceil(n_pairs / each))
-        return epochs * n_pairs + min(steps * each, n_pairs)
+        step_pairs = self.batch_size * self.gradient_accumulation
+        epochs, steps = divmod(step, math.ceil(n_pairs / step_pairs))
+        return epochs * n_pairs + min(steps * step_pairs, n_pairs)
 
     def n_validation(self, n_pairs: int) -> int:
         """How many of `n_pairs` pairs are held out to select the weights by."""
         return self.validation if isinstance(self.validation, int) else math.ceil(self.validation * n_pairs)
-
-    def warm_up(self) -> None:
-        import torch
-
-        from bench.methods.training.borrowing import own_randomness
-
-        with own_randomness(torch.device("cpu")):  # in here, since importing TRL draws random numbers
-            importlib.import_module("bench.methods.training.run")
-            importlib.import_module(self.training_module)
 
     def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
         fault = self.unavailable() or self.fault()
@@ -150,48 +128,13 @@ class TuningMethod(AlignmentMethod):
         self._check_weights(dtype, device)
         self._check_devices(device)
 
-    def check_pairs(self, pairs: Sequence[PreferencePair], seed: int) -> None:
-        from bench.methods.training.data import check_validation
-
-        check_validation(self, pairs, seed)
-
-    def check_texts(self, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> None:
-        from bench.methods.training.data import tokenize_training
-
-        tokenize_training(self, pairs, tokenizer)
-
-    def align(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        pairs: Sequence[PreferencePair],
-        *,
-        context: AlignmentContext,
-    ) -> AlignmentReport:
-        from bench.methods.training.borrowing import own_randomness
-
-        dtype = str(model.dtype).removeprefix("torch.")
-        self.check(model.config, len(pairs), dtype=dtype, device=str(model.device))
-        with own_randomness(model.device):
-            from bench.methods.training.run import (
-                align_by_training,  # in here, since importing TRL draws random numbers
-            )
-
-            return align_by_training(self, model, tokenizer, pairs, context)
-
-    @abstractmethod
     def fault(self) -> str | None:
         """What is wrong with the settings of the loss, and what to do about it; None where they fit together."""
+        return None
 
-    def needs_whole_batches(self) -> str | None:
-        """Why the mean over parts of a batch is not the loss of the batch, so that devices cannot share one; None where
-        it is. A method that says nothing is taken to need them."""
-        return "its loss is not known to be a mean over pairs"
-
-    @property
     @abstractmethod
-    def reward_scale(self) -> float | None:
-        """Rewards in log-ratios to the model as it came; None where the loss knows no such model."""
+    def recipe(self) -> Recipe:
+        """The trainer of TRL's that carries the method out, and its settings; imports nothing heavy."""
 
     @abstractmethod
     def rows(self, pairs: Sequence[PairTokens], score: Score, seed: int) -> list[Row]:
@@ -202,10 +145,6 @@ class TuningMethod(AlignmentMethod):
             score: costs a forward pass on completions that nobody has asked it for before.
             seed: of everything random.
         """
-
-    @abstractmethod
-    def make_trainer(self, parts: TrainerParts) -> Trainer:
-        """TRL's trainer; attaches the adapter to the model IN PLACE where there is one."""
 
     @abstractmethod
     def chosen_gain(self, curves: Curves, length: float) -> float:
@@ -219,13 +158,13 @@ class TuningMethod(AlignmentMethod):
     def _check_pairs(self, n_pairs: int) -> None:
         if n_pairs < 2:
             raise UsageError(f"{self.name}: too few preference pairs to train on: {n_pairs}; give at least 2")
-        aside = self.n_validation(n_pairs)
-        if aside > n_pairs - 2:
+        held_out = self.n_validation(n_pairs)
+        if held_out > n_pairs - 2:
             raise UsageError(
-                f"{self.name}: validation holds out {aside} of {n_pairs} pairs, which leaves {max(0, n_pairs - aside)} "
-                "to train on; lower validation or give more pairs"
+                f"{self.name}: validation holds out {held_out} of {n_pairs} pairs, "
+                f"which leaves {max(0, n_pairs - held_out)} to train on; lower validation or give more pairs"
             )
-        if self.patience is not None and not aside:
+        if self.patience is not None and not held_out:
             raise UsageError(f"{self.name}: patience is {self.patience} but validation is 0; give it pairs to look at")
 
     def _check_weights(self, dtype: str, device: str) -> None:
@@ -256,7 +195,11 @@ class TuningMethod(AlignmentMethod):
             UsageError: says what was found and what to do.
         """
         kind, _, index = device.partition(":")
-        visible = _visible_gpus() if kind == "cuda" else None
+        visible = None
+        if kind == "cuda":
+            import torch  # in here, so that what needs no GPU is checked without it
+
+            visible = torch.cuda.device_count()
         if self.devices == 1:
             if visible is not None and visible > 1:  # transformers would split every batch among them
                 raise UsageError(
@@ -279,11 +222,5 @@ class TuningMethod(AlignmentMethod):
             return f"which does not divide batch_size {self.batch_size}; every device gets as many pairs of a batch"
         if self.tuning == "qlora":
             return "and 4-bit weights are trained on one GPU alone; set tuning to lora, or devices to 1"
-        whole = self.needs_whole_batches()
+        whole = self.recipe().whole_batches
         return None if whole is None else f"but {whole}; set devices to 1"
-
-
-def _visible_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()

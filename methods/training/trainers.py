@@ -1,24 +1,27 @@
-"""What every one of TRL's trainers is built from, and what keeps it to our rows and to itself."""
+"""TRL's trainers, built from recipes and kept to our rows and to themselves: all that is known of TRL's insides."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
-from transformers import Trainer
+from transformers import PrinterCallback, Trainer
+from trl.trainer import utils
 
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.likelihoods import Precision
-from bench.methods.training.hardware import optimizer_name
-from bench.methods.training.scored_positions import scored_positions_only
-from bench.methods.training.settings import Row, TuningMethod
-from bench.methods.training.weights import restore_weights, save_weights
+from bench.methods.training.hardware import checkpoints_activations, optimizer_name
+from bench.methods.training.recipe import Recipe
+from bench.methods.training.settings import Row, TrainingSettings
+from bench.methods.training.weights import adapter_settings, restore_weights, save_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,6 +30,8 @@ POINTS = 100
 """Points that a curve has about, however long the run."""
 WEIGHTS = "weights.safetensors"
 """In a checkpoint."""
+SWITCH = "_use_triton"
+"""Of TRL's output head: whether it is left out where nothing is scored."""
 SEVERAL_DEVICES = {
     "ddp_timeout": 7 * 24 * 3600,  # seconds; one process looks at pairs while the others wait
     "ddp_find_unused_parameters": False,  # every parameter that is trained has a part in every loss
@@ -35,54 +40,87 @@ SEVERAL_DEVICES = {
 
 @dataclass(frozen=True)
 class TrainerParts:
-    """What a trainer is built from."""
+    """What a trainer is built from besides the settings."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    """A copy that TRL may change, with something to pad with."""
+    """Left as it is."""
     rows: Sequence[Row]
     n_pairs: int
     """That the rows were made of."""
     precision: Precision
     context: AlignmentContext
-    adapter: LoraConfig | None
-    """None where all weights are trained."""
-    recompute: bool
-    """Whether activations are made anew in the backward pass."""
 
-    def arguments(self) -> dict[str, Any]:
-        """Those of TRL's trainers, but for their settings and rows."""
-        return {"model": self.model, "processing_class": self.tokenizer, "peft_config": self.adapter}
 
-    def settings(self, method: TuningMethod) -> dict[str, Any]:
-        """Those of TRL's configurations that all of them have."""
-        device = self.model.device
-        return {
-            "output_dir": str(self.context.checkpoints or self.context.scratch / "trainer"),
-            "seed": self.context.seed,
-            "data_seed": self.context.seed,
-            "learning_rate": method.learning_rate,
-            "lr_scheduler_type": method.scheduler,
-            "warmup_steps": method.warmup,
-            "optim": optimizer_name(method, device),
-            "weight_decay": method.weight_decay,
-            "max_grad_norm": method.max_grad_norm,
-            "num_train_epochs": method.epochs,
-            "max_steps": method.max_steps or -1,
-            "per_device_train_batch_size": method.batch_size,
-            "gradient_accumulation_steps": method.gradient_accumulation,
-            "bf16": self.precision == "bfloat16",
-            "fp16": False,
-            "gradient_checkpointing": self.recompute,
-            "use_cpu": device.type == "cpu",
-            "dataloader_pin_memory": device.type == "cuda",
-            "logging_steps": max(1, method.steps(self.n_pairs) // POINTS),
-            "logging_nan_inf_filter": False,
-            "save_strategy": "no",  # but for what `Checkpoints` asks for
-            "report_to": "none",
-            "disable_tqdm": True,
-            **(SEVERAL_DEVICES if method.devices > 1 else {}),
-        }
+def make_trainer(settings: TrainingSettings, parts: TrainerParts) -> Trainer:
+    """TRL's trainer on rows of ours, silent and without files of its own; attaches the adapter to the model IN PLACE.
+
+    Raises:
+        UsageError: the model does not allow what the settings ask for.
+    """
+    recipe, adapter = settings.recipe(), adapter_settings(settings, parts.model)
+    arguments = {**_shared_arguments(settings, parts), "max_length": None}  # cut already, and counted
+    if recipe.needs_reference:
+        arguments["precompute_ref_log_probs"] = adapter is None  # else TRL would load a second model
+    if not recipe.counts_tokens:
+        arguments |= {"max_length": settings.max_length, "remove_unused_columns": False}
+    base, config = trainer_class(recipe), _imported(recipe.config)
+    if "disable_dropout" in config.__dataclass_fields__:
+        arguments["disable_dropout"] = False  # off already; this switch would turn off the adapter's too
+    own = type(f"Own{base.__name__}", (OwnRows if recipe.counts_tokens else TokenCounter, base), {})
+    trainer: Trainer = own(
+        model=parts.model,
+        args=config(**{**arguments, **recipe.settings}),
+        train_dataset=Dataset.from_list(list(parts.rows)) if recipe.counts_tokens else FinishedRows(parts.rows),
+        processing_class=_padding_tokenizer(parts.tokenizer),
+        peft_config=adapter,
+    )
+    if recipe.needs_reference:  # the setting of that name would also hash all weights, for a cache unused here
+        cast(Any, trainer).precompute_ref_logps = True
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def trainer_class(recipe: Recipe) -> Any:
+    """TRL's trainer, imported: draws random numbers the first time."""
+    return _imported(recipe.trainer)
+
+
+def _imported(path: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You are importing from 'trl.experimental'")  # said by `bench list methods`
+        return resolve_name(path)
+
+
+def _shared_arguments(settings: TrainingSettings, parts: TrainerParts) -> dict[str, Any]:
+    """Those of TRL's configurations that all of them have."""
+    device = parts.model.device
+    return {
+        "output_dir": str(parts.context.checkpoints or parts.context.scratch / "trainer"),
+        "seed": parts.context.seed,
+        "data_seed": parts.context.seed,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.scheduler,
+        "warmup_steps": settings.warmup,
+        "optim": optimizer_name(settings, device),
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "bf16": parts.precision == "bfloat16",
+        "fp16": False,
+        "gradient_checkpointing": checkpoints_activations(settings, parts.model),
+        "use_cpu": device.type == "cpu",
+        "dataloader_pin_memory": device.type == "cuda",
+        "logging_steps": max(1, settings.steps(parts.n_pairs) // POINTS),
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",  # but for what `Checkpoints` asks for
+        "report_to": "none",
+        "disable_tqdm": True,
+        **(SEVERAL_DEVICES if settings.devices > 1 else {}),
+    }
 
 
 class OwnRows(Trainer):
@@ -148,9 +186,28 @@ class FinishedRows(list[Row]):
         return self
 
 
-def padding_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+def _padding_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """A copy that trainers may change and that can pad; padding is masked, so that any token will do."""
     own = copy.deepcopy(tokenizer)
     if own.pad_token is None and own.eos_token is None:
         own.pad_token = own.convert_ids_to_tokens(0)
     return own
+
+
+@contextmanager
+def scored_positions_only() -> Iterator[None]:
+    """Within it TRL's trainers take prompts and padding past a model's output head on no device.
+
+    On CUDA they never do. Elsewhere TRL computes every position, for compilers that want one shape for all batches; we
+    compile nothing, and the head is a third of what training a small model takes. The numbers are those of the same
+    function of TRL's, on fewer rows. A TRL without this switch is left as it is, and takes its time.
+    """
+    before = getattr(utils, SWITCH, None)
+    if before is None:
+        yield
+        return
+    setattr(utils, SWITCH, lambda device: True)
+    try:
+        yield
+    finally:
+        setattr(utils, SWITCH, before)

@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from bench.core.errors import BenchError
 from bench.core.progress import Advance
 from bench.methods.training.held_out import HeldOut
-from bench.methods.training.settings import TuningMethod
+from bench.methods.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,7 +25,7 @@ LOOKS = 5
 class Watch(TrainerCallback):
     """Keeps the curves, tells the progress, and stops a run whose numbers are no longer finite."""
 
-    def __init__(self, method: TuningMethod, advance: Advance) -> None:
+    def __init__(self, method: TrainingSettings, advance: Advance) -> None:
         self.curves: dict[str, list[float]] = {"step": [], **{name: [] for name in method.curves}}
         self.steps = 0
         """Optimiser steps done."""
@@ -78,7 +78,7 @@ class Glances(TrainerCallback):
             self._held_out.glance(self._model, state.global_step)
 
 
-def refuse_divergence(method: TuningMethod, watch: Watch, trained: Sequence[torch.nn.Parameter]) -> None:
+def refuse_divergence(method: TrainingSettings, watch: Watch, trained: Sequence[torch.nn.Parameter]) -> None:
     """Raise for a run whose numbers, or the trained weights themselves, are not finite."""
     diverged = watch.diverged
     if diverged is None and not all(bool(parameter.isfinite().all()) for parameter in trained):

@@ -17,7 +17,7 @@ from bench.core.errors import UsageError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
 
-    from bench.methods.training.settings import TuningMethod
+    from bench.methods.training.settings import TrainingSettings
 
 
 class Weights(ABC):
@@ -66,18 +66,7 @@ class AllWeights(Weights):
         restore_weights(self._model, self._path)
 
 
-def trained_weights(method: TuningMethod, model: PreTrainedModel, scratch: Path) -> Weights:
-    """What `method` trains of `model`, which is prepared for it IN PLACE."""
-    if method.tuning == "full":
-        return AllWeights(model, scratch / "before.safetensors")
-    if method.tuning == "qlora":
-        from bench.methods.training.quantised import QuantisedWeights  # in here, since it needs bitsandbytes
-
-        return QuantisedWeights(model)
-    return AdapterWeights()
-
-
-def adapter_settings(method: TuningMethod, model: PreTrainedModel) -> LoraConfig | None:
+def adapter_settings(method: TrainingSettings, model: PreTrainedModel) -> LoraConfig | None:
     """Low-rank adapters as `method` asks for them on `model`; None where it trains all weights.
 
     Raises:

@@ -18,7 +18,6 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.passes.batching import Pass, run_batches
 from bench.core.passes.footprint import loss_footprint, writing_footprint
 from bench.core.progress import Advance, Progress
-from bench.tasks.outputs.generate import GenerationSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -84,7 +83,7 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
             work = Pass[int](
                 what="question",
                 width=lambda index: widths[index],
-                footprint=writing_footprint(self.model, GenerationSettings(max_new_tokens=max(lengths))),
+                footprint=writing_footprint(self.model, max(lengths)),
                 run=lambda batches: self._write(requests, batches, written, advance),
                 is_finished=lambda index: index in written,
             )

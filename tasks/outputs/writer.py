@@ -1,4 +1,4 @@
-"""Batched writing as a Lightning module. Imports torch and lightning: import it where it is used."""
+"""Batched writing. Imports torch and lightning: import it where it is used."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from bench.core.passes.predict import predict
+from bench.core.passes.predict import Batch, FrozenPass
 from bench.core.progress import Advance
-from bench.tasks.outputs.generate import GeneratedRow, GenerationSettings
+from bench.tasks.outputs.continuations import GeneratedRow, GenerationSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Batch = dict[str, Tensor]
-Observer = Callable[["GeneratedRow", Tensor], None]
+Observer = Callable[[GeneratedRow, Tensor], None]
 """Is shown the logits, (vocabulary,), from which the first token after a row is chosen."""
 
 
-class Writer(LightningModule):
-    """Writes continuations under `Trainer.predict` and keeps the tokens of each row in `written`."""
+class Writer(FrozenPass[GeneratedRow]):
+    """Writes continuations and keeps the tokens of each row, by its index, in `written`."""
+
+    padding_side = "left"  # so that every prompt ends where writing begins
 
     def __init__(
         self,
@@ -36,54 +36,32 @@ class Writer(LightningModule):
         *,
         observe: Observer | None = None,
     ) -> None:
-        super().__init__()
-        # In a list, so that it is no submodule: Lightning moves submodules to the CPU when it is done.
-        self._model: list[Any] = [model]
+        ends = _ends(model, tokenizer)
+        padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
+        super().__init__(model, model.device, padding=padding)
+        self.ends = ends
         self.settings = settings
         self.seed = seed
-        self.ends = _ends(model, tokenizer)
-        self.padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.ends, default=0)
         self.written: dict[int, list[int]] = {}
         self._observe = observe
-        self._rows: dict[int, GeneratedRow] = {}
-        self._advance: Advance = lambda units: None
 
-    @property
-    def model(self) -> Any:
-        """The model that writes."""
-        return self._model[0]
+    def tokens(self, row: GeneratedRow) -> Sequence[int]:
+        return row.tokens
 
-    def write(self, batches: Sequence[Sequence[GeneratedRow]], advance: Advance) -> None:
-        """Write after the rows of each batch. What is written stays, also where a later batch raises."""
-        self._rows = {row.index: row for batch in batches for row in batch}
-        self._advance = advance
+    def run(self, batches: Sequence[Sequence[GeneratedRow]], advance: Advance) -> None:
+        """Write after the rows of each batch."""
         with _own_defaults(self.model):
-            predict(self, batches, self._pad, self.model.device)
+            super().run(batches, advance)
 
-    def predict_step(self, batch: Batch, batch_index: int) -> list[int]:
-        """Write one batch; the indices of its rows."""
-        indices: list[int] = batch.pop("row").tolist()
+    def process(self, rows: Sequence[GeneratedRow], batch: Batch) -> None:
         width = batch["input_ids"].shape[1]
-        rows = [self._rows[index] for index in indices]
         processors = LogitsProcessorList()
         if self._observe is not None:
             processors.append(Observation(rows, width, self._observe))
         if self.settings.temperature > 0:
             processors.append(SeededSampling(rows, self.settings, self.seed))
         tokens = self.model.generate(**batch, generation_config=self._generation(), logits_processor=processors)
-        self.written.update(zip(indices, tokens[:, width:].tolist(), strict=True))
-        self._advance(len(indices))
-        return indices
-
-    def _pad(self, rows: Sequence[GeneratedRow]) -> Batch:
-        """Rows padded on the left, so that every prompt ends where writing begins."""
-        width = max(len(row.tokens) for row in rows)
-        gaps = [width - len(row.tokens) for row in rows]
-        return {
-            "row": torch.tensor([row.index for row in rows]),
-            "input_ids": torch.tensor([[self.padding] * gap + row.tokens for gap, row in zip(gaps, rows, strict=True)]),
-            "attention_mask": torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps]),
-        }
+        self.written.update(zip((row.index for row in rows), tokens[:, width:].tolist(), strict=True))
 
     def _generation(self) -> GenerationConfig:
         return GenerationConfig.from_dict(

@@ -11,7 +11,27 @@ from bench.core.hashing import sha256_json
 from bench.core.values import PreferencePair
 from bench.tasks.preferences.noise.models import Corruption, corrupt, drop_corrupted
 from bench.tasks.preferences.pool import PairPool, sha256_pairs
-from bench.tasks.preferences.subsample import subsample
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which pairs of a pool a method is given, and with which noise: all that they depend on besides the pool."""
+
+    n: int | None = None
+    """Training pairs; None for all that are left after holding out. Of one seed, fewer are a prefix of more."""
+    noise_model: str = "flip"
+    """A name in `bench.tasks.preferences.noise.models.NOISE_MODELS`."""
+    rate: float = 0.0
+    """Share of the training pairs that is corrupted, in [0, 1]."""
+    seed: int = 0
+    """Of the subsample and the noise. The held-out pairs do not depend on it."""
+    held_out: int | float = 0
+    """Clean pairs set aside, as a count (int) or as a share of the pool (float below 1)."""
+    oracle: bool = False
+    """For a method that is told which pairs are corrupted: without them, and none in their place."""
+    as_it_stands: bool = False
+    """The whole pool in its order, to which no noise is added and in which none is known; of the above only the seed
+    counts, which is then the method's alone."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +44,14 @@ class PreferenceData:
     pairs: tuple[PreferencePair, ...]
     """What a method trains on: noisy, and without margins, whose sign would tell which labels are wrong."""
     clean: tuple[PreferencePair, ...]
-    """The same before noise, row by row, for diagnostics alone."""
+    """The same before noise, row by row, for diagnostics alone; empty where it is not known."""
     held_out: tuple[PreferencePair, ...]
     """Clean pairs for diagnostics, the same for every size, rate and seed; no prompt of theirs is trained on."""
     clean_sha256: str
-    """Of the training pairs in order, before noise."""
+    """Of the training pairs in order, before noise. As all that follows, an oracle's is that of the draw with the
+    corrupted pairs in it."""
     flipped: tuple[int, ...]
-    """Positions in `pairs` of the corrupted ones, ascending."""
+    """Positions of the corrupted pairs, ascending."""
     flips_sha256: str
     """Of `flipped`."""
     noise_model: str
@@ -52,67 +73,78 @@ class PreferenceData:
         return sha256_pairs(self.pairs)
 
     @property
-    def oracle(self) -> PreferenceData:
-        """The same draw for a method that is told which pairs are corrupted: without them, and none in their place.
-
-        The hashes and `flipped` stay those of the draw.
-
-        Raises:
-            UsageError: no pair is left.
-        """
-        return replace(self, pairs=self.uncorrupted, clean=self.uncorrupted)
-
-    @property
-    def uncorrupted(self) -> tuple[PreferencePair, ...]:
-        """What an oracle that knows the corrupted pairs would train on.
-
-        Raises:
-            UsageError: none is left.
-        """
-        return drop_corrupted(Corruption(self.pairs, self.flipped))
+    def sha256(self) -> str:
+        """Of all the pairs that a method may see, and of what they are for."""
+        return sha256_json([sha256_pairs(pairs) for pairs in (self.pairs, self.clean, self.held_out)])
 
 
-def prepare_preferences(
-    pool: PairPool,
-    *,
-    n: int | None = None,
-    noise_model: str = "flip",
-    rate: float = 0.0,
-    seed: int = 0,
-    held_out: int | float = 0,
-) -> PreferenceData:
+def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
     """Compose pool → held-out split → nested subsample → nested, shared noise.
 
-    Arguments:
-        pool: clean pairs.
-        n: training pairs; None for all that are left after holding out. Of one seed, fewer are a prefix of more.
-        noise_model: a name in `bench.tasks.preferences.noise.models.NOISE_MODELS`.
-        rate: share of the training pairs that is corrupted, in [0, 1].
-        seed: of the subsample and the noise. The held-out pairs do not depend on it.
-        held_out: clean pairs set aside, as a count (int) or as a share of the pool (float below 1).
-
     Raises:
-        UsageError: more pairs are asked for than there are, or an argument is out of range.
+        UsageError: more pairs are asked for than there are, none is left, or a value of the draw is out of range.
     """
-    aside = _held_out_indices(pool.pairs, _count(held_out, len(pool.pairs)))
-    training = [pair for index, pair in enumerate(pool.pairs) if index not in aside]
-    if not training or (n is not None and n > len(training)):
-        raise UsageError(_shortage(pool, n, len(training)))
-    clean = tuple(training[index] for index in subsample(len(training), n, seed))
-    corruption = corrupt(clean, model=noise_model, rate=rate, seed=seed)
+    if draw.as_it_stands:
+        return PreferenceData(
+            source=pool.source,
+            pool_sha256=pool.sha256,
+            pairs=pool.pairs,
+            clean=(),
+            held_out=(),
+            clean_sha256=pool.sha256,
+            flipped=(),
+            flips_sha256=sha256_json([]),
+            noise_model="none",
+            rate=0.0,
+            seed=draw.seed,
+        )
+    held_out = _held_out_indices(pool.pairs, _count(draw.held_out, len(pool.pairs)))
+    training = [pair for index, pair in enumerate(pool.pairs) if index not in held_out]
+    if not training or (draw.n is not None and draw.n > len(training)):
+        raise UsageError(_shortage(pool, draw.n, len(training)))
+    clean = tuple(training[index] for index in subsample(len(training), draw.n, draw.seed))
+    corruption = corrupt(clean, model=draw.noise_model, rate=draw.rate, seed=draw.seed)
+    pairs = tuple(replace(pair, margin=None) for pair in corruption.pairs)
+    if draw.oracle:
+        pairs = drop_corrupted(Corruption(pairs, corruption.indices))
     return PreferenceData(
         source=pool.source,
         pool_sha256=pool.sha256,
-        pairs=tuple(replace(pair, margin=None) for pair in corruption.pairs),
-        clean=tuple(replace(pair, margin=None) for pair in clean),
-        held_out=tuple(pair for index, pair in enumerate(pool.pairs) if index in aside),
+        pairs=pairs,
+        clean=pairs if draw.oracle else tuple(replace(pair, margin=None) for pair in clean),
+        held_out=tuple(pair for index, pair in enumerate(pool.pairs) if index in held_out),
         clean_sha256=sha256_pairs(clean),
         flipped=corruption.indices,
         flips_sha256=sha256_json(corruption.indices),
-        noise_model=noise_model,
-        rate=rate,
-        seed=seed,
+        noise_model=draw.noise_model,
+        rate=draw.rate,
+        seed=draw.seed,
     )
+
+
+def subsample(n_total: int, n: int | None, seed: int) -> tuple[int, ...]:
+    """The first `n` indices of the one permutation of `range(n_total)` that belongs to `seed`: fewer are a prefix.
+
+    The permutation sorts indices by a hash, so it is the same on every machine and with every library version, and a
+    longer range keeps the order of a shorter one.
+
+    Arguments:
+        n_total: items there are.
+        n: items wanted, 1 <= n <= n_total; None for all of them.
+        seed: any integer.
+
+    Returns:
+        `n` distinct indices in drawing order.
+
+    Raises:
+        UsageError: there are not `n` items, or `n` is not positive.
+    """
+    if n is not None and n < 1:
+        raise UsageError(f"asked for {n} pairs; ask for at least 1, or leave the number out for all of them")
+    if n is not None and n > n_total:
+        raise UsageError(f"asked for {n} pairs, but there are only {n_total}; ask for at most {n_total}")
+    hashes = [hashlib.sha256(f"subsample:{seed}:{index}".encode()).digest() for index in range(n_total)]
+    return tuple(sorted(range(n_total), key=hashes.__getitem__)[:n])
 
 
 def _count(held_out: int | float, total: int) -> int:
@@ -130,17 +162,17 @@ def _held_out_indices(pairs: Sequence[PreferencePair], count: int) -> frozenset[
     groups: dict[str, list[int]] = {}
     for index, pair in enumerate(pairs):
         groups.setdefault(pair.prompt or f"{pair.chosen}\0{pair.rejected}", []).append(index)
-    aside: set[int] = set()
+    held_out: set[int] = set()
     for prompt in sorted(groups, key=lambda text: hashlib.sha256(f"held out:{text}".encode()).digest()):
-        if len(aside) >= count:
+        if len(held_out) >= count:
             break
-        aside.update(groups[prompt])
-    return frozenset(aside)
+        held_out.update(groups[prompt])
+    return frozenset(held_out)
 
 
 def _shortage(pool: PairPool, n: int | None, left: int) -> str:
     wanted = "pairs to train on" if n is None else f"{n} pairs"
-    aside = len(pool.pairs) - left
-    held = f", of which {aside} are held out for diagnostics and {left} are left to train on" if aside else ""
+    n_held_out = len(pool.pairs) - left
+    held = f", of which {n_held_out} are held out for diagnostics and {left} are left to train on" if n_held_out else ""
     advice = f"ask for at most {left} or use a larger source" if left else "hold out fewer"
     return f"asked for {wanted}, but {pool.source} has {len(pool.pairs)}{held}; {advice}"

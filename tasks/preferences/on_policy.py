@@ -17,7 +17,7 @@ from bench.core.hashing import sha256_file, sha256_json, sha256_texts
 from bench.core.progress import Progress
 from bench.core.store.cache import home, writing
 from bench.core.values import PreferencePair, Value
-from bench.tasks.outputs.generate import Continuation, GenerationSettings
+from bench.tasks.outputs.continuations import Continuation, GenerationSettings
 from bench.tasks.preferences.pool import PairPool, read_pool, sha256_pairs, write_pairs
 from bench.tasks.preferences.samples import LoadModel, sample_continuations
 from bench.tasks.scorers.base import SCORERS

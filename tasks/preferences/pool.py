@@ -90,7 +90,7 @@ def read_pool(path: Path, *, load_tokenizer: LoadTokenizer | None = None) -> lis
     """Every pair of a JSONL file, in order, unusable ones included.
 
     Arguments:
-        path: one JSON object a line, in any of the forms of docs/pairs.md; blank lines are passed over.
+        path: one JSON object a line, in any of the forms of docs/align/pairs.md; blank lines are passed over.
         load_tokenizer: gives the tokenizer whose chat template renders messages; called only if there are any.
 
     Raises:

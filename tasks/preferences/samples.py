@@ -13,7 +13,8 @@ from bench.core.files import write_json
 from bench.core.hashing import sha256_json, sha256_texts
 from bench.core.progress import Advance, Progress
 from bench.core.store.cache import home, writing
-from bench.tasks.outputs.generate import Continuation, GenerationSettings, generate
+from bench.tasks.outputs.continuations import Continuation, GenerationSettings
+from bench.tasks.outputs.generate import generate
 from bench.tasks.texts.prompts import Prompt
 
 if TYPE_CHECKING:

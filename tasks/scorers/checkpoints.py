@@ -25,7 +25,7 @@ from bench.tasks.scorers.classifier_folder import SAME_LABELS, SMALL
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.tasks.scorers.detoxify import Release
+    from bench.tasks.scorers.releases import Release
 
 _NAMED = re.compile(r"GLOBAL ([\w.]+)")
 """In PyTorch's message: a function or class that is no plain value."""

@@ -11,7 +11,8 @@ from pydantic import Field, JsonValue, PositiveInt, model_validator
 from bench.core.progress import Progress
 from bench.core.store.assets import PypiFile
 from bench.tasks.base import EvaluationContext, Task, TaskResult
-from bench.tasks.outputs.generate import Continuation, GenerationSettings, generate
+from bench.tasks.outputs.continuations import Continuation, GenerationSettings
+from bench.tasks.outputs.generate import generate
 from bench.tasks.scorers.base import Scorer, build_scorer, scorer_identity
 from bench.tasks.scorers.scoring import Scored, check_scored, score_texts
 from bench.tasks.scrubbing.disparity import Gap, group_gap

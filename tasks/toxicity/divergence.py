@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from bench.core.passes.predict import predict
-from bench.core.progress import Advance, Progress
-from bench.tasks.outputs.generate import Continuation
+from bench.core.passes.predict import Batch, FrozenPass
+from bench.core.progress import Progress
+from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.outputs.losses import window_losses
 from bench.tasks.outputs.windows import Window
 from bench.tasks.texts.prompts import Prompt
@@ -128,36 +127,21 @@ def continuation_loss(
     return sum(losses) / tokens if tokens else None
 
 
-class Reader(LightningModule):
-    """Runs texts through a model under `Trainer.predict` and shows the log-probabilities of each."""
+class Reader(FrozenPass[int]):
+    """Runs texts, named by their indices, through a model and shows the log-probabilities of each."""
 
-    def __init__(self, model: PreTrainedModel, texts: Sequence[Sequence[int]], visit: Visit, advance: Advance) -> None:
-        super().__init__()
-        # In a list, so that it is no submodule: Lightning moves submodules to the CPU when it is done.
-        self._model = [model]
+    def __init__(self, model: PreTrainedModel, texts: Sequence[Sequence[int]], visit: Visit) -> None:
+        super().__init__(model, model.device)
         self._texts = texts
         self._visit = visit
-        self._advance = advance
 
-    def predict_step(self, batch: dict[str, Tensor], batch_index: int) -> list[int]:
-        """Read one batch of texts, padded on the right; their indices."""
-        indices: list[int] = batch.pop("text").tolist()
-        logits = self._model[0](**batch, use_cache=False).logits
-        for row, index in enumerate(indices):
+    def tokens(self, row: int) -> Sequence[int]:
+        return self._texts[row]
+
+    def process(self, rows: Sequence[int], batch: Batch) -> None:
+        logits = self.model(**batch, use_cache=False).logits
+        for row, index in enumerate(rows):
             self._visit(index, torch.log_softmax(logits[row, : len(self._texts[index])].float(), dim=-1))
-        self._advance(len(indices))
-        return indices
-
-    def pad(self, indices: list[int]) -> dict[str, Tensor]:
-        """A batch as tensors, padded on the right."""
-        rows = [list(self._texts[index]) for index in indices]
-        width = max(map(len, rows))
-        gaps = [width - len(row) for row in rows]
-        return {
-            "text": torch.tensor(indices),
-            "input_ids": torch.tensor([row + [0] * gap for row, gap in zip(rows, gaps, strict=True)]),
-            "attention_mask": torch.tensor([[1] * (width - gap) + [0] * gap for gap in gaps]),
-        }
 
 
 def _texts(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], positions: int) -> list[list[int]]:
@@ -179,8 +163,7 @@ def _read(model: PreTrainedModel, texts: Sequence[Sequence[int]], visit: Visit, 
     rows = max(1, MOST_AT_ONCE // (TEXT_LENGTH * vocabulary))
     batches = [list(range(start, min(start + rows, len(texts)))) for start in range(0, len(texts), rows)]
     with progress.track("divergence from base", len(texts)) as advance:
-        reader = Reader(model, texts, visit, advance)
-        predict(reader, batches, reader.pad, model.device)
+        Reader(model, texts, visit).run(batches, advance)
 
 
 def _nats(aligned: Tensor, base: Tensor) -> float:

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from bench.core.hashing import sha256_texts
 from bench.core.intervals import Interval, bootstrap_mean
 from bench.core.values import Items, Metric, Value
-from bench.tasks.outputs.generate import Continuation
+from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.toxicity.expected_maximum import TOXIC, expected_maximum, toxicity_probability
 from bench.tasks.toxicity.guards import text_guards
 from bench.tasks.toxicity.protocols import GREEDY

@@ -14,7 +14,8 @@ from bench.core.progress import Progress
 from bench.core.store.assets import PypiFile
 from bench.core.values import Metric
 from bench.tasks.base import EvaluationContext, Task, TaskResult
-from bench.tasks.outputs.generate import Continuation, GenerationSettings, generate
+from bench.tasks.outputs.continuations import Continuation, GenerationSettings
+from bench.tasks.outputs.generate import generate
 from bench.tasks.scorers.base import Scorer, build_scorer, scorer_identity
 from bench.tasks.scorers.scoring import check_scored, score_texts
 from bench.tasks.texts.neutral import neutral_downloads
@@ -50,7 +51,7 @@ class Toxicity(Task):
 
     A continuation that cannot be judged, as an empty one, does not count as harmless: it is left out and counted, and
     the result is flagged where more than half are. So a model does not win by falling silent; guards against babbling
-    and against having moved far from the unaligned model stand beside every number (docs/toxicity.md).
+    and against having moved far from the unaligned model stand beside every number (docs/measure/toxicity.md).
     """
 
     needs_base: ClassVar[bool] = True

@@ -122,7 +122,7 @@ before = state()
 for name in METHODS:
     METHODS[name]().warm_up()
 needed = {f"bench.methods.{name}" for name in (
-    "training.dpo_training", "projection.embeddings", "projection.weights", "projection.control_directions"
+    "training.trainers", "projection.embeddings", "projection.weights", "projection.subspace"
 )}
 missing = (needed | {"trl", "peft", "lightning"}) - set(sys.modules)
 sys.exit(f"missing {missing}" if missing else 0 if state() == before else "random state changed")

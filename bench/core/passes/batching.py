@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -85,25 +85,30 @@ def cut_batches(
     work: Pass[Item], rows: Sequence[Item], most_rows: int, most_bytes: int | None = None
 ) -> list[list[Item]]:
     """Rows by falling width, cut so that no batch of two or more takes more than is allowed. Narrow rows share more."""
+    return by_width(rows, work.width, lambda width: _room(work, width, most_rows, most_bytes))
+
+
+def by_width(rows: Iterable[Item], width: Callable[[Item], int], most: Callable[[int], int]) -> list[list[Item]]:
+    """Rows by falling width, in batches of at most as many as `most` allows for the width of the first, at least 1."""
     batches: list[list[Item]] = []
     room = 0
-    for row in sorted(rows, key=lambda row: -work.width(row)):  # stable: as wide rows keep their order
+    for row in sorted(rows, key=lambda row: -width(row)):  # stable: as wide rows keep their order
         if room == 0:
             batches.append([])
-            room = _room(work, work.width(row), most_rows, most_bytes)
+            room = max(1, most(width(row)))
         batches[-1].append(row)
         room -= 1
     return batches
 
 
 def _room(work: Pass[Item], width: int, most_rows: int, most_bytes: int | None) -> int:
-    """Rows of a batch whose widest row has `width` tokens, at least one."""
+    """Rows of a batch whose widest row has `width` tokens; 0 where not even one fits."""
     room = most_rows
     if most_bytes is not None:
         room = min(room, most_bytes // work.footprint.row(width))
     if work.most_tokens is not None:
         room = min(room, work.most_tokens // max(1, width))
-    return max(1, room)
+    return room
 
 
 def _limit(work: Pass[Item], size: BatchSize, device: torch.device) -> int | None:

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from bench.tasks.outputs.generate import GenerationSettings
-
 SHARE = 0.8
 """Of the free memory that an estimate may fill: what is left absorbs fragments and what the estimate overlooks."""
 FLOAT32 = 4
@@ -35,21 +33,22 @@ class Footprint:
         return self.fixed + self.token * width + self.pair * width**2
 
 
-def writing_footprint(model: PreTrainedModel, settings: GenerationSettings) -> Footprint:
+def writing_footprint(model: PreTrainedModel, max_new_tokens: int, *, sampled: bool = False) -> Footprint:
     """What a row takes while text is written after it: cached keys and values, the prompt's pass, one token's logits.
 
     The width of a row is its prompt's. The cache counts twice, since it grows by being copied.
+
+    Arguments:
+        sampled: whether tokens are drawn, or else the likeliest taken.
     """
     shape = _Shape.of(model)
     cached = 2 * shape.cached
-    new = settings.max_new_tokens
     logits = shape.vocabulary * (shape.item + 2 * FLOAT32)
-    drawing = shape.vocabulary * FLOAT32 * SAMPLING_FLOATS if settings.temperature > 0 else 0
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        return Footprint(logits + drawing + cached * new, shape.activations + cached, shape.attention)
-    # Without that parameter the model computes the logits of the whole prompt.
-    per_token = shape.activations + cached + shape.vocabulary * shape.item
-    return Footprint(logits + drawing + cached * new, per_token, shape.attention)
+    drawing = shape.vocabulary * FLOAT32 * SAMPLING_FLOATS if sampled else 0
+    per_token = shape.activations + cached
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        per_token += shape.vocabulary * shape.item  # the model computes the logits of the whole prompt
+    return Footprint(logits + drawing + cached * max_new_tokens, per_token, shape.attention)
 
 
 def loss_footprint(model: PreTrainedModel) -> Footprint:

@@ -1,4 +1,7 @@
-"""Passes over a model under `lightning.Trainer.predict`. Imports torch and lightning: import it where it is used."""
+"""Passes of a frozen model under `lightning.Trainer.predict`. Imports torch and lightning: import it where it is used.
+
+What Lightning would otherwise do to a model and a process that are not its own is prevented here, for every pass.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +9,92 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from bench.core.progress import Advance
 
-def predict(
-    module: LightningModule, batches: Sequence[Any], collate: Callable[[Any], dict[str, Any]], device: torch.device
-) -> None:
-    """Run `module.predict_step` over batches made up beforehand, on one device, leaving no trace of Lightning.
+Batch = dict[str, Tensor]
+Row = TypeVar("Row")
+
+
+class FrozenPass(LightningModule, ABC, Generic[Row]):
+    """Shows rows to a model that stays as it is, batch by batch, and keeps what is wanted of each.
 
     Arguments:
-        module: keeps its own results. Its model must not be a submodule: Lightning moves those to the CPU at the end.
-        collate: turns one batch into tensors.
+        model: stays on `model_device`, where it is.
+        padding: token that fills rows up to the widest of their batch.
     """
-    # A generator of its own: without one, the loader draws from the global random state.
-    loader: DataLoader[Any] = DataLoader(
-        batches,  # type: ignore[arg-type]  # a sequence serves as a map-style dataset
-        batch_size=None,
-        collate_fn=collate,
-        generator=torch.Generator(),
-    )
-    with _quiet(), _interruptible():
-        _trainer(device).predict(module, loader, return_predictions=False)
+
+    padding_side: Literal["left", "right"] = "right"
+
+    def __init__(self, model: Any, model_device: torch.device, *, padding: int = 0) -> None:
+        super().__init__()
+        # In a list, so that it is no submodule: Lightning 2.6 moves submodules to the CPU when it is done.
+        self._model = [model]
+        self.model_device = model_device
+        self.padding = padding
+        self._batches: Sequence[Sequence[Row]] = ()
+        self._advance: Advance = lambda units: None
+
+    @property
+    def model(self) -> Any:
+        """The frozen model."""
+        return self._model[0]
+
+    @abstractmethod
+    def tokens(self, row: Row) -> Sequence[int]:
+        """The tokens of one row."""
+
+    @abstractmethod
+    def process(self, rows: Sequence[Row], batch: Batch) -> None:
+        """Show one batch to the model and keep what is wanted of it, for good, also where a later batch raises."""
+
+    def width(self, row: Row) -> int:
+        """Positions that one row needs."""
+        return len(self.tokens(row))
+
+    def collate(self, rows: Sequence[Row]) -> Batch:
+        """Rows as `input_ids` and `attention_mask`, (rows, widest), padded on `padding_side`."""
+        shape = len(rows), max(map(self.width, rows))
+        ids, mask = torch.full(shape, self.padding), torch.zeros(shape, dtype=torch.long)
+        for index, tokens in enumerate(map(self.tokens, rows)):
+            start = shape[1] - len(tokens) if self.padding_side == "left" else 0
+            ids[index, start : start + len(tokens)] = torch.tensor(tokens)
+            mask[index, start : start + len(tokens)] = 1
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def run(self, batches: Sequence[Sequence[Row]], advance: Advance) -> None:
+        """Process batches made up beforehand; `advance` is called with the rows of each that is done."""
+        self._batches, self._advance = batches, advance
+        # A generator of its own: without one, the loader of torch 2.13 draws from the global random state.
+        loader: DataLoader[Any] = DataLoader(
+            batches,  # type: ignore[arg-type]  # a sequence serves as a map-style dataset
+            batch_size=None,
+            collate_fn=self.collate,
+            generator=torch.Generator(),
+        )
+        with _quiet(), _interruptible():
+            _trainer(self.model_device).predict(self, loader, return_predictions=False)
+
+    def predict_step(self, batch: Batch, batch_index: int) -> Sequence[Row]:
+        """One batch, as Lightning hands it over; gives back its rows, since Lightning 2.6 warns of None."""
+        rows = self._batches[batch_index]
+        self.process(rows, batch)
+        self._advance(len(rows))
+        return rows
 
 
 def _trainer(device: torch.device) -> Trainer:
+    """A trainer that writes no file and prints nothing."""
     return Trainer(
         accelerator=device.type,
         devices=1 if device.index is None or device.type != "cuda" else [device.index],
@@ -44,8 +102,8 @@ def _trainer(device: torch.device) -> Trainer:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        inference_mode=False,  # tensors a model caches meanwhile must stay usable in later training
-        plugins=[LightningEnvironment()],  # one process, also inside a cluster's job
+        inference_mode=False,  # tensors a model caches meanwhile must stay usable in later training (torch 2.13)
+        plugins=[LightningEnvironment()],  # one process, where Lightning 2.6 would join a cluster's job
     )
 
 
@@ -67,7 +125,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's hints on hardware and workers, which do not apply to an in-memory list of batches, kept back."""
+    """Keep back hints of Lightning 2.6 on hardware and workers, which do not apply to an in-memory list of batches."""
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     level = log.level
     log.setLevel(logging.WARNING)

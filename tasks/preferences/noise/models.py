@@ -2,7 +2,7 @@
 
 A noise model is a function in `NOISE_MODELS`. It gets the clean pairs with their margins, and returns all of them with
 `round(rate * n)` corrupted, and which. Those corrupted at a rate must be a subset of those at any higher rate, and what
-is drawn must come from hashes, so that it is the same on every machine. docs/noise.md defines each.
+is drawn must come from hashes, so that it is the same on every machine. docs/align/noise.md defines each.
 """
 
 from __future__ import annotations

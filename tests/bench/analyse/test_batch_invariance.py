@@ -34,12 +34,8 @@ app.command()(doctor)
 
 
 @pytest.fixture
-def request_(
-    tmp_path: Path, make_model: Callable[..., PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerFast
-) -> InvarianceRequest:
-    folder = tmp_path / "model"
-    make_model("llama").save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
+def request_(tmp_path: Path, save_model: Callable[..., Path]) -> InvarianceRequest:
+    folder = save_model(tmp_path / "model")
     prompts = tmp_path / "prompts.jsonl"
     lines = [json.dumps({"prompt": "word " * (1 + index % 5) + str(index)}) for index in range(12)]
     prompts.write_text("\n".join(lines), encoding="utf-8")
@@ -231,5 +227,5 @@ def test_flags_that_make_no_sense_are_refused(arguments: list[str], message: str
 
 def test_the_plain_verb_is_the_diagnosis(monkeypatch: pytest.MonkeyPatch) -> None:
     for healthy, status in ((True, 0), (False, 1)):
-        monkeypatch.setattr("bench.display.console.show_diagnosis", lambda healthy=healthy: healthy)
+        monkeypatch.setattr("bench.display.doctor.show_diagnosis", lambda healthy=healthy: healthy)
         assert CliRunner().invoke(app, [], catch_exceptions=False).exit_code == status

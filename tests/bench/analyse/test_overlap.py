@@ -13,7 +13,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from bench.analyse.overlap import OverlapReport, analyse_subspaces, overlap_spec, to_csv
@@ -30,29 +29,11 @@ FILES = ("overlap.json", "overlap.csv", "overlap.png", "overlap.svg")
 
 
 @pytest.fixture
-def spec(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> RunSpec:
+def spec(tmp_path: Path, own_home: Path, make_run: Callable[..., RunSpec]) -> RunSpec:
     """24 pairs, of which 4 are held out by the run itself."""
-    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
-    model = tmp_path / "model"
-    make_model("llama").save_pretrained(model)
-    tiny_tokenizer.save_pretrained(model)
-    rows = [{"prompt": f"say {i}", "chosen": f" kind {i}" * 2, "rejected": f" rude {i * 7}" * 2} for i in range(24)]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return RunSpec.model_validate(
-        {
-            "model": f"file:{model}",
-            "device": "cpu",
-            "methods": {"profs": {"rank": 20, "layers": "0", "pooling": "last"}, "dpo": {}},
-            "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 4, "exclude": []},
-            "tasks": {"capability": {}},
-            "out": str(tmp_path / "run"),
-        }
-    )
+    methods = {"profs": {"rank": 20, "layers": "0", "pooling": "last"}, "dpo": {}}
+    tasks: dict[str, Any] = {"capability": {}}
+    return make_run(tmp_path, methods, selection={"held_out": 4}, tasks=tasks, out=str(tmp_path / "run"))
 
 
 @pytest.fixture
@@ -88,7 +69,7 @@ def test_it_writes_numbers_table_and_pictures(spec: RunSpec, tmp_path: Path) -> 
 def test_the_pairs_are_those_of_a_run(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the run's own subsample, so that sizes nest; clean, and none that a run holds out."""
     from bench.methods.projection import overlap
-    from bench.tasks.preferences.draw import prepare_preferences
+    from bench.tasks.preferences.draw import Draw, prepare_preferences
     from bench.tasks.preferences.pool import load_pairs
 
     given: list[Any] = []
@@ -101,7 +82,7 @@ def test_the_pairs_are_those_of_a_run(spec: RunSpec, tmp_path: Path, monkeypatch
     noisy = RunSpec.model_validate({**spec.model_dump(mode="json"), "noise": {"rates": [0.5]}})
     analysed(noisy, (3, 5), tmp_path / "out", seed=7)
     [(pairs, sizes, seed)] = given
-    expected = prepare_preferences(load_pairs(spec.pairs.source, Silent()), n=5, seed=7, held_out=4)
+    expected = prepare_preferences(load_pairs(spec.pairs.source, Silent()), Draw(n=5, seed=7, held_out=4))
     assert (sizes, seed) == ([3, 5], 7)
     assert pairs[:5] == list(expected.clean)
     assert len(pairs) == 20

@@ -14,11 +14,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench.analyse.report import read_report, report_run
-from bench.cli.report import report as report_verb
+from bench.analyse.report import read_report
+from bench.cli.read import report as report_verb
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_texts
 from bench.core.values import AlignmentReport, Items, Metric
+from bench.display.report import report_run
 from bench.harness.directory import RunDirectory
 from bench.harness.states import GridCell
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
@@ -265,8 +266,8 @@ def test_the_verb_passes_its_flags_on(tmp_path: Path, whole: list[Record]) -> No
 def test_a_report_imports_no_torch(tmp_path: Path, whole: list[Record]) -> None:
     put(tmp_path, whole[:5])
     code = (
-        "import sys; from pathlib import Path; from bench.analyse.report import report_run; "
-        f"report(Path({str(tmp_path)!r}), 'json'); "
+        "import sys; from pathlib import Path; from bench.display.report import report_run; "
+        f"report_run(Path({str(tmp_path)!r}), 'json'); "
         "sys.exit(len({'torch', 'transformers', 'lightning', 'datasets'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -14,7 +14,7 @@ def bench(*arguments: str, environment: dict[str, str] | None = None) -> subproc
     import os
 
     return subprocess.run(
-        [sys.executable, "-m", "bench.cli.app", *arguments],
+        [sys.executable, "-m", "bench.cli", *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -96,6 +96,15 @@ def test_a_lazy_package_brings_in_what_is_asked_of_it_alone(package: Path) -> No
     assert fresh("plug_in_for_test.method") != before
 
 
+def test_how_another_packages_names_are_loaded_is_not_read(package: Path) -> None:
+    before = fresh("plug_in_for_test.method")
+    other = package.parent / "other_for_test"
+    other.mkdir()
+    (other / "__init__.py").write_text("HOMES = {}\nattach(__name__, submod_attrs=HOMES)\n")
+    (package / "helper.py").write_text("from other_for_test import thing\nFACTOR = 2\n")
+    assert fresh("plug_in_for_test.method") == before
+
+
 def test_a_string_that_names_no_module_counts(package: Path) -> None:
     (package / "helper.py").write_text("FACTOR = 'plug_in_for_test.nothing'\n")
     before = fresh("plug_in_for_test.method")

@@ -51,6 +51,34 @@ def test_a_name_cannot_be_taken_twice():
         class Other: ...
 
 
+def test_a_class_can_be_known_for_a_while():
+    registry = make_registry()
+
+    class Mine: ...
+
+    with registry.temporarily("mine", Mine) as cls:
+        assert cls is Mine and registry["mine"] is Mine
+    assert list(registry) == ["decimal", "fraction"]
+    with pytest.raises(UsageError, match="unknown thing 'mine'"):
+        registry["mine"]
+
+
+@pytest.mark.parametrize("loaded_before", [True, False])
+def test_what_it_stood_in_for_comes_back_even_after_an_error(loaded_before):
+    from decimal import Decimal
+
+    registry = make_registry()
+    if loaded_before:
+        assert registry["decimal"] is Decimal
+
+    class Mine: ...
+
+    with pytest.raises(KeyError), registry.temporarily("decimal", Mine):
+        assert registry["decimal"] is Mine
+        raise KeyError
+    assert registry["decimal"] is Decimal
+
+
 def test_other_distributions_announce_theirs_and_cannot_replace_ours(monkeypatch):
     announced = [EntryPoint("plugged", "collections:OrderedDict", GROUP), EntryPoint("decimal", "os:PathLike", GROUP)]
     monkeypatch.setattr(module, "entry_points", lambda group: announced if group == GROUP else [])
@@ -58,5 +86,7 @@ def test_other_distributions_announce_theirs_and_cannot_replace_ours(monkeypatch
     from decimal import Decimal
 
     registry = make_registry()
+    with registry.temporarily("mine", object):
+        assert "plugged" in registry
     assert registry["plugged"] is OrderedDict
     assert registry["decimal"] is Decimal

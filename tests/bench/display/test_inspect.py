@@ -165,7 +165,7 @@ def test_picture_that_cannot_be_written(fill: Callable[..., Path], capsys: Any) 
 
 def test_command_line(fill: Callable[..., Path]) -> None:
     run = fill(BASE, NOISY)
-    bench = [sys.executable, "-m", "bench.cli.app"]
+    bench = [sys.executable, "-m", "bench.cli"]
     done = subprocess.run([*bench, "inspect", str(run)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].endswith(f"{NOISY}.png")
     assert done.stderr == ""

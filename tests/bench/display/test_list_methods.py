@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.display.console import show_listing
+from bench.display.listing import show_listing
 from bench.methods.training import availability
 
 
@@ -36,7 +36,7 @@ def test_what_is_missing_is_told_beside_the_method(capsys: pytest.CaptureFixture
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from bench.display.console import show_listing; show_listing('methods'); "
+        "import sys; from bench.display.listing import show_listing; show_listing('methods'); "
         "sys.exit(', '.join({'torch', 'transformers', 'trl', 'peft', 'bitsandbytes'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

@@ -16,7 +16,7 @@ from bench.edit.card_metrics import without_folders
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from bench.models.licence import Licence
-from bench.tasks.preferences.draw import prepare_preferences
+from bench.tasks.preferences.draw import Draw, prepare_preferences
 from bench.tasks.preferences.pool import make_pool
 
 PAIRS = [PreferencePair(f"say {i}", f" kind {i}", f" rude {i}") for i in range(10)]
@@ -59,7 +59,7 @@ ALIGNED = record("profs", {"toxicity": metric([0.2, 0.3, 0.4, 0.1])}, flags=("id
 
 @pytest.fixture
 def facts() -> CardFacts:
-    preferences = prepare_preferences(make_pool("file:/home/me/pairs.jsonl", PAIRS), n=8, rate=0.25, held_out=2)
+    preferences = prepare_preferences(make_pool("file:/home/me/pairs.jsonl", PAIRS), Draw(n=8, rate=0.25, held_out=2))
     return CardFacts(
         name="edited",
         repository=None,

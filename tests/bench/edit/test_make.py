@@ -32,32 +32,17 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., RunSpec]) -> Path:
     """A model with a licence, 24 pairs, and the records of base, ProFS and DPO at 30 % noise."""
     folder = tmp_path_factory.mktemp("edit")
-    make_model("llama").save_pretrained(folder / "model")
-    tiny_tokenizer.save_pretrained(folder / "model")
+    methods = {"profs": {"rank": 1, "layers": "all"}, "dpo": DPO}
+    noise, out = {"rates": [0.3]}, str(folder / "run")
+    spec = make_run(folder, methods, selection={"held_out": 4}, noise=noise, out=out)
     (folder / "model" / "README.md").write_text("---\nlicense: mit\n---\n\n# A model\n")
     (folder / "model" / "LICENSE").write_text("Do as you like.\n")
-    rows = [{"prompt": f"say {i}", "chosen": f" kind {i}" * 2, "rejected": f" rude {i * 7}" * 2} for i in range(24)]
-    write_rows(folder / "pairs.jsonl", rows)
-    write_rows(folder / "texts.jsonl", [{"text": f"A calm text about number {i}, and no more."} for i in range(5)])
-    spec = {
-        "model": f"file:{folder / 'model'}",
-        "device": "cpu",
-        "methods": {"profs": {"rank": 1, "layers": "all"}, "dpo": DPO},
-        "pairs": {"source": f"file:{folder / 'pairs.jsonl'}", "held_out": 4, "exclude": []},
-        "noise": {"rates": [0.3]},
-        "tasks": {"perplexity": {"source": f"file:{folder / 'texts.jsonl'}", "max_length": 32, "stride": 16}},
-        "out": str(folder / "run"),
-    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALIGNMENT_BENCH_HOME", str(folder / "home"))
-        outcome = run(RunSpec.model_validate(spec))
+        outcome = run(spec)
     assert not outcome.failed, outcome.failed
     return folder
 

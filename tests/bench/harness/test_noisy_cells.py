@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.edit.record import rebuild_preferences
+from bench.edit.record import recorded_draw, recorded_pairs
 from bench.harness.cells import Cell, expand_cells
 from bench.leaderboard.records.record import Cost, ModelInfo, Record
 from bench.spec.run_spec import RunSpec, is_oracle
+from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
 from bench.tasks.preferences.pool import make_pool
 
 MODEL = ModelInfo(locator="file:none", fingerprint="f00d", dtype="float32")
@@ -24,6 +26,11 @@ def cells(model: str = "flip", rates: Sequence[float] = (0.25,), **methods: Any)
     rows = methods or {"profs": {"rank": 1}}
     settings = {"methods": rows, "noise": {"model": model, "rates": rates}, "pairs": {"held_out": 4}}
     return expand_cells(RunSpec.model_validate(settings), MODEL, "cpu", POOL, {})[1:]
+
+
+def data(cell: Cell) -> PreferenceData:
+    assert cell.draw is not None
+    return prepare_preferences(POOL, cell.draw)
 
 
 def record(cell: Cell) -> Record:
@@ -44,8 +51,7 @@ def record(cell: Cell) -> Record:
 def test_noise_that_changes_texts_is_known_by_the_noisy_pairs() -> None:
     (flipped,), (replaced,) = cells("flip"), cells("replace")
     assert flipped.data_info.noise.pairs_sha256 is None
-    assert replaced.preferences is not None
-    assert replaced.data_info.noise.pairs_sha256 == replaced.preferences.noisy_sha256
+    assert replaced.data_info.noise.pairs_sha256 == data(replaced).noisy_sha256
     assert replaced.id != flipped.id
     (crowded,) = cells("duplicate")
     assert crowded.data_info.noise.n_distinct == 36 - 9
@@ -53,10 +59,8 @@ def test_noise_that_changes_texts_is_known_by_the_noisy_pairs() -> None:
 
 def test_an_oracle_is_given_the_pairs_that_were_left_alone() -> None:
     plain, told = cells(profs={"rank": 1}, told={"use": "profs", "rank": 1, "oracle": True})
-    assert plain.preferences is not None
-    assert told.preferences is not None
-    kept = [pair for i, pair in enumerate(plain.preferences.clean) if i not in plain.preferences.flipped]
-    assert list(told.preferences.pairs) == list(told.preferences.clean) == kept
+    kept = [pair for i, pair in enumerate(data(plain).clean) if i not in data(plain).flipped]
+    assert list(data(told).pairs) == list(data(told).clean) == kept
     assert told.data_info.n_pairs == 27
     assert told.data_info.noise == plain.data_info.noise
     assert told.method_info.config["oracle"] is True
@@ -65,9 +69,7 @@ def test_an_oracle_is_given_the_pairs_that_were_left_alone() -> None:
 
 def test_an_oracle_differs_from_its_row_without_noise_as_well() -> None:
     plain, told = cells(rates=[0.0], profs={"rank": 1}, told={"use": "profs", "rank": 1, "oracle": True})
-    assert plain.preferences is not None
-    assert told.preferences is not None
-    assert told.preferences.pairs == plain.preferences.pairs
+    assert data(told).pairs == data(plain).pairs
     assert told.id != plain.id
 
 
@@ -75,8 +77,9 @@ def test_an_oracle_differs_from_its_row_without_noise_as_well() -> None:
 @pytest.mark.parametrize("oracle", [False, True])
 def test_a_records_pairs_can_be_drawn_again(model: str, oracle: bool) -> None:
     (cell,) = cells(model, profs={"rank": 1, "oracle": oracle})
-    assert cell.preferences is not None
-    assert rebuild_preferences(record(cell), POOL).pairs == cell.preferences.pairs
+    assert cell.draw is not None
+    assert recorded_draw(record(cell)) == replace(cell.draw, n=36)
+    assert recorded_pairs(record(cell), POOL).pairs == data(cell).pairs
 
 
 def test_other_noise_than_the_records_is_refused() -> None:
@@ -85,7 +88,7 @@ def test_other_noise_than_the_records_is_refused() -> None:
     noise = made.data.noise.model_copy(update={"pairs_sha256": "0" * 64})
     other = made.model_copy(update={"data": made.data.model_copy(update={"noise": noise})})
     with pytest.raises(UsageError, match="the record's noisy pairs cannot be drawn again"):
-        rebuild_preferences(other, POOL)
+        recorded_pairs(other, POOL)
 
 
 @pytest.mark.parametrize(

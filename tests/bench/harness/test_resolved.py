@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
-from bench.harness.text_checks import check_texts
+from bench.harness.resolved import check_texts
 from bench.methods.objectives.dpo import DPO
 from bench.methods.objectives.sft import SFT
 from bench.tasks.preferences.draw import PreferenceData
@@ -43,7 +43,7 @@ def test_labels_order_and_seeds_are_no_new_texts(
     def look(self: AlignmentMethod, pairs: tuple[PreferencePair, ...], tokenizer: object) -> None:
         looks.append((type(self).__name__, len(pairs)))
 
-    monkeypatch.setattr("bench.methods.training.settings.TuningMethod.check_texts", look)
+    monkeypatch.setattr("bench.methods.objectives.method.TuningMethod.check_texts", look)
     fewer = replace(DATA, pairs=PAIRS[:2], seed=1)
     reads = [(name, method, data) for data in (DATA, FLIPPED, fewer) for name, method in [("a", DPO()), ("b", SFT())]]
     check_texts(reads, tiny_tokenizer)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import bench.harness.execute
 from bench.harness.run import run
@@ -41,30 +40,11 @@ class StopAt:
 
 
 @pytest.fixture
-def spec(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> RunSpec:
+def spec(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, make_run: Callable[..., RunSpec]) -> RunSpec:
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr(checkpoints, "PAUSE_FACTOR", 0)
-    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
-    make_model("llama").save_pretrained(tmp_path / "model")
-    tiny_tokenizer.save_pretrained(tmp_path / "model")
-    pairs = [{"prompt": f"say {i}", "chosen": f" kind {i}", "rejected": f" rude {i * 7}"} for i in range(16)]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": "A calm text, and no more."}) + "\n")
-    return RunSpec.model_validate(
-        {
-            "model": f"file:{tmp_path / 'model'}",
-            "device": "cpu",
-            "methods": {"dpo": {"learning_rate": 1e-3, "lora_rank": 2, "batch_size": 4, "max_length": 32}},
-            "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 0, "exclude": []},
-            "tasks": {"perplexity": {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16}},
-            "out": str(tmp_path / "out"),
-        }
-    )
+    dpo = {"learning_rate": 1e-3, "lora_rank": 2, "batch_size": 4, "max_length": 32}
+    return make_run(tmp_path, {"dpo": dpo}, pairs=16, texts=1)
 
 
 def dpo_record(out: Path) -> Record:

@@ -16,6 +16,7 @@ from bench.harness.plan import plan_run
 from bench.harness.run import make_pairs, run
 from bench.leaderboard.records.record import read_records
 from bench.spec.run_spec import RunSpec
+from bench.tasks.preferences.draw import prepare_preferences
 from bench.tasks.scorers.base import SCORERS, Scorer
 
 
@@ -43,53 +44,30 @@ class LengthScorer(VowelScorer):
 
 
 @pytest.fixture(autouse=True)
-def scorers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, cls in {"test-vowels": VowelScorer, "test-lengths": LengthScorer}.items():
-        SCORERS.register(name)(cls)
-    yield
-    for name in ("test-vowels", "test-lengths"):
-        SCORERS._paths.pop(name)
-        SCORERS._loaded.pop(name)
+def scorers() -> Iterator[None]:
+    with SCORERS.temporarily("test-vowels", VowelScorer), SCORERS.temporarily("test-lengths", LengthScorer):
+        yield
 
 
 @pytest.fixture
-def spec(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> RunSpec:
-    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
-    model = tmp_path / "model"
-    make_model("llama").save_pretrained(model)
-    tiny_tokenizer.save_pretrained(model)
-    write_rows(tmp_path / "pairs.jsonl", [pair(i) for i in range(24)])
+def spec(tmp_path: Path, own_home: Path, make_run: Callable[..., RunSpec]) -> RunSpec:
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"evaluate number {i}"} for i in range(6)])
     write_rows(tmp_path / "train.jsonl", [{"prompt": f"train on number {i}"} for i in range(6)])
-    write_rows(tmp_path / "texts.jsonl", [{"text": f"A calm text about number {i}, and no more."} for i in range(5)])
-    return RunSpec.model_validate(
-        {
-            "model": f"file:{model}",
-            "device": "cpu",
-            "batch_size": 4,
-            "methods": {
-                "profs": {"rank": 1, "layers": "all"},
-                "dpo": {"learning_rate": 1e-3, "lora_rank": 2, "batch_size": 4},
-            },
-            "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 4, "exclude": []},
-            "noise": {"rates": [0.3]},
-            "tasks": {
-                "toxicity": {
-                    "prompts": f"file:{tmp_path / 'prompts.jsonl'}",
-                    "scorer": "test-vowels",
-                    "max_new_tokens": 4,
-                    "prose": f"file:{tmp_path / 'texts.jsonl'}",
-                },
-                "perplexity": {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16},
-            },
-            "out": str(tmp_path / "out"),
-        }
-    )
+    methods = {
+        "profs": {"rank": 1, "layers": "all"},
+        "dpo": {"learning_rate": 1e-3, "lora_rank": 2, "batch_size": 4},
+    }
+    tasks = {
+        "toxicity": {
+            "prompts": f"file:{tmp_path / 'prompts.jsonl'}",
+            "scorer": "test-vowels",
+            "max_new_tokens": 4,
+            "prose": f"file:{tmp_path / 'texts.jsonl'}",
+        },
+        "perplexity": {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16},
+    }
+    noise = {"rates": [0.3]}
+    return make_run(tmp_path, methods, selection={"held_out": 4}, noise=noise, tasks=tasks, batch_size=4)
 
 
 def pair(index: int) -> dict[str, str]:
@@ -192,9 +170,9 @@ def test_a_failing_cell_is_noted_and_the_others_go_on(spec: RunSpec, monkeypatch
 
 
 def test_methods_and_rates_share_the_same_nested_flips(spec: RunSpec) -> None:
-    cells = plan_run(changed(spec, noise={"rates": [0.1, 0.3]})).cells
+    cells, pool = plan_run(changed(spec, noise={"rates": [0.1, 0.3]})).cells, make_pairs(spec)
     low, high = (
-        {cell.preferences.flipped for cell in cells if cell.preferences and cell.preferences.rate == rate}
+        {prepare_preferences(pool, cell.draw).flipped for cell in cells if cell.draw and cell.draw.rate == rate}
         for rate in (0.1, 0.3)
     )
     assert len(low) == len(high) == 1

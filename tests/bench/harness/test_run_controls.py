@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport
@@ -22,38 +21,11 @@ CONTROLS = ("profs-random", "profs-rematched", "profs-clean", "mean-difference")
 
 
 @pytest.fixture
-def spec(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> RunSpec:
-    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
-    make_model("llama").save_pretrained(tmp_path / "model")
-    tiny_tokenizer.save_pretrained(tmp_path / "model")
-    write_rows(
-        tmp_path / "pairs.jsonl",
-        [{"prompt": f"say {i}", "chosen": f" kind {i}" * 2, "rejected": f" rude {i * 7}" * 2} for i in range(20)],
-    )
+def spec(tmp_path: Path, own_home: Path, make_run: Callable[..., RunSpec]) -> RunSpec:
     write_neutral(tmp_path, 40)
-    write_rows(tmp_path / "texts.jsonl", [{"text": f"A calm text about number {i}, and no more."} for i in range(5)])
-    perplexity = {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16}
-    return RunSpec.model_validate(
-        {
-            "model": f"file:{tmp_path / 'model'}",
-            "device": "cpu",
-            "methods": {name: {"rank": 1, "layers": "all"} for name in ("profs", *CONTROLS)},
-            "pairs": {
-                "source": f"file:{tmp_path / 'pairs.jsonl'}",
-                "held_out": 0,
-                "exclude": [],
-                "neutral": f"file:{tmp_path / 'neutral.jsonl'}",
-            },
-            "noise": {"rates": [0.3]},
-            "tasks": {"perplexity": perplexity},
-            "out": str(tmp_path / "out"),
-        }
-    )
+    methods = {name: {"rank": 1, "layers": "all"} for name in ("profs", *CONTROLS)}
+    selection = {"neutral": f"file:{tmp_path / 'neutral.jsonl'}"}
+    return make_run(tmp_path, methods, pairs=20, selection=selection, noise={"rates": [0.3]})
 
 
 def write_neutral(folder: Path, count: int) -> None:

@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 import bench.harness.run as harness
-from bench.cli import study as cli_study
+from bench.cli import run as cli_run
 from bench.core.errors import BenchError
 from bench.core.values import Items
 from bench.harness.plan import plan_study
@@ -51,7 +51,7 @@ def test_runs_of_the_same_machine_beside_it_are_a_basis_too(
 
 def test_the_verbs(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
     app = typer.Typer()
-    for verb in (cli_study.study, cli_study.plan, cli_study.status):
+    for verb in (cli_run.study, cli_run.plan, cli_run.status):
         app.command()(verb)
 
     def type_in(*arguments: str) -> tuple[int, str, str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.progress import Silent
@@ -84,32 +82,10 @@ def test_device_memory_is_that_of_all_devices(
 
 
 @pytest.fixture
-def spec(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> RunSpec:
-    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
-    make_model("llama").save_pretrained(tmp_path / "model")
-    tiny_tokenizer.save_pretrained(tmp_path / "model")
+def spec(tmp_path: Path, own_home: Path, make_run: Callable[..., RunSpec]) -> RunSpec:
     pairs = [{"prompt": f"say {i:02}", "chosen": f" kind {i:02}", "rejected": f" rude {i:02}"} for i in range(12)]
-    texts = [{"text": f"A calm text about number {i}, and no more."} for i in range(4)]
-    for name, rows in {"pairs": pairs, "texts": texts}.items():
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return RunSpec.model_validate(
-        {
-            "model": f"file:{tmp_path / 'model'}",
-            "device": "cpu",
-            "methods": {
-                "profs": {"rank": 1, "layers": "all", "tuned": {"trials": 17, "noise": 0.3}},
-                "profs-random": {},
-            },
-            "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 0, "exclude": []},
-            "tasks": {"perplexity": {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16}},
-            "out": str(tmp_path / "out"),
-        }
-    )
+    profs = {"rank": 1, "layers": "all", "tuned": {"trials": 17, "noise": 0.3}}
+    return make_run(tmp_path, {"profs": profs, "profs-random": {}}, pairs=pairs, texts=4)
 
 
 def with_methods(spec: RunSpec, methods: Mapping[str, Any]) -> RunSpec:

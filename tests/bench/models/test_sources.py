@@ -23,12 +23,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def saved(tmp_path, make_model, tiny_tokenizer) -> Path:
+def saved(tmp_path, save_model) -> Path:
     """A tiny Llama and its tokenizer, saved."""
-    folder = tmp_path / "saved"
-    make_model("llama").save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    return folder
+    return save_model(tmp_path / "saved")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from bench.leaderboard.records.layout import generations_path
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
 from bench.leaderboard.records.rescored import read_sidecars
 from bench.scoring.rescore import LoadedScorer, make_judges, read_stored, rescore
-from bench.tasks.outputs.generate import Continuation
+from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.scorers.base import SCORERS, Scorer
 from bench.tasks.toxicity.metric import Aggregation, toxicity_metric
 
@@ -78,14 +78,13 @@ class Interrupted(BadWords):
 
 @pytest.fixture(autouse=True)
 def scorers() -> Iterator[None]:
-    known = {"test-bad": BadWords, "test-failing": Failing, "test-interrupted": Interrupted}
-    for name, cls in known.items():
-        SCORERS.register(name)(cls)
     BadWords.calls.clear()
-    yield
-    for name in known:
-        SCORERS._paths.pop(name)
-        SCORERS._loaded.pop(name)
+    with (
+        SCORERS.temporarily("test-bad", BadWords),
+        SCORERS.temporarily("test-failing", Failing),
+        SCORERS.temporarily("test-interrupted", Interrupted),
+    ):
+        yield
 
 
 def rows(texts: Sequence[str]) -> list[dict[str, Any]]:

@@ -22,17 +22,15 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
 from bench.core.store.cache import HOME_VARIABLE
 from bench.leaderboard.records.layout import VALIDATIONS
-from bench.leaderboard.records.validation import read_validations
+from bench.leaderboard.records.validation import copy_validations, read_validations, validation_home
 from bench.scoring.reference import Reference, matched_beginnings
 from bench.scoring.validate import (
     ALL,
     PERSPECTIVE,
     TOXIC,
     ValidationReport,
-    copy_validations,
     scorer_settings,
     validate_scorers,
-    validation_home,
 )
 from bench.tasks.scorers.base import SCORERS, Scorer, scorer_identity
 
@@ -385,7 +383,7 @@ def test_the_verb_prints_and_writes(call: Callable[..., Result], tmp_path: Path)
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_no_interval_is_broken_in_two(call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    monkeypatch.setattr("bench.display.show_validation.RESULT", Console(width=width, file=(shown := io.StringIO())))
+    monkeypatch.setattr("bench.display.scoring.RESULT", Console(width=width, file=(shown := io.StringIO())))
     assert call("planted", "remote").exit_code == 0
     lines = shown.getvalue().splitlines()
     assert max(map(len, lines)) <= width

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from bench.cli.study import _grid_flags
+from bench.cli.run import _grid_flags
 from bench.core.errors import UsageError
 from bench.display.live import LiveDisplay, PlainDisplay
 from bench.display.matrix import CellMatrix

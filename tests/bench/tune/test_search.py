@@ -11,20 +11,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import optuna
 import pytest
 import torch
 import yaml
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.harness.cells import compose
+from bench.harness.cells import plan_draws
 from bench.harness.run import make_pairs
 from bench.methods.base import METHODS, AlignmentContext, AlignmentMethod
 from bench.spec.resolve import resolve_spec
 from bench.spec.run_spec import build_methods, hyperparameters
-from bench.tune.judge import CRITERION
+from bench.tasks.preferences.draw import prepare_preferences
+from bench.tune.objective import CRITERION
 from bench.tune.request import resolve_tuning
 from bench.tune.search import SearchResult, Tuning, search_hyperparameters
 from bench.tune.space import SPACES, SearchSpace, Span, Stretch, check_space, default_space, read_space
@@ -68,24 +70,15 @@ Hush.__module__ = "hush"  # this module goes by different names in different pro
 
 @pytest.fixture(autouse=True)
 def hush() -> Iterator[None]:
-    METHODS.register(METHOD)(Hush)
-    yield
-    METHODS._paths.pop(METHOD)
-    METHODS._loaded.pop(METHOD)
+    with METHODS.temporarily(METHOD, Hush):
+        yield
     Hush.seen.clear()
     Hush.interrupt_at = None
 
 
 @pytest.fixture(scope="module")
-def model_folder(
-    tmp_path_factory: pytest.TempPathFactory,
-    make_model: Callable[..., PreTrainedModel],
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    make_model("gpt2").save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    return folder
+def model_folder(tmp_path_factory: pytest.TempPathFactory, save_model: Callable[..., Path]) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"), "gpt2")
 
 
 @pytest.fixture
@@ -141,6 +134,12 @@ def search(tuning: Tuning) -> SearchResult:
     return search_hyperparameters(tuning, progress=Silent())
 
 
+def optuna_study(folder: Path) -> optuna.Study:
+    """What optuna itself makes of the file."""
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "trials.journal"))
+    return optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
+
+
 def timeless(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     return [trial.model_dump(exclude={"seconds"}) for trial in trials]
 
@@ -155,9 +154,11 @@ def test_finds_the_planted_optimum(request_: Callable[..., Tuning], tmp_path: Pa
     assert configured.gain == 0  # two volumes away from the peak, the method does nothing at all
     assert tuned.best.gain > 0.05
     assert tuned.best.flags == ("hushed",)
-    written = json.loads((tmp_path / "tuned" / "trials.json").read_text())
-    assert written["spent"]["trials"] == len(written["trials"]) == 20
-    assert all(trial["gain"] is not None and trial["state"] == "done" for trial in written["trials"])
+    study = optuna_study(tmp_path / "tuned")
+    assert [row.value for row in study.trials] == [trial.sure for trial in tuned.trials]
+    assert all(row.user_attrs["gain"] is not None and row.user_attrs["state"] == "done" for row in study.trials)
+    assert study.best_trial.number == tuned.best.number
+    assert study.best_params["volume"] == pytest.approx(tuned.best.settings["volume"], rel=1e-2)
 
 
 def test_the_winner_is_a_configuration_that_says_how_it_was_found(
@@ -198,12 +199,12 @@ def test_an_interrupted_search_comes_to_what_it_would_have_come_to(
     request_: Callable[..., Tuning], tmp_path: Path
 ) -> None:
     whole = search(request_(trials=12))
-    (tmp_path / "tuned" / "trials.json").unlink()
+    (tmp_path / "tuned" / "trials.journal").unlink()
     Hush.seen.clear()
     Hush.interrupt_at = 4
     with pytest.raises(KeyboardInterrupt):
         search(request_(trials=12))
-    assert len(json.loads((tmp_path / "tuned" / "trials.json").read_text())["trials"]) == 3
+    assert len(optuna_study(tmp_path / "tuned").trials) == 3
     resumed = search(request_(trials=12))
     assert len(Hush.seen) == 12 + 1
     assert timeless(resumed.trials) == timeless(whole.trials)
@@ -248,9 +249,8 @@ def test_a_killed_search_keeps_what_was_finished(request_: Callable[..., Tuning]
     arguments = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)]
     done = subprocess.run(arguments, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
     assert done.returncode == -signal.SIGKILL
-    assert [path.name for path in (tmp_path / "tuned").iterdir()] == ["trials.json"]
-    kept = json.loads((tmp_path / "tuned" / "trials.json").read_text())
-    assert len(kept["trials"]) == 2
+    assert [path.name for path in (tmp_path / "tuned").iterdir()] == ["trials.journal"]
+    assert len(optuna_study(tmp_path / "tuned").trials) == 2
     tuned = search(tuning)
     assert len(Hush.seen) == 2
     assert len(tuned.trials) == 4
@@ -259,22 +259,23 @@ def test_a_killed_search_keeps_what_was_finished(request_: Callable[..., Tuning]
 def test_trials_see_noisy_training_pairs_and_nothing_clean(
     request_: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import bench.tune.judge
+    import bench.tune.objective
 
     judged: list[PreferencePair] = []
-    tokenize = bench.tune.judge.tokenize_pairs
+    tokenize = bench.tune.objective.tokenize_pairs
 
     def watch(pairs: Sequence[PreferencePair], *arguments: Any, **named: Any) -> Any:
         judged.extend(pairs)
         return tokenize(pairs, *arguments, **named)
 
-    monkeypatch.setattr(bench.tune.judge, "tokenize_pairs", watch)
+    monkeypatch.setattr(bench.tune.objective, "tokenize_pairs", watch)
     tuning = request_(trials=2, changes={"noise": {"rates": [0.5]}})
     search(tuning)
-    (preferences,) = compose(tuning.spec, make_pairs(tuning.spec))
+    (draw,) = plan_draws(tuning.spec)
+    pairs = prepare_preferences(make_pairs(tuning.spec), draw).pairs
     fit = Hush.seen[0][1]
     assert len(judged) == 7
-    assert sorted([*fit, *judged], key=repr) == sorted(preferences.pairs, key=repr)
+    assert sorted([*fit, *judged], key=repr) == sorted(pairs, key=repr)
     wrong = [pair for pair in judged if "Z" in pair.chosen]
     assert 0 < len(wrong) < 7
     assert {pair.prompt for pair in fit}.isdisjoint({pair.prompt for pair in judged})
@@ -326,7 +327,7 @@ def test_what_every_trial_needs_is_no_failure_of_the_first(
         patched.setattr("bench.models.sources.ModelSource.load", fail)
         with pytest.raises(BenchError, match="the disk is gone"):
             search(request_())
-    assert not (tmp_path / "tuned" / "trials.json").exists()
+    assert not (tmp_path / "tuned").exists()
     assert search(request_()).best.gain is not None
 
 
@@ -396,9 +397,48 @@ def test_a_second_search_in_the_directory_is_noticed(
 
 def test_a_broken_file_of_trials_is_named(request_: Callable[..., Tuning], tmp_path: Path) -> None:
     (tmp_path / "tuned").mkdir()
-    (tmp_path / "tuned" / "trials.json").write_text('{"trials": [')
-    with pytest.raises(BenchError, match=r"trials\.json is not a file of trials"):
+    (tmp_path / "tuned" / "trials.journal").write_text('{"trials": [\n{}\n')
+    with pytest.raises(BenchError, match=r"trials\.journal is not a file of trials .*; move it away"):
         search(request_())
+
+
+def test_a_half_written_line_costs_its_own_trial_alone(request_: Callable[..., Tuning], tmp_path: Path) -> None:
+    whole = search(request_(trials=4))
+    path = tmp_path / "tuned" / "trials.journal"
+    os.truncate(path, path.stat().st_size - 20)
+    resumed = search(request_(trials=4))
+    assert len(Hush.seen) == 4 + 1
+    assert timeless(resumed.trials) == timeless(whole.trials)
+    assert len(optuna_study(tmp_path / "tuned").trials) == 4
+
+
+def test_trials_of_an_earlier_version_are_not_passed_over(request_: Callable[..., Tuning], tmp_path: Path) -> None:
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "trials.json").write_text('{"search": {}, "trials": []}')
+    with pytest.raises(UsageError, match=r"trials\.json holds trials that an earlier version .*choose another --out"):
+        search(request_())
+    assert not Hush.seen
+
+
+def test_searches_that_end_at_once_both_keep_their_trial(
+    request_: Callable[..., Tuning], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.tune.trials import TrialJournal
+
+    search(request_(trials=2))
+    read, study = TrialJournal.read, optuna_study(tmp_path / "tuned")
+
+    def meanwhile(self: TrialJournal) -> list[Trial]:
+        found = read(self)
+        study.add_trial(study.trials[-1])  # after the look and before the line
+        return found
+
+    journal = TrialJournal(tmp_path / "tuned", study.user_attrs["search"], study.trials[-1].distributions)
+    newest = read(journal)[-1].model_copy(update={"number": 2})
+    monkeypatch.setattr(TrialJournal, "read", meanwhile)
+    with pytest.raises(BenchError, match="written by another search meanwhile"):
+        journal.append(newest)
+    assert len(read(journal)) == 4
 
 
 @pytest.mark.parametrize(
@@ -524,13 +564,13 @@ def test_stretches_lie_in_the_model_and_are_found_again() -> None:
     for number in range(200):
         layers = space.settings(space.propose((), number, seed=0))["layers"]
         method = METHODS["profs"].model_validate({"layers": layers})
-        place = space.place(method)
+        place = space.locate(method)
         assert place is not None
         assert space.settings(place) == {"layers": layers}
         found.add(layers)
     assert {"3", "0-3", "1-2"} < found
-    assert space.place(METHODS["profs"].model_validate({"layers": [1, 3]})) is None
-    assert space.place(METHODS["profs"].model_validate({"layers": "cv"})) is None
+    assert space.locate(METHODS["profs"].model_validate({"layers": [1, 3]})) is None
+    assert space.locate(METHODS["profs"].model_validate({"layers": "cv"})) is None
 
 
 def test_proposals_depend_on_their_number_and_on_what_was_seen() -> None:
@@ -553,7 +593,7 @@ def test_proposed_numbers_are_short_and_inside(tmp_path: Path) -> None:
 
 def test_a_mistaken_name_gives_one_message(tmp_path: Path) -> None:
     environment = {**os.environ, "ALIGNMENT_BENCH_HOME": str(tmp_path)}
-    arguments = [sys.executable, "-m", "bench.cli.app", "tune", "prosf"]
+    arguments = [sys.executable, "-m", "bench.cli", "tune", "prosf"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2
     assert done.stderr.strip().startswith("error: unknown method 'prosf'; did you mean 'profs'?")

@@ -138,7 +138,7 @@ def bernoulli(rng: Generator, seeds: int, items: int) -> np.ndarray:
 @pytest.mark.parametrize(("seeds", "items"), [(3, 50), (5, 50), (10, 200)])
 @pytest.mark.parametrize("seed_sd", [0.0, 0.02, 0.2])
 def test_95_percent_intervals_cover_the_truth(world, seeds, items, seed_sd):
-    """150 experiments are within three standard errors of 95 %; docs/statistics.md has 1,000 of each, and the test
+    """150 experiments are within three standard errors of 95 %; docs/read/statistics.md has 1,000 of each, and the test
     below pools them, which also bounds coverage from above."""
     truth, draw = WORLDS[world]
     rng = np.random.default_rng((seeds, items, int(1000 * seed_sd)))

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import METHODS, AlignmentContext, SharedWork
+from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.controls.edits import (
     CleanPairs,
     MeanDifference,
@@ -27,9 +27,10 @@ from bench.methods.controls.edits import (
 )
 from bench.methods.pairs.passages import Passage, PassagePairs, read_passages, read_texts
 from bench.methods.projection.anatomy import locate
-from bench.methods.projection.control_directions import mean_difference, random_directions
 from bench.methods.projection.profs import ProFS
 from bench.methods.projection.settings import ProjectionEdit
+from bench.methods.projection.subspace import mean_difference, random_directions
+from bench.methods.shared import SharedWork
 
 CONTROLS = sorted(name for name in METHODS if METHODS[name].control_of == "profs")
 WORDS = ("river", "bridge", "market", "mill", "orchard", "harbour", "meadow", "chapel", "quarry", "ferry")

@@ -18,10 +18,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import METHODS, AlignmentContext, SharedWork
+from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.devices import launch
 from bench.methods.devices.shares import Exchange, OwnShare, part_sizes
 from bench.methods.objectives.dpo import DPO
+from bench.methods.shared import SharedWork
 from bench.methods.training.backoff import MemoryExhaustedError
 
 MakeModel = Callable[..., PreTrainedModel]
@@ -99,8 +100,8 @@ def test_two_devices_train_what_one_does(
 
 
 def test_one_device_needs_nothing_of_it(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("several_devices", "launch", "device_job", "divided_batches", "worker"):
-        monkeypatch.setitem(sys.modules, f"methods.{module}", None)
+    for module in ("parent", "launch", "handover", "shares", "worker"):
+        monkeypatch.setitem(sys.modules, f"bench.methods.devices.{module}", None)
     report, _ = train("dpo", 4)
     assert report.details["workers"] is None
 
@@ -205,7 +206,7 @@ def test_what_devices_can_share_is_accepted(
 def test_too_little_memory_halves_every_share_and_then_is_an_error(
     train: Train, context: AlignmentContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.methods.devices import parent as several_devices
+    from bench.methods.devices import parent
     from bench.methods.devices.handover import read_job
 
     tried: list[Any] = []
@@ -215,7 +216,7 @@ def test_too_little_memory_halves_every_share_and_then_is_an_error(
         tried.append((method.batch_size, method.gradient_accumulation, processes))
         raise MemoryExhaustedError(2)
 
-    monkeypatch.setattr(several_devices, "run_job", exhaust)
+    monkeypatch.setattr(parent, "run_job", exhaust)
     with pytest.raises(BenchError, match="dpo: out of memory at step 2 with one pair a forward pass"):
         train("dpo", 8, batch_size=8, devices=2)
     assert tried == [(8, 1, 2), (4, 2, 2), (2, 4, 2)]
@@ -233,12 +234,12 @@ def test_after_an_interruption_the_model_is_as_it_was(
     context: AlignmentContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from bench.methods.devices import parent as several_devices
+    from bench.methods.devices import parent
 
     def interrupt(*_: Any) -> float:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(several_devices, "run_job", interrupt)
+    monkeypatch.setattr(parent, "run_job", interrupt)
     model = make_model("llama")
     before, around = digest(model), surroundings(model, tiny_tokenizer)
     with pytest.raises(KeyboardInterrupt):

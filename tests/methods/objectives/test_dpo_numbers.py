@@ -15,10 +15,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.values import PreferencePair
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.base import AlignmentContext
 from bench.methods.objectives.dpo import DPO
 from bench.methods.objectives.losses import LOSSES
 from bench.methods.pairs.completions import PairTokens, tokenize_pairs
+from bench.methods.shared import SharedWork
 from bench.methods.training.rows import scored_rows
 
 MakeModel = Callable[..., PreTrainedModel]
@@ -160,7 +161,7 @@ def test_loss_of_a_fixed_batch_is_the_closed_form(
 ) -> None:
     from bench.methods.pairs.likelihoods import shared_completion_logps
     from bench.methods.training.borrowing import borrowed
-    from bench.methods.training.run import make_trainer
+    from bench.methods.training.trainers import TrainerParts, make_trainer
 
     smoothing = SMOOTHING if LOSSES[loss].smoothed else 0.0
     method = DPO(loss=loss, beta=BETA, label_smoothing=smoothing, tuning=tuning, batch_size=6)
@@ -169,7 +170,7 @@ def test_loss_of_a_fixed_batch_is_the_closed_form(
     reference = exact_logps(model, tokens)
     with borrowed(model):
         rows = scored_rows(tokens, lambda sides: shared_completion_logps(model, sides, "float32", context))
-        trainer = make_trainer(method, model, tiny_tokenizer, rows, "float32", context, n_pairs=len(rows))
+        trainer = make_trainer(method, TrainerParts(model, tiny_tokenizer, rows, len(rows), "float32", context))
         torch.manual_seed(1)
         with torch.no_grad():
             for parameter in trainer.model.parameters():
@@ -211,7 +212,7 @@ def test_with_the_adapter_off_the_log_probabilities_are_the_base_models(
 ) -> None:
     from bench.methods.pairs.likelihoods import completion_logps, shared_completion_logps
     from bench.methods.training.borrowing import borrowed
-    from bench.methods.training.run import make_trainer
+    from bench.methods.training.trainers import TrainerParts, make_trainer
 
     tokens = tokenize_pairs(planted(8), tiny_tokenizer, max_length=64, append_eos=False)
     sides = [side for pair in tokens for side in (pair.chosen, pair.rejected)]
@@ -221,7 +222,8 @@ def test_with_the_adapter_off_the_log_probabilities_are_the_base_models(
 
     with borrowed(tiny_model):
         rows = scored_rows(tokens, lambda sides: shared_completion_logps(tiny_model, sides, "float32", context))
-        trainer = make_trainer(DPO(**QUICK), tiny_model, tiny_tokenizer, rows, "float32", context, n_pairs=len(rows))
+        parts = TrainerParts(tiny_model, tiny_tokenizer, rows, len(rows), "float32", context)
+        trainer = make_trainer(DPO(**QUICK), parts)
         trainer.train()
         trainer.model.eval()
         with trainer.model.disable_adapter():
@@ -240,7 +242,7 @@ def test_merged_weights_give_the_adapters_logits(
 ) -> None:
     from bench.methods.pairs.likelihoods import shared_completion_logps
     from bench.methods.training.borrowing import borrowed
-    from bench.methods.training.run import make_trainer
+    from bench.methods.training.trainers import TrainerParts, make_trainer
     from bench.methods.training.weights import merge_adapter
 
     texts = torch.tensor([tiny_tokenizer("some words to read")["input_ids"]])
@@ -248,7 +250,8 @@ def test_merged_weights_give_the_adapters_logits(
         base = tiny_model(texts).logits
         tokens = tokenize_pairs(planted(8), tiny_tokenizer, max_length=64, append_eos=False)
         rows = scored_rows(tokens, lambda sides: shared_completion_logps(tiny_model, sides, "float32", context))
-        trainer = make_trainer(DPO(**QUICK), tiny_model, tiny_tokenizer, rows, "float32", context, n_pairs=len(rows))
+        parts = TrainerParts(tiny_model, tiny_tokenizer, rows, len(rows), "float32", context)
+        trainer = make_trainer(DPO(**QUICK), parts)
         with torch.enable_grad():
             trainer.train()
         adapted = trainer.model.eval()(texts).logits

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.values import PreferencePair
 from bench.methods.base import METHODS, AlignmentContext
+from bench.methods.objectives.method import TuningMethod
 from bench.methods.pairs.completions import Completion, PairTokens
-from bench.methods.training.settings import Row, TuningMethod
+from bench.methods.training.settings import Row
 
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
@@ -131,11 +132,11 @@ def made(
     """A trainer, as alignment makes it, with what it was made from."""
     from bench.methods.pairs.likelihoods import shared_completion_logps
     from bench.methods.training.data import method_tokens
-    from bench.methods.training.run import make_trainer
+    from bench.methods.training.trainers import TrainerParts, make_trainer
 
     tokens = method_tokens(method, pairs, tokenizer, context)
     rows = method.rows(tokens, lambda sides: shared_completion_logps(model, sides, "float32", context), context.seed)
-    trainer = make_trainer(method, model, tokenizer, rows, "float32", context, n_pairs=len(pairs))
+    trainer = make_trainer(method, TrainerParts(model, tokenizer, rows, len(pairs), "float32", context))
     return trainer, tokens, rows
 
 

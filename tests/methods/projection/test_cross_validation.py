@@ -16,10 +16,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.base import AlignmentContext
 from bench.methods.pairs.gain import dpo_loss, split_by_prompt
 from bench.methods.projection.cross_validation import ENOUGH, UNPROVEN, affordable
 from bench.methods.projection.profs import ProFS
+from bench.methods.shared import SharedWork
 
 MakeModel = Callable[..., PreTrainedModel]
 

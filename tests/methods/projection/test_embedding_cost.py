@@ -10,8 +10,9 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.values import PreferencePair
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.base import AlignmentContext
 from bench.methods.projection.profs import ProFS
+from bench.methods.shared import SharedWork
 
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]

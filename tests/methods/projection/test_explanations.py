@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from bench.core.hashing import sha256_tensor
 from bench.methods.base import AlignmentContext
 from bench.methods.controls.edits import RandomDirections
 from bench.methods.projection.anatomy import FAMILIES, locate
@@ -27,11 +28,10 @@ from bench.methods.projection.explanations import (
     explain,
     find_lens,
     principal_angles,
-    weight_sha256,
+    token_names,
 )
 from bench.methods.projection.profs import ProFS
 from bench.methods.projection.subspace import Subspace, unwanted_subspace
-from bench.methods.projection.token_names import token_names
 
 
 def _family_models() -> ModuleType:
@@ -176,10 +176,10 @@ def test_nothing_of_the_model_changes(
     surroundings: Callable[..., dict[str, Any]],
 ) -> None:
     model = tiny_model.to(dtype)
-    weights = {name: weight_sha256(weight) for name, weight in model.named_parameters()}
+    weights = {name: sha256_tensor(weight) for name, weight in model.named_parameters()}
     before = surroundings(model, tiny_tokenizer)
     told = explain(model, tiny_tokenizer, locate(model), {1: span(unit(32, 1))}, {1: span(unit(32, 2))})
-    assert {name: weight_sha256(weight) for name, weight in model.named_parameters()} == weights
+    assert {name: sha256_tensor(weight) for name, weight in model.named_parameters()} == weights
     assert surroundings(model, tiny_tokenizer) == before
     assert len(told[1]["directions"][0]["promotes"]) == TOKENS
     json.dumps(told, allow_nan=False).encode()

@@ -20,9 +20,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
-from bench.methods.base import METHODS, AlignmentContext, SharedWork
+from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.projection.anatomy import locate
 from bench.methods.projection.profs import ProFS
+from bench.methods.shared import SharedWork
 
 MakeModel = Callable[..., PreTrainedModel]
 

@@ -16,9 +16,10 @@ from transformers import OlmoConfig, OlmoForCausalLM, PreTrainedModel, PreTraine
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import PreferencePair
-from bench.methods.base import AlignmentContext, SharedWork
+from bench.methods.base import AlignmentContext
 from bench.methods.projection.anatomy import locate
 from bench.methods.projection.profs import ProFS
+from bench.methods.shared import SharedWork
 
 MakeModel = Callable[..., PreTrainedModel]
 

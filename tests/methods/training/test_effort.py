@@ -13,7 +13,8 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.values import AlignmentReport, Effort, PreferencePair
-from bench.methods.base import METHODS, AlignmentContext, SharedWork
+from bench.methods.base import METHODS, AlignmentContext
+from bench.methods.shared import SharedWork
 
 MakeModel = Callable[..., PreTrainedModel]
 PAIRS = [PreferencePair(f"say {i:02}", f" kind {i:02}", f" rude words {i:02}") for i in range(10)]

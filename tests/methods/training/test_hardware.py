@@ -14,8 +14,9 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
-from bench.methods.base import METHODS, AlignmentContext, SharedWork
+from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.objectives.dpo import DPO
+from bench.methods.shared import SharedWork
 from bench.methods.training.hardware import LARGE, checkpoints_activations, optimizer_name
 
 MakeModel = Callable[..., PreTrainedModel]

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import METHODS, AlignmentContext, SharedWork
+from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.objectives.dpo import DPO
+from bench.methods.shared import SharedWork
 
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]

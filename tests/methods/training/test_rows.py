@@ -10,8 +10,9 @@ from transformers import PreTrainedTokenizerFast
 
 from bench.core.values import PreferencePair
 from bench.methods.base import METHODS
+from bench.methods.objectives.method import TuningMethod
 from bench.methods.pairs.completions import Completion, PairTokens, tokenize_pairs
-from bench.methods.training.settings import Row, TuningMethod
+from bench.methods.training.settings import Row
 
 Planted = Callable[..., list[PreferencePair]]
 NAMES = ("dpo", "cdpo", "kto", "sft", "simpo", "orpo")

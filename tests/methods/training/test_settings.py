@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import METHODS, AlignmentContext
+from bench.methods.objectives.method import TuningMethod
 from bench.methods.training import availability
-from bench.methods.training.settings import TuningMethod
 
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]

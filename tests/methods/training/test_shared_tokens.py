@@ -11,9 +11,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
-from bench.methods.base import METHODS, AlignmentContext, SharedWork
+from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.objectives.dpo import DPO
 from bench.methods.pairs.completions import tokenize_pairs
+from bench.methods.shared import SharedWork
 from bench.methods.training import data as training_data
 
 Planted = Callable[..., list[PreferencePair]]

@@ -14,7 +14,7 @@ from bench.core.progress import Silent
 from bench.tasks.base import EvaluationContext
 from bench.tasks.capability.task import Capability
 
-PAGE = Path(__file__).parents[3] / "docs" / "capability.md"
+PAGE = Path(__file__).parents[3] / "docs" / "measure" / "capability.md"
 CAPITALS = {
     "task": "capitals",
     "dataset_path": "json",

@@ -12,13 +12,14 @@ import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.progress import Silent
-from bench.tasks.outputs.generate import GenerationSettings, generate
+from bench.tasks.outputs.continuations import GenerationSettings
+from bench.tasks.outputs.generate import generate
 from bench.tasks.outputs.losses import window_losses
 from bench.tasks.outputs.windows import Window
 from bench.tasks.texts.prompts import make_prompt
 
 TOLERANCE = 1e-5
-"""Nats a token between any two batch sizes; docs/batching.md states it."""
+"""Nats a token between any two batch sizes; docs/run/batching.md states it."""
 SHAPE = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,

@@ -13,15 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from bench.core.errors import BenchError
 from bench.core.passes.batching import BatchSize
 from bench.core.progress import Advance, Silent
-from bench.tasks.outputs.generate import (
-    Continuation,
-    GeneratedRow,
-    GenerationSettings,
-    _continuation,
-    generate,
-    prompt_rows,
-    write_rows,
-)
+from bench.tasks.outputs.continuations import Continuation, GeneratedRow, GenerationSettings
+from bench.tasks.outputs.generate import _continuation, generate, prompt_rows, write_rows
 from bench.tasks.outputs.writer import SeededSampling, Writer, row_seed, within_nucleus
 from bench.tasks.texts.prompts import make_prompt
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
-from bench.tasks.outputs.generate import Continuation, GenerationSettings
+from bench.tasks.outputs.continuations import Continuation, GenerationSettings
 from bench.tasks.preferences import samples
 from bench.tasks.preferences.on_policy import (
     OnPolicySettings,
@@ -52,10 +52,8 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     """A cache of its own, the two scorers, and shards of four prompts."""
     monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(samples, "SHARD_PROMPTS", 4)
-    for name, scorer in {"fake": Fake, "letters": Letters}.items():
-        monkeypatch.setitem(SCORERS._paths, name, f"{scorer.__module__}:{scorer.__qualname__}")
-        monkeypatch.setitem(SCORERS._loaded, name, scorer)
-    yield
+    with SCORERS.temporarily("fake", Fake), SCORERS.temporarily("letters", Letters):
+        yield
 
 
 @pytest.fixture

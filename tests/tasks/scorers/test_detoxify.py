@@ -22,7 +22,7 @@ from transformers import (
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_file
 from bench.core.progress import Silent
-from bench.tasks.scorers import checkpoints, detoxify, sequence_classifier
+from bench.tasks.scorers import checkpoints, detoxify, releases, sequence_classifier
 from bench.tasks.scorers.detoxify import Detoxify, local_files
 from bench.tasks.scorers.sequence_classifier import _window
 
@@ -167,7 +167,7 @@ def test_any_other_file_is_named_as_no_weights(tmp_path: Path, content: bytes) -
 
 def test_an_encoder_in_the_cache_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    release = detoxify.Release("tiny", "00", "org/tiny", "0" * 40)
+    release = releases.Release("tiny", "00", "org/tiny", "0" * 40)
     with pytest.raises(OSError, match="offline mode"):
         checkpoints.encoder_folder(release)
     snapshot = tmp_path / "models--org--tiny" / "snapshots" / release.revision
@@ -223,9 +223,9 @@ def publish(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, sha256_prefix: st
     site = checkpoint.parent / "site"
     site.mkdir()
     (checkpoint / "tiny.ckpt").rename(site / f"tiny-{sha256_prefix}.ckpt")
-    release = detoxify.Release("tiny", sha256_prefix, "org/tiny", "main")
+    release = releases.Release("tiny", sha256_prefix, "org/tiny", "main")
     monkeypatch.setattr(checkpoints, "encoder_folder", lambda _: checkpoint)
-    monkeypatch.setattr(detoxify, "RELEASES", site.as_uri())
+    monkeypatch.setattr(releases, "RELEASES", site.as_uri())
     monkeypatch.setattr(detoxify, "RELEASED", {"original": release})
 
 
@@ -234,7 +234,7 @@ def test_published_checkpoints_are_downloaded_and_checked(
 ) -> None:
     publish(checkpoint, monkeypatch, sha256_file(checkpoint / "tiny.ckpt")[:8])
     Detoxify().prepare(Silent())
-    monkeypatch.setattr(detoxify, "RELEASES", "file:///nowhere")  # what is there is not fetched again
+    monkeypatch.setattr(releases, "RELEASES", "file:///nowhere")  # what is there is not fetched again
     assert Detoxify().score(["vile"]) == [pytest.approx(probability(bert, "vile"), abs=1e-5)]
 
 
@@ -268,7 +268,7 @@ def test_releases_are_those_of_the_package() -> None:
     source = Path(str(installed)).read_text(encoding="utf-8")
     urls = dict(re.findall(r'"([\w-]+)": DOWNLOAD_URL \+ "([^"]+)"', source))
     assert urls == {
-        name: release.url.removeprefix(f"{detoxify.RELEASES}/") for name, release in detoxify.RELEASED.items()
+        name: release.url.removeprefix(f"{releases.RELEASES}/") for name, release in releases.RELEASED.items()
     }
 
 
@@ -314,7 +314,7 @@ def test_every_label_is_served_by_one_loaded_model(checkpoint: Path, monkeypatch
         loads.append(folder)
         return load(folder)
 
-    monkeypatch.setattr(sequence_classifier, "load", counted)
+    monkeypatch.setattr(sequence_classifier, "load_classifier", counted)
     for label in ("toxicity", "threat", "toxicity"):
         assert Detoxify(checkpoint=checkpoint, label=label).score(["vile"]) != [None]
     assert len(loads) == 1

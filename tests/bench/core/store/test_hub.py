@@ -84,12 +84,10 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch, make_model, tiny_tokenizer) -> Iterator[type[Hub]]:
+def hub(tmp_path, monkeypatch, save_model) -> Iterator[type[Hub]]:
     monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    folder = tmp_path / "saved"
-    make_model("llama").save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
+    folder = save_model(tmp_path / "saved")
     Hub.files = {path.name: path.read_bytes() for path in folder.iterdir()}
     Hub.files |= {"pytorch_model.bin": bytes(10), "README.md": b"#", "flax_model.msgpack": bytes(10)}
     Hub.asked = []

@@ -1,0 +1,45 @@
+"""A model on the device and in the arithmetic that it is used in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.core.progress import Progress
+from bench.models.devices import device_kind, resolve_device, resolve_dtype
+from bench.models.sources import ModelSource, resolve_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class PlacedModel:
+    """Where a model comes from and where it goes to; nothing is loaded yet."""
+
+    source: ModelSource
+    device: str
+    """As torch names it, e.g. "cuda:1"."""
+    dtype: str
+    """Of weights and arithmetic, likewise, e.g. "bfloat16"."""
+
+    @property
+    def key(self) -> str:
+        """Identity of what computes: the same weights give other numbers in another arithmetic."""
+        return f"{self.source.fingerprint()}-{self.dtype}-{device_kind(self.device)}"
+
+    def load(self, progress: Progress) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """A fresh copy of the model, in evaluation mode, and its tokenizer. After the source's `fetch`."""
+        with progress.track("load the model", None):
+            return self.source.load(dtype=self.dtype, device=self.device)
+
+
+def place_model(model: str, *, device: str = "auto", dtype: str = "auto") -> PlacedModel:
+    """The model, device and dtype that three settings mean. Asks no network and reads no weights.
+
+    Raises:
+        UsageError: one of them means nothing that is here.
+    """
+    source = resolve_model(model)
+    device = resolve_device(device)
+    return PlacedModel(source, device, resolve_dtype(dtype, device))

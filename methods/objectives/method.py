@@ -1,0 +1,60 @@
+"""Methods that train on pairs through TRL: settings that carry themselves out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.core.values import AlignmentReport, PreferencePair
+from bench.methods.base import AlignmentContext
+from bench.methods.training.data import check_validation, method_tokens
+from bench.methods.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class TuningMethod(TrainingSettings):
+    """Trains on preference pairs through one of TRL's trainers.
+
+    The loss is TRL's own. What is ours is the bookkeeping, the same for every loss: tokens and reference
+    log-probabilities are made once and shared, no end-of-text token is added to cut-off completions, dropout is off,
+    and the model is handed back as it came but for its weights.
+    """
+
+    def warm_up(self) -> None:
+        import torch
+
+        from bench.methods.training.borrowing import own_randomness
+
+        with own_randomness(torch.device("cpu")):  # in here, since importing TRL draws random numbers
+            importlib.import_module("bench.methods.training.run")
+            importlib.import_module("bench.methods.training.trainers").trainer_class(self.recipe())
+
+    def check_pairs(self, pairs: Sequence[PreferencePair], seed: int) -> None:
+        check_validation(self, pairs, seed)
+
+    def check_texts(self, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> None:
+        method_tokens(self, pairs, tokenizer)
+
+    def align(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        pairs: Sequence[PreferencePair],
+        *,
+        context: AlignmentContext,
+    ) -> AlignmentReport:
+        from bench.methods.training.borrowing import own_randomness
+
+        dtype = str(model.dtype).removeprefix("torch.")
+        self.check(model.config, len(pairs), dtype=dtype, device=str(model.device))
+        with own_randomness(model.device):  # in here, since importing TRL draws random numbers
+            from bench.methods.training.run import align_by_training
+
+            if self.devices == 1:
+                return align_by_training(self, model, tokenizer, pairs, context)
+            from bench.methods.devices.parent import SeveralDevices  # in here, since hardly anybody has several
+
+            return align_by_training(self, model, tokenizer, pairs, context, devices=SeveralDevices)
