@@ -15,7 +15,7 @@ from bench.core.errors import BenchError
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import AlignmentContext, AlignmentMethod, SharedWork
-from bench.methods.pairs.completions import PairTokens, tokenize_pairs
+from bench.methods.pairs.completions import PairTokens, context_window, tokenize_pairs
 from bench.methods.pairs.gain import HeldOutGain, held_out_gain
 from bench.models.devices import device_kind
 from bench.models.sources import ModelSource
@@ -130,5 +130,5 @@ def make_judge(
 
 def judged_length(config: PreTrainedConfig) -> int:
     """Tokens of a pair that are judged with a model of this configuration."""
-    window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    window = context_window(config)
     return MAX_LENGTH if window is None else min(MAX_LENGTH, window)

@@ -129,7 +129,19 @@ class HeldOut:
         if not self._pairs:
             return None
         with self._bill:
-            return self._margins(self._logps(model))
+            old, new = self._differences(self._before), self._differences(self._logps(model))
+            gains = [late - early for early, late in zip(old, new, strict=True)]
+            scale = self._method.recipe().reward_scale
+            return {
+                "pairs": len(self._pairs),
+                "margin_before": mean(old),
+                "margin_after": mean(new),
+                "accuracy_before": mean([margin > 0 for margin in old]),
+                "accuracy_after": mean([margin > 0 for margin in new]),
+                "reward_margin": None if scale is None else scale * mean(gains),
+                "reward_accuracy": mean([gain > 0 for gain in gains]),
+                "curve": self._curve,
+            }
 
     def _loss(self) -> float:
         assert self._trainer is not None
@@ -152,18 +164,3 @@ class HeldOut:
     def _differences(self, logps: Mapping[Completion, float]) -> list[float]:
         """Of each pair, how much more likely its chosen completion is, in nats."""
         return [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs]
-
-    def _margins(self, after: Mapping[Completion, float]) -> dict[str, Any]:
-        old, new = self._differences(self._before), self._differences(after)
-        gains = [late - early for early, late in zip(old, new, strict=True)]
-        scale = self._method.recipe().reward_scale
-        return {
-            "pairs": len(self._pairs),
-            "margin_before": mean(old),
-            "margin_after": mean(new),
-            "accuracy_before": mean([margin > 0 for margin in old]),
-            "accuracy_after": mean([margin > 0 for margin in new]),
-            "reward_margin": None if scale is None else scale * mean(gains),
-            "reward_accuracy": mean([gain > 0 for gain in gains]),
-            "curve": self._curve,
-        }

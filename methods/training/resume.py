@@ -7,7 +7,6 @@ reads them with torch's `weights_only`, so that no code comes with them; weights
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,16 +63,17 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class GivenUp:
-    """Seconds of attempts that ran out of memory: they cost what they cost."""
+class Earlier:
+    """What came before an attempt at training."""
 
+    checkpoint: Checkpoint | None = None
+    """What it goes on from; None where it starts anew."""
+    splits: Sequence[Split] = ()
+    """How batches were made smaller to fit into memory."""
     elsewhere: float = 0.0
-    """In earlier processes."""
+    """Seconds of attempts that ran out of memory, in earlier processes: they cost what they cost."""
     here: float = 0.0
-
-    def with_attempt(self, here: float, elsewhere: float) -> GivenUp:
-        """One attempt more, which took `here` in this process and, before an interruption, `elsewhere` in others."""
-        return GivenUp(self.elsewhere + elsewhere, self.here + here)
+    """The same in this process."""
 
 
 def last_checkpoint(folder: Path | None, note: Callable[[str], None] = lambda text: None) -> Checkpoint | None:
@@ -121,27 +121,25 @@ class Checkpoints(TrainerCallback):
         trainer: Trainer,
         parts: Mapping[str, Resumable],
         spent: Callable[[], float],
-        *,
-        earlier: Checkpoint | None = None,
-        splits: Sequence[Split] = (),
-        given_up: GivenUp = GivenUp(),
+        earlier: Earlier,
     ) -> None:
+        saved = earlier.checkpoint
         self.seconds = 0.0
         """Spent on writing: no part of a method's cost."""
-        self.resumed_at = (*earlier.resumed_at, earlier.step) if earlier is not None else ()
-        self.earlier_seconds = earlier.seconds if earlier is not None else 0.0
+        self.resumed_at = (*saved.resumed_at, saved.step) if saved is not None else ()
+        self.earlier_seconds = saved.seconds if saved is not None else 0.0
         """Billed training time of interrupted processes, up to where this one went on."""
-        self.elsewhere_seconds = self.earlier_seconds + given_up.elsewhere
+        self.elsewhere_seconds = self.earlier_seconds + earlier.elsewhere
         """All that earlier processes spent on the cell."""
-        self.splits = splits
-        self._given_up = given_up.elsewhere + given_up.here
+        self.splits = earlier.splits
+        self._given_up = earlier.elsewhere + earlier.here
         self._trainer, self._parts, self._spent = cast(Any, trainer), parts, spent
         self._started = self._last = time.perf_counter()
         self._pause = INTERVAL_SECONDS
-        if earlier is not None:
-            self._trainer._total_train_tokens = earlier.tokens
+        if saved is not None:
+            self._trainer._total_train_tokens = saved.tokens
             for name, part in parts.items():
-                part.remember(earlier.parts[name], earlier.path)
+                part.remember(saved.parts[name], saved.path)
 
     def billed_seconds(self) -> float:
         """Training time so far, in all processes, without what writing took."""
@@ -172,11 +170,6 @@ class Checkpoints(TrainerCallback):
         self._last = time.perf_counter()
         self.seconds += self._last - self._started
         self._pause = max(INTERVAL_SECONDS, PAUSE_FACTOR * (self._last - self._started))
-
-
-def finite(value: float) -> float | None:
-    """A number that JSON can hold; None for infinity."""
-    return value if math.isfinite(value) else None
 
 
 def _step(path: Path) -> int:
