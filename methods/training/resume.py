@@ -87,20 +87,22 @@ def last_checkpoint(folder: Path | None, note: Callable[[str], None] = lambda te
     Raises:
         BenchError: its marker is not ours.
     """
-    found = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True) if folder is not None else []
-    faults = {path: _fault(path) for path in found}
-    whole = next((path for path in found if faults[path] is None), None)
-    for path in found:
-        if path != whole:
-            if faults[path] is not None:
-                note(f"checkpoint {path} is passed over and removed: {faults[path]}")
-            shutil.rmtree(path)
-    if whole is None:
+    paths = [] if folder is None else list(folder.glob("checkpoint-*"))
+    newest = None
+    for path in sorted(paths, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
+        fault = _fault(path)
+        if fault is None and newest is None:
+            newest = path
+            continue
+        if fault is not None:
+            note(f"checkpoint {path} is passed over and removed: {fault}")
+        shutil.rmtree(path)
+    if newest is None:
         return None
     try:
-        return Checkpoint(**{**_marker(whole)["state"], "path": whole})
+        return Checkpoint(**{**_marker(newest)["state"], "path": newest})
     except TypeError as error:
-        raise BenchError(f"{whole / MARKER} is no checkpoint of this version ({error}); delete {folder}") from error
+        raise BenchError(f"{newest / MARKER} is no checkpoint of this version ({error}); delete {folder}") from error
 
 
 def discard_checkpoints(folder: Path | None) -> None:
@@ -152,7 +154,7 @@ class Checkpoints(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         folder = Path(cast(str, args.output_dir)) / f"checkpoint-{state.global_step}"
-        ours = {
+        progress = {
             "step": state.global_step,
             "finished": control.should_training_stop,
             "seconds": self.billed_seconds() - (time.perf_counter() - self._started),
@@ -163,17 +165,13 @@ class Checkpoints(TrainerCallback):
             "parts": {name: part.remembered(folder) for name, part in self._parts.items()},
         }
         files = {path.name: path.stat().st_size for path in folder.iterdir()}
-        write_json(folder / MARKER, {"state": ours, "files": files, "versions": library_versions()})
+        write_json(folder / MARKER, {"state": progress, "files": files, "versions": library_versions()})
         for other in folder.parent.glob("checkpoint-*"):
             if other != folder:
                 shutil.rmtree(other)
         self._last = time.perf_counter()
         self.seconds += self._last - self._started
         self._pause = max(INTERVAL_SECONDS, PAUSE_FACTOR * (self._last - self._started))
-
-
-def _step(path: Path) -> int:
-    return int(path.name.rpartition("-")[2])
 
 
 def library_versions() -> dict[str, str]:
@@ -193,10 +191,9 @@ def _fault(path: Path) -> str | None:
     for name, size in files.items():
         if not (path / name).is_file() or (path / name).stat().st_size != size:
             return f"its file {name} is damaged or gone"
-    other = {name: found for name, found in library_versions().items() if versions.get(name) != found}
-    if other:
-        here = ", ".join(f"{name} {found}" for name, found in other.items())
-        return f"it was not written with what is installed now, {here}"
+    others = [f"{name} {number}" for name, number in library_versions().items() if versions.get(name) != number]
+    if others:
+        return f"it was not written with what is installed now, {', '.join(others)}"
     return None
 
 

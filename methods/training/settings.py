@@ -222,5 +222,5 @@ class TrainingSettings(AlignmentMethod):
             return f"which does not divide batch_size {self.batch_size}; every device gets as many pairs of a batch"
         if self.tuning == "qlora":
             return "and 4-bit weights are trained on one GPU alone; set tuning to lora, or devices to 1"
-        whole = self.recipe().whole_batches
-        return None if whole is None else f"but {whole}; set devices to 1"
+        reason = self.recipe().whole_batches
+        return None if reason is None else f"but {reason}; set devices to 1"
