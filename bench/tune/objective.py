@@ -15,7 +15,7 @@ from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.harness.align import alignment_context
 from bench.methods.base import AlignmentMethod
-from bench.methods.pairs.completions import PairTokens, tokenize_pairs
+from bench.methods.pairs.completions import PairTokens, context_window, tokenize_pairs
 from bench.methods.pairs.gain import HeldOutGain, held_out_gain
 from bench.methods.shared import SharedWork
 from bench.models.placed import PlacedModel
@@ -121,5 +121,5 @@ def make_objective(
 
 def validation_length(config: PreTrainedConfig) -> int:
     """Tokens of a pair that are judged with a model of this configuration."""
-    window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    window = context_window(config)
     return MAX_LENGTH if window is None else min(MAX_LENGTH, window)

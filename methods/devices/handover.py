@@ -64,14 +64,14 @@ def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
 
     untyped: Any = transformers
     bars = untyped.utils.logging
-    own, shown = model.generation_config, bars.is_progress_bar_enabled()
+    generation_config, bars_shown = model.generation_config, bars.is_progress_bar_enabled()
     model.generation_config = untyped.GenerationConfig()  # its own has no use here, and may be unfit for writing
     bars.disable_progress_bar()
     try:
         model.save_pretrained(folder / MODEL)
     finally:
-        model.generation_config = own
-        if shown:
+        model.generation_config = generation_config
+        if bars_shown:
             bars.enable_progress_bar()
     tokenizer.save_pretrained(folder / MODEL)
 

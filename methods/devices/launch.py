@@ -37,8 +37,8 @@ def command(folder: Path, processes: int) -> list[str]:
         "--dynamo_backend": "no",
         "--main_process_port": "0",  # any that is free
     }
-    given = [part for option in options.items() for part in option]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *given]
+    settings = [part for option in options.items() for part in option]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *settings]
     return [*launcher, "--module", "bench.methods.devices.worker", str(folder)]
 
 
@@ -71,12 +71,12 @@ def run_job(name: str, folder: Path, processes: int, advance: Advance) -> float:
     with _launched(command(folder, processes), folder) as launcher:
         while True:
             status = launcher.poll()  # before the progress, so that none is missed
-            told = _told(folder / PROGRESS)
-            if told and ready is None:
+            progress = _steps(folder / PROGRESS)
+            if progress and ready is None:
                 ready = time.perf_counter() - started
-            for steps in told[done:]:
+            for steps in progress[done:]:
                 advance(steps)
-            done = len(told)
+            done = len(progress)
             if status is not None:
                 break
             time.sleep(POLL_SECONDS)
@@ -120,7 +120,7 @@ def _end(launcher: subprocess.Popen[bytes]) -> None:
     psutil.wait_procs(started, timeout=GRACE_SECONDS)
 
 
-def _told(path: Path) -> list[float]:
+def _steps(path: Path) -> list[float]:
     """What was said of the progress so far, whole lines alone."""
     if not path.is_file():
         return []
@@ -135,8 +135,8 @@ def _refuse(name: str, folder: Path, processes: int, status: int) -> None:
         raise MemoryExhaustedError(fault.step)
     if fault is not None and fault.readable:
         raise BenchError(fault.message)
-    said = [line for line in (folder / OUTPUT).read_text(errors="replace").splitlines() if line.strip()]
-    reason = (said or ["nothing was printed"])[-1] if fault is None else f"process {fault.rank}: {fault.message}"
+    lines = [line for line in (folder / OUTPUT).read_text(errors="replace").splitlines() if line.strip()]
+    reason = (lines or ["nothing was printed"])[-1] if fault is None else f"process {fault.rank}: {fault.message}"
     raise BenchError(
         f"{name}: training on {processes} devices failed (status {status}); the model is as it was. {reason.strip()}"
     )

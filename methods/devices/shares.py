@@ -34,10 +34,10 @@ class OwnShare:
     nothing.
     """
 
-    def __init__(self, whole: Any, rank: int, parts: int) -> None:
-        self.dataset = whole.dataset
-        self._collate, self._rank, self._parts = whole.collate_fn, rank, parts
-        self._batches: BatchSampler = whole.batch_sampler
+    def __init__(self, loader: Any, rank: int, parts: int) -> None:
+        self.dataset = loader.dataset
+        self._collate, self._rank, self._parts = loader.collate_fn, rank, parts
+        self._batches: BatchSampler = loader.batch_sampler
         while hasattr(self._batches, "batch_sampler"):  # what accelerate put around it to divide it
             self._batches = self._batches.batch_sampler
 
@@ -54,8 +54,8 @@ class OwnShare:
         for indices in self._batches:
             sizes = part_sizes(len(indices), self._parts)
             start, size = sum(sizes[: self._rank]), sizes[self._rank]
-            mine = indices[start : start + size] if size else indices[:1]
-            batch = self._collate([self.dataset[index] for index in mine])
+            share = indices[start : start + size] if size else indices[:1]
+            batch = self._collate([self.dataset[index] for index in share])
             if not size and "labels" in batch:
                 batch["labels"] = torch.full_like(batch["labels"], IGNORED)
             yield {**batch, SIZES: sizes}
@@ -106,8 +106,8 @@ class DividedBatches(Trainer):
     exchange: Exchange
 
     def get_train_dataloader(self) -> Any:
-        whole = super().get_train_dataloader()
-        return OwnShare(whole, self.accelerator.process_index, self.accelerator.num_processes)
+        loader = super().get_train_dataloader()
+        return OwnShare(loader, self.accelerator.process_index, self.accelerator.num_processes)
 
     def compute_loss(
         self,

@@ -34,8 +34,8 @@ class DPO(TuningMethod):
 
     @field_validator("loss", mode="before")
     @classmethod
-    def _name_losses(cls, given: Any) -> str | dict[str, float]:
-        return canonical_loss(given)
+    def _name_losses(cls, loss: Any) -> str | dict[str, float]:
+        return canonical_loss(loss)
 
     @property
     def loss_weights(self) -> Mapping[str, float]:

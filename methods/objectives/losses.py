@@ -56,22 +56,22 @@ ALIASES: Mapping[str, str] = MappingProxyType({"dpo": "sigmoid", "rdpo": "robust
 """Names from the papers. `cdpo` is no loss of TRL's but a method here."""
 
 
-def canonical_loss(given: Any) -> str | dict[str, float]:
+def canonical_loss(losses: Any) -> str | dict[str, float]:
     """A loss or a mixture of losses by TRL's own names.
 
     Arguments:
-        given: one name, or weights by name.
+        losses: one name, or weights by name.
 
     Raises:
         ValueError: TRL knows no such loss, or the mixture is empty, names one loss twice, or has a weight of 0 or less.
     """
-    if isinstance(given, str):
-        return _canonical(given)
-    if not isinstance(given, Mapping) or not given:
+    if isinstance(losses, str):
+        return _canonical(losses)
+    if not isinstance(losses, Mapping) or not losses:
         raise ValueError("give the name of a loss or weights of several, such as {sigmoid: 1.0, sft: 0.2}")
-    named = {_canonical(str(name)): _number(weight) for name, weight in given.items()}
-    if len(named) < len(given):
-        raise ValueError(f"a loss stands in the mixture twice: {', '.join(map(str, given))}")
+    named = {_canonical(str(name)): _number(weight) for name, weight in losses.items()}
+    if len(named) < len(losses):
+        raise ValueError(f"a loss stands in the mixture twice: {', '.join(map(str, losses))}")
     for name, weight in named.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise ValueError(f"the weight of loss '{name}' is {weight}; give a number above 0")
@@ -99,10 +99,10 @@ def dpo_recipe(losses: Mapping[str, float], *, beta: float, label_smoothing: flo
 def smoothing_fault(losses: Mapping[str, float], label_smoothing: float) -> str | None:
     """What is wrong with `label_smoothing` for these losses; None where each reads it or has no labels to smooth."""
     smoothed = ", ".join(name for name, facts in LOSSES.items() if facts.smoothed)
-    deaf = [name for name in losses if LOSSES[name].labels and not LOSSES[name].smoothed]
-    if label_smoothing and deaf:
+    unsmoothed = [name for name in losses if LOSSES[name].labels and not LOSSES[name].smoothed]
+    if label_smoothing and unsmoothed:
         return (
-            f"loss '{deaf[0]}' ignores label_smoothing, which is {label_smoothing}; "
+            f"loss '{unsmoothed[0]}' ignores label_smoothing, which is {label_smoothing}; "
             f"set it to 0 or choose one of {smoothed}, or the method cdpo"
         )
     if label_smoothing and not any(LOSSES[name].labels for name in losses):
@@ -121,7 +121,7 @@ def _number(weight: Any) -> Any:
 
 
 def _canonical(name: str) -> str:
-    found = ALIASES.get(name, name)
-    if found not in LOSSES:
+    loss = ALIASES.get(name, name)
+    if loss not in LOSSES:
         raise ValueError(str(unknown("loss", name, [*LOSSES, *ALIASES])))
-    return found
+    return loss

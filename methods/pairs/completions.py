@@ -11,7 +11,7 @@ from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 Ids = tuple[int, ...]
 
@@ -84,26 +84,26 @@ def tokenize_pairs(
     for index, pair in enumerate(pairs):
         prompt, *texts = (ids[text] for text in _texts(pair))
         shared = sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, zip(prompt, *texts, strict=False)))
-        kept = _shortened(prompt[:shared], max_prompt_length, opening)
-        if len(kept) >= max_length:
+        context = _shortened(prompt[:shared], max_prompt_length, opening)
+        if len(context) >= max_length:
             raise UsageError(
-                f"pair {index}: its prompt has {len(kept)} tokens and fills max_length = {max_length}, which leaves no "
-                "completion to learn from; raise max_length or leave the pair out"
+                f"pair {index}: its prompt has {len(context)} tokens and fills max_length = {max_length}, which leaves "
+                "no completion to learn from; raise max_length or leave the pair out"
             )
-        room = min(max_length - len(kept), max_completion_length or max_length)
+        room = min(max_length - len(context), max_completion_length or max_length)
         answers = [(text if end and text[-1:] == end else text + end)[shared:] for text in texts]
-        chosen, rejected = (Completion(kept, answer[:room]) for answer in answers)
-        for side, completion in (("chosen", chosen), ("rejected", rejected)):
+        chosen, rejected = (Completion(context, answer[:room]) for answer in answers)
+        for label, completion in (("chosen", chosen), ("rejected", rejected)):
             if completion.scored < 1:
-                raise UsageError(f"pair {index}: its {side} completion has no token to learn from; leave the pair out")
-        truncated = len(kept) < shared or any(len(answer) > room for answer in answers)
+                raise UsageError(f"pair {index}: its {label} completion has no token to learn from; leave the pair out")
+        truncated = len(context) < shared or any(len(answer) > room for answer in answers)
         tokens.append(PairTokens(chosen, rejected, truncated=truncated, merged=shared < len(prompt)))
     return tokens
 
 
-def both_sides(pairs: Sequence[PairTokens]) -> list[Completion]:
+def all_completions(pairs: Sequence[PairTokens]) -> list[Completion]:
     """Chosen and rejected completions of all pairs, in turn."""
-    return [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    return [completion for pair in pairs for completion in (pair.chosen, pair.rejected)]
 
 
 def rows_by_prompt(pairs: Sequence[PreferencePair]) -> dict[str, list[int]]:
@@ -123,6 +123,12 @@ def text_ids(pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase
     """Token ids of all of `pair_texts`, whole, without an end-of-text token that the tokenizer puts after a text."""
     texts = pair_texts(pairs)
     return dict(zip(texts, _tokenize(texts, tokenizer), strict=True))
+
+
+def context_window(config: PretrainedConfig) -> int | None:
+    """Most tokens that a model of this configuration reads at once; None where it says nothing of it."""
+    window: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return window
 
 
 def _texts(pair: PreferencePair) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bench.core.values import PreferencePair
-from bench.methods.pairs.completions import Completion, PairTokens, both_sides, rows_by_prompt
+from bench.methods.pairs.completions import Completion, PairTokens, all_completions, rows_by_prompt
 
 ONE_SIDED_95 = 1.645
 """Standard errors by which a gain must exceed 0 to be called one."""
@@ -59,19 +59,22 @@ def held_out_gain(
         after[pair.chosen] - before[pair.chosen] - (after[pair.rejected] - before[pair.rejected]) for pair in pairs
     ]
     gain, stderr = mean_and_stderr([math.log(2) - dpo_loss(beta * margin) for margin in margins])
-    sides = both_sides(pairs)
-    fall = sum(before[side] - after[side] for side in sides)
-    return HeldOutGain(gain, stderr, margin=fmean(margins), cost=fall / sum(side.scored for side in sides))
+    return HeldOutGain(gain, stderr, margin=fmean(margins), cost=_cost(all_completions(pairs), before, after))
 
 
 def pair_costs(
     pairs: Sequence[PairTokens], before: Mapping[Completion, float], after: Mapping[Completion, float]
 ) -> list[float]:
     """Fall of the log-probability of each pair's two completions, in nats a token."""
-    return [
-        sum(before[side] - after[side] for side in sides) / sum(side.scored for side in sides)
-        for sides in ((pair.chosen, pair.rejected) for pair in pairs)
-    ]
+    return [_cost((pair.chosen, pair.rejected), before, after) for pair in pairs]
+
+
+def _cost(
+    completions: Sequence[Completion], before: Mapping[Completion, float], after: Mapping[Completion, float]
+) -> float:
+    """Fall of the log-probability of completions, in nats a token."""
+    fall = sum(before[completion] - after[completion] for completion in completions)
+    return fall / sum(completion.scored for completion in completions)
 
 
 def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from bench.core.passes.batching import by_width
 from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.progress import Advance
 from bench.methods.base import AlignmentContext
-from bench.methods.pairs.completions import Completion, PairTokens, both_sides
+from bench.methods.pairs.completions import Completion, PairTokens, all_completions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -72,7 +72,7 @@ def shared_logps(
 
     They depend on no label, so that all noise rates, losses and training seeds on one set of pairs share them.
     """
-    return shared_completion_logps(model, both_sides(pairs), precision, context)
+    return shared_completion_logps(model, all_completions(pairs), precision, context)
 
 
 def shared_completion_logps(

@@ -72,8 +72,8 @@ def read_passages(
     if pooling == "completion" and not tokenizer.is_fast:
         raise UsageError("pooling=completion needs a fast tokenizer, which knows each token's characters; use mean")
     starts = [len(pair.prompt) for pair in pairs]
-    chosen = _read_side(tokenizer, [p.prompt + p.chosen for p in pairs], starts, "chosen", pooling, max_length)
-    rejected = _read_side(tokenizer, [p.prompt + p.rejected for p in pairs], starts, "rejected", pooling, max_length)
+    chosen = _passages(tokenizer, [p.prompt + p.chosen for p in pairs], starts, "chosen", pooling, max_length)
+    rejected = _passages(tokenizer, [p.prompt + p.rejected for p in pairs], starts, "rejected", pooling, max_length)
     return PassagePairs(chosen, rejected)
 
 
@@ -82,11 +82,11 @@ def read_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_len
     return [tuple(ids) for ids in _encode(tokenizer, texts, max_length, offsets=False)["input_ids"]]
 
 
-def _read_side(
+def _passages(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     starts: Sequence[int],
-    side: str,
+    label: str,
     pooling: Pooling,
     max_length: int,
 ) -> tuple[Passage, ...]:
@@ -95,7 +95,7 @@ def _read_side(
     passages = []
     for row, ids in enumerate(encoded["input_ids"]):
         if all(encoded["special_tokens_mask"][row]):
-            raise BenchError(f"pair {row}: its {side} text has no tokens; remove the pair")
+            raise BenchError(f"pair {row}: its {label} text has no tokens; remove the pair")
         start, stop = 0, len(ids)
         if pooling == "last":
             start = stop - 1
@@ -107,7 +107,7 @@ def _read_side(
             start = next((index for index, end in enumerate(ends) if end > starts[row]), stop)
             if start == stop:
                 raise BenchError(
-                    f"pair {row}: none of its {side} completion is within the first {max_length} tokens; "
+                    f"pair {row}: none of its {label} completion is within the first {max_length} tokens; "
                     "raise max_length, or use pooling=mean"
                 )
         passages.append(Passage(tuple(ids), start, stop))

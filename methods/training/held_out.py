@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.errors import UsageError
 from bench.methods.base import AlignmentContext
-from bench.methods.pairs.completions import Completion, PairTokens, both_sides
+from bench.methods.pairs.completions import Completion, PairTokens, all_completions
 from bench.methods.pairs.likelihoods import Precision, completion_logps, shared_completion_logps, shared_logps
 from bench.methods.shared import OffTheBill
 from bench.methods.training.data import method_tokens
@@ -103,7 +103,7 @@ class HeldOut:
     def handed_over(self) -> dict[str, Any]:
         """What another process needs to glance at the pairs, as plain JSON."""
         pairs = [[pair.chosen.prompt, pair.chosen.answer, pair.rejected.answer] for pair in self._pairs]
-        before = [self._before[side] for side in both_sides(self._pairs)]
+        before = [self._before[completion] for completion in all_completions(self._pairs)]
         return {"pairs": pairs, "before": before, "rows": list(self._rows), "curve": self._curve}
 
     def take_over(self, state: Mapping[str, Any], trainer: Trainer) -> None:
@@ -112,7 +112,7 @@ class HeldOut:
             PairTokens(Completion(prompt, chosen), Completion(prompt, rejected), truncated=False, merged=False)
             for prompt, chosen, rejected in (map(tuple, ids) for ids in state["pairs"])
         ]
-        self._before = dict(zip(both_sides(self._pairs), state["before"], strict=True))
+        self._before = dict(zip(all_completions(self._pairs), state["before"], strict=True))
         self._rows, self._curve, self._trainer = state["rows"], state["curve"], trainer
 
     def given_back(self) -> dict[str, Any]:
@@ -129,7 +129,19 @@ class HeldOut:
         if not self._pairs:
             return None
         with self._bill:
-            return self._margins(self._logps(model))
+            old, new = self._differences(self._before), self._differences(self._logps(model))
+            gains = [late - early for early, late in zip(old, new, strict=True)]
+            scale = self._method.recipe().reward_scale
+            return {
+                "pairs": len(self._pairs),
+                "margin_before": mean(old),
+                "margin_after": mean(new),
+                "accuracy_before": mean([margin > 0 for margin in old]),
+                "accuracy_after": mean([margin > 0 for margin in new]),
+                "reward_margin": None if scale is None else scale * mean(gains),
+                "reward_accuracy": mean([gain > 0 for gain in gains]),
+                "curve": self._curve,
+            }
 
     def _loss(self) -> float:
         assert self._trainer is not None
@@ -137,8 +149,9 @@ class HeldOut:
             return own_loss(self._trainer, self._rows)
 
     def _logps(self, model: PreTrainedModel) -> Mapping[Completion, float]:
-        sides = both_sides(self._pairs)
-        return dict(zip(sides, completion_logps(model, sides, self._precision, lambda units: None), strict=True))
+        completions = all_completions(self._pairs)
+        logps = completion_logps(model, completions, self._precision, lambda units: None)
+        return dict(zip(completions, logps, strict=True))
 
     def _add(self, step: int, logps: Mapping[Completion, float]) -> None:
         early, margins = self._differences(self._before), self._differences(logps)
@@ -152,18 +165,3 @@ class HeldOut:
     def _differences(self, logps: Mapping[Completion, float]) -> list[float]:
         """Of each pair, how much more likely its chosen completion is, in nats."""
         return [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs]
-
-    def _margins(self, after: Mapping[Completion, float]) -> dict[str, Any]:
-        old, new = self._differences(self._before), self._differences(after)
-        gains = [late - early for early, late in zip(old, new, strict=True)]
-        scale = self._method.recipe().reward_scale
-        return {
-            "pairs": len(self._pairs),
-            "margin_before": mean(old),
-            "margin_after": mean(new),
-            "accuracy_before": mean([margin > 0 for margin in old]),
-            "accuracy_after": mean([margin > 0 for margin in new]),
-            "reward_margin": None if scale is None else scale * mean(gains),
-            "reward_accuracy": mean([gain > 0 for gain in gains]),
-            "curve": self._curve,
-        }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.methods.base import AlignmentContext
-from bench.methods.pairs.completions import Completion, both_sides
+from bench.methods.pairs.completions import Completion, all_completions
 from bench.methods.pairs.likelihoods import Precision, shared_completion_logps
 from bench.methods.training.data import TrainingData
 from bench.methods.training.held_out import HeldOut
@@ -69,7 +69,7 @@ def make_examples(method: TrainingSettings, job: Job, label: str) -> Examples:
     """Rows for the trainer; `label` names what was done to the weights that the reference is."""
     started = time.perf_counter()
     reference: set[Completion] = set()
-    known: dict[Completion, float] = {}
+    shared_logps: dict[Completion, float] = {}
 
     def shared(completions: Sequence[Completion]) -> Mapping[Completion, float]:
         return shared_completion_logps(job.model, completions, job.precision, job.context, label)
@@ -77,9 +77,9 @@ def make_examples(method: TrainingSettings, job: Job, label: str) -> Examples:
     def score(completions: Sequence[Completion]) -> Mapping[Completion, float]:
         """All sides of all pairs are scored in one pass, whichever of them a seed has set aside for validation."""
         reference.update(completions)
-        if completions and not known:
-            known.update(shared(both_sides([*job.data.training, *job.data.validation])))
-        return {**known, **shared([side for side in completions if side not in known])}
+        if completions and not shared_logps:
+            shared_logps.update(shared(all_completions([*job.data.training, *job.data.validation])))
+        return {**shared_logps, **shared([text for text in completions if text not in shared_logps])}
 
     training = method.rows(job.data.training, score, job.context.seed)
     validation = method.rows(job.data.validation, score, job.context.seed)

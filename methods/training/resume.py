@@ -7,7 +7,6 @@ reads them with torch's `weights_only`, so that no code comes with them; weights
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,16 +63,17 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class GivenUp:
-    """Seconds of attempts that ran out of memory: they cost what they cost."""
+class Earlier:
+    """What came before an attempt at training."""
 
+    checkpoint: Checkpoint | None = None
+    """What it goes on from; None where it starts anew."""
+    splits: Sequence[Split] = ()
+    """How batches were made smaller to fit into memory."""
     elsewhere: float = 0.0
-    """In earlier processes."""
+    """Seconds of attempts that ran out of memory, in earlier processes: they cost what they cost."""
     here: float = 0.0
-
-    def with_attempt(self, here: float, elsewhere: float) -> GivenUp:
-        """One attempt more, which took `here` in this process and, before an interruption, `elsewhere` in others."""
-        return GivenUp(self.elsewhere + elsewhere, self.here + here)
+    """The same in this process."""
 
 
 def last_checkpoint(folder: Path | None, note: Callable[[str], None] = lambda text: None) -> Checkpoint | None:
@@ -87,20 +87,22 @@ def last_checkpoint(folder: Path | None, note: Callable[[str], None] = lambda te
     Raises:
         BenchError: its marker is not ours.
     """
-    found = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True) if folder is not None else []
-    faults = {path: _fault(path) for path in found}
-    whole = next((path for path in found if faults[path] is None), None)
-    for path in found:
-        if path != whole:
-            if faults[path] is not None:
-                note(f"checkpoint {path} is passed over and removed: {faults[path]}")
-            shutil.rmtree(path)
-    if whole is None:
+    paths = [] if folder is None else list(folder.glob("checkpoint-*"))
+    newest = None
+    for path in sorted(paths, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
+        fault = _fault(path)
+        if fault is None and newest is None:
+            newest = path
+            continue
+        if fault is not None:
+            note(f"checkpoint {path} is passed over and removed: {fault}")
+        shutil.rmtree(path)
+    if newest is None:
         return None
     try:
-        return Checkpoint(**{**_marker(whole)["state"], "path": whole})
+        return Checkpoint(**{**_marker(newest)["state"], "path": newest})
     except TypeError as error:
-        raise BenchError(f"{whole / MARKER} is no checkpoint of this version ({error}); delete {folder}") from error
+        raise BenchError(f"{newest / MARKER} is no checkpoint of this version ({error}); delete {folder}") from error
 
 
 def discard_checkpoints(folder: Path | None) -> None:
@@ -121,27 +123,25 @@ class Checkpoints(TrainerCallback):
         trainer: Trainer,
         parts: Mapping[str, Resumable],
         spent: Callable[[], float],
-        *,
-        earlier: Checkpoint | None = None,
-        splits: Sequence[Split] = (),
-        given_up: GivenUp = GivenUp(),
+        earlier: Earlier,
     ) -> None:
+        saved = earlier.checkpoint
         self.seconds = 0.0
         """Spent on writing: no part of a method's cost."""
-        self.resumed_at = (*earlier.resumed_at, earlier.step) if earlier is not None else ()
-        self.earlier_seconds = earlier.seconds if earlier is not None else 0.0
+        self.resumed_at = (*saved.resumed_at, saved.step) if saved is not None else ()
+        self.earlier_seconds = saved.seconds if saved is not None else 0.0
         """Billed training time of interrupted processes, up to where this one went on."""
-        self.elsewhere_seconds = self.earlier_seconds + given_up.elsewhere
+        self.elsewhere_seconds = self.earlier_seconds + earlier.elsewhere
         """All that earlier processes spent on the cell."""
-        self.splits = splits
-        self._given_up = given_up.elsewhere + given_up.here
+        self.splits = earlier.splits
+        self._given_up = earlier.elsewhere + earlier.here
         self._trainer, self._parts, self._spent = cast(Any, trainer), parts, spent
         self._started = self._last = time.perf_counter()
         self._pause = INTERVAL_SECONDS
-        if earlier is not None:
-            self._trainer._total_train_tokens = earlier.tokens
+        if saved is not None:
+            self._trainer._total_train_tokens = saved.tokens
             for name, part in parts.items():
-                part.remember(earlier.parts[name], earlier.path)
+                part.remember(saved.parts[name], saved.path)
 
     def billed_seconds(self) -> float:
         """Training time so far, in all processes, without what writing took."""
@@ -154,7 +154,7 @@ class Checkpoints(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         folder = Path(cast(str, args.output_dir)) / f"checkpoint-{state.global_step}"
-        ours = {
+        progress = {
             "step": state.global_step,
             "finished": control.should_training_stop,
             "seconds": self.billed_seconds() - (time.perf_counter() - self._started),
@@ -165,22 +165,13 @@ class Checkpoints(TrainerCallback):
             "parts": {name: part.remembered(folder) for name, part in self._parts.items()},
         }
         files = {path.name: path.stat().st_size for path in folder.iterdir()}
-        write_json(folder / MARKER, {"state": ours, "files": files, "versions": library_versions()})
+        write_json(folder / MARKER, {"state": progress, "files": files, "versions": library_versions()})
         for other in folder.parent.glob("checkpoint-*"):
             if other != folder:
                 shutil.rmtree(other)
         self._last = time.perf_counter()
         self.seconds += self._last - self._started
         self._pause = max(INTERVAL_SECONDS, PAUSE_FACTOR * (self._last - self._started))
-
-
-def finite(value: float) -> float | None:
-    """A number that JSON can hold; None for infinity."""
-    return value if math.isfinite(value) else None
-
-
-def _step(path: Path) -> int:
-    return int(path.name.rpartition("-")[2])
 
 
 def library_versions() -> dict[str, str]:
@@ -200,10 +191,9 @@ def _fault(path: Path) -> str | None:
     for name, size in files.items():
         if not (path / name).is_file() or (path / name).stat().st_size != size:
             return f"its file {name} is damaged or gone"
-    other = {name: found for name, found in library_versions().items() if versions.get(name) != found}
-    if other:
-        here = ", ".join(f"{name} {found}" for name, found in other.items())
-        return f"it was not written with what is installed now, {here}"
+    others = [f"{name} {number}" for name, number in library_versions().items() if versions.get(name) != number]
+    if others:
+        return f"it was not written with what is installed now, {', '.join(others)}"
     return None
 
 

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 
-from bench.methods.pairs.completions import Completion, PairTokens, both_sides
+from bench.methods.pairs.completions import Completion, PairTokens, all_completions
 from bench.methods.training.settings import Row, Score
 
 IGNORED = -100
@@ -32,7 +32,7 @@ MEAN_CURVES: Mapping[str, str] = {"chosen_logp_per_token": "logps/chosen", "reje
 
 def scored_rows(pairs: Sequence[PairTokens], score: Score) -> list[Row]:
     """Rows of DPOTrainer: ids, and the reference log-probability of both completions."""
-    logps = score(both_sides(pairs))
+    logps = score(all_completions(pairs))
     return [
         {
             "prompt_ids": list(pair.chosen.prompt),
@@ -57,11 +57,11 @@ def labelled_rows(pairs: Sequence[PairTokens]) -> list[Row]:
     return [
         {
             f"{name}_{key}": value
-            for name, side in (("chosen", pair.chosen), ("rejected", pair.rejected))
+            for name, completion in (("chosen", pair.chosen), ("rejected", pair.rejected))
             for key, value in (
-                ("input_ids", list(side.prompt + side.answer)),
-                ("attention_mask", [1] * len(side)),
-                ("labels", _labels(side)),
+                ("input_ids", list(completion.prompt + completion.answer)),
+                ("attention_mask", [1] * len(completion)),
+                ("labels", _labels(completion)),
             )
         }
         for pair in pairs
@@ -79,33 +79,37 @@ def unpaired_rows(
     or, where a batch has but one pair, in the whole order.
     """
     order = random.Random(seed).sample(range(len(pairs)), len(pairs))
-    sides = [sorted([(pairs[index].chosen, True), (pairs[index].rejected, False)]) for index in order]
+    completions = [sorted([(pairs[index].chosen, True), (pairs[index].rejected, False)]) for index in order]
     pieces = []
     for start in range(0, len(order), batch_size):
-        batch = sides[start : start + batch_size]
-        before = [batch[-1] if len(batch) > 1 else sides[start - 1], *batch]  # the first one's is the last of its batch
-        pieces += [(*pair[half], other[half][0]) for half in (0, 1) for pair, other in zip(batch, before, strict=False)]
-    rows = [(side, desirable, _mismatched(side, other, max_length)) for side, desirable, other in pieces]
-    matched, mismatched = score([side for side, *_ in rows]), score([other for *_, other in rows])
+        batch = completions[start : start + batch_size]
+        last = batch[-1] if len(batch) > 1 else completions[start - 1]  # before the first one, around the corner
+        pieces += [
+            (*pair[half], other[half][0])
+            for half in (0, 1)
+            for pair, other in zip(batch, [last, *batch[:-1]], strict=True)
+        ]
+    rows = [(text, desirable, _mismatched(text, other, max_length)) for text, desirable, other in pieces]
+    matched, mismatched = score([text for text, *_ in rows]), score([other for *_, other in rows])
     return [
         {
-            "prompt_ids": list(side.prompt),
-            "completion_ids": list(side.answer),
+            "prompt_ids": list(text.prompt),
+            "completion_ids": list(text.answer),
             "KL_completion_ids": list(other.answer),
             "label": desirable,
-            "ref_logps": matched[side],
+            "ref_logps": matched[text],
             "ref_KL_logps": mismatched[other],
         }
-        for side, desirable, other in rows
+        for text, desirable, other in rows
     ]
 
 
-def _labels(side: Completion) -> list[int]:
-    return [IGNORED] * len(side.prompt) + list(side.answer)
+def _labels(completion: Completion) -> list[int]:
+    return [IGNORED] * len(completion.prompt) + list(completion.answer)
 
 
-def _mismatched(side: Completion, other: Completion, max_length: int) -> Completion:
-    return Completion(side.prompt, other.answer[: max_length - len(side.prompt)])
+def _mismatched(completion: Completion, other: Completion, max_length: int) -> Completion:
+    return Completion(completion.prompt, other.answer[: max_length - len(completion.prompt)])
 
 
 def late_mean(values: Sequence[float]) -> float:

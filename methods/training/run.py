@@ -14,21 +14,14 @@ from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import PairTokens
-from bench.methods.training.backoff import MemoryExhaustedError, Split, smaller_batches, with_batches
+from bench.methods.training.backoff import MemoryExhaustedError, smaller_batches, with_batches
 from bench.methods.training.borrowing import borrowed
 from bench.methods.training.data import TrainingData, training_data
 from bench.methods.training.effort import training_effort
 from bench.methods.training.hardware import autocast_precision, checkpoints_activations, optimizer_name
 from bench.methods.training.held_out import HeldOut
 from bench.methods.training.job import Job, OtherProcesses, make_examples
-from bench.methods.training.resume import (
-    Checkpoint,
-    Checkpoints,
-    GivenUp,
-    Resumable,
-    discard_checkpoints,
-    last_checkpoint,
-)
+from bench.methods.training.resume import Checkpoints, Earlier, Resumable, discard_checkpoints, last_checkpoint
 from bench.methods.training.rows import mean
 from bench.methods.training.selection import WeightSelection
 from bench.methods.training.settings import TrainingSettings
@@ -90,8 +83,20 @@ def align_by_training(
         held_out.look(model, tokenizer)
         run = train_within_memory(method, Job(model, tokenizer, data, precision, context, held_out), devices)
     context.progress.note(_summary(method, run))
+    tokens: list[PairTokens] = [*data.training, *data.validation]
     details = {
-        **_facts(data, run),
+        "curves": run.watch.curves,
+        "steps": run.watch.steps,
+        "tokens": int(run.watch.curves["tokens"][-1]),
+        "memory_backoff": list(run.checkpoints.splits),
+        "resumed_at": list(run.checkpoints.resumed_at),
+        "pairs": len(data.training),
+        "validation": None if run.selection is None else run.selection.report(len(data.validation)),
+        "truncated": sum(pair.truncated for pair in tokens),
+        "merged_boundaries": sum(pair.merged for pair in tokens),
+        "trainable_parameters": run.trainable,
+        "reference_seconds": run.reference_seconds,
+        "train_seconds": run.train_seconds,
         "precision": precision,
         "workers": run.workers,
         "optimizer": optimizer_name(method, model.device),
@@ -116,45 +121,36 @@ def train_within_memory(method: TrainingSettings, job: Job, devices: MakeProcess
     """
     context = job.context
     saved = last_checkpoint(context.checkpoints, context.progress.note)
-    splits: Sequence[Split] = saved.splits if saved is not None else ()
-    given_up = GivenUp(elsewhere=saved.given_up if saved is not None else 0.0)
+    earlier = Earlier() if saved is None else Earlier(saved, saved.splits, saved.given_up)
     while True:
+        fitting = with_batches(method, earlier.splits)
         started, unbilled = time.perf_counter(), job.held_out.seconds
         try:
             with borrowed(job.model):  # every attempt by itself: TRL patches what it is given
-                return train(with_batches(method, splits), job, devices, saved, splits, given_up)
+                return train(fitting, job, devices, earlier)
         except MemoryExhaustedError as error:
-            splits = (*splits, smaller_batches(with_batches(method, splits), error.step))
+            split = smaller_batches(fitting, error.step)
             here = time.perf_counter() - started - (job.held_out.seconds - unbilled)
-            given_up = given_up.with_attempt(here, 0.0 if saved is None else saved.seconds)
+            elsewhere = 0.0 if earlier.checkpoint is None else earlier.checkpoint.seconds
+            earlier = Earlier(None, (*earlier.splits, split), earlier.elsewhere + elsewhere, earlier.here + here)
         # out here, since the error holds on to all that training had
         free_memory(job.model.device)
         discard_checkpoints(context.checkpoints)
-        saved = None
         job.held_out.restart()
         context.progress.note(
-            f"{method.name}: out of memory at step {splits[-1]['step']}; from the start again with "
-            f"{splits[-1]['batch_size']} pairs a pass and {splits[-1]['gradient_accumulation']} passes a step"
+            f"{method.name}: out of memory at step {split['step']}; from the start again with "
+            f"{split['batch_size']} pairs a pass and {split['gradient_accumulation']} passes a step"
         )
 
 
-def train(
-    method: TrainingSettings,
-    job: Job,
-    devices: MakeProcesses | None,
-    saved: Checkpoint | None,
-    splits: Sequence[Split],
-    given_up: GivenUp,
-) -> TrainingRun:
+def train(method: TrainingSettings, job: Job, devices: MakeProcesses | None, earlier: Earlier) -> TrainingRun:
     """Train `job.model` IN PLACE; on any error, an interruption included, the weights are as before.
 
     Arguments:
         method: decides everything about the training.
         job: what is trained, and on what.
         devices: as for `align_by_training`.
-        saved: what an interrupted process left.
-        splits: how the batches of `method` came to be smaller than asked for.
-        given_up: what attempts cost that ran out of memory.
+        earlier: what an interrupted process left, and how the batches of `method` came to be smaller than asked for.
     """
     model, context, held_out = job.model, job.context, job.held_out
     weights, trainer = trained_weights(method, model, context.scratch), None
@@ -180,10 +176,10 @@ def train(
             )
         workers = None
         if processes is None:
-            watch, checkpoints = _run(method, trainer, job, selection, spent, saved, splits, given_up)
+            watch, checkpoints = _run(method, trainer, job, selection, spent, earlier)
         else:
             watch, workers = processes.train(trainer, examples.training, validation, selection)
-            checkpoints = Checkpoints(trainer, {}, spent, splits=splits, given_up=given_up)  # of which none is written
+            checkpoints = Checkpoints(trainer, {}, spent, earlier)  # of which none is written
         refuse_divergence(method, watch, trained)
         if selection is not None:
             selection.restore()
@@ -225,9 +221,7 @@ def _run(
     job: Job,
     selection: WeightSelection | None,
     spent: Callable[[], float],
-    saved: Checkpoint | None,
-    splits: Sequence[Split],
-    given_up: GivenUp,
+    earlier: Earlier,
 ) -> tuple[Watch, Checkpoints]:
     """Train to the end, or to where the selection stops it; the one place where TRL is let go.
 
@@ -240,7 +234,8 @@ def _run(
         parts: dict[str, Resumable] = {"watch": watch, "held_out": job.held_out}
         if selection is not None:
             parts["selection"] = selection
-        checkpoints = Checkpoints(trainer, parts, spent, earlier=saved, splits=splits, given_up=given_up)
+        checkpoints = Checkpoints(trainer, parts, spent, earlier)
+        saved = earlier.checkpoint
         if saved is not None:
             progress.note(f"{method.name}: resumed at step {saved.step} of {steps}")
         for callback in (watch, selection, Glances(job.held_out, job.model)):
@@ -248,39 +243,16 @@ def _run(
                 trainer.add_callback(callback)
         if job.context.checkpoints is not None:
             trainer.add_callback(checkpoints)
-        _let_go(trainer, saved, watch)
+        if saved is not None and saved.finished:
+            trainer._load_from_checkpoint(str(saved.path))  # `train` would take one more step
+            return watch, checkpoints
+        try:
+            trainer.train(resume_from_checkpoint=None if saved is None else str(saved.path))
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise MemoryExhaustedError(watch.steps + 1) from None
+            raise
     return watch, checkpoints
-
-
-def _let_go(trainer: Trainer, saved: Checkpoint | None, watch: Watch) -> None:
-    if saved is not None and saved.finished:
-        trainer._load_from_checkpoint(str(saved.path))  # `train` would take one more step
-        return
-    try:
-        trainer.train(resume_from_checkpoint=None if saved is None else str(saved.path))
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise MemoryExhaustedError(watch.steps + 1) from None
-        raise
-
-
-def _facts(data: TrainingData, run: TrainingRun) -> dict[str, Any]:
-    """What the record says of the run."""
-    everything: list[PairTokens] = [*data.training, *data.validation]
-    return {
-        "curves": run.watch.curves,
-        "steps": run.watch.steps,
-        "tokens": int(run.watch.curves["tokens"][-1]),
-        "memory_backoff": list(run.checkpoints.splits),
-        "resumed_at": list(run.checkpoints.resumed_at),
-        "pairs": len(data.training),
-        "validation": None if run.selection is None else run.selection.report(len(data.validation)),
-        "truncated": sum(pair.truncated for pair in everything),
-        "merged_boundaries": sum(pair.merged for pair in everything),
-        "trainable_parameters": run.trainable,
-        "reference_seconds": run.reference_seconds,
-        "train_seconds": run.train_seconds,
-    }
 
 
 def _flags(method: TrainingSettings, data: TrainingData, run: TrainingRun) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bench.core.errors import BenchError
-from bench.methods.training.resume import finite
 from bench.methods.training.settings import Row, TrainingSettings
 from bench.methods.training.weights import restore_weights, save_weights
 
@@ -76,13 +75,8 @@ class WeightSelection(TrainerCallback):
     def remembered(self, folder: Path) -> dict[str, Any]:
         if self.chosen_step:
             shutil.copyfile(self._path, folder / BEST)
-        return {
-            "curve": self.curve,
-            "chosen_step": self.chosen_step,
-            "stopped_early": self.stopped_early,
-            "best": finite(self._best),
-            "disappointments": self._disappointments,
-        }
+        best = self._best if math.isfinite(self._best) else None  # JSON has no infinity
+        return {**self._choice(), "best": best, "disappointments": self._disappointments}
 
     def remember(self, state: Mapping[str, Any], folder: Path) -> None:
         self.curve, self.chosen_step = state["curve"], state["chosen_step"]
@@ -93,12 +87,10 @@ class WeightSelection(TrainerCallback):
 
     def report(self, n_pairs: int) -> dict[str, Any]:
         """Plain JSON for the record."""
-        return {
-            "pairs": n_pairs,
-            "curve": self.curve,
-            "chosen_step": self.chosen_step,
-            "stopped_early": self.stopped_early,
-        }
+        return {"pairs": n_pairs, **self._choice()}
+
+    def _choice(self) -> dict[str, Any]:
+        return {"curve": self.curve, "chosen_step": self.chosen_step, "stopped_early": self.stopped_early}
 
     def _measure(self, step: int) -> float:
         method = self._method

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from bench.core.errors import UsageError
 from bench.methods.base import AlignmentMethod
-from bench.methods.pairs.completions import Completion, PairTokens
+from bench.methods.pairs.completions import Completion, PairTokens, context_window
 from bench.methods.training.availability import missing_for_qlora, missing_from_trl
 from bench.methods.training.presets import TUNING_PRESETS, TuningPreset
 from bench.methods.training.recipe import Recipe
@@ -122,7 +122,7 @@ class TrainingSettings(AlignmentMethod):
         if not self.lora_target:
             raise UsageError(f"{self.name}: lora_target is empty; name modules, or 'all-linear' for all")
         self._check_pairs(n_pairs)
-        window = getattr(model_config.get_text_config(), "max_position_embeddings", None)
+        window = context_window(model_config)
         if window is not None and self.max_length > window:
             raise UsageError(f"{self.name}: max_length {self.max_length} exceeds the model's window of {window} tokens")
         self._check_weights(dtype, device)
@@ -222,5 +222,5 @@ class TrainingSettings(AlignmentMethod):
             return f"which does not divide batch_size {self.batch_size}; every device gets as many pairs of a batch"
         if self.tuning == "qlora":
             return "and 4-bit weights are trained on one GPU alone; set tuning to lora, or devices to 1"
-        whole = self.recipe().whole_batches
-        return None if whole is None else f"but {whole}; set devices to 1"
+        reason = self.recipe().whole_batches
+        return None if reason is None else f"but {reason}; set devices to 1"

@@ -88,11 +88,11 @@ def adapter_settings(method: TrainingSettings, model: PreTrainedModel) -> LoraCo
 
 
 def _refuse_target(name: str, target: str, model: PreTrainedModel) -> None:
-    found = [module for path, module in model.named_modules() if path == target or path.endswith(f".{target}")]
-    if not found:
+    targets = [module for path, module in model.named_modules() if path == target or path.endswith(f".{target}")]
+    if not targets:
         raise UsageError(f"{name}: lora_target '{target}' names no module of {type(model).__name__}")
     head = cast(Any, model).get_output_embeddings()  # transformers gives it no type
-    if head in found:
+    if head in targets:
         raise UsageError(
             f"{name}: lora_target cannot hold the output head '{target}': TRL reads its weights past an adapter"
         )

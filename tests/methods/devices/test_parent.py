@@ -13,7 +13,8 @@ from typing import Any, cast
 import psutil
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from accelerate.data_loader import BatchSamplerShard
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
@@ -136,6 +137,18 @@ def test_shares_are_the_batches_of_one_device() -> None:
     ]
     assert joined == whole
     assert sorted(row for batch in whole for row in batch) == list(range(13))
+
+
+def test_accelerates_own_division_is_not_the_batches_of_one_device() -> None:
+    """Why there is one of ours (docs/decisions/008): a process comes a step short, or pairs are trained on twice."""
+
+    def division(rows: int, *, even: bool) -> list[list[list[int]]]:
+        whole = BatchSampler(SequentialSampler(range(rows)), batch_size=4, drop_last=False)
+        return [list(BatchSamplerShard(whole, 2, rank, split_batches=True, even_batches=even)) for rank in (0, 1)]
+
+    assert division(9, even=False) == [[[0, 1], [4, 5], [8]], [[2, 3], [6, 7]]]
+    assert division(9, even=True) == [[[0, 1], [4, 5], [8, 0]], [[2, 3], [6, 7], [1, 2]]]
+    assert division(11, even=False) == [[[0, 1], [4, 5], [8, 9]], [[2, 3], [6, 7], [10]]]
 
 
 def test_a_row_that_counts_for_nothing_has_nothing_to_learn() -> None:
