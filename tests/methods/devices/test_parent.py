@@ -24,6 +24,8 @@ from bench.methods.devices.shares import Exchange, OwnShare, part_sizes
 from bench.methods.objectives.dpo import DPO
 from bench.methods.training.backoff import MemoryExhaustedError
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Digest = Callable[[PreTrainedModel], str]
@@ -70,7 +72,6 @@ def assert_alike(one: Any, other: Any) -> None:
         assert other == one
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

@@ -16,6 +16,8 @@ from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import METHODS, AlignmentContext, SharedWork
 from bench.methods.objectives.dpo import DPO
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 QUICK = DPO(max_steps=1, batch_size=8, learning_rate=1e-3)
