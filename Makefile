@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+# Tests run in two processes of one thread each: more threads gain nothing on tiny models.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test lint types bench clean help
+.PHONY: demo test test-quick lint types bench clean help
 
 help:
 	@echo "make demo   run the main job on a real model: base, ProFS and DPO with 30 % of the labels flipped"
-	@echo "make test   run the tests (no network beyond installing)"
+	@echo "make test   run the tests (no network beyond installing);  make test-quick  all but the slow ones"
 	@echo "make lint   check style;  make types  check types;  make bench  measure speed and memory, as ratios"
 	@echo "make clean  remove the environment and what the tools left (never the downloads or your runs)"
 
@@ -25,7 +27,10 @@ demo: $(READY)
 	$(BIN)/bench run --methods profs,dpo --noise 0.3
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not network and not gpu"
+	$(PYTEST) -m "not network and not gpu"
+
+test-quick: $(READY)
+	$(PYTEST) -m "not slow and not network and not gpu"
 
 lint: $(READY)
 	$(BIN)/ruff check .

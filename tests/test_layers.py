@@ -27,12 +27,12 @@ SHARED_NAMES = {"main"}
 @cache
 def files() -> Mapping[str, Path]:
     """Every file of the product by its module's name without `bench.`; a package stands for its `__init__`."""
-    found = {}
+    modules = {}
     for top, name in TOPS.items():
         for path in sorted((ROOT / top).rglob("*.py")):  # does not follow links
             parts = [*filter(None, [name]), *path.relative_to(ROOT / top).with_suffix("").parts]
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
 
 
 @cache
@@ -59,21 +59,23 @@ def home(module: str) -> str:
     return module if files()[module].name == "__init__.py" else module.rpartition(".")[0]
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every name that a file imports, wherever the import stands."""
-    for node in ast.walk(tree(path)):
+def imported(code: ast.Module) -> Iterator[str]:
+    """The modules that code imports, wherever it does; a name that is no module of ours gives the one it comes from."""
+    for node in ast.walk(code):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
-            modules = [name for name in submodules if name.removeprefix("bench.") in files()]
-            yield from modules or [str(node.module)]
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner.removeprefix("bench.") in files() else str(node.module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (text.value for text in node.args if isinstance(text, ast.Constant))
 
 
-def ours(path: Path) -> set[str]:
-    """The files of the product that a file imports."""
-    names = (name.removeprefix("bench.") for name in imported(path) if name.startswith("bench."))
-    return {name for name in names if name in files()}
+def product_imports(code: ast.Module) -> set[str]:
+    """The files of the product that code imports, `""` for `bench` itself."""
+    names = (name for name in imported(code) if name.partition(".")[0] == "bench")
+    return {name.removeprefix("bench").removeprefix(".") for name in names}
 
 
 def circles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
@@ -81,7 +83,7 @@ def circles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
-    found: list[list[str]] = []
+    circular: list[list[str]] = []
 
     def visit(node: str) -> None:
         index[node] = low[node] = len(index)
@@ -96,12 +98,12 @@ def circles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
             part = stack[stack.index(node) :]
             del stack[stack.index(node) :]
             if len(part) > 1:
-                found.append(sorted(part))
+                circular.append(sorted(part))
 
     for node in sorted(arrows):
         if node not in index:
             visit(node)
-    return found
+    return circular
 
 
 modules = pytest.mark.parametrize("module", [name for name in files() if name])
@@ -109,19 +111,42 @@ modules = pytest.mark.parametrize("module", [name for name in files() if name])
 
 @modules
 def test_a_file_imports_only_what_its_package_may(module: str) -> None:
-    package = home(module)
-    targets = {home(name) for name in ours(files()[module]) if home(name)}
-    assert targets - {package} <= allowed(package)
+    targets = {home(name) for name in product_imports(tree(files()[module]))}
+    assert targets - {home(module)} <= allowed(home(module))
+
+
+@modules
+def test_a_file_imports_from_files_that_exist_and_not_through_a_package(module: str) -> None:
+    targets = product_imports(tree(files()[module]))
+    assert targets - files().keys() == set()
+    assert [name for name in targets if files()[name].name == "__init__.py"] == []
+
+
+def test_imports_are_seen_wherever_they_stand() -> None:
+    code = """
+import torch, bench.core.files
+from typing import TYPE_CHECKING
+from bench import RunSpec
+from bench.core import errors, nothing
+if TYPE_CHECKING:
+    from bench.core.values import Metric
+def work():
+    from bench.methods.base import METHODS
+    importlib.import_module("bench.tasks.base")
+"""
+    places = {"core.files", "", "core.errors", "core", "core.values", "methods.base", "tasks.base"}
+    assert product_imports(ast.parse(code)) == places
 
 
 def test_no_name_of_ours_is_imported_but_through_bench() -> None:
     tops = {*TOPS, "configs", "tests", "benchmarks"} - {"bench"}
-    wrong = [path for path in files().values() if tops & {name.partition(".")[0] for name in imported(path)}]
+    wrong = [path for path in files().values() if tops & {name.partition(".")[0] for name in imported(tree(path))}]
     assert wrong == []
 
 
 def test_there_is_no_circle_between_files() -> None:
-    assert circles({name: ours(path) - {name} for name, path in files().items() if name}) == []
+    arrows = {name: product_imports(tree(path)) - {name} for name, path in files().items()}
+    assert circles(arrows) == []
 
 
 def test_the_rules_are_free_of_circles() -> None:
@@ -169,13 +194,14 @@ def test_no_public_name_means_two_things() -> None:
 
 def test_the_leaderboard_never_imports_torch() -> None:
     for path in (ROOT / "leaderboard").rglob("*.py"):
-        assert not {"torch", "transformers"} & {name.partition(".")[0] for name in imported(path)}, path
+        assert not {"torch", "transformers"} & {name.partition(".")[0] for name in imported(tree(path))}, path
 
 
 @pytest.mark.parametrize(
     "statement",
     [
         "import bench.cli.app",
+        "import bench.core.values, bench.core.registry, bench.core.progress, bench.core.files, bench.core.code_version",
         "import bench; bench.AlignmentMethod, bench.register_method, bench.RunSpec",
         "from bench.methods.base import METHODS; [METHODS[name] for name in METHODS]",
         "from bench.tasks.base import TASKS; [TASKS[name] for name in TASKS]",
@@ -185,6 +211,6 @@ def test_the_leaderboard_never_imports_torch() -> None:
 )
 def test_what_only_names_things_imports_nothing_heavy(statement: str) -> None:
     heavy = "{'torch', 'transformers', 'trl', 'lightning', 'lm_eval', 'datasets'}"
-    code = f"import sys; {statement}; found = {heavy} & set(sys.modules); sys.exit(str(found) if found else 0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = f"import sys; {statement}; loaded = {heavy} & set(sys.modules); sys.exit(str(loaded) if loaded else 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -112,6 +112,7 @@ def test_listing_and_making_methods_imports_nothing_heavy() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_warming_up_imports_what_aligning_needs_and_leaves_the_random_state() -> None:
     code = """
 import random, sys

@@ -25,6 +25,8 @@ from bench.leaderboard.figures.style import save_figure
 from bench.methods.projection.overlap import LayerOverlap, OverlapSpread
 from bench.spec.run_spec import RunSpec
 
+pytestmark = pytest.mark.slow
+
 FILES = ("overlap.json", "overlap.csv", "overlap.png", "overlap.svg")
 
 

@@ -24,6 +24,8 @@ from bench.harness.directory import RunDirectory
 from bench.harness.states import GridCell
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
 
+pytestmark = pytest.mark.slow
+
 GAINS = {0.0: 0.2, 0.2: 0.12, 0.4: 0.0}
 
 

@@ -25,6 +25,8 @@ from bench.harness.plan import plan_study
 from bench.harness.status import process_lines, read_status
 from bench.spec.study import read_study
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "fake_study.py"
 ROOT = Path(__file__).parents[3]
 

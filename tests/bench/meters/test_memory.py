@@ -6,7 +6,11 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from bench.meters.memory import PeakMemory
+
+pytestmark = pytest.mark.slow
 
 SIZE = 96 * 2**20
 HOLD = f"block = bytearray({SIZE}); block[::4096] = b'x' * len(block[::4096]); print(flush=True); input()"

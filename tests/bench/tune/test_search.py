@@ -32,6 +32,8 @@ from bench.tune.search import SearchResult, Tuning, search_hyperparameters
 from bench.tune.space import SPACES, SearchSpace, Span, Stretch, check_space, default_space, read_space
 from bench.tune.trials import Trial
 
+pytestmark = pytest.mark.slow
+
 PEAK = 0.7
 METHOD = "test-hush"
 
@@ -243,7 +245,6 @@ here.search(resolve_tuning(here.METHOD, str(folder / "config.yaml"), space_file=
 """
 
 
-@pytest.mark.slow
 def test_a_killed_search_keeps_what_was_finished(request_: Callable[..., Tuning], tmp_path: Path) -> None:
     tuning = request_(trials=4)
     arguments = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)]

@@ -22,6 +22,8 @@ from bench.leaderboard.records.record import Record
 from bench.leaderboard.study.cells import study_cells
 from bench.leaderboard.study.charts import Chart, csv_text, make_charts
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Record]
 KINDS = ("values", "changes", "tradeoff", "seeds", "why")
 

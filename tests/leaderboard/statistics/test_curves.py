@@ -98,6 +98,7 @@ def test_crossings_by_hand():
     assert first_crossings(x, -lines, -levels, falling=False).tolist() == [2.0, np.inf, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed_sd", [0.0, 0.03])
 def test_intervals_of_summaries_cover_the_truth(seed_sd):
     """150 studies of three seeds and as many of five; 95 % within three standard errors, and 97 % where it says so."""

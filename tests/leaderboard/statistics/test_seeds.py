@@ -134,6 +134,7 @@ def bernoulli(rng: Generator, seeds: int, items: int) -> np.ndarray:
     return (rng.random((seeds, items)) < 0.6 * risk) - (rng.random((1, items)) < risk).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize(("seeds", "items"), [(3, 50), (5, 50), (10, 200)])
 @pytest.mark.parametrize("seed_sd", [0.0, 0.02, 0.2])
@@ -150,6 +151,7 @@ def test_95_percent_intervals_cover_the_truth(world, seeds, items, seed_sd):
     assert hits / 150 >= 0.896
 
 
+@pytest.mark.slow
 def test_pooled_over_worlds_coverage_is_nominal():
     """1,500 experiments over all kinds with three seeds, 93 to 97 % within a standard error of 0.5 points."""
     rng = np.random.default_rng(4)

@@ -26,6 +26,8 @@ from bench.methods.objectives.dpo import DPO
 from bench.methods.shared import SharedWork
 from bench.methods.training.backoff import MemoryExhaustedError
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Digest = Callable[[PreTrainedModel], str]
@@ -72,7 +74,6 @@ def assert_alike(one: Any, other: Any) -> None:
         assert other == one
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

@@ -21,6 +21,8 @@ from bench.methods.pairs.completions import tokenize_pairs
 from bench.methods.training import resume as checkpoints
 from bench.methods.training.backoff import smaller_batches, with_batches
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Digest = Callable[[PreTrainedModel], str]

@@ -16,6 +16,8 @@ from bench.core.values import AlignmentReport, Effort, PreferencePair
 from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.shared import SharedWork
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 PAIRS = [PreferencePair(f"say {i:02}", f" kind {i:02}", f" rude words {i:02}") for i in range(10)]
 CHOSEN = 10 * len("say 00 kind 00")  # the tokenizer makes a token of each byte

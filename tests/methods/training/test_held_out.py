@@ -17,6 +17,8 @@ from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.objectives.dpo import DPO
 from bench.methods.shared import SharedWork
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 QUICK = DPO(max_steps=1, batch_size=8, learning_rate=1e-3)

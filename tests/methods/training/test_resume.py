@@ -18,6 +18,8 @@ from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.training import resume as checkpoints
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Digest = Callable[[PreTrainedModel], str]

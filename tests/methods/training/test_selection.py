@@ -14,6 +14,8 @@ from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.training.data import validation_indices
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Flip = Callable[[Sequence[PreferencePair]], list[PreferencePair]]

@@ -18,6 +18,8 @@ from bench.tasks.outputs.losses import window_losses
 from bench.tasks.outputs.windows import Window
 from bench.tasks.texts.prompts import make_prompt
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5
 """Nats a token between any two batch sizes; docs/run/batching.md states it."""
 SHAPE = {
