@@ -1,4 +1,4 @@
-"""Verbs that align one model, or prepare for it: parse, call, print."""
+"""Commands that align one model, or prepare for it: parse, call, print."""
 
 from __future__ import annotations
 
@@ -7,32 +7,28 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Batch, Config, Device, Dtype, Model, Set, common_flags
+from bench.cli.options import Batch, Config, Device, Dtype, Model, Set, common_flags, given, option
 
 pairs_app = typer.Typer(help="Preference pairs: build them from a model's own samples.", no_args_is_help=True)
 
 
 def edit(
-    pairs_file: Annotated[
-        Path, typer.Option(help="JSONL with prompt, chosen, rejected; with --record the whole pool.")
-    ],
-    out: Annotated[Path, typer.Option(help="New directory for the Hugging Face checkpoint.")],
-    method: Annotated[str | None, typer.Option(help="See `bench list methods`.")] = None,
+    pairs_file: Annotated[Path, option("JSONL with prompt, chosen, rejected; with --record the whole pool.")],
+    out: Annotated[Path, option("New directory for the Hugging Face checkpoint.")],
+    method: Annotated[str | None, option("See `bench list methods`.")] = None,
     record: Annotated[
-        Path | None, typer.Option(help="A finished cell's record: align as it says, with its metrics on the card.")
+        Path | None, option("A finished cell's record: align as it says, with its metrics on the card.")
     ] = None,
     model: Model = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="A hyperparameter, e.g. rank=2. Repeatable.")
-    ] = None,
+    assignments: Annotated[list[str] | None, option("A hyperparameter, e.g. rank=2. Repeatable.", "--set")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the method.", show_default="0")
+        int | None, option("Of everything random in the method.", min=0, max=2**32 - 1, show_default="0")
     ] = None,
-    neutral: Annotated[str | None, typer.Option(help="Prose for the controls that read some.")] = None,
+    neutral: Annotated[str | None, option("Prose for the controls that read some.")] = None,
     device: Device = None,
     dtype: Dtype = None,
-    push_to_hub: Annotated[str | None, typer.Option(help="ORG/NAME: also upload the checkpoint there.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
+    push_to_hub: Annotated[str | None, option("ORG/NAME: also upload the checkpoint there.")] = None,
+    private: Annotated[bool, option("Make that repository private.", "--private")] = False,
 ) -> None:
     """Align one model and save it as a Hugging Face checkpoint with a model card."""
     from bench.display.console import progress_display
@@ -63,16 +59,16 @@ def tune(
     method: Annotated[str, typer.Argument(help="A method, or a row of the configuration's methods.")],
     config: Config = None,
     model: Model = None,
-    noise: Annotated[float | None, typer.Option(help="Share of pairs corrupted, 0 to 1.")] = None,
-    pairs: Annotated[int | None, typer.Option(min=1, help="Training pairs, the validation share included.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of pairs, noise, split and search.")] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Settings to try, those of earlier calls included.")] = 20,
-    validation: Annotated[float, typer.Option(help="Share of the training pairs that judges.")] = 0.25,
-    space: Annotated[Path | None, typer.Option(help="YAML file: what to vary; see docs/align/tune.md.")] = None,
+    noise: Annotated[float | None, option("Share of pairs corrupted, 0 to 1.")] = None,
+    pairs: Annotated[int | None, option("Training pairs, the validation share included.", min=1)] = None,
+    seed: Annotated[int | None, option("Of pairs, noise, split and search.")] = None,
+    trials: Annotated[int, option("Settings to try, those of earlier calls included.", min=1)] = 20,
+    validation: Annotated[float, option("Share of the training pairs that judges.")] = 0.25,
+    space: Annotated[Path | None, option("YAML file: what to vary; see docs/align/tune.md.")] = None,
     device: Device = None,
     dtype: Dtype = None,
     assignments: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Directory of the search.", show_default="runs/tune/METHOD")] = None,
+    out: Annotated[Path | None, option("Directory of the search.", show_default="runs/tune/METHOD")] = None,
 ) -> None:
     """Search a method's hyperparameters on a share of the noisy training pairs; write the winner as a config."""
     from bench.display.console import progress_display
@@ -81,8 +77,8 @@ def tune(
     from bench.tune.search import search_hyperparameters as search
 
     flags = common_flags(model, device, dtype, None)
-    single = {("noise", "rates"): noise, ("pairs", "sizes"): pairs, ("seeds",): seed}
-    flags += [(list(place), [value]) for place, value in single.items() if value is not None]
+    lists = given({("noise", "rates"): noise, ("pairs", "sizes"): pairs, ("seeds",): seed})
+    flags += [(path, [value]) for path, value in lists]
     tuning = resolve_tuning(
         method,
         config,
@@ -106,7 +102,7 @@ def pairs_build(
     dtype: Dtype = None,
     batch_size: Batch = None,
     assignments: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Also write them to this JSONL file.")] = None,
+    out: Annotated[Path | None, option("Also write them to this JSONL file.")] = None,
 ) -> None:
     """Sample continuations from the model, keep the least and the most toxic of each prompt as a pair."""
     from bench.display.console import check_writable, progress_display

@@ -1,4 +1,4 @@
-"""The command line's entry point: verbs by name, errors by message. Imports nothing heavy until a verb needs it."""
+"""The command line's entry point: verbs by name, errors by message. Imports nothing heavy until one needs it."""
 
 from __future__ import annotations
 

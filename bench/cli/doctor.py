@@ -6,24 +6,21 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Dtype
+from bench.cli.options import Device, Dtype, option
 from bench.core.errors import UsageError
 
 
 def doctor(
     batch_invariance: Annotated[
         str | None,
-        typer.Option(
-            help="Measure whether the batch size changes this model's texts and numbers here.", metavar="MODEL"
-        ),
+        option("Measure whether the batch size changes this model's texts and numbers here.", metavar="MODEL"),
     ] = None,
     batch_sizes: Annotated[
-        str | None, typer.Option(help="With it: sizes to compare, with the smallest.", show_default="1,8,64")
+        str | None, option("With it: sizes to compare, with the smallest.", show_default="1,8,64")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=2, help="With it: prompts to continue.", show_default="64")] = None,
+    limit: Annotated[int | None, option("With it: prompts to continue.", min=2, show_default="64")] = None,
     prompts: Annotated[
-        str | None,
-        typer.Option(help="With it: prompts' source, as of the toxicity task.", show_default="the quickstart's"),
+        str | None, option("With it: prompts' source, as of the toxicity task.", show_default="the quickstart's")
     ] = None,
     device: Device = None,
     dtype: Dtype = None,

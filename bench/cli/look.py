@@ -1,4 +1,4 @@
-"""Verbs that look at what was done, or would be: parse, call, print."""
+"""Commands that look at what was done, or would be: parse, call, print."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Config, Device, Dtype, Format, Model, Set, common_flags
+from bench.cli.options import Config, Device, Dtype, Format, Model, PrintFormat, Set, common_flags, option
 
 analyse_app = typer.Typer(help="Look at a model and its pairs without aligning anything.", no_args_is_help=True)
 
 
 def inspect(
     record: Annotated[str, typer.Argument(help="A record's file, RUN_DIR:CELL, or a run's directory with one.")],
-    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+    format: PrintFormat = Format.table,
     plot: Annotated[
-        Path | None,
-        typer.Option(help="Picture's file: .png, .svg or .pdf.", show_default="RUN_DIR/figures/CELL.png"),
+        Path | None, option("Picture's file: .png, .svg or .pdf.", show_default="RUN_DIR/figures/CELL.png")
     ] = None,
-    no_plot: Annotated[bool, typer.Option("--no-plot", help="Draw no picture.")] = False,
-    directions: Annotated[int, typer.Option(min=0, help="Directions of each layer put in tokens.")] = 1,
+    no_plot: Annotated[bool, option("Draw no picture.", "--no-plot")] = False,
+    directions: Annotated[int, option("Directions of each layer put in tokens.", min=0)] = 1,
 ) -> None:
     """Show what one cell's method did to the model: layers, directions as tokens, curves."""
     from bench.display.inspect import inspect_record
@@ -32,14 +31,14 @@ def inspect(
 def analyse_overlap(
     config: Config = None,
     model: Model = None,
-    sizes: Annotated[str, typer.Option(help="Pairs whose mean gradient is taken; several: 8,32,128.")] = "8,32,128",
-    rank: Annotated[int, typer.Option(min=1, help="Directions of each block's ProFS subspace.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the subsample and of random draws.")] = 0,
+    sizes: Annotated[str, option("Pairs whose mean gradient is taken; several: 8,32,128.")] = "8,32,128",
+    rank: Annotated[int, option("Directions of each block's ProFS subspace.", min=1)] = 2,
+    seed: Annotated[int, option("Of the subsample and of random draws.", min=0, max=2**32 - 1)] = 0,
     device: Device = None,
     dtype: Dtype = None,
     assignments: Set = None,
-    out: Annotated[Path, typer.Option(help="Directory for overlap.json, .csv, .png and .svg.")] = Path("runs/overlap"),
-    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+    out: Annotated[Path, option("Directory for overlap.json, .csv, .png and .svg.")] = Path("runs/overlap"),
+    format: PrintFormat = Format.table,
 ) -> None:
     """Show how much of DPO's first gradient lies in the ProFS subspace, block by block, against controls."""
     from bench.analyse.overlap import analyse_subspaces as analyse

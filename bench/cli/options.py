@@ -1,16 +1,23 @@
-"""Flags that several verbs of the command line have in common."""
+"""Flags that several commands have in common, alone and in groups."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 ENVIRONMENT = "ALIGNMENT_BENCH_"
 """What the environment variables that stand for flags begin with."""
+
+T = TypeVar("T")
+Parser = Callable[[str, str], T]
+"""From the text given to a flag, and the flag's name for messages."""
 
 
 class Listing(StrEnum):
@@ -31,46 +38,105 @@ class Format(StrEnum):
     table = "table"
 
 
+def option(text: str, *names: str, env: str | None = None, **settings: Any) -> Any:
+    """A flag with its help; `env` is the environment variable that stands for it, without `ALIGNMENT_BENCH_`."""
+    return typer.Option(*names, help=text, envvar=env and f"{ENVIRONMENT}{env}", **settings)
+
+
 Config = Annotated[
-    str | None,
-    typer.Option(
-        "--config", "-c", help="YAML file or shipped name.", show_default="quickstart", envvar=f"{ENVIRONMENT}CONFIG"
-    ),
+    str | None, option("YAML file or shipped name.", "--config", "-c", env="CONFIG", show_default="quickstart")
 ]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", help="Name from `bench list models`, hub id, or folder.", envvar=f"{ENVIRONMENT}MODEL"
-    ),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, or auto.", envvar=f"{ENVIRONMENT}DEVICE")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16, or auto.", envvar=f"{ENVIRONMENT}DTYPE")]
-Batch = Annotated[
-    str | None,
-    typer.Option("--batch-size", help="Evaluation batch: a number or auto.", envvar=f"{ENVIRONMENT}BATCH_SIZE"),
-]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Any setting, e.g. methods.dpo.learning_rate=5e-5. Repeatable.")
-]
+Model = Annotated[str | None, option("Name from `bench list models`, hub id, or folder.", "--model", "-m", env="MODEL")]
+Device = Annotated[str | None, option("cpu, cuda, cuda:1, mps, or auto.", env="DEVICE")]
+Dtype = Annotated[str | None, option("float32, bfloat16, float16, or auto.", env="DTYPE")]
+Batch = Annotated[str | None, option("Evaluation batch: a number or auto.", "--batch-size", env="BATCH_SIZE")]
+Set = Annotated[list[str] | None, option("Any setting, e.g. methods.dpo.learning_rate=5e-5. Repeatable.", "--set")]
+PrintFormat = Annotated[Format, option("How to print it.", "--format", "-f")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Flags of a study for which cells there are, and what is measured of each."""
+
+    model: Model = None
+    methods: Annotated[str | None, option("Only these methods.", env="METHODS")] = None
+    noise: Annotated[str | None, option("Noise rates, e.g. 0,0.1,0.3.", env="NOISE")] = None
+    pairs: Annotated[str | None, option("Training pairs, e.g. 20,50,all.", env="PAIRS")] = None
+    seeds: Annotated[str | None, option("Seeds, e.g. 0,1,2.", env="SEEDS")] = None
+    tasks: Annotated[str | None, option("Only these measurements.", env="TASKS")] = None
+    limit: Annotated[int | None, option("Items a task measures.", env="LIMIT", min=1)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunGrid(Grid):
+    """The same flags of a run, explained to a newcomer."""
+
+    methods: Annotated[str | None, option("Which methods, e.g. profs,dpo. base is always there.", env="METHODS")] = None
+    noise: Annotated[str | None, option("Share of pairs corrupted, 0 to 1; several: 0,0.3.", env="NOISE")] = None
+    pairs: Annotated[str | None, option("Training pairs; several: 50,100,200.", env="PAIRS")] = None
+    tasks: Annotated[str | None, option("What to measure, e.g. toxicity,perplexity,capability.", env="TASKS")] = None
+    limit: Annotated[int | None, option("Items a task measures: prompts, documents.", env="LIMIT", min=1)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Flags of a run for how its tasks measure."""
+
+    scorer: Annotated[str | None, option("Who judges toxicity: see `bench list scorers`.", env="SCORER")] = None
+    protocol: Annotated[
+        str | None, option("How toxicity is measured: greedy, profs2025, lee2024, rtp.", env="PROTOCOL")
+    ] = None
+    num_fewshot: Annotated[int | None, option("Solved examples before each capability task.", min=0)] = None
+    apply_chat_template: Annotated[
+        bool, option("Put capability questions as chat messages.", "--apply-chat-template")
+    ] = False
+    include_path: Annotated[list[Path] | None, option("Folder of your own lm-eval task files. Repeatable.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Flags of a run or study for where it is carried out and written, and for any other setting."""
+
+    device: Device = None
+    dtype: Dtype = None
+    batch_size: Batch = None
+    out: Annotated[Path | None, option("Directory for records and leaderboard.", env="OUT")] = None
+    assignments: Set = None
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes a flag for each field of those of its parameters that are groups; Typer knows no groups."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    flags: list[Parameter] = []
+    for name, parameter in signature(command).parameters.items():
+        parts = signature(groups[name]).parameters.values() if name in groups else [parameter]
+        types = get_type_hints(groups[name], include_extras=True) if name in groups else hints
+        flags += [part.replace(kind=Parameter.KEYWORD_ONLY, annotation=types[part.name]) for part in parts]
+
+    @wraps(command)
+    def with_flags(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    with_flags.__signature__ = Signature(flags)  # type: ignore[attr-defined]
+    return with_flags
+
+
+def parsed(text: str | None, flag: str, parse: Parser[T]) -> T | None:
+    """What a flag's text means; None where it is not given."""
+    return None if text is None else parse(text, flag)
+
+
+def given(values: Mapping[tuple[str, ...], Any]) -> list[tuple[Sequence[str], Any]]:
+    """Paths in a configuration and what flags put there, without those that are not given."""
+    return [(path, value) for path, value in values.items() if value is not None]
 
 
 def common_flags(
     model: str | None, device: str | None, dtype: str | None, batch_size: str | None
-) -> list[tuple[list[str], Any]]:
-    """The places in a spec that the flags of most verbs stand for, and what was given for them."""
+) -> list[tuple[Sequence[str], Any]]:
+    """What the flags that most commands have put into a configuration."""
     size = int(batch_size) if batch_size is not None and batch_size.isdecimal() else batch_size
-    given = {"model": model, "device": device, "dtype": dtype, "batch_size": size}
-    return [([key], value) for key, value in given.items() if value is not None]
-
-
-def task_flags(
-    protocol: str | None, num_fewshot: int | None, apply_chat_template: bool, include_path: Sequence[Path] | None
-) -> list[tuple[list[str], Any]]:
-    """The places in the tasks' settings that the flags of `bench run` stand for, and what was given for them."""
-    given = {
-        ("tasks", "toxicity", "protocol"): protocol,
-        ("tasks", "capability", "num_fewshot"): num_fewshot,
-        ("tasks", "capability", "apply_chat_template"): apply_chat_template or None,
-        ("tasks", "capability", "include_path"): [str(path) for path in include_path] if include_path else None,
-    }
-    return [(list(place), value) for place, value in given.items() if value is not None]
+    return given({("model",): model, ("device",): device, ("dtype",): dtype, ("batch_size",): size})

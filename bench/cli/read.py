@@ -1,4 +1,4 @@
-"""Verbs that read finished runs: parse, call, print."""
+"""Commands that read finished runs: parse, call, print."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Format, Set
+from bench.cli.options import Format, PrintFormat, Set, option
 
 
 def score(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
-    scorer: Annotated[list[str], typer.Option("--scorer", help="Who judges: see `bench list scorers`. Repeatable.")],
+    scorer: Annotated[list[str], option("Who judges: see `bench list scorers`. Repeatable.", "--scorer")],
     assignments: Set = None,
-    cells: Annotated[
-        str | None, typer.Option(help="Only cells whose id matches, e.g. 'dpo-*'.", show_default="all")
-    ] = None,
+    cells: Annotated[str | None, option("Only cells whose id matches, e.g. 'dpo-*'.", show_default="all")] = None,
 ) -> None:
     """Judge the stored text of finished cells by another scorer, without generating; write the board anew."""
     from bench.display.console import progress_display
@@ -36,10 +34,10 @@ def score(
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="RUN_DIR, or RUN_DIR:CELL; CELL may be a row's name.")],
     second: Annotated[str, typer.Argument(metavar="B", help="The same for what is set against it.")],
-    metric: Annotated[str | None, typer.Option(help="Only this one, e.g. toxicity.", show_default="all shared")] = None,
-    top: Annotated[int, typer.Option(min=0, help="Prompts that changed most, in each direction.")] = 5,
-    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
-    show_text: Annotated[bool, typer.Option("--show-text", help="Show prompts and continuations unmasked.")] = False,
+    metric: Annotated[str | None, option("Only this one, e.g. toxicity.", show_default="all shared")] = None,
+    top: Annotated[int, option("Prompts that changed most, in each direction.", min=0)] = 5,
+    format: PrintFormat = Format.table,
+    show_text: Annotated[bool, option("Show prompts and continuations unmasked.", "--show-text")] = False,
 ) -> None:
     """Set one cell against another on the same items: differences, intervals, tests, and the prompts behind them."""
     from bench.display.comparison import show_comparison
@@ -50,8 +48,8 @@ def compare(
 
 def report(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run's or study's directory.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default="RUN/report")] = None,
-    format: Annotated[Format, typer.Option("--format", "-f", help="How to print the tables.")] = Format.table,
+    out: Annotated[Path | None, option("Folder for the report.", show_default="RUN/report")] = None,
+    format: Annotated[Format, option("How to print the tables.", "--format", "-f")] = Format.table,
 ) -> None:
     """Draw a study's curves over noise and numbers of pairs, with the numbers behind them and what they come to."""
     from bench.display.report import report_run

@@ -1,4 +1,4 @@
-"""Verbs on toxicity scorers: parse, call, print. Imports nothing heavy until a verb needs it."""
+"""Commands on toxicity scorers: parse, call, print. Imports nothing heavy until one needs it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Format
+from bench.cli.options import Format, PrintFormat, option
 
 scorers_app = typer.Typer(help="Toxicity scorers: how far can they be trusted?", no_args_is_help=True)
 
@@ -24,11 +24,11 @@ def validate(
         typer.Argument(help="Scorers, downloaded where need be; hf:ORG/NAME#LABEL too.", show_default="all at hand"),
     ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="A scorer's setting, e.g. detoxify.variant=unbiased. Repeatable.")
+        list[str] | None, option("A scorer's setting, e.g. detoxify.variant=unbiased. Repeatable.", "--set")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Measure also what was measured before.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Also write the report and the validations to this folder.")] = None,
-    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+    again: Annotated[bool, option("Measure also what was measured before.", "--again")] = False,
+    out: Annotated[Path | None, option("Also write the report and the validations to this folder.")] = None,
+    format: PrintFormat = Format.table,
 ) -> None:
     """Measure scorers against Perspective's published scores of toxic prompts and against clean prose."""
     from bench.display.console import progress_display

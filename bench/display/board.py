@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bench.display.console import RESULT, write_line
+from bench.display.console import RESULT, print_json
 
 if TYPE_CHECKING:
     from bench.leaderboard.board.values import Leaderboard
@@ -31,6 +30,6 @@ def show_leaderboard(directory: Path, form: str) -> None:
     if form == "markdown":
         sys.stdout.write(board_page(board))
     elif form == "json":
-        write_line(json.dumps(board_json(board), indent=1, ensure_ascii=False, allow_nan=False))
+        print_json(board_json(board))
     else:
         print_board(RESULT, board)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 
-from bench.display.console import RESULT, write_line
+from bench.display.console import print_json, print_note, print_sections
 from bench.leaderboard.board.values import Column, Score
 from bench.leaderboard.compare.metrics import SEEDED, PairedMetric
 from bench.leaderboard.compare.prompts import PromptPair, Written
@@ -36,17 +34,14 @@ def show_comparison(report: Report, form: str) -> None:
         form: "table", "markdown" or "json"; JSON holds every number at full precision.
     """
     if form == "json":
-        write_line(json.dumps(report.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False))
-        return
-    from bench.leaderboard.render.text import TerminalSections, section_markdown
-
-    if form == "markdown":
+        print_json(report.model_dump(mode="json"))
+    elif form == "markdown":
         notes = Section("Notes", (), tuple((str(n), note) for n, note in enumerate(_notes(report), start=1)))
-        sys.stdout.write(section_markdown([*report_sections(report, between=" · "), notes]) + "\n")
-        return
-    RESULT.print(TerminalSections(report_sections(report, between="\n")))
-    for note in _notes(report):
-        RESULT.print(f" {note}", style="dim", markup=False, highlight=False)
+        print_sections([*report_sections(report, between=" · "), notes], form)
+    else:
+        print_sections(report_sections(report, between="\n"), form)
+        for note in _notes(report):
+            print_note(f" {note}")
 
 
 def report_sections(report: Report, *, between: str) -> list[Section]:

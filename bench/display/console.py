@@ -1,28 +1,69 @@
-"""What the commands print: results to standard output, everything else to standard error."""
+"""What all commands print by: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from bench.core.errors import UsageError
-from bench.display.live import LiveDisplay, PlainDisplay, display
+from bench.display.live import LiveDisplay
+from bench.leaderboard.render.section import Section
+from bench.leaderboard.render.text import TerminalSections, section_markdown
 
 LOG = Console(stderr=True, soft_wrap=False)
 RESULT = Console(width=None if sys.stdout.isatty() else 200)
 
 
-def progress_display() -> LiveDisplay | PlainDisplay:
-    """Where a running verb shows what it is doing."""
-    return display(LOG)
+def progress_display() -> LiveDisplay:
+    """Where a running command shows what it is doing."""
+    return LiveDisplay(LOG)
 
 
-def write_line(text: str) -> None:
-    """One line of result, exactly as it is: never wrapped, never coloured."""
-    sys.stdout.write(f"{text}\n")
+def log(text: str, style: str | None = None) -> None:
+    """A message to standard error, as it is: markup in it is text."""
+    LOG.print(text, style=style, markup=False, highlight=False)
+
+
+def write_line(*lines: str) -> None:
+    """Lines of result, exactly as they are: never wrapped, never coloured."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """A result for a program to read: every number at full precision."""
+    write_line(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def print_sections(sections: Sequence[Section], form: str) -> None:
+    """Tables as a result.
+
+    Arguments:
+        form: "markdown" or "table", which fits the terminal.
+    """
+    if form == "markdown":
+        write_line(section_markdown(sections))
+    else:
+        RESULT.print(TerminalSections(sections))
+
+
+def print_note(text: str, style: str = "dim") -> None:
+    """A remark below tables on a terminal."""
+    RESULT.print(text, style=style, markup=False, highlight=False)
+
+
+def print_paths(paths: Sequence[Path], form: str) -> None:
+    """Where results were written; on standard error where the result itself is JSON, which stands alone."""
+    for path in paths:
+        if form == "json":
+            LOG.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        else:
+            write_line(str(path))
 
 
 def check_writable(path: Path) -> None:

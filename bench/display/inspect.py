@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 from pathlib import Path
 
 from bench.core.errors import BenchError, UsageError
-from bench.display.console import LOG, RESULT, write_line
+from bench.display.console import print_json, print_paths, print_sections
 from bench.leaderboard.inspection.sections import drawable, inspect_sections, inspection_json
 from bench.leaderboard.records.lookup import find_record
 from bench.leaderboard.records.record import Record, read_record
@@ -36,27 +34,13 @@ def inspect_record(target: str, form: str, *, plot: Path | None, draw: bool, dir
     record = read_record(path)
     if plot is not None and not drawable(record):
         raise UsageError(f"there is nothing to draw of {record.cell_id}: its method reports neither layers nor curves")
-    _print(record, form, directions)
+    if form == "json":
+        print_json(inspection_json(record))
+    else:
+        print_sections(inspect_sections(record, directions), form)
     if not draw or not drawable(record):
         return
-    written = _draw(record, plot or _figure_path(path))
-    if form == "json":
-        LOG.print(str(written), markup=False, highlight=False, soft_wrap=True)
-    else:
-        write_line(str(written))
-
-
-def _print(record: Record, form: str, directions: int) -> None:
-    if form == "json":
-        write_line(json.dumps(inspection_json(record), indent=1, ensure_ascii=False, allow_nan=False))
-        return
-    from bench.leaderboard.render.text import TerminalSections, section_markdown
-
-    sections = inspect_sections(record, directions)
-    if form == "markdown":
-        sys.stdout.write(section_markdown(sections) + "\n")
-    else:
-        RESULT.print(TerminalSections(sections))
+    print_paths([_draw(record, plot or _figure_path(path))], form)
 
 
 def _figure_path(record: Path) -> Path:

@@ -36,7 +36,7 @@ class _Bars(Progress):
 
 
 class LiveDisplay:
-    """Nested bars with time gone and time left, for a terminal. Use as a context manager."""
+    """Nested bars with time gone and time left on a terminal; elsewhere a line a step. Use as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -50,6 +50,7 @@ class LiveDisplay:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
             speed_estimate_period=600,  # batches can take minutes on a laptop, and half a minute forgets them
         )
 
@@ -76,36 +77,8 @@ class LiveDisplay:
         self._console.print(message, markup=False, highlight=False)
 
     def watch(self, states: CellStates) -> None:
-        self._bars.matrix = CellMatrix(states)
-
-
-class PlainDisplay:
-    """One line a finished step, for logs and pipes."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def __enter__(self) -> PlainDisplay:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    @contextmanager
-    def track(self, description: str, total: float | None) -> Iterator[Advance]:
-        start = time.monotonic()
-        yield lambda units: None
-        seconds = time.monotonic() - start
-        if seconds > WORTH_A_LINE_SECONDS:
-            self.note(f"{description}: {seconds:.0f} s")
-
-    def note(self, message: str) -> None:
-        self._console.print(message, markup=False, highlight=False)
-
-    def watch(self, states: CellStates) -> None:
-        states.listen(lambda state: self.note(states.summary()) if state in (State.done, State.failed) else None)
-
-
-def display(console: Console) -> LiveDisplay | PlainDisplay:
-    """Bars on a terminal, lines elsewhere."""
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+        """Show where every cell stands, or say it when one is done."""
+        if self._console.is_terminal:
+            self._bars.matrix = CellMatrix(states)
+        else:
+            states.listen(lambda state: self.note(states.summary()) if state in (State.done, State.failed) else None)

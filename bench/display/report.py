@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 from bench.analyse.report import read_report, report_json, write_pages
-from bench.display.console import LOG, RESULT, write_line
+from bench.display.console import print_json, print_note, print_paths, print_sections, write_line
 from bench.leaderboard.study.page import missing_line, summary_sections
 from bench.leaderboard.study.report import Drawn
 
@@ -31,29 +29,24 @@ def report_run(directory: Path, form: str, out: Path | None = None) -> Path:
     folder = out or directory / "report"
     page = write_pages(drawn, folder)
     show_report(drawn, form)
-    if form == "json":
-        LOG.print(str(page), markup=False, highlight=False, soft_wrap=True)
-    else:
-        write_line(str(page))
+    print_paths([page], form)
     return page
 
 
 def show_report(drawn: Drawn, form: str) -> None:
     """Print the tables to standard output, what is missing and the notes with them."""
     if form == "json":
-        write_line(json.dumps(report_json(drawn), indent=1, ensure_ascii=False, allow_nan=False))
+        print_json(report_json(drawn))
         return
-    from bench.leaderboard.render.text import TerminalSections, section_markdown
-
     for section in drawn.report.sections:
         if form == "markdown":
-            lines = [f"## {section.title}", section_markdown(summary_sections(section, between=" "))]
-            notes = [f"- {note}" for note in (missing_line(section), *section.notes) if note]
-            sys.stdout.write("\n".join([*lines, *notes]) + "\n\n")
+            write_line(f"## {section.title}")
+            print_sections(summary_sections(section, between=" "), form)
+            write_line(*(f"- {note}" for note in (missing_line(section), *section.notes) if note), "")
             continue
-        RESULT.print(section.title, style="bold", markup=False, highlight=False)
-        RESULT.print(TerminalSections(summary_sections(section, between="\n")))
+        print_note(section.title, "bold")
+        print_sections(summary_sections(section, between="\n"), form)
         if section.missing:
-            RESULT.print(f" {missing_line(section)}", style="yellow", markup=False, highlight=False)
+            print_note(f" {missing_line(section)}", "yellow")
         for note in section.notes:
-            RESULT.print(f" {note}", style="dim", markup=False, highlight=False)
+            print_note(f" {note}")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 
 from bench.core.store import hub
 from bench.core.values import BASE
-from bench.display.console import LOG, RESULT, write_line
+from bench.display.console import RESULT, log, print_json, print_sections, write_line
 from bench.leaderboard.published.numbers import Published
 from bench.leaderboard.published.parity import (
     ParityFinding,
@@ -24,6 +21,7 @@ from bench.leaderboard.published.parity import (
     shape,
 )
 from bench.leaderboard.render.numbers import MISSING, number, rate_text, signed
+from bench.leaderboard.render.section import Section
 from bench.models.sources import HubModel, resolve_model
 from bench.reproduce.paper import (
     FIGURES,
@@ -55,8 +53,7 @@ def show_figures(data: Path) -> None:
         table.add_row(name, "quickstart", "the same design: --scale quickstart", _weights(small), "not needed", "none")
     RESULT.print(table)
     absent_files = missing_files(read_design("table2", data=data).study)
-    for line in [*absent_files, WHERE_TO_PUT] if absent_files else []:
-        write_line(line)
+    write_line(*[*absent_files, WHERE_TO_PUT] if absent_files else [])
 
 
 def show_reproduction_plan(design: Design) -> None:
@@ -67,16 +64,14 @@ def show_reproduction_plan(design: Design) -> None:
     spec = design.study.spec
     write_line(f"{FIGURES[design.figure].about}; {spec.model} ({design.scale}), from {_shown(design.config)}")
     if design.figure == OVERLAP:
-        for line in overlap_commands(design):
-            write_line(line)
+        write_line(*overlap_commands(design))
     else:
         for part in design.parts():
             write_line(_grid_line(part.spec.methods, part.spec.pairs.sizes, part.spec.noise.rates, part.spec.seeds))
     write_line(f"measured: {', '.join(spec.tasks) if design.figure != OVERLAP else 'shares of the gradient'}")
     write_line(_beside_line(design))
     absent = missing_files(design.study)
-    for line in [*absent, WHERE_TO_PUT] if absent else []:
-        write_line(f"needed: {line}")
+    write_line(*(f"needed: {line}" for line in ([*absent, WHERE_TO_PUT] if absent else [])))
     if absent or design.figure == OVERLAP:
         return
     lines: dict[str, None] = {}
@@ -85,36 +80,27 @@ def show_reproduction_plan(design: Design) -> None:
         done = sum(cell.id in plan.finished for cell in plan.cells)
         known = f"{done} done" if plan.pairs_ready else "none known by content yet: data or pairs are not here"
         lines |= dict.fromkeys([f"{plan.combinations} cells in {part.out}: {known}", *plan_lines(plan)])
-    for line in lines:
-        write_line(line)
+    write_line(*lines)
 
 
 def show_reproduction(result: Reproduction, form: str) -> None:
     """Our values beside the published ones, and what may explain differences."""
     if form == "json":
-        write_line(json.dumps(result.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+        print_json(result.to_json())
     else:
-        head, rows = findings_table(result.findings, verdicts=result.design.scale == "full")
-        if form == "markdown":
-            sys.stdout.write(_markdown(head, rows))
-        else:
-            table = Table(*head, box=SIMPLE_HEAD, pad_edge=False)
-            for row in rows:
-                table.add_row(*map(Text, row))  # not markup: [ids] stand in it
-            RESULT.print(table)
-        for line in explanation(result):
-            write_line(line)
+        print_sections([findings_section(result.findings, verdicts=result.design.scale == "full")], form)
+        write_line(*explanation(result))
     for cell_id, message in result.failed.items():
-        LOG.print(f"failed: {cell_id}: {message}", style="red", markup=False, highlight=False)
-    LOG.print(str(result_path(result.design)), markup=False, highlight=False)
+        log(f"failed: {cell_id}: {message}", "red")
+    log(str(result_path(result.design)))
 
 
-def findings_table(findings: Sequence[ParityFinding], *, verdicts: bool) -> tuple[Sequence[str], list[list[str]]]:
-    """Head and rows of the comparison as text."""
+def findings_section(findings: Sequence[ParityFinding], *, verdicts: bool) -> Section:
+    """The comparison as a table without a title."""
     if verdicts:
-        return VERDICT_HEAD, [_verdict_row(finding) for finding in findings]
+        return Section("", VERDICT_HEAD, tuple(map(_verdict_row, findings)))
     bases = {f.metric: f for f in findings if f.place.row == BASE}
-    return SHAPE_HEAD, [_shape_row(finding, bases.get(finding.metric)) for finding in findings]
+    return Section("", SHAPE_HEAD, tuple(_shape_row(finding, bases.get(finding.metric)) for finding in findings))
 
 
 def explanation(result: Reproduction) -> list[str]:
@@ -174,36 +160,36 @@ def _on_the_hub(model: str) -> str:
     return "in its cache" if here else "to download"
 
 
-def _verdict_row(finding: ParityFinding) -> list[str]:
-    shown = ""
-    margin = MISSING if finding.margin is None else number(finding.margin, _digits(finding))
-    difference = MISSING
-    if finding.ours is not None:
-        difference = signed(finding.ours.mean - finding.theirs.mean, _digits(finding))
-    if finding.why:
-        shown = finding.why
-    elif finding.quirks:
-        shown = " ".join(f"[{id}]" for id in finding.quirks)
-    elif finding.verdict is ParityVerdict.different:
-        shown = "no quirk known that would explain it"
-    return [*_place_row(finding), _sample(finding.theirs, finding), _ours(finding), difference, margin,
-            finding.verdict.value, shown]  # fmt: skip
+def _verdict_row(finding: ParityFinding) -> tuple[str, ...]:
+    digits = _digits(finding)
+    remark = finding.why or " ".join(f"[{id}]" for id in finding.quirks)
+    if not remark and finding.verdict is ParityVerdict.different:
+        remark = "no quirk known that would explain it"
+    return (
+        *_condition(finding),
+        _sample(finding.theirs, finding),
+        _ours(finding),
+        MISSING if finding.ours is None else signed(finding.ours.mean - finding.theirs.mean, digits),
+        MISSING if finding.margin is None else number(finding.margin, digits),
+        finding.verdict.value,
+        remark,
+    )
 
 
-def _shape_row(finding: ParityFinding, base: ParityFinding | None) -> list[str]:
-    changes = [MISSING, MISSING]
+def _shape_row(finding: ParityFinding, base: ParityFinding | None) -> tuple[str, ...]:
+    published_change = own_change = MISSING
     if base is not None and base is not finding:
-        changes[0] = _change(finding.theirs, base.theirs)
+        published_change = _change(finding.theirs, base.theirs)
         if finding.ours is not None and base.ours is not None:
-            changes[1] = _change(finding.ours, base.ours)
-    ours = _ours(finding) if finding.ours is not None else f"{MISSING} ({finding.why})"
-    return [*_place_row(finding), _sample(finding.theirs, finding), changes[0], ours, changes[1]]
+            own_change = _change(finding.ours, base.ours)
+    own = _ours(finding) if finding.ours is not None else f"{MISSING} ({finding.why})"
+    return (*_condition(finding), _sample(finding.theirs, finding), published_change, own, own_change)
 
 
-def _place_row(finding: ParityFinding) -> list[str]:
+def _condition(finding: ParityFinding) -> tuple[str, ...]:
     place = finding.place
     pairs = MISSING if place.n_pairs is None else str(place.n_pairs)
-    return [place.row, pairs, MISSING if place.row == BASE else rate_text(place.rate), finding.metric]
+    return place.row, pairs, MISSING if place.row == BASE else rate_text(place.rate), finding.metric
 
 
 def _change(value: Sample, base: Sample) -> str:
@@ -232,11 +218,6 @@ def _published_line(findings: Sequence[ParityFinding], published: Published) -> 
     sources = dict.fromkeys((finding.source, finding.where) for finding in findings)
     cited = "; ".join(f"{published.sources[source]}, {where}" for source, where in sources)
     return f"published: {cited}. Mean (standard deviation over runs) [95 % interval over items]"
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
 
 
 def _shown(path: Path) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bench.core.errors import BenchError
 from bench.display.board import print_board
-from bench.display.console import LOG, RESULT, write_line
+from bench.display.console import LOG, RESULT, log, write_line
 from bench.display.matrix import CellMatrix
 from bench.harness.states import CellStates, GridCell, State, duration
 
@@ -21,42 +21,44 @@ if TYPE_CHECKING:
     from bench.harness.plan import Plan
     from bench.harness.run import Outcome
     from bench.harness.status import Status
-    from bench.spec.run_spec import RunSpec
-    from bench.spec.study import Study
     from bench.tasks.preferences.pool import PairPool
 
 
-def show_plan(plan: Plan, spec: RunSpec) -> None:
-    """The cells, what is already done, and what would be downloaded."""
+def show_plan(plan: Plan, out: Path, *, cell_by_cell: bool) -> None:
+    """The cells, what is done, and what the rest will take and be able to tell.
+
+    Arguments:
+        out: the directory of the run or study.
+        cell_by_cell: a line a cell and the downloads alone, not the grid of a study.
+    """
     if plan.pairs_ready:
-        table = Table("cell", "method", "pairs", "noise", "seed", "state", box=None, pad_edge=False)
-        for cell in plan.cells:
-            data = cell.data_info
-            state = "done" if cell.id in plan.finished else "to do"
-            table.add_row(cell.id, cell.name, str(data.n_pairs), f"{data.noise.rate:g}", str(data.seed), state)
-        RESULT.print(table)
+        RESULT.print(_cell_table(plan) if cell_by_cell else _planned_grid(plan))
         done = sum(cell.id in plan.finished for cell in plan.cells)
-        write_line(f"{len(plan.cells)} cells in {spec.out}: {done} done, {len(plan.cells) - done} to do")
+        write_line(f"{len(plan.cells)} cells in {out}: {done} done, {len(plan.cells) - done} to do")
     else:
-        write_line(f"{plan.combinations} cells in {spec.out}, none known by content yet: the pairs are not built")
-    for item in plan.downloads:
-        write_line(f"would download {item}")
+        write_line(f"{plan.combinations} cells in {out}, none known by content yet: the pairs are not built")
+    write_line(*(_download_lines(plan) if cell_by_cell else plan_lines(plan)))
 
 
-def show_study_plan(plan: Plan, study: Study) -> None:
-    """The grid, what is done, and what the rest will take and be able to tell."""
-    if plan.pairs_ready:
-        states = CellStates([GridCell.of(cell) for cell in plan.cells])
-        for cell in plan.cells:
-            if cell.id in plan.finished:
-                states.mark(cell.id, State.done)
-        RESULT.print(CellMatrix(states, summary=False))
-        done = states.count(State.done)
-        write_line(f"{len(plan.cells)} cells in {study.out}: {done} done, {len(plan.cells) - done} to do")
-    else:
-        write_line(f"{plan.combinations} cells in {study.out}, none known by content yet: the pairs are not built")
-    for line in plan_lines(plan):
-        write_line(line)
+def _cell_table(plan: Plan) -> Table:
+    table = Table("cell", "method", "pairs", "noise", "seed", "state", box=None, pad_edge=False)
+    for cell in plan.cells:
+        data = cell.data_info
+        state = "done" if cell.id in plan.finished else "to do"
+        table.add_row(cell.id, cell.name, str(data.n_pairs), f"{data.noise.rate:g}", str(data.seed), state)
+    return table
+
+
+def _planned_grid(plan: Plan) -> CellMatrix:
+    states = CellStates([GridCell.of(cell) for cell in plan.cells])
+    for cell in plan.cells:
+        if cell.id in plan.finished:
+            states.mark(cell.id, State.done)
+    return CellMatrix(states, summary=False)
+
+
+def _download_lines(plan: Plan) -> list[str]:
+    return [f"would download {item}" for item in plan.downloads]
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -69,9 +71,9 @@ def plan_lines(plan: Plan) -> list[str]:
         lines = [f"time: {time_left}", f"disk: {disk}", f"(judged by: {guess.basis})"]
     elif not plan.pairs_ready:
         lines = ["time and disk: unknown until the pairs are built"]
-    lines += [f"would download {item}" for item in plan.downloads]
     return [
         *lines,
+        *_download_lines(plan),
         *(plan.smallest_effects or ["smallest difference that can be told: unknown until cells are finished"]),
     ]
 
@@ -103,19 +105,19 @@ def _status(status: Status) -> Group:
     return Group(CellMatrix(status.states), *(Text(line) for line in lines))
 
 
-def show_outcome(outcome: Outcome, spec: RunSpec) -> None:
+def show_outcome(outcome: Outcome, out: Path) -> None:
     """The board and what failed to standard error, the path of the page to standard output."""
     print_board(LOG, outcome.leaderboard)
     if not outcome.executed and not outcome.failed:
-        LOG.print("every cell was finished already; nothing was run", style="dim")
+        log("every cell was finished already; nothing was run", "dim")
     if outcome.failed:
-        LOG.print(f"details of what failed are in {spec.out / 'failures'}", highlight=False)
-    write_line(str(spec.out / "leaderboard.md"))
+        log(f"details of what failed are in {out / 'failures'}")
+    write_line(str(out / "leaderboard.md"))
 
 
 def show_pool(pool: PairPool, out: Path | None) -> None:
     """How many pairs there are, with an example, and where they were written."""
-    LOG.print(f"{len(pool.pairs)} pairs, sha256 {pool.sha256[:16]}…", highlight=False)
+    log(f"{len(pool.pairs)} pairs, sha256 {pool.sha256[:16]}…")
     if out is not None:
         from bench.tasks.preferences.pool import write_pairs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
 from bench.display.board import print_board
-from bench.display.console import LOG, RESULT, write_line
+from bench.display.console import LOG, RESULT, log, print_json, print_note, print_paths, print_sections, write_line
 from bench.leaderboard.board.values import Leaderboard
 from bench.leaderboard.records.layout import VALIDATIONS
 from bench.leaderboard.records.validation import Coverage, ErrorEstimate, Validation, write_validation
 from bench.leaderboard.render.numbers import MISSING, number
 from bench.leaderboard.render.section import Section
-from bench.leaderboard.render.text import TerminalSections, section_markdown
+from bench.leaderboard.render.text import section_markdown
 from bench.scoring.rescore import TASK, Rescoring
 
 if TYPE_CHECKING:
@@ -43,24 +42,23 @@ def show_rescoring(outcome: Rescoring, directory: Path) -> None:
     """Print what came of scoring a run's text again, of the board the columns of toxicity."""
     if outcome.board is not None:
         print_board(LOG, _toxicity_alone(outcome.board))
-    _show_reasons("nothing to score", outcome.skipped, "yellow")
-    _show_reasons("failed", outcome.failed, "red")
+    for cell, reason in outcome.skipped.items():
+        log(f"nothing to score: {cell} {reason}", "yellow")
+    for cell, reason in outcome.failed.items():
+        log(f"failed: {cell} {reason}", "red")
     done = f"{len(outcome.written)} scored, {len(outcome.already)} were there already"
-    LOG.print(f"{done}; scores are in {directory / 'scores'}", style="dim", markup=False, highlight=False)
+    log(f"{done}; scores are in {directory / 'scores'}", "dim")
     write_line(str(directory / "leaderboard.md"))
 
 
 def _toxicity_alone(board: Leaderboard) -> Leaderboard:
     tables = [
-        table.model_copy(update={"columns": tuple(each for each in table.columns if each.metric.startswith(TASK))})
+        table.model_copy(
+            update={"columns": tuple(column for column in table.columns if column.metric.startswith(TASK))}
+        )
         for table in board.tables
     ]
     return board.model_copy(update={"tables": tuple(tables)})
-
-
-def _show_reasons(title: str, reasons: Mapping[str, str], style: str) -> None:
-    for cell, reason in reasons.items():
-        LOG.print(f"{title}: {cell} {reason}", style=style, markup=False, highlight=False)
 
 
 def check_report_folder(folder: Path) -> None:
@@ -80,21 +78,17 @@ def show_validation(report: ValidationReport, form: str, out: Path | None) -> No
         BenchError: they cannot be written.
     """
     if form == "json":
-        write_line(json.dumps(validation_json(report), indent=1, ensure_ascii=False, allow_nan=False))
+        print_json(validation_json(report))
     elif form == "markdown":
         sys.stdout.write(_page(report))
     else:
-        RESULT.print(TerminalSections([_narrowed(section) for section in sections(report)]))
+        print_sections([_narrowed(section) for section in sections(report)], form)
         for note in NOTES:
-            RESULT.print(note, style="dim", markup=False, highlight=False)
+            print_note(note)
     for name, reason in report.failed.items():
-        LOG.print(f"not measured: {name}: {reason}", style="red", markup=False, highlight=False)
-    paths = [] if out is None else _write(report, out)
-    for path in paths:
-        if form == "json":
-            LOG.print(str(path), markup=False, highlight=False, soft_wrap=True)
-        else:
-            write_line(str(path))
+        log(f"not measured: {name}: {reason}", "red")
+    if out is not None:
+        print_paths(_write(report, out), form)
 
 
 def _narrowed(section: Section) -> Section:

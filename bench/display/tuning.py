@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from bench.display.console import LOG, write_line
+from bench.display.console import LOG, log, write_line
 from bench.tune.search import SearchResult
 from bench.tune.trials import Trial
 from bench.tune.winner import UNPROVEN
@@ -20,9 +20,9 @@ def show_tuned(tuned: SearchResult) -> None:
     LOG.print(_table(tuned.trials, tuned.varied))
     for trial in tuned.trials:
         if trial.error is not None:
-            LOG.print(f"trial {trial.number + 1} failed: {trial.error}", style="dim", markup=False, highlight=False)
+            log(f"trial {trial.number + 1} failed: {trial.error}", "dim")
     if not tuned.best.proven:
-        LOG.print(UNPROVEN, style="yellow", markup=False, highlight=False)
+        log(UNPROVEN, "yellow")
     write_line(str(tuned.config))
 
 
@@ -35,10 +35,10 @@ def _table(trials: Sequence[Trial], varied: Sequence[str]) -> Table:
         table.add_column(heading, no_wrap=heading != "setting")
     for _, trial in done[:SHOWN]:
         setting = ", ".join(f"{name} {trial.settings[name]}" for name in varied)
-        asides = [*(["as configured"] if trial.number == 0 else []), *trial.flags]
+        remarks = [*(["as configured"] if trial.number == 0 else []), *trial.flags]
         table.add_row(
             str(trial.number + 1),
-            Text(setting + (f" ({', '.join(asides)})" if asides else "")),
+            Text(setting + (f" ({', '.join(remarks)})" if remarks else "")),
             f"{trial.gain:+.4f} ± {trial.stderr:.4f}",
             f"{trial.margin:+.2f}",
             f"{trial.cost:+.3f}",

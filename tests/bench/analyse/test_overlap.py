@@ -19,9 +19,10 @@ from bench.analyse.overlap import OverlapReport, analyse_subspaces, overlap_spec
 from bench.cli.app import app
 from bench.core.errors import UsageError
 from bench.core.progress import Silent
-from bench.display.overlap import COLUMNS, overlap_markdown, overlap_tables, show_overlap
+from bench.display.overlap import COLUMNS, overlap_sections, show_overlap
 from bench.leaderboard.figures.overlap import draw_overlap
 from bench.leaderboard.figures.style import save_figure
+from bench.leaderboard.render.text import section_markdown
 from bench.methods.projection.overlap import LayerOverlap, OverlapSpread
 from bench.spec.run_spec import RunSpec
 
@@ -183,7 +184,7 @@ def report() -> OverlapReport:
 
 
 def test_tables_say_what_was_measured(report: OverlapReport) -> None:
-    four, eight, means, counts = overlap_tables(report)
+    four, eight, means, counts = overlap_sections(report)
     assert [len(table.rows) for table in (four, eight, means, counts)] == [2, 2, 2, 2]
     assert list(four.rows[1]) == [
         *("1", "0.200", "0.100 (0.050–0.250)", "0.200", "0.100 (0.050–0.250)"),
@@ -193,7 +194,7 @@ def test_tables_say_what_was_measured(report: OverlapReport) -> None:
     assert list(means.rows[1])[3:5] == ["–", "–"]
     assert list(counts.rows[0]) == ["4", "1 of 2", "1 of 2", "1 of 2", "0 of 2", "0 of 2"]
     assert list(counts.rows[1]) == ["8", "1 of 2", "1 of 2", "–", "–", "–"]
-    assert f"| block | {' | '.join(COLUMNS)} |" in overlap_markdown(four)
+    assert f"| block | {' | '.join(COLUMNS)} |" in section_markdown([four])
 
 
 def test_the_printed_table_has_every_row(report: OverlapReport, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 import bench.harness.run as harness
 from bench.core.progress import Silent
 from bench.core.values import BASE
-from bench.display.reproduce import findings_table, show_reproduction
+from bench.display.reproduce import findings_section, show_reproduction
 from bench.leaderboard.published.parity import ParityVerdict, Sample
 from bench.reproduce.paper import read_design
 from bench.reproduce.rerun import rerun_figure
@@ -116,16 +116,16 @@ def test_failed_cells_say_why_and_the_others_are_judged(
 def test_tables_have_as_many_columns_as_heads(data: Path, fake_cells: Path) -> None:
     findings = rerun_figure(tiny(data, "table2"), Silent()).findings
     for verdicts in (True, False):
-        head, rows = findings_table(findings, verdicts=verdicts)
-        assert len(rows) == len(findings)
-        assert {len(row) for row in rows} == {len(head)}
+        table = findings_section(findings, verdicts=verdicts)
+        assert len(table.rows) == len(findings)
+        assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
 def test_what_is_printed_names_the_quirks(
     data: Path, fake_cells: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console = Console(width=300)
-    monkeypatch.setattr("bench.display.reproduce.RESULT", console)
+    monkeypatch.setattr("bench.display.console.RESULT", console)
     result = rerun_figure(tiny(data, "table2"), Silent())
     show_reproduction(result, "table")
     table = capsys.readouterr().out

@@ -383,7 +383,9 @@ def test_the_verb_prints_and_writes(call: Callable[..., Result], tmp_path: Path)
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_no_interval_is_broken_in_two(call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    monkeypatch.setattr("bench.display.scoring.RESULT", Console(width=width, file=(shown := io.StringIO())))
+    console = Console(width=width, file=(shown := io.StringIO()))
+    for module in ("console", "scoring"):
+        monkeypatch.setattr(f"bench.display.{module}.RESULT", console)
     assert call("planted", "remote").exit_code == 0
     lines = shown.getvalue().splitlines()
     assert max(map(len, lines)) <= width

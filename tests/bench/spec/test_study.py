@@ -11,9 +11,10 @@ import pytest
 import yaml
 from rich.console import Console
 
-from bench.cli.run import _grid_flags
+from bench.cli.options import Execution, Grid
+from bench.cli.run import _read_study
 from bench.core.errors import UsageError
-from bench.display.live import LiveDisplay, PlainDisplay
+from bench.display.live import LiveDisplay
 from bench.display.matrix import CellMatrix
 from bench.harness.states import CellStates, CellWatcher, GridCell, State, Took, duration, seconds_left
 from bench.spec.run_spec import shipped_configs
@@ -66,11 +67,8 @@ def test_a_value_that_stands_there_twice_is_merged_and_said(write: Any) -> None:
         "pairs.sizes: 10, all stands there more than once and is taken once",
         "seeds: 1 stands there more than once and is taken once",
     ]
-    assert _grid_flags("0.3,0.3", "10,all,10", "0 0 1", None) == [
-        (["noise", "rates"], [0.3]),
-        (["pairs", "sizes"], [10, None]),
-        (["seeds"], [0, 1]),
-    ]
+    spec = _read_study(None, None, Grid(noise="0.3,0.3", pairs="10,all,10", seeds="0 0 1"), Execution()).spec
+    assert (spec.noise.rates, spec.pairs.sizes, spec.seeds) == ((0.3,), (10, None), (0, 1))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +191,7 @@ def test_displays_show_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "✓" in shown
     assert "7 cells: 6 pending, 1 done" in shown
     plain = Console(file=StringIO(), width=80)
-    with PlainDisplay(plain) as lines:
+    with LiveDisplay(plain) as lines:
         lines.watch(states)
         states.mark("profs-flip-0.0-1", State.running)
         states.mark("profs-flip-0.0-1", State.failed)
