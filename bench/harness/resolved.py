@@ -17,8 +17,8 @@ from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs
 from bench.tasks.base import Task
 from bench.tasks.preferences.on_policy import cached_pairs, on_policy_downloads
 from bench.tasks.preferences.pool import PairPool, load_pairs, sha256_pairs
-from bench.tasks.texts.neutral import neutral_downloads, neutral_identity
 from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_downloads, shared_texts
+from bench.tasks.texts.prose import neutral_downloads, neutral_identity
 
 NO_PAIRS = PairPool("none", (), sha256_pairs(()))
 
