@@ -1,13 +1,15 @@
-"""Files that are either whole or not there."""
+"""Text files: read in UTF-8 or refused by name, written whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from bench.core.errors import UsageError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 """The folder `bench`, from which everything of ours is imported."""
@@ -37,3 +39,39 @@ def write_json(path: Path, value: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Write one JSON value a line, atomically."""
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 file, with line feeds as line ends and without a byte-order mark.
+
+    Raises:
+        UsageError: it is in another encoding.
+    """
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        likely = "UTF-16" if path.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff") else "its own encoding"
+        raise UsageError(
+            f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8, e.g. with iconv from {likely}"
+        ) from error
+    if "\0" in content:  # ASCII in UTF-16 is valid UTF-8, with a zero byte at every second place
+        raise UsageError(f"{path} holds zero bytes and looks like UTF-16; save it as UTF-8, e.g. with iconv")
+    return content
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    """Line numbers of a JSONL file, from 1, and their values; blank lines are passed over.
+
+    Only a line feed ends a line: JSON texts may hold U+2028 and its like as they are.
+
+    Raises:
+        UsageError: the file is not UTF-8, or a line is not JSON; names file and line.
+    """
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UsageError(f"{path}:{number} is not JSON: {error.msg} (column {error.colno})") from error
+            except RecursionError as error:
+                raise UsageError(f"{path}:{number} is not JSON: {error}") from error

@@ -1,10 +1,10 @@
-"""Content hashes: the same content gives the same hash on every machine."""
+"""Content hashes, and orders that rest on them: the same on every machine and with every library version."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,3 +39,12 @@ def sha256_tensor(tensor: Tensor) -> str:
     import torch
 
     return hashlib.sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()
+
+
+def fair_order(names: Sequence[str]) -> list[int]:
+    """Indices of `names`, shuffled: ordered by the hash of each name.
+
+    The first few are a fair sample of all, and a larger sample holds the smaller ones. Where a random generator's
+    stream may change between versions, a hash does not.
+    """
+    return sorted(range(len(names)), key=lambda index: (hashlib.sha256(names[index].encode()).digest(), index))

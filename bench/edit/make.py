@@ -26,7 +26,7 @@ from bench.models.licence import Licence, find_licence
 from bench.models.sources import FileModel
 from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
 from bench.tasks.preferences.pool import load_pairs
-from bench.tasks.texts.neutral import neutral_texts
+from bench.tasks.texts.prose import neutral_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

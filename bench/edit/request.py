@@ -20,7 +20,7 @@ from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
 from bench.spec.run_spec import PairsSpec, RunSpec
 from bench.tasks.preferences.draw import Draw
-from bench.tasks.texts.neutral import neutral_identity
+from bench.tasks.texts.prose import neutral_identity
 
 
 @dataclass(frozen=True)

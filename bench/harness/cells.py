@@ -17,7 +17,7 @@ from bench.spec.run_spec import RunSpec, build_methods, is_oracle, needs_pairs, 
 from bench.tasks.base import Task
 from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferences
 from bench.tasks.preferences.pool import PairPool
-from bench.tasks.texts.neutral import neutral_identity
+from bench.tasks.texts.prose import neutral_identity
 
 
 @dataclass(frozen=True)

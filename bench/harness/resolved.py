@@ -22,8 +22,8 @@ from bench.tasks.base import Task
 from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
 from bench.tasks.preferences.on_policy import cached_pairs, on_policy_downloads
 from bench.tasks.preferences.pool import PairPool, load_pairs, sha256_pairs
-from bench.tasks.texts.neutral import neutral_downloads, neutral_identity
 from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_downloads, shared_texts
+from bench.tasks.texts.prose import neutral_downloads, neutral_identity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

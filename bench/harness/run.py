@@ -37,7 +37,7 @@ from bench.spec.study import Study, differences, stored_settings
 from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferences
 from bench.tasks.preferences.on_policy import build_pairs
 from bench.tasks.preferences.pool import PairPool
-from bench.tasks.texts.neutral import neutral_texts
+from bench.tasks.texts.prose import neutral_texts
 
 if TYPE_CHECKING:
     from bench.leaderboard.board.values import Leaderboard

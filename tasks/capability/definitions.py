@@ -12,7 +12,7 @@ import yaml
 
 from bench.core.errors import UsageError
 from bench.core.store.cache import file_sha256
-from bench.core.store.hub_data import dataset_commit
+from bench.core.store.hub import dataset_commit
 
 
 class Official(NamedTuple):
@@ -22,17 +22,26 @@ class Official(NamedTuple):
     """Below lm-eval's `tasks` folder; naming it spares indexing all of lm-eval's thousands, which takes seconds."""
     repository: str
     """The hub data set it reads."""
+    commit: str
+    """Of the data set, the one that other evaluations pin too."""
 
 
+_GLUE = ("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
+_SUPER_GLUE = ("aps/super_glue", "3de24cf8022e94f4ee4b9d55a6f539891524d646")
+_ARC = ("allenai/ai2_arc", "210d026faf9955653af8916fad021475a3f00453")
 OFFICIAL: Mapping[str, Official] = {
-    "boolq": Official("super_glue/boolq/default.yaml", "aps/super_glue"),
-    "rte": Official("glue/rte/default.yaml", "nyu-mll/glue"),
-    "hellaswag": Official("hellaswag/hellaswag.yaml", "Rowan/hellaswag"),
-    "winogrande": Official("winogrande/default.yaml", "allenai/winogrande"),
-    "arc_easy": Official("arc/arc_easy.yaml", "allenai/ai2_arc"),
-    "arc_challenge": Official("arc/arc_challenge.yaml", "allenai/ai2_arc"),
-    "openbookqa": Official("openbookqa/openbookqa.yaml", "allenai/openbookqa"),
+    "boolq": Official("super_glue/boolq/default.yaml", *_SUPER_GLUE),
+    "rte": Official("glue/rte/default.yaml", *_GLUE),
+    "hellaswag": Official("hellaswag/hellaswag.yaml", "Rowan/hellaswag", "218ec52e09a7e7462a5400043bb9a69a41d06b76"),
+    "winogrande": Official("winogrande/default.yaml", "allenai/winogrande", "01e74176c63542e6b0bcb004dcdea22d94fb67b5"),
+    "arc_easy": Official("arc/arc_easy.yaml", *_ARC),
+    "arc_challenge": Official("arc/arc_challenge.yaml", *_ARC),
+    "openbookqa": Official(
+        "openbookqa/openbookqa.yaml", "allenai/openbookqa", "388097ea7776314e93a529163e0fea805b8a6454"
+    ),
 }
+PINNED: Mapping[str, str] = {task.repository: task.commit for task in OFFICIAL.values()}
+"""Commits of the data sets that the default tasks read."""
 
 _READERS = frozenset({"arrow", "csv", "json", "pandas", "parquet", "text", "xml"})
 """What `dataset_path` says where the data are plain files."""
@@ -149,7 +158,12 @@ def data_identity(name: str, definition: Definition) -> dict[str, Any]:
         return {"files": {split: _hashes(name, files) for split, files in _data_files(name, settings).items()}}
     if Path(path).is_dir():
         return {"files": {"": _hashes(name, [f"{path}/**/*"])}}
-    return {"repository": path, "commit": dataset_commit(path, settings.get("revision"))}
+    revision = settings.get("revision") or PINNED.get(path, "main")
+    remedy = (
+        f"go online once, or run `hf download --repo-type dataset {path}` where there is a network and copy its "
+        "cache (HF_HOME) here"
+    )
+    return {"repository": path, "commit": dataset_commit(path, revision, remedy)}
 
 
 def _data_files(name: str, settings: Mapping[str, Any]) -> dict[str, list[str]]:

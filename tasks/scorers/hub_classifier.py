@@ -16,17 +16,20 @@ from bench.core.hashing import sha256_json
 from bench.core.progress import Progress, Silent
 from bench.core.store.cache import file_sha256
 from bench.core.store.conversion import make_once
+from bench.core.store.hub import current_commit
 from bench.tasks.scorers.base import FORMS, HUB, Scorer
 from bench.tasks.scorers.classifier_folder import (
+    OTHERWISE,
     activation_of,
+    cached_snapshot,
     check_folder,
     column_of,
     label_names,
     read_classifier_config,
     small_files,
+    snapshot,
     weight_files,
 )
-from bench.tasks.scorers.hub_files import cached_snapshot, commit_of, snapshot
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -92,7 +95,8 @@ class HubClassifier(Scorer):
         """What is scored with, pinned: a commit, or the hashes of the files in a folder."""
         place = parse(self.locator)
         if place.folder is None:
-            return {"repository": place.repository, "commit": commit_of(place.repository, place.revision)}
+            commit = current_commit(place.repository, place.revision or "main", OTHERWISE)
+            return {"repository": place.repository, "commit": commit}
         files = [*local_weights(place.folder), *small_files(place.folder)]
         return {"files": {path.name: file_sha256(path) for path in files}}
 
@@ -114,7 +118,7 @@ class HubClassifier(Scorer):
             with progress.track(f"convert {weights[0].name} to safetensors", None):
                 convert_weights(weights, small_files(folder), made)
 
-        return make_once("classifier-v1", self._source(), convert)
+        return make_once("classifier-v1", sha256_json(self._source()), convert, progress)
 
 
 def parse(locator: str) -> ClassifierLocator:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.progress import Progress, Silent
-from bench.core.store.assets import PypiFile, convert_once
+from bench.core.store.assets import PypiFile, combined_sha256, fetch
+from bench.core.store.conversion import make_once
 from bench.tasks.scorers.base import Scorer
 from bench.tasks.scorers.pickles import Stub, read_joblib
 
@@ -134,7 +135,10 @@ class Ensemble:
 
 
 def _folder(progress: Progress) -> Path:
-    return convert_once("linear-v1", [MODEL, VECTORIZER], convert_linear, progress)
+    files = [MODEL, VECTORIZER]
+    return make_once(
+        "linear-v1", combined_sha256(files), lambda made, _: convert_linear(fetch(files, progress), made), progress
+    )
 
 
 @cache

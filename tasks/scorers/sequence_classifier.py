@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.core.errors import BenchError, UsageError
-from bench.core.passes.memory import is_out_of_memory
+from bench.core.passes.batching import BatchSize, Pass, pad_rows, run_batches
+from bench.core.passes.footprint import Footprint
+from bench.core.progress import Silent
 from bench.tasks.scorers.classifier_folder import Activation
 
 BATCH_TOKENS = 8192
@@ -35,8 +36,8 @@ class SequenceClassifier:
     tokenizer: PreTrainedTokenizerBase
     window: int
     """Tokens that the model sees at once."""
-    batch_tokens: int = BATCH_TOKENS
-    """Tokens at a time; halved, for good, where the device's memory does not suffice."""
+    batch_size: BatchSize = field(default_factory=lambda: BatchSize(MOST_ROWS))
+    """Windows at a time; where the device's memory does not suffice it remembers that."""
 
     def score(self, texts: Sequence[str], column: int, activation: Activation) -> list[float | None]:
         """Probability of a label, the highest over a text's windows; None for a text with nothing in it.
@@ -76,52 +77,34 @@ class SequenceClassifier:
     def _probabilities(self, windows: Sequence[list[int]], column: int, activation: Activation) -> list[float]:
         """The label's probability for each window, computed longest first: what does not fit shows at once."""
         self._check_vocabulary(windows)
-        left = sorted(range(len(windows)), key=lambda index: -len(windows[index]))
-        found: dict[int, float] = {}
-        while left:
-            rows = self._rows(len(windows[left[0]]))
-            values = self._attempt([windows[index] for index in left[:rows]], column, activation)
-            if values is None:
-                self._back_off(min(rows, len(left)), len(windows[left[0]]))
-                continue
-            found.update(zip(left[:rows], values, strict=True))
-            left = left[rows:]
-        return [found[index] for index in range(len(windows))]
+        probabilities: dict[int, float] = {}
 
-    def _rows(self, width: int) -> int:
-        if self.model.config.pad_token_id is None:  # the model cannot tell padding from text
-            return 1
-        return min(max(self.batch_tokens // width, 1), MOST_ROWS)
+        def run(batches: Sequence[Sequence[int]]) -> None:
+            for batch in batches:
+                values = self._forward([windows[index] for index in batch], column, activation)
+                probabilities.update(zip(batch, values, strict=True))
 
-    def _attempt(self, rows: Sequence[list[int]], column: int, activation: Activation) -> list[float] | None:
-        """The label's probability for each row; None where memory ran out."""
-        try:
-            return self._forward(rows, column, activation)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        return None
+        work = Pass[int](
+            what="text at the scorer",
+            width=lambda index: len(windows[index]),
+            footprint=Footprint(),
+            run=run,
+            is_finished=lambda index: index in probabilities,
+            most_tokens=BATCH_TOKENS,
+            remedy="use a smaller one (bilstm, linear)",
+        )
+        # A model without a padding token cannot tell padding from text.
+        batch_size = BatchSize(1) if self.model.config.pad_token_id is None else self.batch_size
+        run_batches(work, range(len(windows)), batch_size, self.model.device, Silent())
+        return [probabilities[index] for index in range(len(windows))]
 
     def _forward(self, rows: Sequence[list[int]], column: int, activation: Activation) -> list[float]:
-        width, padding = max(map(len, rows)), self.model.config.pad_token_id
-        tokens = torch.tensor([row + [padding] * (width - len(row)) for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        tokens, mask = pad_rows(rows, max(map(len, rows)), self.model.config.pad_token_id or 0)
         with torch.inference_mode():
             logits = self.model(tokens.to(self.model.device), attention_mask=mask.to(self.model.device)).logits.float()
             normalised = torch.sigmoid(logits) if activation == "sigmoid" else torch.softmax(logits, dim=-1)
         probabilities: list[float] = normalised[:, column].tolist()
         return probabilities
-
-    def _back_off(self, rows: int, width: int) -> None:
-        """Free memory, outside the handler: the error and what it held are gone by now. Then halve the batches."""
-        gc.collect()
-        if self.model.device.type in ("cuda", "mps"):
-            getattr(torch, self.model.device.type).empty_cache()
-        if rows == 1:
-            raise BenchError(
-                "out of device memory with a single text at the scorer; use a smaller one (bilstm, linear)"
-            )
-        self.batch_tokens = rows // 2 * width
 
     def _check_vocabulary(self, windows: Sequence[list[int]]) -> None:
         embeddings: Any = self.model.get_input_embeddings()  # typed as any module

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UsageError
+from bench.core.files import read_text
 from bench.core.progress import Progress, Silent
 from bench.core.store.assets import PypiFile, fetch
 from bench.core.store.cache import file_sha256
@@ -94,10 +95,7 @@ def make_list(entries: Iterable[str]) -> WordList:
 @cache
 def _read(path: Path, sha256: str) -> WordList:
     """The list in `path`; read anew when its hash is another."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"word list {path} is not UTF-8 (byte {error.start}); convert it first") from error
+    lines = read_text(path).splitlines()
     words = make_list(line for line in lines if not line.lstrip().startswith("#"))
     if not words.entries:
         raise UsageError(f"word list {path} is empty: one word a line is needed")

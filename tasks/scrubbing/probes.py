@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError, model_validator
 
 from bench.core.errors import BenchError, UsageError
-from bench.core.files import PACKAGE
-from bench.core.hashing import sha256_file
-from bench.core.order import fair_order
+from bench.core.files import PACKAGE, read_jsonl
+from bench.core.hashing import fair_order, sha256_file
 from bench.core.values import Value
 from bench.tasks.texts.prompts import normalise
 
@@ -179,25 +177,22 @@ def _exists(path: Path) -> bool:
 def _read(path: Path, cls: type[Row]) -> list[Row]:
     _exists(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise _damaged(path, f"is not UTF-8 (byte {error.start})") from error
-    rows = [_row(path, number, line, cls) for number, line in enumerate(lines, 1)]
+        rows = [_row(path, number, value, cls) for number, value in read_jsonl(path)]
+    except UsageError as error:
+        raise _damaged(error) from error
     for what, names in (("id", [row.id for row in rows]), ("text", [normalise(row.text) for row in rows])):
         if twice := [name for name, count in Counter(names).items() if count > 1]:
-            raise _damaged(path, f"has the same {what} twice: {twice[0]}")
+            raise _damaged(f"{path} has the same {what} twice: {twice[0]}")
     return rows
 
 
-def _row(path: Path, number: int, line: str, cls: type[Row]) -> Row:
+def _row(path: Path, number: int, value: Any, cls: type[Row]) -> Row:
     try:
-        return cls.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise _damaged(path, f"line {number} is not JSON: {error.msg}") from error
+        return cls.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise _damaged(path, f"line {number}: {f'{place}: ' if place else ''}{first['msg']}") from error
+        field = ".".join(map(str, first["loc"]))
+        raise _damaged(f"{path}:{number}: {f'{field}: ' if field else ''}{first['msg']}") from error
 
 
 def _check_level(
@@ -207,14 +202,14 @@ def _check_level(
     counts = {name: found.get(name, 0) for name in names}
     wanted = count if count is not None else max(counts.values(), default=0)
     if not counts or wanted == 0:
-        raise _damaged(path, f"has no {what}")
+        raise _damaged(f"{path} has no {what}")
     for name, number in counts.items():
         if number != wanted:
-            raise _damaged(path, f"is out of balance: {what}: {wanted} expected, but {number} of '{name}'")
+            raise _damaged(f"{path} is out of balance: {what}: {wanted} expected, but {number} of '{name}'")
 
 
-def _damaged(path: Path, reason: str) -> BenchError:
-    return BenchError(f"{path} {reason}; the file is damaged: install the package again")
+def _damaged(reason: object) -> BenchError:
+    return BenchError(f"{reason}; the file is damaged: install the package again")
 
 
 def _identity_sets(sentences: Sequence[ProbeSentence]) -> list[list[ProbeSentence]]:

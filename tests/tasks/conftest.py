@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from bench.tasks.scorers import hub_files
+from bench.core.store import hub
 
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "you", "are", "kind", "vile", "so")
 
@@ -22,7 +22,7 @@ def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    hub_files.commit_of.cache_clear()
+    hub.current_commit.cache_clear()
 
 
 @pytest.fixture

@@ -1,5 +1,19 @@
-"""Passes of a frozen model over many texts: batches by length, what fits into memory, Lightning's predict. Imports
-torch: import it where it is used.
+"""Passes of a frozen model over many texts. Torch and Lightning are loaded with the names that need them.
+
+Read `batching` first: rows in batches that fit into memory, halved where they do not. `footprint` estimates what fits,
+`memory` tells when it ran out, `predict` runs batches under Lightning and leaves no trace.
 
 May import: core.
 """
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "batching": ["BatchSize", "Pass", "pad_rows", "run_batches"],
+        "footprint": ["Footprint", "loss_footprint", "writing_footprint"],
+        "memory": ["free_memory", "is_out_of_memory"],
+        "predict": ["FrozenPass"],
+    },
+)

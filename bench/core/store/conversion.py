@@ -1,43 +1,45 @@
-"""Folders that are made once and kept, of things that do not come from the package index."""
+"""Folders that are made once and kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from bench.core.hashing import sha256_json
+from bench.core.progress import Progress
 from bench.core.store.cache import fault, home, workspace, write_manifest, writing
 
 
-def made_path(name: str, source: Any) -> Path:
-    """Where `make_once` keeps, or would keep, what it makes of `source`."""
-    return home() / "converted" / f"{name}-{sha256_json(source)[:12]}"
+def converted_path(name: str, sha256: str) -> Path:
+    """Where `make_once` keeps, or would keep, what it makes."""
+    return home() / "converted" / f"{name}-{sha256[:12]}"
 
 
-def make_once(name: str, source: Any, make: Callable[[Path, Path], None]) -> Path:
+def make_once(name: str, sha256: str, make: Callable[[Path, Path], None], progress: Progress) -> Path:
     """A folder in the cache that `make(empty_folder, temporary)` fills once and for all.
 
-    The folder appears whole or not at all; one that no longer agrees with its manifest is made anew.
+    The folder appears whole or not at all. A manifest of its files is checked each time it is asked for; a folder that
+    no longer agrees with it is made anew. Of processes that make it at once, the first to finish wins.
 
     Arguments:
-        name: what the folder holds and the conversion's version; new when `make` changes.
-        source: plain JSON that says, with hashes, what it is made of; its hash is part of the folder's name.
+        name: what the folder holds and the conversion's version, e.g. "bilstm-v1"; new when `make` changes.
+        sha256: of all that it is made of.
 
     Raises:
         BenchError: the cache cannot be written, or what `make` raises.
     """
-    folder = made_path(name, source)
-    if folder.is_dir() and fault(folder) is None:
+    folder = converted_path(name, sha256)
+    broken = fault(folder) if folder.is_dir() else None
+    if folder.is_dir() and broken is None:
         return folder
+    if broken is not None:
+        progress.note(f"{folder} is corrupted: {broken}; making it again")
     with workspace() as temporary:
         made = temporary / "made"
         made.mkdir()
         make(made, temporary)
-        for path in made.iterdir():
-            path.chmod(0o644)  # some writers keep files from others, who may share the cache
-        made.chmod(0o755)
         write_manifest(made)
+        for path in (made, *made.rglob("*")):  # some writers keep files from others, who may share the cache
+            path.chmod(0o755 if path.is_dir() else 0o644)
         _publish(made, folder, temporary / "broken")
     return folder
 

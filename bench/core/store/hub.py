@@ -1,12 +1,16 @@
-"""What is asked of the Hugging Face hub: which commit a name means, which files it has, and those files."""
+"""The one place that talks to the Hugging Face hub: which commit a name means, which files it has, and those files.
+
+Publishing alone is elsewhere, in `bench.edit.publish`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -17,6 +21,8 @@ from bench.core.store.cache import home
 from bench.core.values import Value
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+MODEL_FOLDER = "use a local folder with file:FOLDER"
+"""What helps where a model cannot be had from the hub."""
 
 
 class HubUnreachableError(BenchError):
@@ -85,7 +91,80 @@ def commit_of(repository: str, revision: str) -> str:
         return str(HfApi().model_info(repository, revision=revision, timeout=10).sha)
 
 
-def file_sizes(repository: str, revision: str) -> dict[str, int]:
+@cache
+def current_commit(repository: str, revision: str, otherwise: str = MODEL_FOLDER) -> str:
+    """The commit that a branch, a tag or a commit of a model means now; the cache's word where the hub does not answer.
+
+    Asked once a process, so that what a record says was read is what was read, should the branch move meanwhile.
+
+    Arguments:
+        otherwise: what to do where neither knows.
+
+    Raises:
+        UsageError, HubUnreachableError: see `commit_of`.
+    """
+    if _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi, errors
+
+    try:
+        with _hub_errors(repository, revision, otherwise):
+            return str(HfApi().model_info(repository, revision=revision, timeout=20).sha)
+    except BenchError as error:
+        commit = _cached_commit("model", repository, revision)
+        if commit is None or isinstance(error.__cause__, errors.RepositoryNotFoundError):
+            raise
+        return commit
+
+
+@cache
+def dataset_commit(repository: str, revision: str, remedy: str) -> str:
+    """The commit that a branch, a tag or a commit of a data set means now; asked once a process.
+
+    Arguments:
+        remedy: what to do where neither hub nor cache knows.
+
+    Raises:
+        BenchError: neither knows.
+    """
+    if _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(repository, revision=revision, timeout=20).sha)
+    except Exception as error:  # offline, unknown, private: the cache may still know
+        commit = _cached_commit("dataset", repository, revision)
+        if commit is None:
+            raise BenchError(
+                f"cannot look up what '{revision}' of the hub data set {repository} is now ({type(error).__name__}), "
+                f"and the hub's cache does not know it; {remedy}"
+            ) from error
+        return commit
+
+
+def load_rows(repository: str, config: str | None = None, *, revision: str, split: str, otherwise: str) -> Any:
+    """One split of a data set of the hub.
+
+    Arguments:
+        otherwise: what to do where it cannot be had.
+
+    Raises:
+        BenchError: it cannot be had.
+    """
+    import datasets
+
+    names = [repository] if config is None else [repository, config]
+    try:
+        return datasets.load_dataset(*names, revision=revision, split=split)
+    except Exception as error:  # datasets raises a family of unrelated types; all mean that it cannot be had
+        reason = " ".join(str(error).split())[:300]
+        raise BenchError(
+            f"cannot load data set {repository} at {revision}, split {split}: {reason}; {otherwise}"
+        ) from error
+
+
+def file_sizes(repository: str, revision: str, otherwise: str = MODEL_FOLDER) -> dict[str, int]:
     """Every file of a revision and its bytes.
 
     Raises:
@@ -93,12 +172,14 @@ def file_sizes(repository: str, revision: str) -> dict[str, int]:
     """
     from huggingface_hub import HfApi
 
-    with _hub_errors(repository, revision):
+    with _hub_errors(repository, revision, otherwise):
         found = HfApi().model_info(repository, revision=revision, timeout=10, files_metadata=True)
     return {file.rfilename: file.size or 0 for file in found.siblings or []}
 
 
-def download(repository: str, commit: str, sizes: Mapping[str, int], progress: Progress) -> Path:
+def download(
+    repository: str, commit: str, sizes: Mapping[str, int], progress: Progress, otherwise: str = MODEL_FOLDER
+) -> Path:
     """Download some files of a commit into the hub's own cache; what is there already is not downloaded again.
 
     Arguments:
@@ -112,7 +193,8 @@ def download(repository: str, commit: str, sizes: Mapping[str, int], progress: P
     """
     from huggingface_hub import snapshot_download
 
-    with progress.track(f"download {repository}", sum(sizes.values())) as advance, _hub_errors(repository, commit):
+    total = sum(sizes.values())
+    with progress.track(f"download {repository}", total) as advance, _hub_errors(repository, commit, otherwise):
         folder = snapshot_download(
             repository, revision=commit, allow_patterns=list(sizes), tqdm_class=_reporting_bar(advance)
         )
@@ -131,6 +213,26 @@ def fetch_config(repository: str, commit: str) -> Path:
         return Path(hf_hub_download(repository, "config.json", revision=commit)).parent
 
 
+def small_files_folder(repository: str, commit: str, patterns: Sequence[str]) -> Path:
+    """The folder of a commit with its files of such names, from the hub or else its cache.
+
+    The hub is asked first whether it is there: its client tries five times for each file before it says that it is not.
+
+    Raises:
+        OSError: it does not answer, and the cache has nothing.
+    """
+    from huggingface_hub import HfApi, errors, snapshot_download
+
+    try:
+        HfApi().model_info(repository, revision=commit, timeout=20)
+    except Exception as error:  # httpx, its successors and OSError: whichever the installed version raises
+        try:
+            return Path(snapshot_download(repository, revision=commit, local_files_only=True))
+        except errors.LocalEntryNotFoundError:
+            raise OSError(_reason(error)) from error
+    return Path(snapshot_download(repository, revision=commit, allow_patterns=list(patterns)))
+
+
 def is_offline() -> bool:
     """Whether HF_HUB_OFFLINE forbids asking the hub."""
     from huggingface_hub import constants
@@ -140,6 +242,18 @@ def is_offline() -> bool:
 
 def _receipt_path(repository: str, revision: str) -> Path:
     return home() / "hub" / f"{repository}@{revision}.json".replace("/", "--")
+
+
+def _cached_commit(kind: Literal["model", "dataset"], repository: str, revision: str) -> str | None:
+    """What a branch or tag was when the hub's client last asked; None where it never did."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    reference = Path(HF_HUB_CACHE) / f"{kind}s--{repository.replace('/', '--')}" / "refs" / revision
+    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__
 
 
 def _reporting_bar(advance: Advance) -> Any:
@@ -160,7 +274,7 @@ def _reporting_bar(advance: Advance) -> Any:
 
 
 @contextmanager
-def _hub_errors(repository: str, revision: str) -> Iterator[None]:
+def _hub_errors(repository: str, revision: str, otherwise: str = MODEL_FOLDER) -> Iterator[None]:
     """Says in one line what the hub's many kinds of error mean for the user. Around calls of the hub alone."""
     from huggingface_hub import errors
 
@@ -177,9 +291,9 @@ def _hub_errors(repository: str, revision: str) -> Iterator[None]:
             f"the hub has no model '{repository}', or it is private: check the name, or log in with `hf auth login`"
         ) from error
     except Exception as error:  # httpx, its successors and OSError: whichever the installed version raises
-        reason = "HF_HUB_OFFLINE is set" if is_offline() else (str(error).strip() or type(error).__name__)
+        reason = "HF_HUB_OFFLINE is set" if is_offline() else _reason(error)
         raise HubUnreachableError(
             f"hub:{repository} is not in the cache as a whole and cannot be downloaded: {reason.splitlines()[0]}. Run "
             f"`hf download {repository} --revision {revision}` where there is a network and copy its cache (HF_HOME) "
-            "here, or use a local folder with file:FOLDER"
+            f"here, or {otherwise}"
         ) from error

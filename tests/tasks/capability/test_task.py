@@ -16,8 +16,8 @@ from datasets import Dataset
 from bench.core.errors import UsageError
 from bench.core.intervals import bootstrap_strata, paired_difference
 from bench.core.progress import Silent
-from bench.core.store.hub_data import PINNED
 from bench.tasks.base import EvaluationContext
+from bench.tasks.capability.definitions import PINNED
 from bench.tasks.capability.metrics import average, task_metric
 from bench.tasks.capability.task import Capability
 
@@ -84,7 +84,7 @@ def planted(tmp_path, monkeypatch):
     folder.mkdir()
     convert_splits(sources, folder)
     monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("tasks.capability.convert_once", lambda *arguments: folder)
+    monkeypatch.setattr("bench.tasks.capability.task.make_once", lambda *arguments: folder)
     return tuple(ROWS)
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
-from bench.core.order import fair_order
+from bench.core.hashing import fair_order
 from bench.core.progress import Silent
 from bench.tasks.base import EvaluationContext
 from bench.tasks.outputs.windows import cut_windows

@@ -22,6 +22,7 @@ from transformers import (
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_file
 from bench.core.progress import Silent
+from bench.core.store import hub
 from bench.tasks.scorers import checkpoints, detoxify, releases, sequence_classifier
 from bench.tasks.scorers.detoxify import Detoxify, local_files
 from bench.tasks.scorers.sequence_classifier import _window
@@ -167,13 +168,13 @@ def test_any_other_file_is_named_as_no_weights(tmp_path: Path, content: bytes) -
 
 def test_an_encoder_in_the_cache_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    release = releases.Release("tiny", "00", "org/tiny", "0" * 40)
+    commit = "0" * 40
     with pytest.raises(OSError, match="offline mode"):
-        checkpoints.encoder_folder(release)
-    snapshot = tmp_path / "models--org--tiny" / "snapshots" / release.revision
+        hub.small_files_folder("org/tiny", commit, ["*.json"])
+    snapshot = tmp_path / "models--org--tiny" / "snapshots" / commit
     snapshot.mkdir(parents=True)
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
-    assert checkpoints.encoder_folder(release) == snapshot
+    assert hub.small_files_folder("org/tiny", commit, ["*.json"]) == snapshot
 
 
 def test_broken_checkpoints_are_named(checkpoint: Path) -> None:
@@ -224,7 +225,7 @@ def publish(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, sha256_prefix: st
     site.mkdir()
     (checkpoint / "tiny.ckpt").rename(site / f"tiny-{sha256_prefix}.ckpt")
     release = releases.Release("tiny", sha256_prefix, "org/tiny", "main")
-    monkeypatch.setattr(checkpoints, "encoder_folder", lambda _: checkpoint)
+    monkeypatch.setattr(hub, "small_files_folder", lambda *_: checkpoint)
     monkeypatch.setattr(releases, "RELEASES", site.as_uri())
     monkeypatch.setattr(detoxify, "RELEASED", {"original": release})
 

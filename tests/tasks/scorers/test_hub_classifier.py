@@ -153,7 +153,7 @@ def test_batches_shrink_where_memory_does_not_suffice(make_classifier: Make, mon
     classifier.score(texts, 1, "softmax")
     assert max(sizes) <= fitting  # what was learnt is kept
     fitting = 0
-    with pytest.raises(BenchError, match="out of device memory with a single text"):
+    with pytest.raises(BenchError, match="out of memory with a single text at the scorer"):
         classifier.score(texts, 1, "softmax")
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -183,7 +184,7 @@ def publish(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> li
     downloads: list[list[str]] = []
     cached = tmp_path / "hub" / "models--org--name" / "snapshots" / COMMIT
 
-    def download(repository: str, *, revision: str, allow_patterns: list[str]) -> str:
+    def download(repository: str, *, revision: str, allow_patterns: list[str], tqdm_class: Any) -> str:
         assert (repository, revision) == ("org/name", COMMIT)
         cached.mkdir(parents=True, exist_ok=True)
         for name in allow_patterns:
@@ -192,11 +193,9 @@ def publish(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> li
         return str(cached)
 
     class Api:
-        def model_info(self, repository: str, *, revision: str, timeout: float) -> Any:
-            return type("Info", (), {"sha": COMMIT})
-
-        def list_repo_files(self, repository: str, *, revision: str) -> list[str]:
-            return [*(path.name for path in folder.iterdir()), "onnx/model.onnx", "onnx/config.json"]
+        def model_info(self, repository: str, **_: Any) -> Any:
+            names = [*(path.name for path in folder.iterdir()), "onnx/model.onnx", "onnx/config.json"]
+            return SimpleNamespace(sha=COMMIT, siblings=[SimpleNamespace(rfilename=name, size=1) for name in names])
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     monkeypatch.setattr("huggingface_hub.HfApi", Api)
@@ -231,7 +230,7 @@ def test_no_weights_are_downloaded_in_vain(
 
 def test_the_hubs_cache_answers_offline(make_classifier: Make, tmp_path: Path) -> None:
     folder = make_classifier()
-    with pytest.raises(BenchError, match=r"not cached as a whole and the hub does not answer.*hf download org/name"):
+    with pytest.raises(BenchError, match=r"not in the cache as a whole.*hf download org/name.*hf:FOLDER#LABEL"):
         build_scorer("hf:org/name#toxic", {}).identity()
     cache = tmp_path / "hub" / "models--org--name"
     (cache / "refs").mkdir(parents=True)
@@ -244,5 +243,5 @@ def test_the_hubs_cache_answers_offline(make_classifier: Make, tmp_path: Path) -
     pinned = build_scorer(f"hf:org/name@{COMMIT}#toxic", {})
     assert pinned.identity() == judge.identity()
     other = build_scorer(f"hf:org/name@{'f' * 40}#toxic", {})
-    with pytest.raises(BenchError, match="not cached as a whole"):
+    with pytest.raises(BenchError, match="not in the cache as a whole"):
         other.prepare(Silent())

@@ -146,10 +146,10 @@ Edit = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
         (lambda rows: [row for row in rows if row["kind"] != "strong"], "has no strong-word sentences"),
         (lambda rows: [*rows, rows[0]], "has the same id twice"),
         (lambda rows: [*rows, {**rows[0], "id": "new"}], "has the same text twice: the muslim teacher"),
-        (lambda rows: [{**rows[0], "word": "Hindu"}, *rows[1:]], "line 1: .*'Hindu' is not in the text"),
-        (lambda rows: [{**rows[0], "group": "martian"}, *rows[1:]], "line 1: .*known group, found 'martian'"),
-        (lambda rows: [{**rows[0], "kind": "odd"}, *rows[1:]], "line 1: kind: "),
-        (lambda rows: [{"id": "only"}, *rows[1:]], "line 1: text: Field required"),
+        (lambda rows: [{**rows[0], "word": "Hindu"}, *rows[1:]], ":1: .*'Hindu' is not in the text"),
+        (lambda rows: [{**rows[0], "group": "martian"}, *rows[1:]], ":1: .*known group, found 'martian'"),
+        (lambda rows: [{**rows[0], "kind": "odd"}, *rows[1:]], ":1: kind: "),
+        (lambda rows: [{"id": "only"}, *rows[1:]], ":1: text: Field required"),
         (lambda rows: [{**rows[0], "frame": None}, *rows[1:]], "identity sentences a frame: 12 expected, but 11"),
         (lambda rows: [], "has no identity sentences"),
     ],
@@ -173,7 +173,7 @@ def test_a_file_that_is_no_jsonl_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"benign\.jsonl is missing; install the package again"):
         read_sentences(path)
     path.write_bytes(SENTENCES.read_bytes()[:500])
-    with pytest.raises(BenchError, match="line 3 is not JSON.*damaged"):
+    with pytest.raises(BenchError, match=":3 is not JSON.*damaged"):
         read_sentences(path)
     path.write_bytes(b"\xff\xfe{}")
     with pytest.raises(BenchError, match=r"is not UTF-8 \(byte 0\)"):

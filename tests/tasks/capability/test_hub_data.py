@@ -7,8 +7,8 @@ from datasets import Dataset, DatasetDict
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
-from bench.core.store.hub_data import PINNED, branch_commit, dataset_commit
-from bench.tasks.capability.definitions import OFFICIAL, Definition, leaf_tasks
+from bench.core.store.hub import dataset_commit
+from bench.tasks.capability.definitions import OFFICIAL, PINNED, Definition, data_identity, leaf_tasks
 from bench.tasks.capability.task import Capability
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -25,12 +25,16 @@ class Hub:
         return type("Info", (), {"sha": self.commit})()
 
 
+def commit_read(repository, **settings):
+    return data_identity("x", Definition({"dataset_path": repository, "dataset_kwargs": settings}))["commit"]
+
+
 @pytest.fixture(autouse=True)
 def forgetful():
     """What a branch is counts for a process; each test is one."""
-    branch_commit.cache_clear()
+    dataset_commit.cache_clear()
     yield
-    branch_commit.cache_clear()
+    dataset_commit.cache_clear()
 
 
 @pytest.fixture
@@ -70,23 +74,23 @@ def test_a_changed_data_set_is_another_cell(hub, piqa, monkeypatch):
     monkeypatch.setattr(Hub, "commit", COMMIT[::-1])
     # What this process has said it reads it reads, whatever happens to the branch meanwhile.
     assert Capability(tasks=("piqa",), data="hub").identity() == before
-    branch_commit.cache_clear()
+    dataset_commit.cache_clear()
     assert Capability(tasks=("piqa",), data="hub").identity() != before
 
 
 def test_out_of_reach_the_hubs_cache_counts_and_without_it_the_error_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(BenchError, match=r"cannot look up .*baber/piqa.*hf download --repo-type dataset baber/piqa"):
-        dataset_commit("baber/piqa", None)
+        commit_read("baber/piqa")
     reference = tmp_path / "datasets--baber--piqa" / "refs" / "main"
     reference.parent.mkdir(parents=True)
     reference.write_text(COMMIT)
-    assert dataset_commit("baber/piqa", None) == COMMIT
+    assert commit_read("baber/piqa") == COMMIT
 
 
 def test_a_commit_is_taken_as_it_is_and_a_branch_wins_over_the_pin(hub):
-    assert dataset_commit("any/thing", COMMIT[::-1]) == COMMIT[::-1]
-    assert dataset_commit("nyu-mll/glue", "next") == COMMIT
+    assert commit_read("any/thing", revision=COMMIT[::-1]) == COMMIT[::-1]
+    assert commit_read("nyu-mll/glue", revision="next") == COMMIT
     assert hub.asked == [("nyu-mll/glue", "next")]
 
 
