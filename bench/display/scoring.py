@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_jsonable_python
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
@@ -111,7 +113,7 @@ def validation_json(report: ValidationReport) -> dict[str, Any]:
         "validations": {
             validation.key: validation.model_dump(mode="json", exclude=single) for validation in report.validations
         },
-        "agreements": [_plain(asdict(agreement)) for agreement in report.agreements],
+        "agreements": to_jsonable_python(report.agreements),
         "unavailable": dict(report.unavailable),
         "failed": dict(report.failed),
     }
@@ -136,8 +138,8 @@ def sections(report: ValidationReport) -> Iterator[Section]:
 
 
 def _discrimination(validation: Validation) -> tuple[str, ...]:
-    found = (validation.auc, validation.sensitivity, validation.specificity, validation.spearman)
-    return (validation.scorer, *map(_cell, found))
+    estimates = (validation.auc, validation.sensitivity, validation.specificity, validation.spearman)
+    return (validation.scorer, *map(_cell, estimates))
 
 
 def _bands(report: ValidationReport) -> Iterator[tuple[str, ...]]:
@@ -159,8 +161,8 @@ def _coverage(validation: Validation) -> tuple[str, ...]:
 
 def _missing(coverage: Coverage) -> str:
     """`0`, or `3 abstained, 1 failed of 992`."""
-    found = {"abstained": coverage.abstained, "failed": coverage.unscored}
-    parts = [f"{count} {name}" for name, count in found.items() if count]
+    counts = {"abstained": coverage.abstained, "failed": coverage.unscored}
+    parts = [f"{count} {name}" for name, count in counts.items() if count]
     return f"{', '.join(parts)} of {coverage.texts}" if parts else f"0 of {coverage.texts}"
 
 
@@ -171,36 +173,29 @@ def _bins(validation: Validation) -> Iterator[tuple[str, ...]]:
 
 
 def _agreements(report: ValidationReport) -> Iterator[tuple[str, ...]]:
-    for found in report.agreements:
-        n = max((part.n for part in (found.same, found.interval, found.nominal) if part is not None), default=0)
-        cells = map(_cell, (found.same, found.nominal, found.interval))
-        yield (", ".join(found.raters), found.texts, str(n), *cells)
+    for agreement in report.agreements:
+        estimates = (agreement.same, agreement.nominal, agreement.interval)
+        n = max((estimate.n for estimate in estimates if estimate is not None), default=0)
+        yield (", ".join(agreement.raters), agreement.texts, str(n), *map(_cell, estimates))
 
 
-def _cell(found: ErrorEstimate | None) -> str:
+def _cell(estimate: ErrorEstimate | None) -> str:
     """`0.981 [0.975, 0.987]`."""
-    if found is None:
+    if estimate is None:
         return MISSING
-    value = number(found.value, DIGITS)
-    return value if found.ci95 is None else f"{value} [{', '.join(number(bound, DIGITS) for bound in found.ci95)}]"
+    value, interval = number(estimate.value, DIGITS), estimate.ci95
+    return value if interval is None else f"{value} [{', '.join(number(bound, DIGITS) for bound in interval)}]"
 
 
 def _page(report: ValidationReport) -> str:
     return "\n".join([section_markdown(list(sections(report))), *(f"{note}\n" for note in NOTES)])
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.model_dump(mode="json") if isinstance(value, ErrorEstimate) else value
-        for name, value in values.items()
-    }
-
-
 def _write(report: ValidationReport, out: Path) -> list[Path]:
     try:
         write_json(out / "validation.json", validation_json(report))
         write_atomic(out / "validation.md", _page(report))
-        kept = [write_validation(validation, out / VALIDATIONS) for validation in report.validations]
+        validations = [write_validation(validation, out / VALIDATIONS) for validation in report.validations]
     except OSError as error:
         raise BenchError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from error
-    return [out / "validation.md", out / "validation.json", *kept]
+    return [out / "validation.md", out / "validation.json", *validations]
