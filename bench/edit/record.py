@@ -15,7 +15,7 @@ from bench.leaderboard.board.build import comparable_groups
 from bench.leaderboard.records.record import Record, read_record
 from bench.leaderboard.records.reports import layer_reports
 from bench.methods.base import AlignmentMethod
-from bench.methods.projection.settings import ProjectionEdit
+from bench.methods.projection.settings import ProjectionSettings
 from bench.models.weights import WHOLE_MODEL
 from bench.tasks.preferences.draw import Draw
 from bench.tasks.preferences.pool import PairPool
@@ -88,7 +88,7 @@ def hashes_of(record: Record, method: AlignmentMethod) -> dict[str, str]:
     of the edited matrices under their names; empty where it says nothing."""
     if WHOLE_MODEL in record.provenance:
         return {WHOLE_MODEL: record.provenance[WHOLE_MODEL]}
-    if not isinstance(method, ProjectionEdit):
+    if not isinstance(method, ProjectionSettings):
         return {}
     matrices = [matrix for layer in layer_reports(record) for matrix in layer.matrices]
     return {matrix.name: matrix.sha256_after for matrix in matrices if matrix.sha256_after}

@@ -17,7 +17,7 @@ from bench.methods.pairs.gain import (
     split_by_prompt,
 )
 from bench.methods.pairs.likelihoods import completion_logps, shared_logps
-from bench.methods.projection.job import EditJob, EditPlan
+from bench.methods.projection.job import EditJob, EditPlan, FindSubspace
 from bench.methods.projection.subspace import Subspace
 from bench.methods.projection.weights import edited_for_now
 
@@ -39,7 +39,7 @@ class Fold:
     """That it was judged on: fewer than all where it dropped out."""
 
 
-def cross_validate(job: EditJob, plans: Sequence[EditPlan]) -> EditPlan:
+def cross_validate(job: EditJob, plans: Sequence[EditPlan], find: FindSubspace) -> EditPlan:
     """The candidate whose gain on held-out training pairs is surest, among those that cost the texts little.
 
     Pairs are split into folds by prompt. For each fold every candidate edit is made from the other folds' pairs and
@@ -49,6 +49,11 @@ def cross_validate(job: EditJob, plans: Sequence[EditPlan]) -> EditPlan:
     in the labels has no part in it. Candidates that are beyond doubt over `cv_max_cost` drop out after a fold, which
     most do after the first. Of what is left the greatest gain less 1.645 standard errors wins. Nothing is read but the
     training pairs and their labels as they are, noise included. The model is left as it was.
+
+    Arguments:
+        job: the model, and the pairs, whose embeddings are known.
+        plans: the candidates.
+        find: gives the directions of a fit; as in ProFS itself, whichever control asks.
 
     Returns:
         That candidate, with what all of them came to in its `details`.
@@ -68,7 +73,8 @@ def cross_validate(job: EditJob, plans: Sequence[EditPlan]) -> EditPlan:
             judged += pairs
             fitted = sorted(set(range(len(tokens))) - set(fold))
             for number in racing:
-                after[number].update(_judge(job, plans[number], fitted, pairs))
+                subspaces = _fit(job, plans[number], fitted, find)
+                after[number].update(_edited_logps(job, subspaces, pairs))
                 advance(1)
             costs = {number: pair_costs(judged, before, after[number]) for number in racing}
             racing = affordable(costs, job.method.cv_max_cost)
@@ -90,13 +96,13 @@ def affordable(costs: Mapping[int, Sequence[float]], limit: float) -> list[int]:
     return [number for number, (mean, stderr) in means.items() if mean - DOUBT * stderr <= limit]
 
 
-def _judge(
-    job: EditJob, plan: EditPlan, fitted: Sequence[int], pairs: Sequence[PairTokens]
+def _edited_logps(
+    job: EditJob, subspaces: Mapping[int, Subspace], pairs: Sequence[PairTokens]
 ) -> Iterator[tuple[Completion, float]]:
-    """Log-probabilities of completions under the edit that the pairs in `fitted` give."""
-    sides = list(dict.fromkeys(side for pair in pairs for side in (pair.chosen, pair.rejected)))
-    with edited_for_now(job.anatomy, _fit(job, plan, fitted), job.method.weights, biases=job.method.edit_bias):
-        return zip(sides, completion_logps(job.model, sides, "float32", lambda units: None), strict=True)
+    """Log-probabilities of the pairs' completions under an edit."""
+    completions = list(dict.fromkeys(side for pair in pairs for side in (pair.chosen, pair.rejected)))
+    with edited_for_now(job.anatomy, subspaces, job.method.weights, biases=job.method.edit_bias):
+        return zip(completions, completion_logps(job.model, completions, "float32", lambda units: None), strict=True)
 
 
 def _trial(
@@ -111,20 +117,18 @@ def _trial(
     return Fold(plan, held_out_gain(judged, before, after, beta=beta), len(judged))
 
 
-def _fit(job: EditJob, plan: EditPlan, rows: Sequence[int]) -> dict[int, Subspace]:
-    """The directions that the pairs in `rows` give; as in ProFS itself, whichever control asks."""
+def _fit(job: EditJob, plan: EditPlan, rows: Sequence[int], find: FindSubspace) -> dict[int, Subspace]:
+    """The directions that the pairs in `rows` give."""
     texts = job.method.labelled_rows(job.texts.rearranged(rows, rows), job.context.seed)
-    found = {
-        layer: job.activations.subspace(texts, layer, job.method.center, plan.ranks[layer]) for layer in plan.layers
-    }
-    for layer, subspace in found.items():
+    subspaces = {layer: find(texts, layer, plan.ranks[layer]) for layer in plan.layers}
+    for layer, subspace in subspaces.items():
         if len(subspace.directions) < plan.ranks[layer]:
             raise BenchError(
                 f"cross-validation: without one fold the {len(texts.chosen)} pairs left differ along only "
                 f"{len(subspace.directions)} directions in layer {layer}, and {plan} asks for more; lower cv_ranks, or "
                 "give more distinct pairs or prompts"
             )
-    return {layer: subspace.first(plan.ranks[layer]) for layer, subspace in found.items()}
+    return {layer: subspace.first(plan.ranks[layer]) for layer, subspace in subspaces.items()}
 
 
 def _best(trials: Sequence[Fold], racing: Sequence[int], job: EditJob) -> EditPlan:
