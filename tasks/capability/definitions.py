@@ -74,7 +74,7 @@ def read_definitions(folder: Path) -> dict[str, Definition]:
         raise UsageError(f"include_path: {folder} is no folder; name the folder in which your task YAML files are")
     configs = {}
     for path in _files(folder.resolve(), "*.yaml"):
-        config = _read_yaml(path, ())
+        config, _ = _read_yaml(path)
         if isinstance(config.get("group", config.get("task")), str):
             configs[path] = config
     if not configs:
@@ -88,56 +88,55 @@ def index(configs: Mapping[Path, Mapping[str, Any]]) -> dict[str, Definition]:
     Arguments:
         configs: what each YAML file says, includes merged.
     """
-    found: dict[str, Definition] = {}
+    definitions: dict[str, Definition] = {}
     tags: dict[str, list[str]] = {}
     for path, config in configs.items():
         if "group" in config and "class" not in config:
-            found.setdefault(str(config["group"]), Definition(config, path, _members(config)))
-        elif config["task"] not in found:
-            found[config["task"]] = Definition(config, path)
+            definitions.setdefault(str(config["group"]), Definition(config, path, _members(config)))
+        elif config["task"] not in definitions:
+            definitions[config["task"]] = Definition(config, path)
             for tag in _listed(config.get("tag")):
                 tags.setdefault(tag, []).append(config["task"])
-    return {**{tag: Definition({}, members=tuple(sorted(names))) for tag, names in tags.items()}, **found}
+    return {**{tag: Definition({}, members=tuple(sorted(names))) for tag, names in tags.items()}, **definitions}
 
 
 def folder_sha256s(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder that says what its tasks are: YAML and Python, by relative path."""
     folder = folder.resolve()
-    included = {path for file in _files(folder, "*.yaml") for path in _includes(file, ())}
-    paths = {*_files(folder, "*.yaml"), *_files(folder, "*.py"), *included}
+    paths = set(_files(folder, "*.py")).union(*(_read_yaml(path)[1] for path in _files(folder, "*.yaml")))
     named = {path: path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name) for path in paths}
     return {name.as_posix(): file_sha256(path) for path, name in sorted(named.items())}
 
 
-def unknown_names(names: Iterable[str], known: Mapping[str, Definition]) -> list[str]:
+def unknown_names(names: Iterable[str], definitions: Mapping[str, Definition]) -> list[str]:
     """Names that nothing in `known` bears, among `names` and what they stand for."""
-    return sorted({name for name in _reached(names, known) if name not in known})
+    return sorted({name for name in _reached(names, definitions) if name not in definitions})
 
 
-def leaf_tasks(names: Sequence[str], known: Mapping[str, Definition]) -> dict[str, Definition]:
+def leaf_tasks(names: Sequence[str], definitions: Mapping[str, Definition]) -> dict[str, Definition]:
     """The tasks that names stand for, groups and tags resolved.
 
     Raises:
         UsageError: a name is unknown, or a task is asked for twice.
     """
-    missing = unknown_names(names, known)
+    missing = unknown_names(names, definitions)
     if missing:
         if missing[0] not in names:
             raise UsageError(
                 f"a group of lm-eval's names '{missing[0]}', which no file defines (a task that a group defines in "
                 "place has no name of its own); ask for the group's other members by name"
             )
-        near = difflib.get_close_matches(missing[0], known, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(known)[:20])}"
+        near = difflib.get_close_matches(missing[0], definitions, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(definitions)[:20])}"
         raise UsageError(f"unknown lm-eval task '{missing[0]}'; {hint}")
-    asked: dict[str, str] = {}
+    requested: dict[str, str] = {}
     for name in names:
-        for reached in _reached([name], known):
-            if known[reached].members is None:
-                if asked.get(reached, name) != name:
-                    raise UsageError(f"task '{reached}' is asked for twice: by '{asked[reached]}' and by '{name}'")
-                asked[reached] = name
-    return {name: known[name] for name in asked}
+        for reached in _reached([name], definitions):
+            if definitions[reached].members is None:
+                if requested.get(reached, name) != name:
+                    raise UsageError(f"task '{reached}' is asked for twice: by '{requested[reached]}' and by '{name}'")
+                requested[reached] = name
+    return {name: definitions[name] for name in requested}
 
 
 def data_identity(name: str, definition: Definition) -> dict[str, Any]:
@@ -184,26 +183,26 @@ def _hashes(name: str, patterns: Sequence[str]) -> list[str]:
                 f"task '{name}' reads {pattern}, which may change unseen; download it and name the file instead"
             )
         root = Path(Path(pattern).anchor)
-        found = sorted(path for path in root.glob(str(Path(pattern).relative_to(root))) if path.is_file())
-        if not found:
+        matches = sorted(path for path in root.glob(str(Path(pattern).relative_to(root))) if path.is_file())
+        if not matches:
             raise UsageError(
                 f"task '{name}' reads {pattern}, which is not there (seen from {Path.cwd()}, where this was started); "
                 "correct data_files in its YAML"
             )
-        empty = [str(path) for path in found if path.stat().st_size == 0]
+        empty = [str(path) for path in matches if path.stat().st_size == 0]
         if empty:
             raise UsageError(f"task '{name}' reads {empty[0]}, which is empty; it needs at least one document")
-        paths += found
+        paths += matches
     return [file_sha256(path) for path in paths]
 
 
-def _reached(names: Iterable[str], known: Mapping[str, Definition]) -> Iterator[str]:
+def _reached(names: Iterable[str], definitions: Mapping[str, Definition]) -> Iterator[str]:
     """Each name and all that it stands for."""
     for name in names:
         yield name
-        definition = known.get(name)
+        definition = definitions.get(name)
         if definition is not None:
-            yield from _reached(definition.members or (), known)
+            yield from _reached(definition.members or (), definitions)
 
 
 def _members(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -229,32 +228,28 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("!function", lambda loader, node: str(node.value))
 
 
-def _read_yaml(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """One file with what it includes; its own keys win. `above` are the files that include it."""
+def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], set[Path]]:
+    """What one file says with what it includes, its own keys winning, and all files that were read.
+
+    Arguments:
+        above: the files that include it.
+    """
     try:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader: makes plain values only
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(
             f"lm-eval cannot read {path}: {' '.join(str(error).split())}; mend it, or move it out of include_path"
         ) from error
-    if not isinstance(config, dict):
-        return {}
     merged: dict[str, Any] = {}
-    for included in _included(path, config, above):
-        merged.update(_read_yaml(included, (*above, path)))
-    return {**merged, **{key: value for key, value in config.items() if key != "include"}}
-
-
-def _included(path: Path, config: Mapping[str, Any], above: tuple[Path, ...]) -> list[Path]:
-    found = [(path.parent / name).resolve() for name in _listed(config.get("include"))]
-    for included in found:
-        if not included.is_file() or included in (*above, path):
-            raise UsageError(f"{path} includes {included}, which is {'itself' if included.is_file() else 'not there'}")
-    return found
-
-
-def _includes(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    config = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    for included in _included(path, config if isinstance(config, dict) else {}, above):
-        yield included
-        yield from _includes(included, (*above, path))
+    files = {path}
+    if isinstance(config, dict):
+        for name in _listed(config.pop("include", None)):
+            included = (path.parent / name).resolve()
+            if not included.is_file() or included in (*above, path):
+                fault = "itself" if included.is_file() else "not there"
+                raise UsageError(f"{path} includes {included}, which is {fault}")
+            values, read = _read_yaml(included, (*above, path))
+            merged |= values
+            files |= read
+        merged |= config
+    return merged, files

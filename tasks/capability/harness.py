@@ -154,14 +154,14 @@ def headline(name: str, task: Any, wanted: str) -> str:
     )
 
 
-def set_examples(name: str, task: Any, asked: int | None) -> None:
+def set_examples(name: str, task: Any, requested: int | None) -> None:
     """Set how many solved examples a task shows, as lm-eval does: `asked`, unless it sets 0 itself.
 
     Raises:
         UsageError: it has too few, or lm-eval would show the asked document among them.
     """
     own = task.config.num_fewshot
-    number = own or 0 if asked is None or own == 0 else asked
+    number = own or 0 if requested is None or own == 0 else requested
     task.set_config(key="num_fewshot", value=number)
     if not number:
         return

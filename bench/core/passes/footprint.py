@@ -1,4 +1,4 @@
-"""How much memory a batch takes, estimated from a model's configuration, and how much there is. Imports no torch."""
+"""How much a model can see, how much memory a batch takes, and how much there is. Imports no torch."""
 
 from __future__ import annotations
 
@@ -57,6 +57,12 @@ def loss_footprint(model: PreTrainedModel) -> Footprint:
     # Of all rows in the model's type; of the one being read in float32 as well, which this counts for all.
     logits = shape.vocabulary * (shape.item + FLOAT32)
     return Footprint(0, shape.activations + logits, shape.attention)
+
+
+def context_window(model: PreTrainedModel) -> int | None:
+    """How many tokens the model can see at once; None where it does not say."""
+    positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return positions
 
 
 @dataclass(frozen=True, slots=True)
