@@ -266,7 +266,7 @@ def test_a_report_imports_no_torch(tmp_path: Path, whole: list[Record]) -> None:
     put(tmp_path, whole[:5])
     code = (
         "import sys; from pathlib import Path; from bench.analyse.report import report_run; "
-        f"report(Path({str(tmp_path)!r}), 'json'); "
+        f"report_run(Path({str(tmp_path)!r}), 'json'); "
         "sys.exit(len({'torch', 'transformers', 'lightning', 'datasets'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
