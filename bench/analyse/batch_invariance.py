@@ -223,7 +223,10 @@ def compare_batches(reference: Behaviour, behaviour: Behaviour, size: int) -> Si
         BenchError: one of them holds numbers that are not finite.
     """
     changes = [place for place in map(first_difference, reference.tokens, behaviour.tokens) if place is not None]
-    log_probability = max(map(_largest_change, reference.log_probabilities, behaviour.log_probabilities))
+    log_probability = max(  # infinities that agree, as of tokens ruled out, differ by nothing
+        float((one - other).abs().where(one != other, 0.0).max())
+        for one, other in zip(reference.log_probabilities, behaviour.log_probabilities, strict=True)
+    )
     loss = max((abs(one - other) for one, other in zip(reference.losses, behaviour.losses, strict=True)), default=0.0)
     if not math.isfinite(log_probability) or not all(map(math.isfinite, [*reference.losses, *behaviour.losses])):
         raise BenchError(
@@ -247,8 +250,3 @@ def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
         if left != right:
             return place
     return None if len(one) == len(other) else min(len(one), len(other)) + 1
-
-
-def _largest_change(one: Tensor, other: Tensor) -> float:
-    """Largest difference of two arrays; infinities that agree, as of tokens ruled out, differ by nothing."""
-    return float((one - other).abs().where(one != other, 0.0).max())

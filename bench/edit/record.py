@@ -63,9 +63,10 @@ def recorded_pairs(record: Record, pool: PairPool) -> PreferenceDataModule:
     """
     data = record.data
     if pool.sha256 != data.pool_sha256:
+        size = f"at least {data.held_out + data.n_pairs}{' pairs' if data.held_out else ''}"
         raise UsageError(
             f"{pool.source} holds other pairs than the record's: {len(pool.pairs)} of them with SHA-256 "
-            f"{pool.sha256[:12]}, the record says {data.pool_sha256[:12]} ({_size(data.held_out, data.n_pairs)}, from "
+            f"{pool.sha256[:12]}, the record says {data.pool_sha256[:12]} ({size}, from "
             f"{data.source}); give the whole pool, e.g. as `bench pairs build --out FILE` wrote it"
         )
     module = set_up_pairs(replace(pool, source=data.source), recorded_draw(record))
@@ -139,7 +140,3 @@ def _differences(record: Record) -> str:
     if record.provenance.get("platform") != here["platform"]:
         told.append(f"{here['platform']} (there {record.provenance.get('platform')})")
     return f"What is different here: {', '.join(told)}." if told else "Versions and platform are the record's."
-
-
-def _size(held_out: int, n_pairs: int) -> str:
-    return f"at least {held_out + n_pairs} pairs" if held_out else f"at least {n_pairs}"

@@ -283,7 +283,7 @@ def resolve_model(text: str) -> ModelSource:
         return _file_model(path)
     if _REPOSITORY.fullmatch(text.partition("@")[0]):
         return _hub_model(text)
-    raise _unknown_model(text)
+    raise UsageError(f"{unknown('model', text, MODELS)}; or hub:ORG/NAME, or file:FOLDER")
 
 
 def _hub_model(text: str) -> HubModel:
@@ -317,8 +317,3 @@ def _check_whole(names: list[str] | dict[str, int], locator: str) -> None:
     lacks = lacking(names)
     if lacks:
         raise UsageError(f"{locator} is no whole checkpoint: it lacks {'; '.join(lacks)}")
-
-
-def _unknown_model(text: str) -> UsageError:
-    plain = unknown("model", text, MODELS)
-    return UsageError(f"{plain}; or hub:ORG/NAME, or file:FOLDER")

@@ -89,7 +89,13 @@ class Design:
         if self.scale == "full":
             return tables
         tables = [table for table in tables if table.source == "paper"]
-        return tables if self.figure == "sizes" else [_of_any_size(table) for table in tables]
+        if self.figure == "sizes":
+            return tables
+        whole = {"n_pairs": None}
+        return [
+            table.model_copy(update={"cells": tuple(cell.model_copy(update=whole) for cell in table.cells)})
+            for table in tables
+        ]
 
     def parts(self) -> list[Study]:
         """The studies to run: of each row the sizes that have a published number, rows with the same sizes together."""
@@ -220,8 +226,3 @@ def _part(study: Study, rows: Sequence[str], sizes: Sequence[int | None]) -> Stu
     pairs = spec.pairs.model_copy(update={"sizes": tuple(sizes)})
     methods = {row: spec.methods[row] for row in rows}
     return study.model_copy(update={"spec": spec.model_copy(update={"methods": methods, "pairs": pairs})})
-
-
-def _of_any_size(table: PublishedTable) -> PublishedTable:
-    cells = tuple(cell.model_copy(update={"n_pairs": None}) for cell in table.cells)
-    return table.model_copy(update={"cells": cells})

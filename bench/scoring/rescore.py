@@ -132,7 +132,8 @@ def rescore(
         progress.note(f"{config_path(directory)} is not there: nobody says which scorer labelled the pairs")
     outcome = Rescoring()
     work = [found for judge in judges for record in records if (found := _work(record, judge, directory, outcome))]
-    _prepare({item.judge.name: item.judge for item in work}, progress)
+    for judge in {item.judge.name: item.judge for item in work}.values():
+        judge.scorer.prepare(progress)
     try:
         with progress.track("score cells", len(work)) as advance:
             for item in work:
@@ -198,11 +199,6 @@ def _is_done(work: _Work, directory: Path) -> bool:
         return read_rescored(path, directory).identity == work.identity
     except ValueError:  # made anew
         return False
-
-
-def _prepare(judges: Mapping[str, LoadedScorer], progress: Progress) -> None:
-    for judge in judges.values():
-        judge.scorer.prepare(progress)
 
 
 def _rescore_one(work: _Work, directory: Path, labeller: str | None, outcome: Rescoring, progress: Progress) -> None:

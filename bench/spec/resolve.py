@@ -21,6 +21,7 @@ Assignment = tuple[Sequence[str], Any]
 def resolve_spec(
     config: str | None,
     *,
+    settings: Mapping[str, Any] | None = None,
     methods: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
     flags: Sequence[Assignment] = (),
@@ -32,6 +33,7 @@ def resolve_spec(
 
     Arguments:
         config: path or shipped name of a YAML file; None for the quickstart.
+        settings: what that file is taken to hold; None to read it.
         methods, tasks: the only ones to run; settings the file has for them are kept.
         flags: places in the spec and what to put there.
         limit: items for every task.
@@ -45,31 +47,8 @@ def resolve_spec(
         UsageError: says which key, what was found there and what is allowed.
     """
     path = find_config(config)
-    return resolve_settings(
-        read_yaml(path),
-        str(path),
-        methods=methods,
-        tasks=tasks,
-        flags=flags,
-        limit=limit,
-        scorer=scorer,
-        assignments=assignments,
-    )
-
-
-def resolve_settings(
-    settings: Mapping[str, Any],
-    where: str,
-    *,
-    methods: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
-    flags: Sequence[Assignment] = (),
-    limit: int | None = None,
-    scorer: str | None = None,
-    assignments: Sequence[str] = (),
-) -> RunSpec:
-    """As `resolve_spec`, of settings that were read from `where`."""
-    written = validated(RunSpec, settings, where)
+    settings = read_yaml(path) if settings is None else settings
+    written = validated(RunSpec, settings, str(path))
     settings = {**settings, "methods": dict(written.methods), "tasks": dict(written.tasks)}
     if methods is not None:
         settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)

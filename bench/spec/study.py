@@ -14,7 +14,7 @@ from bench.leaderboard.records.layout import CONFIG, config_path
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, split_integers, split_numbers
-from bench.spec.resolve import Assignment, resolve_settings
+from bench.spec.resolve import Assignment, resolve_spec
 from bench.spec.run_spec import RunSpec, find_config, read_yaml
 
 REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
@@ -112,16 +112,18 @@ def read_study(
     if path.name == CONFIG and target is not None and Path(target).is_dir():
         settings["out"] = target
     for place, value in flags:
-        settings = assign(_without_alternative(settings, place), place, value)
+        if list(place) == ["model"]:  # a flag for one model takes the place of a list of them
+            settings = _plain(settings, "models")
+        settings = assign(settings, place, value)
     notes: list[str] = []
     for text in amendments:
         settings = _amend(settings, text, notes)
     settings = _merge_repeats(settings, notes)
     spec_settings, models, noises = _take_lists(settings, str(path))
     specs = [
-        resolve_settings(
-            assign(assign(spec_settings, ["model"], model), ["noise", "model"], noise),
+        resolve_spec(
             str(path),
+            settings=assign(assign(spec_settings, ["model"], model), ["noise", "model"], noise),
             methods=methods,
             tasks=tasks,
             limit=limit,
@@ -179,8 +181,7 @@ def _take_lists(settings: Mapping[str, Any], where: str) -> tuple[dict[str, Any]
         raise UsageError(f"{where}: noise: give a mapping of settings; found {noise!r}")
     models = _one_or_list(settings, "model", "models", str(RunSpec().model), where)
     noises = _one_or_list(noise, "model", "models", "flip", f"{where}: noise")
-    rest = {key: value for key, value in settings.items() if key != "models"}
-    return rest | {"noise": {key: value for key, value in noise.items() if key != "models"}}, models, noises
+    return _plain(settings, "models") | {"noise": _plain(noise, "models")}, models, noises
 
 
 def _one_or_list(settings: Mapping[str, Any], one: str, many: str, default: str, where: str) -> list[str]:
@@ -192,11 +193,6 @@ def _one_or_list(settings: Mapping[str, Any], one: str, many: str, default: str,
     if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
         raise UsageError(f"{where}: {many}: give a list of at least one name; found {values!r}")
     return values
-
-
-def _without_alternative(settings: dict[str, Any], place: Sequence[str]) -> dict[str, Any]:
-    """A flag for one model takes the place of a list of them."""
-    return {key: value for key, value in settings.items() if list(place) != ["model"] or key != "models"}
 
 
 def _merge_repeats(settings: dict[str, Any], notes: list[str]) -> dict[str, Any]:

@@ -105,12 +105,11 @@ def read_pool(path: Path, *, load_tokenizer: LoadTokenizer | None = None) -> lis
 
 def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
     """Write pairs as JSONL (`prompt`, `chosen`, `rejected`, and `margin` where known), atomically."""
-    write_jsonl(path, map(_row, pairs))
-
-
-def _row(pair: PreferencePair) -> dict[str, Any]:
-    row: dict[str, Any] = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-    return row if pair.margin is None else {**row, "margin": pair.margin}
+    rows = (
+        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "margin": pair.margin}
+        for pair in pairs
+    )
+    write_jsonl(path, ({key: value for key, value in row.items() if value is not None} for row in rows))
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
