@@ -91,7 +91,7 @@ def check_window(model: PreTrainedModel, rows: Sequence[GeneratedRow], max_new_t
     Raises:
         BenchError: prompt and new tokens do not fit the model's window.
     """
-    window = context_window(model)
+    window = context_window(model.config)
     for row in rows:
         if window is not None and len(row.tokens) + max_new_tokens > window:
             raise BenchError(

@@ -87,7 +87,7 @@ def profs2025(
     Reference: Uppaal et al. 2025 (arXiv 2405.13967), `perplexity` of their evaluation code, which averages the loss
     that transformers returns for each window: the mean over the tokens no window before has seen.
     """
-    size, reported = _capped(context_window(model), max_window or LONGEST)
+    size, reported = _capped(context_window(model.config), max_window or LONGEST)
     texts = [text for text in source.rows() if text]
     return _one_text(tokenizer, texts, size, 512, limit, {"mode": "profs2025", **reported}, alike=True)
 
@@ -100,7 +100,7 @@ def lee2024(
     Reference: Lee et al. 2024 (arXiv 2401.01967), `run_perplexity` of their evaluation code, which multiplies the mean
     loss of the tokens after a window's first by all its tokens.
     """
-    size, reported = _capped(1024, context_window(model))
+    size, reported = _capped(1024, context_window(model.config))
     return _one_text(tokenizer, source.rows(), size, size, limit, {"mode": "lee2024", **reported}, alike=False)
 
 

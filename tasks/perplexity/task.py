@@ -184,7 +184,7 @@ class Perplexity(Task):
     def _window(self, model: PreTrainedModel) -> dict[str, int]:
         """Window and stride, capped to what the model can see."""
         size, stride = self._size_and_stride().values()
-        most = context_window(model)
+        most = context_window(model.config)
         if most is None or most >= size:
             return {"window": size, "stride": stride}
         return {"window": most, "stride": min(stride, most // 2), "capped_from": size}

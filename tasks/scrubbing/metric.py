@@ -66,7 +66,7 @@ def sentence_losses(
     begins = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     start = [tokenizer.bos_token_id] if begins else []
     encoded = tokenizer([sentence.text for sentence in sentences], add_special_tokens=False)["input_ids"]
-    size = min(MOST_TOKENS, context_window(model) or MOST_TOKENS)
+    size = min(MOST_TOKENS, context_window(model.config) or MOST_TOKENS)
     windows = [
         window
         for index, tokens in enumerate(encoded)

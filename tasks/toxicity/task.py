@@ -198,7 +198,7 @@ class Toxicity(GenerationSettings, Task):
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], progress: Progress
     ) -> list[Prompt]:
         """The prompts that leave room for what is to be written; none is cut."""
-        window = context_window(model)
+        window = context_window(model.config)
         room = math.inf if window is None else window - self.max_new_tokens
         fitting = [prompt for prompt in prompts if len(tokenizer(prompt.text)["input_ids"]) <= room]
         if not fitting:

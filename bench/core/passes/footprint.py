@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 SHARE = 0.8
 """Of the free memory that an estimate may fill: what is left absorbs fragments and what the estimate overlooks."""
@@ -59,10 +59,10 @@ def loss_footprint(model: PreTrainedModel) -> Footprint:
     return Footprint(0, shape.activations + logits, shape.attention)
 
 
-def context_window(model: PreTrainedModel) -> int | None:
-    """How many tokens the model can see at once; None where it does not say."""
-    positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return positions
+def context_window(config: PreTrainedConfig) -> int | None:
+    """Most tokens that a model of this configuration reads at once; None where it does not say."""
+    window: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return window
 
 
 @dataclass(frozen=True, slots=True)
