@@ -63,8 +63,10 @@ def read_report(directory: Path) -> Drawn:
         raise UsageError(f"{directory} has no folder 'records': give the directory that a run or study wrote to")
     records = read_scored_records(directory)
     if not any(record.method.name != BASE for record in records):
-        found = "no finished cell" if not records else "the unaligned model alone"
-        raise UsageError(f"{directory / 'records'} holds {found}: there is nothing to report on until a method has run")
+        content = "no finished cell" if not records else "the unaligned model alone"
+        raise UsageError(
+            f"{directory / 'records'} holds {content}: there is nothing to report on until a method has run"
+        )
     return make_report(records, _missing(directory, {record.cell_id for record in records}))
 
 

@@ -100,7 +100,7 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
         turns.wait_for_others()
     finally:
         with directory.writing():
-            copy_validations(directory.path, _judges(directory), progress)
+            copy_validations(directory.path, _scorer_identities(directory), progress)
             board = write_leaderboard(directory.path)
     return Outcome(board, turns.executed, turns.failed, turns.elsewhere)
 
@@ -180,7 +180,7 @@ def _say_what_changed(study: Study, directory: RunDirectory, others: int, earlie
         )
 
 
-def _judges(directory: RunDirectory) -> list[Mapping[str, Any]]:
+def _scorer_identities(directory: RunDirectory) -> list[Mapping[str, Any]]:
     """Identities of the scorers that judged any finished cell."""
     tasks = [task for record in directory.finished().values() for task in record.evaluation.values()]
     scorers = [task.get("scorer") for task in tasks if isinstance(task, Mapping)]
