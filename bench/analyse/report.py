@@ -14,7 +14,6 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
 from bench.display.console import LOG, RESULT, write_line
 from bench.harness.directory import RunDirectory
-from bench.harness.states import GridCell
 from bench.leaderboard.board.values import BASE
 from bench.leaderboard.records.rescored import read_scored_records
 from bench.leaderboard.study.charts import Chart, csv_text
@@ -148,19 +147,11 @@ def _missing(directory: Path, there: set[str]) -> list[MissingCell] | None:
         cells = run.cells()
     except UsageError:
         return None
-    return [_missing_cell(cell, run.failure(cell.id)) for cell in cells if cell.id not in there]
-
-
-def _missing_cell(cell: GridCell, failure: str | None) -> MissingCell:
-    return MissingCell(
-        model=cell.model,
-        method=cell.method,
-        noise=cell.noise,
-        rate=cell.rate,
-        n_pairs=cell.n_pairs,
-        seed=cell.seed,
-        failure=failure,
-    )
+    return [
+        MissingCell(**cell.model_dump(exclude={"id"}), failure=run.failure(cell.id))
+        for cell in cells
+        if cell.id not in there
+    ]
 
 
 @contextmanager
