@@ -19,11 +19,11 @@ def score(
     """Judge the stored text of finished cells by another scorer, without generating; write the board anew."""
     from bench.display.console import progress_display
     from bench.display.scoring import show_rescoring
-    from bench.scoring.rescore import make_judges, rescore
+    from bench.scoring.rescore import make_scorers, rescore
     from bench.spec.overrides import parse_assignment
 
     settings = {".".join(path): value for path, value in map(parse_assignment, assignments or ())}
-    judges = make_judges(scorer, settings)
+    judges = make_scorers(scorer, settings)
     with progress_display() as progress:
         outcome = rescore(directory, judges, cells=cells, progress=progress)
     show_rescoring(outcome, directory)

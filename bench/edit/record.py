@@ -43,7 +43,7 @@ def read_with_base(path: Path, record: Record) -> list[Record]:
     """A record and those of its directory that measured the unaligned model in the same way, oldest first."""
     bases = [read_record(other) for other in sorted(path.parent.glob(f"{BASE}-*.json"))]
     groups = comparable_groups([*(base for base in bases if base.method.name == BASE), record])
-    return next(group for group in groups if any(each.cell_id == record.cell_id for each in group))
+    return next(group for group in groups if any(member.cell_id == record.cell_id for member in group))
 
 
 def recorded_draw(record: Record) -> Draw:
@@ -131,12 +131,12 @@ def check_same_weights(recorded: Mapping[str, str], made: Mapping[str, str], rec
 def _differences(record: Record) -> str:
     """Which packages, and which platform, are others than the record's."""
     here = provenance()
-    theirs = record.provenance.get("packages", {})
-    told = [
-        f"{name} {version} (there {theirs.get(name)})"
+    recorded = record.provenance.get("packages", {})
+    changes = [
+        f"{name} {version} (there {recorded.get(name)})"
         for name, version in here["packages"].items()
-        if theirs.get(name) != version
+        if recorded.get(name) != version
     ]
     if record.provenance.get("platform") != here["platform"]:
-        told.append(f"{here['platform']} (there {record.provenance.get('platform')})")
-    return f"What is different here: {', '.join(told)}." if told else "Versions and platform are the record's."
+        changes.append(f"{here['platform']} (there {record.provenance.get('platform')})")
+    return f"What is different here: {', '.join(changes)}." if changes else "Versions and platform are the record's."

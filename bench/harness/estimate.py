@@ -53,7 +53,7 @@ def _records_beside(
     cells: Sequence[Cell], directory: RunDirectory, device_kind: str
 ) -> list[tuple[Record, RunDirectory]]:
     wanted = [(cell.model.fingerprint, cell.model.dtype, without_code(cell.evaluation)) for cell in cells]
-    found = []
+    alike = []
     for path in sorted(directory.path.absolute().parent.glob("*/records")):
         there = RunDirectory(path.parent)
         for record in there.finished().values():
@@ -61,5 +61,5 @@ def _records_beside(
             same_kind = record.cost.device.partition(":")[0] == device_kind
             measured = (record.model.fingerprint, record.model.dtype, without_code(record.evaluation))
             if same_machine and same_kind and measured in wanted:
-                found.append((record, there))
-    return found
+                alike.append((record, there))
+    return alike

@@ -98,6 +98,6 @@ class Turns:
         self._states.mark(cell.id, State.failed)
         self.directory.save_failure(cell.id, message, trace)
         self.progress.note(f"cell {cell.id} failed: {message}")
-        kept = self.directory.kept_checkpoint(cell.id)
-        if kept is not None:
-            self.progress.note(f"the next run goes on from {kept}; delete it to start that cell over")
+        checkpoint = self.directory.kept_checkpoint(cell.id)
+        if checkpoint is not None:
+            self.progress.note(f"the next run goes on from {checkpoint}; delete it to start that cell over")

@@ -110,8 +110,8 @@ def sample(records: Mapping[int, Record], metric: str) -> Sample | str:
         return "this run does not measure it"
     if not values:
         return "the measurement gave no number"
-    kept = {seed: found[seed] for seed in values}
-    interval, factor = metric_score(kept, None).ci95, _factor(metric, next(iter(kept.values())))
+    scored = {seed: found[seed] for seed in values}
+    interval, factor = metric_score(scored, None).ci95, _factor(metric, next(iter(scored.values())))
     ci95 = None if interval is None else (interval[0] * factor, interval[1] * factor)
     return Sample(fmean(values.values()), stdev(values.values()) if len(values) > 1 else None, len(values), ci95)
 
