@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -14,34 +16,26 @@ from bench.core.errors import UsageError
 from bench.core.store.cache import file_sha256
 from bench.core.store.hub import dataset_commit
 
-
-class Official(NamedTuple):
-    """One of the default tasks, as lm-eval defines it; noted here so that it can be named without importing lm-eval."""
-
-    file: str
-    """Below lm-eval's `tasks` folder; naming it spares indexing all of lm-eval's thousands, which takes seconds."""
-    repository: str
-    """The hub data set it reads."""
-    commit: str
-    """Of the data set, the one that other evaluations pin too."""
-
-
-_GLUE = ("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
-_SUPER_GLUE = ("aps/super_glue", "3de24cf8022e94f4ee4b9d55a6f539891524d646")
-_ARC = ("allenai/ai2_arc", "210d026faf9955653af8916fad021475a3f00453")
-OFFICIAL: Mapping[str, Official] = {
-    "boolq": Official("super_glue/boolq/default.yaml", *_SUPER_GLUE),
-    "rte": Official("glue/rte/default.yaml", *_GLUE),
-    "hellaswag": Official("hellaswag/hellaswag.yaml", "Rowan/hellaswag", "218ec52e09a7e7462a5400043bb9a69a41d06b76"),
-    "winogrande": Official("winogrande/default.yaml", "allenai/winogrande", "01e74176c63542e6b0bcb004dcdea22d94fb67b5"),
-    "arc_easy": Official("arc/arc_easy.yaml", *_ARC),
-    "arc_challenge": Official("arc/arc_challenge.yaml", *_ARC),
-    "openbookqa": Official(
-        "openbookqa/openbookqa.yaml", "allenai/openbookqa", "388097ea7776314e93a529163e0fea805b8a6454"
-    ),
+OFFICIAL: Mapping[str, str] = {
+    "boolq": "super_glue/boolq/default.yaml",
+    "rte": "glue/rte/default.yaml",
+    "hellaswag": "hellaswag/hellaswag.yaml",
+    "winogrande": "winogrande/default.yaml",
+    "arc_easy": "arc/arc_easy.yaml",
+    "arc_challenge": "arc/arc_challenge.yaml",
+    "openbookqa": "openbookqa/openbookqa.yaml",
 }
-PINNED: Mapping[str, str] = {task.repository: task.commit for task in OFFICIAL.values()}
-"""Commits of the data sets that the default tasks read."""
+"""The default tasks, and where lm-eval defines each, below its `tasks` folder: all of its thousands take seconds."""
+
+PINNED: Mapping[str, str] = {
+    "aps/super_glue": "3de24cf8022e94f4ee4b9d55a6f539891524d646",
+    "nyu-mll/glue": "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
+    "Rowan/hellaswag": "218ec52e09a7e7462a5400043bb9a69a41d06b76",
+    "allenai/winogrande": "01e74176c63542e6b0bcb004dcdea22d94fb67b5",
+    "allenai/ai2_arc": "210d026faf9955653af8916fad021475a3f00453",
+    "allenai/openbookqa": "388097ea7776314e93a529163e0fea805b8a6454",
+}
+"""The hub data that the default tasks read, at the commits that other evaluations pin too."""
 
 _READERS = frozenset({"arrow", "csv", "json", "pandas", "parquet", "text", "xml"})
 """What `dataset_path` says where the data are plain files."""
@@ -59,9 +53,17 @@ class Definition:
     """Names that a group or a tag stands for; None for a task."""
 
 
-def official_definitions() -> dict[str, Definition]:
-    """The default tasks; of their configuration only where the data are."""
-    return {name: Definition({"task": name, "dataset_path": task.repository}) for name, task in OFFICIAL.items()}
+@cache
+def official_definitions() -> Mapping[str, Definition]:
+    """The default tasks, as the installed lm-eval defines them; lm-eval is read and not imported."""
+    return {name: Definition(_read_yaml(official_path(name))[0]) for name in OFFICIAL}
+
+
+def official_path(name: str) -> Path:
+    """The file in which the installed lm-eval defines a default task."""
+    spec = find_spec("lm_eval")
+    assert spec is not None and spec.origin is not None  # a dependency
+    return Path(spec.origin).parent / "tasks" / OFFICIAL[name]
 
 
 def read_definitions(folder: Path) -> dict[str, Definition]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import datasets
 import lm_eval.api.task
-import lm_eval.tasks
 import yaml
 from lm_eval.api.metrics import mean
 from lm_eval.evaluator import evaluate
@@ -21,7 +20,7 @@ from lm_eval.tasks import TaskManager
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import fair_order
-from bench.tasks.capability.definitions import OFFICIAL, Definition, index
+from bench.tasks.capability.definitions import OFFICIAL, Definition, index, official_path
 
 Overrides = Mapping[str, Any]
 """Keys of a task's YAML that take the place of its definition's."""
@@ -253,7 +252,7 @@ def contained() -> Iterator[None]:
 
 
 def _write_definition(name: str, definition: Definition, changes: Overrides, target: Path) -> None:
-    path = definition.path or Path(lm_eval.tasks.__file__).parent / OFFICIAL[name].file
+    path = definition.path or official_path(name)
     # Without its tags: the file would be all that lm-eval then finds by them.
     config = {"include": str(path), "task": name, "tag": None, **changes}
     (target / f"{len(list(target.iterdir()))}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

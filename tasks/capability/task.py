@@ -158,7 +158,7 @@ class Capability(Task):
 
     def _known(self) -> dict[str, Definition]:
         """The default tasks and the user's own, which are found without lm-eval."""
-        definitions = official_definitions()
+        definitions = dict(official_definitions())
         for folder in self.include_path:
             definitions |= read_definitions(folder.expanduser())
         return definitions
