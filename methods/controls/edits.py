@@ -146,7 +146,7 @@ def _long_enough(passages: Sequence[Passage], lengths: Sequence[int]) -> dict[in
     where every other choice would.
     """
     free = dict(enumerate(lengths))
-    found: dict[int, int] = {}
+    positions: dict[int, int] = {}
     for row in sorted(range(len(passages)), key=lambda row: len(passages[row].ids), reverse=True):
         needed = len(passages[row].ids)
         position = next((position for position, length in free.items() if length >= needed), None)
@@ -158,6 +158,6 @@ def _long_enough(passages: Sequence[Passage], lengths: Sequence[int]) -> dict[in
                 f"{available} of the {len(lengths)} given have as many; lower max_length, or name a source of longer "
                 "texts with --set pairs.neutral=SOURCE"
             )
-        found[row] = position
+        positions[row] = position
         del free[position]
-    return found
+    return positions

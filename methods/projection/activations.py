@@ -76,7 +76,7 @@ class Activations:
         """Embeddings of the chosen and of the rejected side after block `layer`, each (pairs, d_model)."""
         device = self.anatomy.values[layer].weight.device
         destination = "cpu" if device.type == "mps" else device  # which has no float64
-        chosen, rejected = (self._store.matrix(side, layer).to(destination) for side in (rows.chosen, rows.rejected))
+        chosen, rejected = (self._store.matrix(texts, layer).to(destination) for texts in (rows.chosen, rows.rejected))
         return chosen, rejected
 
     def shared(self, purpose: str, *key: Hashable, compute: Callable[[], R]) -> R:

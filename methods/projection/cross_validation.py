@@ -36,14 +36,14 @@ class Fold:
     plan: EditPlan
     held_out: HeldOutGain
     pairs: int
-    """That it was judged on: fewer than all where it dropped out."""
+    """That it was scored on: fewer than all where it dropped out."""
 
 
 def cross_validate(job: EditJob, plans: Sequence[EditPlan], find: FindSubspace) -> EditPlan:
     """The candidate whose gain on held-out training pairs is surest, among those that cost the texts little.
 
     Pairs are split into folds by prompt. For each fold every candidate edit is made from the other folds' pairs and
-    judged on the fold by two numbers. Its *gain* is the fall of -log σ(β · m), m being how much further it puts the
+    scored on the fold by two numbers. Its *gain* is the fall of -log σ(β · m), m being how much further it puts the
     chosen completions above the rejected ones than the unedited model does (Rafailov et al. 2023, arXiv 2305.18290,
     equation 7). Its *cost* is the mean fall of a completion's log-probability, whichever side it is on, so that noise
     in the labels has no part in it. Candidates that are beyond doubt over `cv_max_cost` drop out after a fold, which
@@ -66,20 +66,23 @@ def cross_validate(job: EditJob, plans: Sequence[EditPlan], find: FindSubspace) 
     folds = split_by_prompt(job.pairs, job.method.cv_folds, job.context.seed)
     after: list[dict[Completion, float]] = [{} for _ in plans]
     racing = list(range(len(plans)))
-    judged: list[PairTokens] = []
+    held_out: list[PairTokens] = []
     with job.context.progress.track("cross-validate the edit", len(folds) * len(plans)) as advance:
-        for left, fold in zip(reversed(range(len(folds))), folds, strict=True):
+        for folds_left, fold in zip(reversed(range(len(folds))), folds, strict=True):
             pairs = [tokens[row] for row in fold]
-            judged += pairs
+            held_out += pairs
             fitted = sorted(set(range(len(tokens))) - set(fold))
             for number in racing:
                 subspaces = _fit(job, plans[number], fitted, find)
                 after[number].update(_edited_logps(job, subspaces, pairs))
                 advance(1)
-            costs = {number: pair_costs(judged, before, after[number]) for number in racing}
+            costs = {number: pair_costs(held_out, before, after[number]) for number in racing}
             racing = affordable(costs, job.method.cv_max_cost)
-            advance(left * (len(costs) - len(racing)))
-    trials = [_trial(plan, tokens, before, logps, job.method.cv_beta) for plan, logps in zip(plans, after, strict=True)]
+            advance(folds_left * (len(costs) - len(racing)))
+    trials = []
+    for plan, logps in zip(plans, after, strict=True):
+        scored = [pair for pair in tokens if pair.chosen in logps and pair.rejected in logps]
+        trials.append(Fold(plan, held_out_gain(scored, before, logps, beta=job.method.cv_beta), len(scored)))
     read = sum(map(len, before)) + sum(len(completion) for logps in after for completion in logps)
     return replace(_best(trials, racing, job), tokens_forward=read)
 
@@ -88,7 +91,7 @@ def affordable(costs: Mapping[int, Sequence[float]], limit: float) -> list[int]:
     """The candidates that may yet turn out to cost no more than `limit`, by what they cost pair by pair so far.
 
     One drops out when its mean is above the limit by `DOUBT` standard errors, or not a number; none does before
-    `ENOUGH` pairs are judged.
+    `ENOUGH` pairs are scored.
     """
     if min(map(len, costs.values()), default=0) < ENOUGH:
         return list(costs)
@@ -100,21 +103,9 @@ def _edited_logps(
     job: EditJob, subspaces: Mapping[int, Subspace], pairs: Sequence[PairTokens]
 ) -> Iterator[tuple[Completion, float]]:
     """Log-probabilities of the pairs' completions under an edit."""
-    completions = list(dict.fromkeys(side for pair in pairs for side in (pair.chosen, pair.rejected)))
+    completions = list(dict.fromkeys(completion for pair in pairs for completion in (pair.chosen, pair.rejected)))
     with edited_for_now(job.anatomy, subspaces, job.method.weights, biases=job.method.edit_bias):
         return zip(completions, completion_logps(job.model, completions, "float32", lambda units: None), strict=True)
-
-
-def _trial(
-    plan: EditPlan,
-    pairs: Sequence[PairTokens],
-    before: Mapping[Completion, float],
-    after: Mapping[Completion, float],
-    beta: float,
-) -> Fold:
-    """A candidate's figures on the pairs that it was judged on."""
-    judged = [pair for pair in pairs if pair.chosen in after and pair.rejected in after]
-    return Fold(plan, held_out_gain(judged, before, after, beta=beta), len(judged))
 
 
 def _fit(job: EditJob, plan: EditPlan, rows: Sequence[int], find: FindSubspace) -> dict[int, Subspace]:

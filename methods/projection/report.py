@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from bench.core.hashing import sha256_tensor
 from bench.core.values import AlignmentReport, Effort
-from bench.methods.pairs.passages import PassagePairs, read_passages
+from bench.methods.pairs.passages import read_passages
 from bench.methods.projection.algorithm import SPECTRUM, find_subspaces
+from bench.methods.projection.anatomy import Matrix
 from bench.methods.projection.explanations import explain
 from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.subspace import Subspace
@@ -40,23 +41,38 @@ class EditReport:
         """The report of an edit just made; `changes` says by a matrix's name what became of it."""
         job, (started, found, ready), edited = self._job, self._times, time.perf_counter()
         with self._diagnostics:
-            after = self._hashes()
-            explanations = self._explanations()
-        layers: list[dict[str, Any]] = []
-        changed: list[str] = []
-        for layer, subspace in self._subspaces.items():
-            matrices = []
-            for matrix in edited_matrices(job.anatomy, layer, job.method.weights):
-                changed += edited_parameters(matrix, bias=job.method.edit_bias)
-                hashes = {"sha256_before": self._before.get(matrix.name), "sha256_after": after.get(matrix.name)}
-                change = asdict(changes[matrix.name])
-                matrices.append({"name": f"{matrix.name}.weight", **change, **(hashes if after else {})})
-            layers.append({"layer": layer, **_spectrum(subspace), "matrices": matrices, **explanations.get(layer, {})})
+            hashes = {
+                name: {"sha256_before": before, "sha256_after": after}
+                for (name, before), after in zip(self._before.items(), self._hashes().values(), strict=True)
+            }
+            explanations: Mapping[int, Mapping[str, Any]] = (
+                explain(job.model, job.tokenizer, job.anatomy, self._subspaces, self._clean)
+                if job.context.explain
+                else {}
+            )
+        layers = [
+            {
+                "layer": layer,
+                "rank": (rank := len(subspace.directions)),
+                "singular_values": subspace.singular_values[:SPECTRUM].tolist(),
+                "energy_removed": subspace.energy(rank) if len(subspace.singular_values) else None,
+                "matrices": [
+                    {"name": f"{matrix.name}.weight", **asdict(changes[matrix.name]), **hashes.get(matrix.name, {})}
+                    for matrix in edited_matrices(job.anatomy, layer, job.method.weights)
+                ],
+                **explanations.get(layer, {}),
+            }
+            for layer, subspace in self._subspaces.items()
+        ]
+        changed = [name for matrix in self._matrices() for name in edited_parameters(matrix, bias=job.method.edit_bias)]
+        lengths = [len(passage.ids) for passage in job.texts.chosen + job.texts.rejected]
         details = {
             "ranks": {str(layer): rank for layer, rank in self._plan.ranks.items()},
             "selection": self._plan.details,
             "n_pairs": len(job.labelled_rows.chosen),
-            **_text_counts(job.texts, job.method.max_length),
+            "n_identical": job.texts.n_identical,
+            "mean_tokens": sum(lengths) / len(lengths),
+            "n_at_max_length": lengths.count(job.method.max_length),
             "n_embedded": job.activations.n_embedded,
             "find_seconds": found - started,
             "edit_seconds": edited - ready,
@@ -71,44 +87,17 @@ class EditReport:
             effort=self._effort,
         )
 
+    def _matrices(self) -> Iterator[Matrix]:
+        for layer in self._subspaces:
+            yield from edited_matrices(self._job.anatomy, layer, self._job.method.weights)
+
     def _hashes(self) -> dict[str, str]:
-        """Of every matrix that is edited, by its name."""
-        return {
-            matrix.name: sha256_tensor(matrix.weight)
-            for layer in self._subspaces
-            for matrix in edited_matrices(self._job.anatomy, layer, self._job.method.weights)
-            if self._job.context.explain
-        }
+        return {matrix.name: sha256_tensor(matrix.weight) for matrix in self._matrices() if self._job.context.explain}
 
     def _clean_subspaces(self) -> dict[int, Subspace]:
         """What the same edit would remove without noise; empty where there was none, or nothing is known of it."""
         job, clean = self._job, self._job.context.clean
         if not job.context.explain or not clean or list(clean) == list(job.pairs):
             return {}
-        return find_subspaces(
-            job, read_passages(job.tokenizer, clean, job.method.pooling, job.method.max_length), self._plan
-        )
-
-    def _explanations(self) -> dict[int, dict[str, Any]]:
-        job = self._job
-        if not job.context.explain:
-            return {}
-        return explain(job.model, job.tokenizer, job.anatomy, self._subspaces, self._clean)
-
-
-def _spectrum(subspace: Subspace) -> dict[str, Any]:
-    rank = len(subspace.directions)
-    return {
-        "rank": rank,
-        "singular_values": subspace.singular_values[:SPECTRUM].tolist(),
-        "energy_removed": subspace.energy(rank) if len(subspace.singular_values) else None,
-    }
-
-
-def _text_counts(texts: PassagePairs, max_length: int) -> dict[str, Any]:
-    lengths = [len(passage.ids) for passage in texts.chosen + texts.rejected]
-    return {
-        "n_identical": texts.n_identical,
-        "mean_tokens": sum(lengths) / len(lengths),
-        "n_at_max_length": sum(length == max_length for length in lengths),
-    }
+        texts = read_passages(job.tokenizer, clean, job.method.pooling, job.method.max_length)
+        return find_subspaces(job, texts, self._plan)

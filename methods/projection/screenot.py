@@ -78,7 +78,7 @@ def screenot_plan(
         BenchError: too few pairs differ, or nothing stands out in any of the layers and no others will be tried.
     """
     # Identical texts give no row, and copies of a pair, flipped or not, one row that is longer.
-    n_distinct = len({frozenset(sides) for sides in zip(rows.chosen, rows.rejected, strict=True) if len({*sides}) > 1})
+    n_distinct = len({frozenset(pair) for pair in zip(rows.chosen, rows.rejected, strict=True) if pair[0] != pair[1]})
     ranks, bounds, thresholds = {}, {}, {}
     for layer in layers:
         subspace = find(rows, layer, method.max_rank)

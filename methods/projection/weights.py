@@ -48,13 +48,10 @@ def remove_directions(weight: nn.Parameter, directions: Tensor, *, stream_last: 
     view.addmm_(V.T, removed, alpha=-1)
     weight.copy_(wide)
     left = V @ (weight.T if stream_last else weight).to(wide.dtype)
-    return WeightChange(float(removed.norm() / norm), _rank(removed), float(left.norm() / norm))
-
-
-def _rank(removed: Tensor) -> int:
-    """Rank of ΔW = VᵀVW: that of VW, (directions, d_ff), whose small Gram matrix tells it."""
+    # The rank of ΔW = VᵀVW is that of VW, (directions, d_ff), whose small Gram matrix tells it.
     strengths = torch.linalg.eigvalsh(removed.double() @ removed.double().T).clamp(min=0).sqrt()
-    return int((strengths > RESOLUTION * strengths[-1]).sum())
+    rank = int((strengths > RESOLUTION * strengths[-1]).sum())
+    return WeightChange(float(removed.norm() / norm), rank, float(left.norm() / norm))
 
 
 @torch.no_grad()
