@@ -8,6 +8,7 @@ from statistics import median
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.values import Column, Row, Score, Table
 from bench.leaderboard.records.labels import flat, readable
+from bench.leaderboard.render.columns import shows_spread
 from bench.leaderboard.render.flags import known_flags
 from bench.leaderboard.render.numbers import (
     BETTER,
@@ -53,11 +54,6 @@ def table_notes(table: Table) -> list[Note]:
     notes += [_column(column) for column in table.columns]
     notes += [_model(table), *_pairs(table), _cost(table), *_budget(table), *_partly_paired(table), *_superseded(table)]
     return [*notes, *_origin(table)]
-
-
-def shows_spread(table: Table) -> bool:
-    """Whether any row ran with several seeds."""
-    return any(len(row.seeds) > 1 for row in table.rows)
 
 
 def shows_ranks(table: Table, column: Column) -> bool:
