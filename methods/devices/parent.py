@@ -7,11 +7,12 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from bench.core.passes.memory import free_memory
+from bench.core.reports import WorkerReport
 from bench.methods.devices.handover import RESULT, START, TRAINED, DeviceJob, write_job, write_model
 from bench.methods.devices.launch import run_job
 from bench.methods.training.settings import Row, TrainingSettings
@@ -36,7 +37,7 @@ class SeveralDevices:
 
     def train(
         self, trainer: Trainer, rows: Sequence[Row], validation: Sequence[Row], selection: WeightSelection | None
-    ) -> tuple[Watch, dict[str, Any]]:
+    ) -> tuple[Watch, WorkerReport]:
         """Train the model of `trainer` IN PLACE on `rows`, elsewhere, with what it starts from.
 
         The model leaves its GPU meanwhile, which one of the processes needs.
@@ -87,7 +88,7 @@ class SeveralDevices:
             owner=os.getpid(),
         )
 
-    def _result(self, selection: WeightSelection | None, started: float) -> tuple[Watch, dict[str, Any]]:
+    def _result(self, selection: WeightSelection | None, started: float) -> tuple[Watch, WorkerReport]:
         result = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
         watch = Watch(self._method, lambda steps: None)
         watch.remember(result["watch"], self._folder)
@@ -95,4 +96,4 @@ class SeveralDevices:
             selection.remember(result["selection"], self._folder)
         self._job.held_out.take_back(result["held_out"])
         peaks = result["peak_device_bytes"]
-        return watch, {"count": self._method.devices, "start_seconds": started, "peak_device_bytes": peaks}
+        return watch, WorkerReport(count=self._method.devices, start_seconds=started, peak_device_bytes=peaks)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_json, sha256_tensor
+from bench.core.reports import LayerReport, MatrixReport, SubspaceReport
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.passages import PassagePairs, read_passages
@@ -63,21 +64,25 @@ def align_by_projection(
     if context.explain:
         with diagnostics:
             explanations = explain(model, tokenizer, anatomy, subspaces, clean)
-        layers = [{**layer, **explanations[layer["layer"]]} for layer in layers]
-    details = {
-        "ranks": {str(layer): rank for layer, rank in plan.ranks.items()},
-        "selection": plan.details,
-        "n_pairs": len(job.labelled_rows.chosen),
+        layers = [LayerReport.model_validate({**layer.to_json(), **explanations[layer.layer]}) for layer in layers]
+    report = SubspaceReport(
+        ranks={str(layer): rank for layer, rank in plan.ranks.items()},
+        selection=plan.details,
+        n_pairs=len(job.labelled_rows.chosen),
         **_text_counts(texts, method.max_length),
-        "n_embedded": activations.n_embedded,
-        "find_seconds": found - started,
-        "edit_seconds": edit_seconds,
-        "note": anatomy.family.note,
-        "layers": layers,
-    }
+        n_embedded=activations.n_embedded,
+        find_seconds=found - started,
+        edit_seconds=edit_seconds,
+        note=anatomy.family.note,
+        layers=layers,
+    )
     flags = (*(("identical-pairs",) if texts.n_identical else ()), *plan.flags)
     return AlignmentReport(
-        changed=tuple(changed), details=details, flags=flags, diagnostic_seconds=diagnostics.seconds, effort=effort
+        changed=tuple(changed),
+        details=report.to_json(),
+        flags=flags,
+        diagnostic_seconds=diagnostics.seconds,
+        effort=effort,
     )
 
 
@@ -139,9 +144,9 @@ def _clean_subspaces(job: EditJob, plan: EditPlan) -> dict[int, Subspace]:
 
 def _edit(
     job: EditJob, subspaces: Mapping[int, Subspace], diagnostics: OffTheBill
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[LayerReport], list[str]]:
     """Edit every block IN PLACE; what became of each, and the names of the parameters changed."""
-    layers: list[dict[str, Any]] = []
+    layers: list[LayerReport] = []
     changed: list[str] = []
     for layer, subspace in subspaces.items():
         matrices = []
@@ -150,8 +155,8 @@ def _edit(
             change, names = edit_matrix(matrix, subspace.directions, bias=job.method.edit_bias)
             after = _hashes(job, matrix, "sha256_after", diagnostics)
             changed += names
-            matrices.append({"name": f"{matrix.name}.weight", **asdict(change), **before, **after})
-        layers.append({"layer": layer, **_spectrum(subspace), "matrices": matrices})
+            matrices.append(MatrixReport(name=f"{matrix.name}.weight", **asdict(change), **before, **after))
+        layers.append(LayerReport(layer=layer, **_spectrum(subspace), matrices=matrices))
     return layers, changed
 
 
