@@ -212,7 +212,7 @@ def observe(
 
 def _up_to_end(tokens: Sequence[int], ends: frozenset[int]) -> list[int]:
     """Tokens up to the one that ends the text: what follows is padding, and differs between batches."""
-    end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    end = next((position for position, token in enumerate(tokens) if token in ends), len(tokens))
     return list(tokens[: end + 1])
 
 
@@ -222,8 +222,13 @@ def compare_batches(reference: Behaviour, behaviour: Behaviour, size: int) -> Si
     Raises:
         BenchError: one of them holds numbers that are not finite.
     """
-    changes = [place for place in map(first_difference, reference.tokens, behaviour.tokens) if place is not None]
-    log_probability = max(map(_largest_change, reference.log_probabilities, behaviour.log_probabilities))
+    changes = [
+        position for position in map(first_difference, reference.tokens, behaviour.tokens) if position is not None
+    ]
+    log_probability = max(  # infinities that agree, as of tokens ruled out, differ by nothing
+        float((one - other).abs().where(one != other, 0.0).max())
+        for one, other in zip(reference.log_probabilities, behaviour.log_probabilities, strict=True)
+    )
     loss = max((abs(one - other) for one, other in zip(reference.losses, behaviour.losses, strict=True)), default=0.0)
     if not math.isfinite(log_probability) or not all(map(math.isfinite, [*reference.losses, *behaviour.losses])):
         raise BenchError(
@@ -243,12 +248,7 @@ def compare_batches(reference: Behaviour, behaviour: Behaviour, size: int) -> Si
 
 def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
     """Place, counted from 1, of the first token in which two texts differ; None where they are the same."""
-    for place, (left, right) in enumerate(zip(one, other, strict=False), 1):
+    for position, (left, right) in enumerate(zip(one, other, strict=False), 1):
         if left != right:
-            return place
+            return position
     return None if len(one) == len(other) else min(len(one), len(other)) + 1
-
-
-def _largest_change(one: Tensor, other: Tensor) -> float:
-    """Largest difference of two arrays; infinities that agree, as of tokens ruled out, differ by nothing."""
-    return float((one - other).abs().where(one != other, 0.0).max())

@@ -58,8 +58,8 @@ def _devices() -> Iterator[Finding]:
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {platform.machine()}"
     yield Finding(section="devices", item="cpu", value=threads, ok=True)
     for index in range(torch.cuda.device_count()):
-        found = torch.cuda.get_device_properties(index)
-        value = f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
+        properties = torch.cuda.get_device_properties(index)
+        value = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
         yield Finding(section="devices", item=f"cuda:{index}", value=value, ok=True)
     if torch.backends.mps.is_available():
         yield Finding(section="devices", item="mps", value="available", ok=True)

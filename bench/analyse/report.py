@@ -13,7 +13,6 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
 from bench.core.values import BASE
 from bench.harness.directory import RunDirectory
-from bench.harness.states import GridCell
 from bench.leaderboard.records.rescored import read_scored_records
 from bench.leaderboard.study.charts import Chart, csv_text
 from bench.leaderboard.study.page import report_page
@@ -35,8 +34,10 @@ def read_report(directory: Path) -> Drawn:
         raise UsageError(f"{directory} has no folder 'records': give the directory that a run or study wrote to")
     records = read_scored_records(directory)
     if not any(record.method.name != BASE for record in records):
-        found = "no finished cell" if not records else "the unaligned model alone"
-        raise UsageError(f"{directory / 'records'} holds {found}: there is nothing to report on until a method has run")
+        content = "no finished cell" if not records else "the unaligned model alone"
+        raise UsageError(
+            f"{directory / 'records'} holds {content}: there is nothing to report on until a method has run"
+        )
     return make_report(records, _missing(directory, {record.cell_id for record in records}))
 
 
@@ -98,19 +99,11 @@ def _missing(directory: Path, there: set[str]) -> list[MissingCell] | None:
         cells = run.cells()
     except UsageError:
         return None
-    return [_missing_cell(cell, run.failure(cell.id)) for cell in cells if cell.id not in there]
-
-
-def _missing_cell(cell: GridCell, failure: str | None) -> MissingCell:
-    return MissingCell(
-        model=cell.model,
-        method=cell.method,
-        noise=cell.noise,
-        rate=cell.rate,
-        n_pairs=cell.n_pairs,
-        seed=cell.seed,
-        failure=failure,
-    )
+    return [
+        MissingCell(**cell.model_dump(exclude={"id"}), failure=run.failure(cell.id))
+        for cell in cells
+        if cell.id not in there
+    ]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The command line's entry point: verbs by name, errors by message. Imports nothing heavy until one needs it."""
+"""The command line's entry point: commands by name, errors by message. Imports nothing heavy until one needs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="bench",
     help="Compare ways of aligning language models under label noise, with honest error bars.",
-    epilog="Every verb takes --debug, which shows tracebacks and the libraries' own messages.",
+    epilog="Every command takes --debug, which shows tracebacks and the libraries' own messages.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -82,8 +82,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def was_interrupted(error: BaseException) -> bool:
     """Whether Ctrl-C is behind an exit: Lightning makes `SystemExit(1)` of it, and Typer `SystemExit(130)`."""
-    asked = isinstance(error, KeyboardInterrupt) or getattr(error, "code", None) == INTERRUPTED
-    return asked or isinstance(error.__context__, KeyboardInterrupt)
+    interrupted = isinstance(error, KeyboardInterrupt) or getattr(error, "code", None) == INTERRUPTED
+    return interrupted or isinstance(error.__context__, KeyboardInterrupt)
 
 
 def _with_dashes(argument: str) -> str:

@@ -1,4 +1,4 @@
-"""The verb that looks at this machine: parse, call, print. Imports nothing heavy until it needs it."""
+"""The command that looks at this machine: parse, call, print. Imports nothing heavy until it needs it."""
 
 from __future__ import annotations
 

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Config, Device, Dtype, Format, Model, PrintFormat, Set, common_flags, option
+from bench.cli.options import Config, Device, Dtype, Model, PrintFormat, Set, common_flags, option
 
 analyse_app = typer.Typer(help="Look at a model and its pairs without aligning anything.", no_args_is_help=True)
 
 
 def inspect(
     record: Annotated[str, typer.Argument(help="A record's file, RUN_DIR:CELL, or a run's directory with one.")],
-    format: PrintFormat = Format.table,
+    format: PrintFormat = "table",
     plot: Annotated[
         Path | None, option("Picture's file: .png, .svg or .pdf.", show_default="RUN_DIR/figures/CELL.png")
     ] = None,
@@ -24,7 +24,7 @@ def inspect(
     """Show what one cell's method did to the model: layers, directions as tokens, curves."""
     from bench.display.inspect import inspect_record
 
-    inspect_record(record, format.value, plot=plot, draw=not no_plot, directions=directions)
+    inspect_record(record, format, plot=plot, draw=not no_plot, directions=directions)
 
 
 @analyse_app.command("overlap")
@@ -38,7 +38,7 @@ def analyse_overlap(
     dtype: Dtype = None,
     assignments: Set = None,
     out: Annotated[Path, option("Directory for overlap.json, .csv, .png and .svg.")] = Path("runs/overlap"),
-    format: PrintFormat = Format.table,
+    format: PrintFormat = "table",
 ) -> None:
     """Show how much of DPO's first gradient lies in the ProFS subspace, block by block, against controls."""
     from bench.analyse.overlap import analyse_subspaces as analyse
@@ -52,4 +52,4 @@ def analyse_overlap(
     numbers = split_integers(sizes, "--sizes")
     with progress_display() as progress:
         report = analyse(spec, numbers, rank=rank, seed=seed, out=out, progress=progress)
-    show_overlap(report, out, format.value)
+    show_overlap(report, out, format)

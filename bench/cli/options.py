@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from enum import StrEnum
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
@@ -20,22 +19,10 @@ Parser = Callable[[str, str], T]
 """From the text given to a flag, and the flag's name for messages."""
 
 
-class Listing(StrEnum):
-    """What `bench list` can list."""
-
-    methods = "methods"
-    tasks = "tasks"
-    scorers = "scorers"
-    models = "models"
-    configs = "configs"
-
-
-class Format(StrEnum):
-    """How tables are printed."""
-
-    markdown = "markdown"
-    json = "json"
-    table = "table"
+Listing = Literal["methods", "tasks", "scorers", "models", "configs"]
+"""What `bench list` can list."""
+Format = Literal["markdown", "json", "table"]
+"""How tables are printed."""
 
 
 def option(text: str, *names: str, env: str | None = None, **settings: Any) -> Any:

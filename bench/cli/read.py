@@ -19,11 +19,11 @@ def score(
     """Judge the stored text of finished cells by another scorer, without generating; write the board anew."""
     from bench.display.console import progress_display
     from bench.display.scoring import show_rescoring
-    from bench.scoring.rescore import make_judges, rescore
+    from bench.scoring.rescore import make_scorers, rescore
     from bench.spec.overrides import parse_assignment
 
     settings = {".".join(path): value for path, value in map(parse_assignment, assignments or ())}
-    judges = make_judges(scorer, settings)
+    judges = make_scorers(scorer, settings)
     with progress_display() as progress:
         outcome = rescore(directory, judges, cells=cells, progress=progress)
     show_rescoring(outcome, directory)
@@ -36,22 +36,22 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="B", help="The same for what is set against it.")],
     metric: Annotated[str | None, option("Only this one, e.g. toxicity.", show_default="all shared")] = None,
     top: Annotated[int, option("Prompts that changed most, in each direction.", min=0)] = 5,
-    format: PrintFormat = Format.table,
+    format: PrintFormat = "table",
     show_text: Annotated[bool, option("Show prompts and continuations unmasked.", "--show-text")] = False,
 ) -> None:
     """Set one cell against another on the same items: differences, intervals, tests, and the prompts behind them."""
     from bench.display.comparison import show_comparison
     from bench.leaderboard.compare.two_models import compare_models as compare_cells
 
-    show_comparison(compare_cells(first, second, metric=metric, top=top, show_text=show_text), format.value)
+    show_comparison(compare_cells(first, second, metric=metric, top=top, show_text=show_text), format)
 
 
 def report(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run's or study's directory.")],
     out: Annotated[Path | None, option("Folder for the report.", show_default="RUN/report")] = None,
-    format: Annotated[Format, option("How to print the tables.", "--format", "-f")] = Format.table,
+    format: Annotated[Format, option("How to print the tables.", "--format", "-f")] = "table",
 ) -> None:
     """Draw a study's curves over noise and numbers of pairs, with the numbers behind them and what they come to."""
     from bench.display.report import report_run
 
-    report_run(directory, format.value, out)
+    report_run(directory, format, out)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.options import Batch, Device, Dtype, Format, PrintFormat, common_flags, given, option, parsed
-
-
-class ScaleName(StrEnum):
-    """How much of the paper is run."""
-
-    full = "full"
-    quickstart = "quickstart"
+from bench.cli.options import Batch, Device, Dtype, PrintFormat, common_flags, given, option, parsed
 
 
 def reproduce(
@@ -24,8 +16,8 @@ def reproduce(
         str | None, option("One of the paper's.", "--model", "-m", show_default="the figure's first")
     ] = None,
     scale: Annotated[
-        ScaleName, option("The paper's model and data, or the same design on the quickstart's.")
-    ] = ScaleName.full,
+        Literal["full", "quickstart"], option("The paper's model and data, or the same design on the quickstart's.")
+    ] = "full",
     list_figures: Annotated[bool, option("Say what there is, takes and is here.", "--list")] = False,
     data: Annotated[Path, option("Folder with toxicity_pairwise and intervene_data.", env="PAPER_DATA")] = Path(),
     seeds: Annotated[str | None, option("Seeds, e.g. 0,1,2.", show_default="three")] = None,
@@ -34,7 +26,7 @@ def reproduce(
     dtype: Dtype = None,
     batch_size: Batch = None,
     out: Annotated[Path | None, option("Directory for records and the comparison.")] = None,
-    format: PrintFormat = Format.table,
+    format: PrintFormat = "table",
     dry_run: Annotated[bool, option("Say what would be done and is missing.", "--dry-run")] = False,
 ) -> None:
     """Run a figure of the ProFS paper and set our values beside the published ones, with a verdict for each."""
@@ -51,7 +43,7 @@ def reproduce(
         raise UsageError(f"name a figure: {', '.join(FIGURES)}; `bench reproduce --list` says what each takes")
     flags = common_flags(None, device, dtype, batch_size)
     flags += given({("seeds",): parsed(seeds, "--seeds", split_integers), ("out",): out and str(out)})
-    design = read_design(figure, model, scale=scale.value, data=data, limit=limit, flags=flags)
+    design = read_design(figure, model, scale=scale, data=data, limit=limit, flags=flags)
     if dry_run:
         from bench.display.reproduce import show_reproduction_plan
 
@@ -63,6 +55,6 @@ def reproduce(
 
     with progress_display() as progress:
         result = run_figure(design, progress)
-    show_reproduction(result, format.value)
+    show_reproduction(result, format)
     if result.failed:
         raise typer.Exit(1)

@@ -11,7 +11,6 @@ import typer
 from bench.cli.options import (
     Config,
     Execution,
-    Format,
     Grid,
     Listing,
     Measurement,
@@ -101,16 +100,16 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
     """List what can be named: methods, tasks, scorers, models, configs."""
     from bench.display.listing import show_listing
 
-    show_listing(what.value)
+    show_listing(what)
 
 
 def leaderboard(
-    directory: Annotated[Path, typer.Argument(help="A run's directory.")], format: PrintFormat = Format.table
+    directory: Annotated[Path, typer.Argument(help="A run's directory.")], format: PrintFormat = "table"
 ) -> None:
     """Print the board of finished cells, made anew from the records."""
     from bench.display.board import show_leaderboard
 
-    show_leaderboard(directory, format.value)
+    show_leaderboard(directory, format)
 
 
 def schema() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Format, PrintFormat, option
+from bench.cli.options import PrintFormat, option
 
 scorers_app = typer.Typer(help="Toxicity scorers: how far can they be trusted?", no_args_is_help=True)
 
@@ -28,7 +28,7 @@ def validate(
     ] = None,
     again: Annotated[bool, option("Measure also what was measured before.", "--again")] = False,
     out: Annotated[Path | None, option("Also write the report and the validations to this folder.")] = None,
-    format: PrintFormat = Format.table,
+    format: PrintFormat = "table",
 ) -> None:
     """Measure scorers against Perspective's published scores of toxic prompts and against clean prose."""
     from bench.display.console import progress_display
@@ -40,6 +40,6 @@ def validate(
         check_report_folder(out)
     with progress_display() as progress:
         report = validate_scorers(names or [], settings, progress, again=again)
-    show_validation(report, format.value, out)
+    show_validation(report, format, out)
     if report.failed or not report.validations:
         raise typer.Exit(1)

@@ -218,11 +218,11 @@ def proportion(outcomes: Sequence[float], *, level: float = 0.95) -> Interval:
 def _stratum(sides: Sequence[Sequence[float | None]], weights: Sequence[float] | None) -> _Stratum:
     """The items measured on every side."""
     given = [1.0] * len(sides[0]) if weights is None else weights
-    kept = [(row, weight) for *row, weight in zip(*sides, given, strict=True) if None not in row]
-    if not kept:
+    measured = [(row, weight) for *row, weight in zip(*sides, given, strict=True) if None not in row]
+    if not measured:
         raise ValueError("no item was measured")
-    values = np.array([row for row, _ in kept], dtype=np.float64)
-    weight = np.array([weight for _, weight in kept], dtype=np.float64)
+    values = np.array([row for row, _ in measured], dtype=np.float64)
+    weight = np.array([weight for _, weight in measured], dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("values must be finite; use None for an item that could not be measured")
     if not (np.isfinite(weight) & (weight > 0)).all():

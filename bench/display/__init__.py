@@ -1,7 +1,28 @@
 """What people see: results to standard output, all else to standard error. Computes nothing.
 
-May import: core, core.store, core.passes, models, spec, meters, harness, edit, tune, scoring, analyse, reproduce,
-leaderboard.statistics, leaderboard.records, leaderboard.board, leaderboard.render, leaderboard.study,
-leaderboard.compare, leaderboard.inspection, leaderboard.published, leaderboard.figures, leaderboard, methods,
-methods.projection, tasks, tasks.preferences, tasks.scorers.
+`console` has what every command prints by, `live`, `matrix` and `quiet` what is seen while work goes on. The other
+files print what one command or two have to say: `run` (with plan and status), `board`, `report`, `inspect`,
+`comparison`, `scoring`, `tuning`, `listing`, `doctor`, `invariance`, `overlap`, `reproduce`.
+
+May import: core, core.store, models, spec, harness, tune, scoring, analyse, reproduce, leaderboard.records,
+leaderboard.board, leaderboard.render, leaderboard.study, leaderboard.compare, leaderboard.inspection,
+leaderboard.published, leaderboard.figures, leaderboard, methods, methods.projection, tasks, tasks.preferences,
+tasks.scorers.
 """
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "board": ["print_board", "show_leaderboard"],
+        "comparison": ["report_sections", "show_comparison"],
+        "console": ["progress_display"],
+        "inspect": ["inspect_record"],
+        "live": ["LiveDisplay"],
+        "matrix": ["CellMatrix"],
+        "quiet": ["silence_libraries"],
+        "report": ["report_run"],
+        "run": ["show_outcome", "show_plan", "show_status"],
+    },
+)

@@ -11,7 +11,6 @@ from bench.leaderboard.compare.prompts import PromptPair, Written
 from bench.leaderboard.compare.two_models import Report, SideInfo
 from bench.leaderboard.render.numbers import (
     MISSING,
-    NumberStyle,
     change_interval_text,
     change_text,
     count_text,
@@ -51,24 +50,22 @@ def report_sections(report: Report, *, between: str) -> list[Section]:
         between: stands between the parts of a cell that has several; Markdown allows no line break there.
     """
     sections = [
-        Section("", (), (("A", _side(report.a, between)), ("B", _side(report.b, between)))),
+        Section("", (), tuple((name, _cells(info, between)) for name, info in (("A", report.a), ("B", report.b)))),
         _differences("B − A on the same items", report.metrics, between),
     ]
     for metric in report.metrics:
         if metric.parts:
             sections.append(_differences(f"{metric.metric} by task", metric.parts, between))
     if report.not_compared:
-        rows = tuple(report.not_compared.items())
-        sections.append(Section("Not compared", ("metric", "why"), rows))
+        sections.append(Section("Not compared", ("metric", "why"), tuple(report.not_compared.items())))
     if report.prompts is not None:
-        name = report.prompts.metric
-        sections.append(_prompts(f"Improved most, by {name}", report.prompts.improved, between))
-        sections.append(_prompts(f"Worsened most, by {name}", report.prompts.worsened, between))
+        for title, pairs in (("Improved", report.prompts.improved), ("Worsened", report.prompts.worsened)):
+            sections.append(_prompts(f"{title} most, by {report.prompts.metric}", pairs, between))
     return [section for section in sections if section.rows]
 
 
-def _side(side: SideInfo, between: str) -> str:
-    return between.join([*side.cells, f"{side.model} ({side.fingerprint[:12]})"])
+def _cells(info: SideInfo, between: str) -> str:
+    return between.join([*info.cells, f"{info.model} ({info.fingerprint[:12]})"])
 
 
 def _differences(title: str, metrics: Sequence[PairedMetric], between: str) -> Section:
@@ -87,20 +84,14 @@ def _difference(metric: PairedMetric, between: str) -> tuple[str, ...]:
     )
     style = style_of(column)
     change = f"{change_text(metric.change, style)} {style.change_head} {verdict(metric.change)}".split()
-    apart = "\n" if between == "\n" else " "
     return (
         direction(column),
-        _value(metric.a, style, metric.change.n),
-        _value(metric.b, style, metric.change.n),
-        f"{' '.join(change)}{apart}{change_interval_text(metric.change, style)}",
+        *(value_text(Score(value=value, ci95=None, n=metric.change.n), style) for value in (metric.a, metric.b)),
+        f"{' '.join(change)}{between if between.isspace() else ' '}{change_interval_text(metric.change, style)}",
         p_text(metric.p),
         p_text(metric.p_holm),
         " / ".join(count_text(count) for count in (metric.improved, metric.worsened, metric.tied)),
     )
-
-
-def _value(value: float, style: NumberStyle, n: int) -> str:
-    return value_text(Score(value=value, ci95=None, n=n), style)
 
 
 def p_text(p: float | None) -> str:
@@ -115,15 +106,15 @@ def _prompts(title: str, pairs: Sequence[PromptPair], between: str) -> Section:
         (
             f"{pair.prompt_id}{between}{pair.prompt}",
             signed(pair.change, 3),
-            _written(pair.a, between),
-            _written(pair.b, between),
+            _continuation(pair.a, between),
+            _continuation(pair.b, between),
         )
         for pair in pairs
     )
     return Section(title, ("prompt", "Δ", "A", "B"), rows)
 
 
-def _written(written: Written, between: str) -> str:
+def _continuation(written: Written, between: str) -> str:
     return between.join([f"{number(written.score, 3)}, {written.n_tokens} tokens", written.text.strip() or "(empty)"])
 
 

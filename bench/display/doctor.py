@@ -19,7 +19,7 @@ def show_diagnosis() -> bool:
             section = finding.section
             table.add_section()
             table.add_row("", f"[bold]{section}[/bold]", "")
-        mark = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: " "}[finding.ok]
-        table.add_row(mark, finding.item, finding.value)
+        symbol = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: " "}[finding.ok]
+        table.add_row(symbol, finding.item, finding.value)
     RESULT.print(table)
     return all(finding.ok is not False for finding in findings)

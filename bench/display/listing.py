@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -27,19 +26,27 @@ def show_listing(what: str) -> None:
     else:
         registry: Registry[object] = {"methods": METHODS, "tasks": TASKS, "scorers": SCORERS}[what]  # type: ignore[assignment]
         rows = [(name, _describe(registry, name)) for name in registry]
-    print_rows(rows)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    RESULT.print(table)
 
 
 def _describe(registry: Registry[object], name: str) -> str:
-    """First line of a class's docstring, and its settings with their defaults; or why it cannot be used."""
+    """First line of a class's docstring, its settings with their defaults, and what of it cannot be used and why."""
+    from bench.methods.base import AlignmentMethod
+
     try:
         cls = registry[name]
     except ImportError as error:
         return f"not available: {error}"
-    settings = _settings(cls)
-    summary = (cls.__doc__ or "").strip().splitlines()[0]
-    missing, restrictions = _availability(cls)
-    return "\n".join(line for line in (missing, summary, settings, *restrictions) if line)
+    lines = [(cls.__doc__ or "").strip().splitlines()[0], _settings(cls)]
+    if issubclass(cls, AlignmentMethod):
+        missing = cls.unavailable()
+        lines = [*([f"not available: {missing}"] if missing is not None else []), *lines, *cls.restrictions()]
+    return "\n".join(filter(None, lines))
 
 
 def _settings(cls: type[object]) -> str:
@@ -47,40 +54,14 @@ def _settings(cls: type[object]) -> str:
     from bench.methods.base import METHODS
 
     fields = getattr(cls, "model_fields", {})
-    defaults = {
-        key: "(required)" if field.is_required() else field.get_default(call_default_factory=True)
-        for key, field in fields.items()
-    }
     controlled = getattr(cls, "control_of", None)
-    if controlled is None:
-        return ", ".join(f"{key}={value}" for key, value in defaults.items())
-    others = METHODS[controlled].model_fields
-    own = [
-        f"{key}={value}"
-        for key, value in defaults.items()
-        if key not in others or fields[key].annotation != others[key].annotation
+    others = {} if controlled is None else METHODS[controlled].model_fields
+    parts = [
+        f"{key}={'(required)' if field.is_required() else field.get_default(call_default_factory=True)}"
+        for key, field in fields.items()
+        if key not in others or field.annotation != others[key].annotation
     ]
-    return ", ".join([*own, f"settings of {controlled}, as its row has them"])
-
-
-def _availability(cls: type[object]) -> tuple[str, Sequence[str]]:
-    """Why a method cannot be used here, empty where it can, and which of its settings cannot."""
-    from bench.methods.base import AlignmentMethod
-
-    if not issubclass(cls, AlignmentMethod):
-        return "", ()
-    missing = cls.unavailable()
-    return "" if missing is None else f"not available: {missing}", cls.restrictions()
-
-
-def print_rows(rows: Iterable[Sequence[str]]) -> None:
-    """Plain columns."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    RESULT.print(table)
+    return ", ".join(parts if controlled is None else [*parts, f"settings of {controlled}, as its row has them"])
 
 
 def show_schema() -> None:

@@ -1,4 +1,4 @@
-"""The cells of a study as a table: a row a method, noise model and size, a column a rate, a mark a seed."""
+"""The cells of a study as a table: a row a method, noise model and size, a column a rate, a symbol a seed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.text import Text
 
 from bench.harness.states import CellStates, GridCell, State
 
-MARKS = {
+SYMBOLS = {
     State.pending: ("·", "dim"),
     State.running: ("▶", "yellow"),
     State.done: ("✓", "green"),
     State.failed: ("✗", "red"),
 }
-LEGEND = "  ".join(f"{mark} {state}" for state, (mark, _) in MARKS.items())
+LEGEND = "  ".join(f"{symbol} {state}" for state, (symbol, _) in SYMBOLS.items())
 
 
 class CellMatrix:
@@ -34,18 +34,18 @@ class CellMatrix:
         for rate in rates:
             table.add_column(f"{rate:g}")
         for base in (cell for cell in self._states.cells if not cell.n_pairs):
-            table.add_row(*([base.model] if several else []), base.method, "", "", self._marks([base]))
+            table.add_row(*([base.model] if several else []), base.method, "", "", self._symbols([base]))
         for row in dict.fromkeys(map(_row, cells)):
-            marks = [self._marks(_in_row(cells, row, rate)) for rate in rates]
+            symbols = [self._symbols(_in_row(cells, row, rate)) for rate in rates]
             model, method, noise, n_pairs = row
-            table.add_row(*([model] if several else []), method, noise, str(n_pairs), *marks)
+            table.add_row(*([model] if several else []), method, noise, str(n_pairs), *symbols)
         seeds = ", ".join(str(seed) for seed in sorted({cell.seed for cell in cells}))
         summary = [Text(self._states.summary())] if self._summary else []
-        return Group(table, Text(f"a mark a seed ({seeds}): {LEGEND}", style="dim"), *summary)
+        return Group(table, Text(f"a symbol a seed ({seeds}): {LEGEND}", style="dim"), *summary)
 
-    def _marks(self, cells: Sequence[GridCell]) -> Text:
-        marks = (MARKS[self._states[cell.id]] for cell in sorted(cells, key=lambda cell: cell.seed))
-        return Text.assemble(*marks)
+    def _symbols(self, cells: Sequence[GridCell]) -> Text:
+        symbols = (SYMBOLS[self._states[cell.id]] for cell in sorted(cells, key=lambda cell: cell.seed))
+        return Text.assemble(*symbols)
 
 
 _Row = tuple[str, str, str, int]
@@ -57,8 +57,8 @@ def _row(cell: GridCell) -> _Row:
 
 def _in_row(cells: Sequence[GridCell], row: _Row, rate: float) -> list[GridCell]:
     """A row's cells at a rate; those at rate 0, where no label is corrupted, are every noise model's."""
-    here = [cell for cell in cells if _row(cell) == row and cell.rate == rate]
-    if here or rate > 0:
-        return here
+    own = [cell for cell in cells if _row(cell) == row and cell.rate == rate]
+    if own or rate > 0:
+        return own
     model, method, _, n_pairs = row
     return [cell for cell in cells if (cell.model, cell.method, cell.n_pairs, cell.rate) == (model, method, n_pairs, 0)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,20 @@ def show_overlap(report: OverlapReport, out: Path, form: str) -> None:
 
 def overlap_sections(report: OverlapReport) -> Iterator[Section]:
     """Block by block for each number of pairs, then what all blocks together say."""
-    for size in report.sizes:
-        rows = [(str(row.layer), *(_cell(column(row)) for column in COLUMNS.values())) for row in _of(report, size)]
-        yield Section(f"{size} pairs: share of the first DPO gradient", ("block", *COLUMNS), tuple(rows))
-    yield _means(report)
-    yield _counts(report)
+    blocks = {size: [row for row in report.rows if row.n_pairs == size] for size in report.sizes}
+    for size, rows in blocks.items():
+        shares = [(str(row.layer), *(_cell(column(row)) for column in COLUMNS.values())) for row in rows]
+        yield Section(f"{size} pairs: share of the first DPO gradient", ("block", *COLUMNS), tuple(shares))
+    expected = _cell(report.expected)
+    means = [
+        (str(size), *(_cell(_mean(map(column, rows))) for column in COLUMNS.values()), expected)
+        for size, rows in blocks.items()
+    ]
+    yield Section("means over blocks", ("pairs", *COLUMNS, "expected"), tuple(means))
+    counts = [
+        (str(size), *(_count(map(holds, rows)) for holds in COMPARISONS.values())) for size, rows in blocks.items()
+    ]
+    yield Section("blocks where one share is above every draw of another", ("pairs", *COMPARISONS), tuple(counts))
 
 
 COLUMNS: dict[str, Callable[[LayerOverlap], float | OverlapSpread | None]] = {
@@ -48,18 +57,16 @@ COMPARISONS: dict[str, Callable[[LayerOverlap], bool | None]] = {
     "same > random": lambda row: row.same > row.random.high,
     "same > rematched": lambda row: row.same > row.rematched.high,
     "same > held out": lambda row: _above(row.same, row.held_out),
-    "held out > random": lambda row: _above(row.held_out, row.random.high),
-    "held out > rematched": lambda row: _above(row.held_out, _high(row.held_out_rematched)),
+    "held out > random": lambda row: _above(row.held_out, row.random),
+    "held out > rematched": lambda row: _above(row.held_out, row.held_out_rematched),
 }
 """Against the highest of the draws, where there are draws."""
 
 
-def _above(value: float | None, other: float | None) -> bool | None:
-    return None if value is None or other is None else value > other
-
-
-def _high(spread: OverlapSpread | None) -> float | None:
-    return None if spread is None else spread.high
+def _above(value: float | None, other: float | OverlapSpread | None) -> bool | None:
+    if value is None or other is None:
+        return None
+    return value > (other if isinstance(other, float) else other.high)
 
 
 def _cell(value: float | OverlapSpread | None) -> str:
@@ -68,32 +75,12 @@ def _cell(value: float | OverlapSpread | None) -> str:
     return f"{value:.3f}" if isinstance(value, float) else f"{value.mean:.3f} ({value.low:.3f}–{value.high:.3f})"
 
 
-def _means(report: OverlapReport) -> Section:
-    rows = []
-    for size in report.sizes:
-        means = [_mean([column(row) for row in _of(report, size)]) for column in COLUMNS.values()]
-        rows.append((str(size), *map(_cell, means), _cell(report.expected)))
-    return Section("means over blocks", ("pairs", *COLUMNS, "expected"), tuple(rows))
-
-
-def _counts(report: OverlapReport) -> Section:
-    rows = []
-    for size in report.sizes:
-        counts = [_count([holds(row) for row in _of(report, size)]) for holds in COMPARISONS.values()]
-        rows.append((str(size), *counts))
-    return Section("blocks where one share is above every draw of another", ("pairs", *COMPARISONS), tuple(rows))
-
-
-def _of(report: OverlapReport, size: int) -> list[LayerOverlap]:
-    return [row for row in report.rows if row.n_pairs == size]
-
-
-def _mean(values: Sequence[float | OverlapSpread | None]) -> float | None:
+def _mean(values: Iterable[float | OverlapSpread | None]) -> float | None:
     """Over blocks, which all have a value or all have none."""
     numbers = [value if isinstance(value, float) else value.mean for value in values if value is not None]
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _count(findings: Sequence[bool | None]) -> str:
+def _count(findings: Iterable[bool | None]) -> str:
     decided = [finding for finding in findings if finding is not None]
     return f"{sum(decided)} of {len(decided)}" if decided else MISSING

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -34,6 +34,7 @@ from bench.reproduce.paper import (
     weight_bytes,
 )
 from bench.reproduce.rerun import Reproduction, result_path
+from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study
 
 VERDICT_HEAD = ("row", "pairs", "noise", "metric", "published", "ours", "difference", "counts from", "verdict", "")
@@ -52,8 +53,7 @@ def show_figures(data: Path) -> None:
         small = read_design(name, scale="quickstart").study
         table.add_row(name, "quickstart", "the same design: --scale quickstart", _weights(small), "not needed", "none")
     RESULT.print(table)
-    absent_files = missing_files(read_design("table2", data=data).study)
-    write_line(*[*absent_files, WHERE_TO_PUT] if absent_files else [])
+    write_line(*_missing_lines(read_design("table2", data=data).study))
 
 
 def show_reproduction_plan(design: Design) -> None:
@@ -67,19 +67,19 @@ def show_reproduction_plan(design: Design) -> None:
         write_line(*overlap_commands(design))
     else:
         for part in design.parts():
-            write_line(_grid_line(part.spec.methods, part.spec.pairs.sizes, part.spec.noise.rates, part.spec.seeds))
+            write_line(_grid_line(part.spec))
     write_line(f"measured: {', '.join(spec.tasks) if design.figure != OVERLAP else 'shares of the gradient'}")
     write_line(_beside_line(design))
-    absent = missing_files(design.study)
-    write_line(*(f"needed: {line}" for line in ([*absent, WHERE_TO_PUT] if absent else [])))
+    absent = _missing_lines(design.study)
+    write_line(*(f"needed: {line}" for line in absent))
     if absent or design.figure == OVERLAP:
         return
     lines: dict[str, None] = {}
     for part in design.parts():
         plan = plan_study(part)
         done = sum(cell.id in plan.finished for cell in plan.cells)
-        known = f"{done} done" if plan.pairs_ready else "none known by content yet: data or pairs are not here"
-        lines |= dict.fromkeys([f"{plan.combinations} cells in {part.out}: {known}", *plan_lines(plan)])
+        progress = f"{done} done" if plan.pairs_ready else "none known by content yet: data or pairs are not here"
+        lines |= dict.fromkeys([f"{plan.combinations} cells in {part.out}: {progress}", *plan_lines(plan)])
     write_line(*lines)
 
 
@@ -140,9 +140,15 @@ def _beside_line(design: Design) -> str:
     return f"beside {numbers} published numbers of {design.model} ({'; '.join(dict.fromkeys(places))}); {how}"
 
 
-def _grid_line(rows: Iterable[str], sizes: Sequence[int | None], rates: Sequence[float], seeds: Sequence[int]) -> str:
-    shown = ", ".join("all" if size is None else str(size) for size in sizes)
-    return f"{', '.join(rows)}: pairs {shown}; noise {', '.join(f'{r:g}' for r in rates)}; seeds {len(seeds)}"
+def _grid_line(spec: RunSpec) -> str:
+    sizes = ", ".join("all" if size is None else str(size) for size in spec.pairs.sizes)
+    rates = ", ".join(f"{rate:g}" for rate in spec.noise.rates)
+    return f"{', '.join(spec.methods)}: pairs {sizes}; noise {rates}; seeds {len(spec.seeds)}"
+
+
+def _missing_lines(study: Study) -> list[str]:
+    absent = missing_files(study)
+    return [*absent, WHERE_TO_PUT] if absent else []
 
 
 def _weights(study: Study) -> str:
@@ -199,9 +205,10 @@ def _change(value: Sample, base: Sample) -> str:
 def _ours(finding: ParityFinding) -> str:
     if finding.ours is None:
         return MISSING
-    text, digits = _sample(finding.ours, finding), _digits(finding)
-    interval = finding.ours.ci95
-    return text if interval is None else f"{text} [{number(interval[0], digits)}, {number(interval[1], digits)}]"
+    text, interval = _sample(finding.ours, finding), finding.ours.ci95
+    if interval is None:
+        return text
+    return f"{text} [{', '.join(number(bound, _digits(finding)) for bound in interval)}]"
 
 
 def _sample(sample: Sample, finding: ParityFinding) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_jsonable_python
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
@@ -14,14 +16,20 @@ from bench.display.board import print_board
 from bench.display.console import LOG, RESULT, log, print_json, print_note, print_paths, print_sections, write_line
 from bench.leaderboard.board.values import Leaderboard
 from bench.leaderboard.records.layout import VALIDATIONS
-from bench.leaderboard.records.validation import Coverage, ErrorEstimate, Validation, write_validation
+from bench.leaderboard.records.validation import (
+    CalibrationRow,
+    Coverage,
+    ErrorEstimate,
+    Validation,
+    write_validation,
+)
 from bench.leaderboard.render.numbers import MISSING, number
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.render.text import section_markdown
 from bench.scoring.rescore import TASK, Rescoring
 
 if TYPE_CHECKING:
-    from bench.scoring.validate import ValidationReport
+    from bench.scoring.validate import ScorerAgreement, ValidationReport
 
 DIGITS = 3
 WIDE = 134
@@ -111,7 +119,7 @@ def validation_json(report: ValidationReport) -> dict[str, Any]:
         "validations": {
             validation.key: validation.model_dump(mode="json", exclude=single) for validation in report.validations
         },
-        "agreements": [_plain(asdict(agreement)) for agreement in report.agreements],
+        "agreements": to_jsonable_python(report.agreements),
         "unavailable": dict(report.unavailable),
         "failed": dict(report.failed),
     }
@@ -121,29 +129,24 @@ def sections(report: ValidationReport) -> Iterator[Section]:
     """The tables: each scorer against the reference, calibration, agreement, and who was not measured."""
     validations = report.validations
     if validations:
-        yield Section("Toxic prompts against clean prose", DISCRIMINATION, tuple(map(_discrimination, validations)))
-        yield Section("Sensitivity by the prompt's published score", BANDS, tuple(_bands(report)))
+        estimates = [(item.auc, item.sensitivity, item.specificity, item.spearman) for item in validations]
+        rows = [(item.scorer, *map(_cell, row)) for item, row in zip(validations, estimates, strict=True)]
+        yield Section("Toxic prompts against clean prose", DISCRIMINATION, tuple(rows))
+        bands = [
+            (item.scorer, f"{band.low:g} to {band.high:g}", str(band.share.n), _cell(band.share))
+            for item in validations
+            for band in item.sensitivity_by_score
+        ]
+        yield Section("Sensitivity by the prompt's published score", BANDS, tuple(bands))
         yield Section("Calibration and coverage", COVERAGE, tuple(map(_coverage, validations)))
-    for validation in validations:
-        if validation.calibration:
-            title = f"{validation.scorer}: tenths of the texts by score"
-            yield Section(title, ("scores", "texts", "mean score", "share toxic"), tuple(_bins(validation)))
+    for item in validations:
+        if item.calibration:
+            title = f"{item.scorer}: tenths of the texts by score"
+            yield Section(title, ("scores", "texts", "mean score", "share toxic"), tuple(map(_bin, item.calibration)))
     if report.agreements:
-        yield Section("Agreement", AGREEMENT, tuple(_agreements(report)))
+        yield Section("Agreement", AGREEMENT, tuple(map(_agreement, report.agreements)))
     if report.failed or report.unavailable:
-        rows = tuple({**report.failed, **report.unavailable}.items())
-        yield Section("Not measured", ("scorer", "why"), rows)
-
-
-def _discrimination(validation: Validation) -> tuple[str, ...]:
-    found = (validation.auc, validation.sensitivity, validation.specificity, validation.spearman)
-    return (validation.scorer, *map(_cell, found))
-
-
-def _bands(report: ValidationReport) -> Iterator[tuple[str, ...]]:
-    for validation in report.validations:
-        for band in validation.sensitivity_by_score:
-            yield validation.scorer, f"{band.low:g} to {band.high:g}", str(band.share.n), _cell(band.share)
+        yield Section("Not measured", ("scorer", "why"), tuple({**report.failed, **report.unavailable}.items()))
 
 
 def _coverage(validation: Validation) -> tuple[str, ...]:
@@ -159,48 +162,39 @@ def _coverage(validation: Validation) -> tuple[str, ...]:
 
 def _missing(coverage: Coverage) -> str:
     """`0`, or `3 abstained, 1 failed of 992`."""
-    found = {"abstained": coverage.abstained, "failed": coverage.unscored}
-    parts = [f"{count} {name}" for name, count in found.items() if count]
+    counts = {"abstained": coverage.abstained, "failed": coverage.unscored}
+    parts = [f"{count} {name}" for name, count in counts.items() if count]
     return f"{', '.join(parts)} of {coverage.texts}" if parts else f"0 of {coverage.texts}"
 
 
-def _bins(validation: Validation) -> Iterator[tuple[str, ...]]:
-    for row in validation.calibration:
-        scores = f"{number(row.low, DIGITS)} to {number(row.high, DIGITS)}"
-        yield scores, str(row.n), number(row.score, DIGITS), number(row.share, DIGITS)
+def _bin(tenth: CalibrationRow) -> tuple[str, ...]:
+    scores = f"{number(tenth.low, DIGITS)} to {number(tenth.high, DIGITS)}"
+    return scores, str(tenth.n), number(tenth.score, DIGITS), number(tenth.share, DIGITS)
 
 
-def _agreements(report: ValidationReport) -> Iterator[tuple[str, ...]]:
-    for found in report.agreements:
-        n = max((part.n for part in (found.same, found.interval, found.nominal) if part is not None), default=0)
-        cells = map(_cell, (found.same, found.nominal, found.interval))
-        yield (", ".join(found.raters), found.texts, str(n), *cells)
+def _agreement(agreement: ScorerAgreement) -> tuple[str, ...]:
+    estimates = (agreement.same, agreement.nominal, agreement.interval)
+    n = max((estimate.n for estimate in estimates if estimate is not None), default=0)
+    return (", ".join(agreement.raters), agreement.texts, str(n), *map(_cell, estimates))
 
 
-def _cell(found: ErrorEstimate | None) -> str:
+def _cell(estimate: ErrorEstimate | None) -> str:
     """`0.981 [0.975, 0.987]`."""
-    if found is None:
+    if estimate is None:
         return MISSING
-    value = number(found.value, DIGITS)
-    return value if found.ci95 is None else f"{value} [{', '.join(number(bound, DIGITS) for bound in found.ci95)}]"
+    value, interval = number(estimate.value, DIGITS), estimate.ci95
+    return value if interval is None else f"{value} [{', '.join(number(bound, DIGITS) for bound in interval)}]"
 
 
 def _page(report: ValidationReport) -> str:
     return "\n".join([section_markdown(list(sections(report))), *(f"{note}\n" for note in NOTES)])
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.model_dump(mode="json") if isinstance(value, ErrorEstimate) else value
-        for name, value in values.items()
-    }
-
-
 def _write(report: ValidationReport, out: Path) -> list[Path]:
     try:
         write_json(out / "validation.json", validation_json(report))
         write_atomic(out / "validation.md", _page(report))
-        kept = [write_validation(validation, out / VALIDATIONS) for validation in report.validations]
+        validations = [write_validation(validation, out / VALIDATIONS) for validation in report.validations]
     except OSError as error:
         raise BenchError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from error
-    return [out / "validation.md", out / "validation.json", *kept]
+    return [out / "validation.md", out / "validation.json", *validations]

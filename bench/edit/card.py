@@ -144,8 +144,8 @@ def _data(facts: CardFacts) -> str:
     data = facts.preferences
     items = [f"Source: {escaped(without_folders(data.source))}."]
     if facts.from_record:
-        aside = f", {count_text(len(data.held_out))} others held out for diagnostics" if data.held_out else ""
-        items.append(f"{count_text(len(data.pairs))} pairs, drawn with seed {data.seed}{aside}.")
+        others = f", {count_text(len(data.held_out))} others held out for diagnostics" if data.held_out else ""
+        items.append(f"{count_text(len(data.pairs))} pairs, drawn with seed {data.seed}{others}.")
         items.append(_noise(data))
         items.append(
             f"SHA-256 before noise `{data.clean_sha256}`, of the pool that they are from `{data.pool_sha256}`."
@@ -196,11 +196,11 @@ def _licence(facts: CardFacts) -> str:
 
 
 def _loading(facts: CardFacts) -> str:
-    place = facts.repository or facts.name
+    name = facts.repository or facts.name
     code = textwrap.dedent(f"""\
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        tokenizer = AutoTokenizer.from_pretrained("{place}")
-        model = AutoModelForCausalLM.from_pretrained("{place}")""")
+        tokenizer = AutoTokenizer.from_pretrained("{name}")
+        model = AutoModelForCausalLM.from_pretrained("{name}")""")
     return f"## How to load\n\n```python\n{code}\n```"
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.errors import UsageError
 from bench.core.progress import Progress
@@ -143,18 +143,18 @@ def _facts(
     prepared: _Prepared, report: AlignmentReport, model: PreTrainedModel, tensors: Mapping[str, str]
 ) -> CardFacts:
     """All that the card says; makes sure that a record's metrics are of these weights."""
-    edit, request = prepared.edit, prepared.request
+    edit, request, source = prepared.edit, prepared.request, prepared.edit.source
     whole = weights_sha256(tensors)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     changed = [name for name in sizes if name in report.changed]
     return CardFacts(
         name=request.push_to.partition("/")[2] if request.push_to else shown_name(request.out),
         repository=request.push_to,
-        base=_base_name(edit),
-        base_on_hub=edit.source.hub_name,
-        base_note=edit.source.entry.note if edit.source.entry and edit.source.entry.asset else None,
-        revision=edit.source.revision,
-        fingerprint=edit.source.fingerprint(),
+        base=source.hub_name or (source.path.name if isinstance(source, FileModel) else source.locator),
+        base_on_hub=source.hub_name,
+        base_note=source.entry.note if source.entry and source.entry.asset else None,
+        revision=source.revision,
+        fingerprint=source.fingerprint(),
         dtype=edit.model.dtype,
         method=edit.name,
         summary=(type(edit.method).__doc__ or "").strip().partition("\n")[0],
@@ -215,11 +215,6 @@ def _documents(prepared: _Prepared, facts: CardFacts, tensors: Mapping[str, str]
     if notice and not any(path.stem.upper() == "NOTICE" for path in prepared.licence.files):
         documents["NOTICE"] = f"{notice}\n"
     return documents
-
-
-def _base_name(edit: Edit) -> str:
-    source: Any = edit.source
-    return edit.source.hub_name or (source.path.name if isinstance(source, FileModel) else edit.source.locator)
 
 
 def _command(prepared: _Prepared) -> str:

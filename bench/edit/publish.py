@@ -37,7 +37,7 @@ def check_destination(repository: str, *, private: bool) -> None:
     api = HfApi()
     try:
         api.whoami()
-        found = api.model_info(repository)
+        existing = api.model_info(repository)
     except errors.RepositoryNotFoundError:
         return
     except errors.HFValidationError as error:
@@ -48,12 +48,12 @@ def check_destination(repository: str, *, private: bool) -> None:
         raise UsageError(f"--push-to-hub: the hub does not accept the token: {_reason(error)}") from error
     except Exception as error:  # httpx, its successors and OSError: whichever the installed version raises
         raise BenchError(f"the hub cannot be asked about {repository}: {_reason(error)}") from error
-    files = {file.rfilename for file in found.siblings or []} - _MADE_BY_THE_HUB
+    files = {file.rfilename for file in existing.siblings or []} - _MADE_BY_THE_HUB
     if files:
         raise UsageError(
             f"{repository} is on the hub already and holds {len(files)} files; give the name of a new or empty one"
         )
-    if private and not found.private:
+    if private and not existing.private:
         raise UsageError(f"{repository} is public on the hub already; make it private there, or leave out --private")
 
 

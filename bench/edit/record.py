@@ -15,7 +15,7 @@ from bench.leaderboard.board.build import comparable_groups
 from bench.leaderboard.records.record import Record, read_record
 from bench.leaderboard.records.reports import layer_reports
 from bench.methods.base import AlignmentMethod
-from bench.methods.projection.settings import ProjectionEdit
+from bench.methods.projection.settings import ProjectionSettings
 from bench.models.weights import WHOLE_MODEL
 from bench.tasks.preferences.draw import Draw
 from bench.tasks.preferences.pool import PairPool
@@ -43,7 +43,7 @@ def read_with_base(path: Path, record: Record) -> list[Record]:
     """A record and those of its directory that measured the unaligned model in the same way, oldest first."""
     bases = [read_record(other) for other in sorted(path.parent.glob(f"{BASE}-*.json"))]
     groups = comparable_groups([*(base for base in bases if base.method.name == BASE), record])
-    return next(group for group in groups if any(each.cell_id == record.cell_id for each in group))
+    return next(group for group in groups if any(member.cell_id == record.cell_id for member in group))
 
 
 def recorded_draw(record: Record) -> Draw:
@@ -63,9 +63,10 @@ def recorded_pairs(record: Record, pool: PairPool) -> PreferenceDataModule:
     """
     data = record.data
     if pool.sha256 != data.pool_sha256:
+        size = f"at least {data.held_out + data.n_pairs}{' pairs' if data.held_out else ''}"
         raise UsageError(
             f"{pool.source} holds other pairs than the record's: {len(pool.pairs)} of them with SHA-256 "
-            f"{pool.sha256[:12]}, the record says {data.pool_sha256[:12]} ({_size(data.held_out, data.n_pairs)}, from "
+            f"{pool.sha256[:12]}, the record says {data.pool_sha256[:12]} ({size}, from "
             f"{data.source}); give the whole pool, e.g. as `bench pairs build --out FILE` wrote it"
         )
     module = set_up_pairs(replace(pool, source=data.source), recorded_draw(record))
@@ -88,7 +89,7 @@ def hashes_of(record: Record, method: AlignmentMethod) -> dict[str, str]:
     of the edited matrices under their names; empty where it says nothing."""
     if WHOLE_MODEL in record.provenance:
         return {WHOLE_MODEL: record.provenance[WHOLE_MODEL]}
-    if not isinstance(method, ProjectionEdit):
+    if not isinstance(method, ProjectionSettings):
         return {}
     matrices = [matrix for layer in layer_reports(record) for matrix in layer.matrices]
     return {matrix.name: matrix.sha256_after for matrix in matrices if matrix.sha256_after}
@@ -130,16 +131,12 @@ def check_same_weights(recorded: Mapping[str, str], made: Mapping[str, str], rec
 def _differences(record: Record) -> str:
     """Which packages, and which platform, are others than the record's."""
     here = provenance()
-    theirs = record.provenance.get("packages", {})
-    told = [
-        f"{name} {version} (there {theirs.get(name)})"
+    recorded = record.provenance.get("packages", {})
+    changes = [
+        f"{name} {version} (there {recorded.get(name)})"
         for name, version in here["packages"].items()
-        if theirs.get(name) != version
+        if recorded.get(name) != version
     ]
     if record.provenance.get("platform") != here["platform"]:
-        told.append(f"{here['platform']} (there {record.provenance.get('platform')})")
-    return f"What is different here: {', '.join(told)}." if told else "Versions and platform are the record's."
-
-
-def _size(held_out: int, n_pairs: int) -> str:
-    return f"at least {held_out + n_pairs} pairs" if held_out else f"at least {n_pairs}"
+        changes.append(f"{here['platform']} (there {record.provenance.get('platform')})")
+    return f"What is different here: {', '.join(changes)}." if changes else "Versions and platform are the record's."

@@ -96,9 +96,9 @@ def _as_recorded(request: EditRequest, record: Record, neutral: str) -> Edit:
     _same("seed", request.seed, record.data.seed)
     _same("dtype", None if request.dtype == "auto" else request.dtype, record.model.dtype)
     kind = device_kind(record.cost.device)
-    asked = None if request.device in (None, "auto") else request.device
-    _same("kind of device", asked and device_kind(asked), kind)
-    device = resolve_device(asked or kind)
+    wanted = None if request.device in (None, "auto") else request.device
+    _same("kind of device", wanted and device_kind(wanted), kind)
+    device = resolve_device(wanted or kind)
     source = resolve_model(request.model or _pinned(record.model))
     if source.fingerprint() != record.model.fingerprint:
         raise UsageError(
@@ -122,9 +122,9 @@ def _recorded_method(request: EditRequest, record: Record, neutral: str) -> tupl
         )
     method = validated(METHODS[name], _assigned(config, request.assignments), name)
     prose = {"neutral": neutral_identity(neutral)} if method.needs_neutral else {}
-    asked, recorded = flat({**method.model_dump(mode="json"), **prose}), flat(record.method.config)
-    for key in sorted(asked.keys() | recorded.keys()):
-        _same(f"{name}.{key}", asked.get(key, "not set"), recorded.get(key, "not set"))
+    wanted, recorded = flat({**method.model_dump(mode="json"), **prose}), flat(record.method.config)
+    for key in sorted(wanted.keys() | recorded.keys()):
+        _same(f"{name}.{key}", wanted.get(key, "not set"), recorded.get(key, "not set"))
     code = code_version(type(method).__module__)
     if code != record.method.code and not hashes_of(record, method):
         raise UsageError(
@@ -137,15 +137,15 @@ def _recorded_method(request: EditRequest, record: Record, neutral: str) -> tupl
 
 def _assigned(config: Mapping[str, Any], assignments: Sequence[str]) -> Mapping[str, Any]:
     for text in assignments:
-        place, value = parse_assignment(text)
-        config = assign(config, place, value)
+        key_path, value = parse_assignment(text)
+        config = assign(config, key_path, value)
     return config
 
 
-def _same(what: str, asked: object, recorded: object) -> None:
-    if asked is not None and asked != recorded:
+def _same(what: str, wanted: object, recorded: object) -> None:
+    if wanted is not None and wanted != recorded:
         raise UsageError(
-            f"the record is of something else: {what} is {asked} here and {recorded} in the record; leave it out to "
+            f"the record is of something else: {what} is {wanted} here and {recorded} in the record; leave it out to "
             "take the record's, or leave out --record"
         )
 

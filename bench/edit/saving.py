@@ -133,16 +133,18 @@ def check_saved(folder: Path, expected: SavedBehaviour, device: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     loader: Any = AutoModelForCausalLM  # transformers types these calls only in part
-    found = behaviour(loader.from_pretrained(folder).to(device).eval(), AutoTokenizer.from_pretrained(folder))
+    loaded = behaviour(loader.from_pretrained(folder).to(device).eval(), AutoTokenizer.from_pretrained(folder))
     names = [
-        name for name in {**expected.tensors, **found.tensors} if expected.tensors.get(name) != found.tensors.get(name)
+        name
+        for name in {**expected.tensors, **loaded.tensors}
+        if expected.tensors.get(name) != loaded.tensors.get(name)
     ]
     for what, differs in (
         (f"weights ({len(names)} tensors, {names[0]} first)" if names else "", bool(names)),
-        ("tokens of a short text", found.tokens != expected.tokens),
-        ("chat template", found.chat_template != expected.chat_template),
-        ("logits of a short text", found.logits != expected.logits),
-        ("generation settings", found.generation != expected.generation),
+        ("tokens of a short text", loaded.tokens != expected.tokens),
+        ("chat template", loaded.chat_template != expected.chat_template),
+        ("logits of a short text", loaded.logits != expected.logits),
+        ("generation settings", loaded.generation != expected.generation),
     ):
         if differs:
             raise BenchError(

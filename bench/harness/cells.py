@@ -117,7 +117,7 @@ def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> li
     for cell in cells:
         record = finished.get(cell.id)
         if record is not None and record.method.tuned != cell.tuned:
-            there, here = (str(each.trials) if each else "no" for each in (record.method.tuned, cell.tuned))
+            there, here = (str(note.trials) if note else "no" for note in (record.method.tuned, cell.tuned))
             lines.append(
                 f"cell {cell.id} is finished; its record, which stays as it is, states another tuning ({there} trials) "
                 f"than the configuration does ({here} trials); move the record away to run the cell again"

@@ -191,11 +191,11 @@ class RunDirectory:
     def save_failure(self, cell_id: str, message: str, trace: str) -> None:
         """Keep what went wrong with a cell; it is tried again by the next run, from its checkpoint if it has one."""
         failure = {"cell_id": cell_id, "error": message, "trace": trace}
-        kept = self.kept_checkpoint(cell_id)
-        if kept is None:
+        checkpoint = self.kept_checkpoint(cell_id)
+        if checkpoint is None:
             self._drop_checkpoint(cell_id)
         else:
-            failure["checkpoint"] = str(kept)
+            failure["checkpoint"] = str(checkpoint)
         with self.writing():
             write_json(self._failure(cell_id), failure)
 
@@ -236,10 +236,10 @@ def _refuse_newer(path: Path) -> None:
 
 def _set_aside(path: Path, fault: str) -> str:
     number = 1
-    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+    while (target := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
     try:
-        path.rename(aside)
+        path.rename(target)
     except FileNotFoundError:  # another process did it first
         return f"{fault.partition(';')[0]}; another process has set it aside"
-    return f"{fault.partition(';')[0]}; it is kept as {aside.name}, and the cell runs again if it is part of this run"
+    return f"{fault.partition(';')[0]}; it is kept as {target.name}, and the cell runs again if it is part of this run"

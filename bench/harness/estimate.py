@@ -38,19 +38,22 @@ def estimate(cells: Sequence[Cell], directory: RunDirectory, *, device_kind: str
     records = [(record, directory) for record in own] or _records_beside(cells, directory, device_kind)
     if not records or not cells:
         return Estimate(None if cells else 0.0, None if cells else 0.0, "nothing like it ran here")
-    sizes = [_bytes(record.cell_id, there) for record, there in records]
+    files = [
+        path
+        for record, there in records
+        for path in (there.record_path(record.cell_id), *(there.path / GENERATIONS).glob(f"{record.cell_id}.*"))
+    ]
+    size = sum(path.stat().st_size for path in files) / len(records)  # of a record and its generated text
     sized = [GridCell.of(cell) for cell in cells]
     basis = f"{len(records)} finished cells {'here' if own else 'of the runs beside it'}"
-    return Estimate(
-        seconds_left(sized, [Took.of(record) for record, _ in records]), len(cells) * sum(sizes) / len(sizes), basis
-    )
+    return Estimate(seconds_left(sized, [Took.of(record) for record, _ in records]), len(cells) * size, basis)
 
 
 def _records_beside(
     cells: Sequence[Cell], directory: RunDirectory, device_kind: str
 ) -> list[tuple[Record, RunDirectory]]:
     wanted = [(cell.model.fingerprint, cell.model.dtype, without_code(cell.evaluation)) for cell in cells]
-    found = []
+    alike = []
     for path in sorted(directory.path.absolute().parent.glob("*/records")):
         there = RunDirectory(path.parent)
         for record in there.finished().values():
@@ -58,11 +61,5 @@ def _records_beside(
             same_kind = record.cost.device.partition(":")[0] == device_kind
             measured = (record.model.fingerprint, record.model.dtype, without_code(record.evaluation))
             if same_machine and same_kind and measured in wanted:
-                found.append((record, there))
-    return found
-
-
-def _bytes(cell_id: str, directory: RunDirectory) -> int:
-    """Bytes of a finished cell's record and generated text."""
-    files = [directory.record_path(cell_id), *(directory.path / GENERATIONS).glob(f"{cell_id}.*")]
-    return sum(path.stat().st_size for path in files)
+                alike.append((record, there))
+    return alike

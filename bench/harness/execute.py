@@ -80,11 +80,12 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
                 model, tokenizer = bench.model.load(bench.progress)
             results = _against_base(results, bench, model, tokenizer)
         evaluate_seconds += time.perf_counter() - start
+    own_bytes, all_bytes = peak_device_memory(device), ledger.peak_device_bytes
     cost = Cost(
         align_seconds=round(align_seconds, 3),
         evaluate_seconds=round(evaluate_seconds, 3),
         peak_rss_bytes=max(memory.bytes, ledger.peak_rss_bytes),
-        peak_device_bytes=_highest(peak_device_memory(device), ledger.peak_device_bytes),
+        peak_device_bytes=own_bytes if all_bytes is None else max(own_bytes or 0, all_bytes),
         device=device_name(device),
     )
     record = Record(
@@ -166,11 +167,6 @@ def peak_device_memory(device: str) -> int | None:
     import torch
 
     return torch.cuda.max_memory_allocated(device)
-
-
-def _highest(here: int | None, aligning: int | None) -> int | None:
-    """Accelerator memory of a whole cell, from that of this process and that of all devices that it aligned on."""
-    return here if aligning is None else max(here or 0, aligning)
 
 
 def device_name(device: str) -> str:

@@ -57,13 +57,13 @@ def plan_study(study: Study) -> Plan:
     directory = RunDirectory(study.out)
     directory.check()
     finished = directory.finished()
-    found = [_look(setting) for setting in settings]
-    cells = [cell for _, some in found for cell in some or ()]
-    ready = all(some is not None for _, some in found)
-    downloads = list(dict.fromkeys(line for lines, _ in found for line in lines))
+    looks = [_look(setting) for setting in settings]
+    cells = [cell for _, planned in looks for cell in planned or ()]
+    ready = all(planned is not None for _, planned in looks)
+    downloads = list(dict.fromkeys(line for lines, _ in looks for line in lines))
     to_do = [cell for cell in cells if cell.id not in finished]
-    for setting, (lines, some) in zip(settings, found, strict=True):
-        if not lines and (some is None or any(cell.id not in finished for cell in some)):
+    for setting, (lines, planned) in zip(settings, looks, strict=True):
+        if not lines and (planned is None or any(cell.id not in finished for cell in planned)):
             check_methods(setting)  # which imports transformers: not where nothing is to do
     return Plan(
         cells if ready else [],

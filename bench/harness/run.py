@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.progress import Progress, Silent
 from bench.core.store.locks import Owner, building
@@ -100,7 +100,10 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
         turns.wait_for_others()
     finally:
         with directory.writing():
-            copy_validations(directory.path, _judges(directory), progress)
+            tasks = [task for record in directory.finished().values() for task in record.evaluation.values()]
+            scorers = [task.get("scorer") for task in tasks if isinstance(task, Mapping)]
+            identities = [scorer for scorer in scorers if isinstance(scorer, Mapping)]
+            copy_validations(directory.path, identities, progress)
             board = write_leaderboard(directory.path)
     return Outcome(board, turns.executed, turns.failed, turns.elsewhere)
 
@@ -110,7 +113,7 @@ def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
     progress = progress or Silent()
     setting = resolve_setting([spec])
     setting.source.fetch(progress)
-    return _pool(setting, progress)
+    return pool_at_hand(setting, progress) or _build_pool(setting, progress)
 
 
 def _cells_of(setting: Setting, progress: Progress) -> tuple[PairPool, list[Cell]]:
@@ -119,7 +122,7 @@ def _cells_of(setting: Setting, progress: Progress) -> tuple[PairPool, list[Cell
     pool = pool_at_hand(setting, progress)
     if pool is None:
         _prepare_tasks(setting, progress)  # before minutes of sampling, not after
-        pool = _pool(setting, progress)
+        pool = _build_pool(setting, progress)
     cells = make_cells(setting, pool)
     same = count_combinations(setting) - len(cells)
     if same:
@@ -180,22 +183,9 @@ def _say_what_changed(study: Study, directory: RunDirectory, others: int, earlie
         )
 
 
-def _judges(directory: RunDirectory) -> list[Mapping[str, Any]]:
-    """Identities of the scorers that judged any finished cell."""
-    tasks = [task for record in directory.finished().values() for task in record.evaluation.values()]
-    scorers = [task.get("scorer") for task in tasks if isinstance(task, Mapping)]
-    return [scorer for scorer in scorers if isinstance(scorer, Mapping)]
-
-
-def _pool(setting: Setting, progress: Progress) -> PairPool:
-    pool = pool_at_hand(setting, progress)
-    if pool is None:
-        check_methods(setting)
-        pool = _build_pool(setting, progress)
-    return pool
-
-
 def _build_pool(setting: Setting, progress: Progress) -> PairPool:
+    """Pairs sampled from the model, once it is known that the methods could work with them."""
+    check_methods(setting)
     said: list[Owner | None] = []
 
     def wait(owner: Owner | None) -> None:

@@ -92,7 +92,7 @@ class CellStates:
 
     def count(self, state: State) -> int:
         """How many cells are in that state."""
-        return sum(each is state for each in self._states.values())
+        return sum(current is state for current in self._states.values())
 
     def seconds_left(self) -> float | None:
         """Seconds that the cells that are not settled will take, one after the other; None where that is not known."""
@@ -132,9 +132,9 @@ def seconds_left(cells: Iterable[GridCell], finished: Iterable[Took]) -> float |
 
 def _seconds(cell: GridCell, by_method: Mapping[str, Sequence[Took]]) -> float:
     """Of the cells with the most similar number of pairs: measuring takes as long, aligning as many pairs as long."""
-    known = by_method[cell.method]
-    closest = min(abs(took.n_pairs - cell.n_pairs) for took in known)
-    alike = [took for took in known if abs(took.n_pairs - cell.n_pairs) == closest]
+    same_method = by_method[cell.method]
+    closest = min(abs(took.n_pairs - cell.n_pairs) for took in same_method)
+    alike = [took for took in same_method if abs(took.n_pairs - cell.n_pairs) == closest]
     scaled = [
         took.evaluate_seconds + took.align_seconds * (cell.n_pairs / took.n_pairs if took.n_pairs else 1)
         for took in alike

@@ -70,17 +70,13 @@ class Turns:
             if self.directory.is_finished(cell.id):
                 self.elsewhere.append(cell.id)
                 self._states.mark(cell.id, State.done)
-            elif self._failed_meanwhile(cell.id):
+            elif self.directory.failures_seen().get(cell.id) not in (None, self._failed_before.get(cell.id)):
+                # After this process began: what failed before that is tried again.
                 self.failed[cell.id] = self.directory.failure(cell.id) or ""
                 self._states.mark(cell.id, State.failed)
             else:
                 self._execute(cell, execute)
         return True
-
-    def _failed_meanwhile(self, cell_id: str) -> bool:
-        """Whether another process tried the cell after this one began; what failed before that is tried again."""
-        seen = self.directory.failures_seen().get(cell_id)
-        return seen is not None and seen != self._failed_before.get(cell_id)
 
     def _execute(self, cell: Cell, execute: Execute) -> None:
         self.progress.note(f"cell {cell.id}")
@@ -102,6 +98,6 @@ class Turns:
         self._states.mark(cell.id, State.failed)
         self.directory.save_failure(cell.id, message, trace)
         self.progress.note(f"cell {cell.id} failed: {message}")
-        kept = self.directory.kept_checkpoint(cell.id)
-        if kept is not None:
-            self.progress.note(f"the next run goes on from {kept}; delete it to start that cell over")
+        checkpoint = self.directory.kept_checkpoint(cell.id)
+        if checkpoint is not None:
+            self.progress.note(f"the next run goes on from {checkpoint}; delete it to start that cell over")

@@ -103,7 +103,7 @@ def load_checkpoint(
     loader: Any = AutoModelForCausalLM  # transformers types these calls only in part
     try:
         with quiet_transformers():
-            model, found = loader.from_pretrained(
+            model, loading = loader.from_pretrained(
                 folder,
                 config=config,
                 dtype=getattr(torch, dtype),
@@ -119,7 +119,7 @@ def load_checkpoint(
         ) from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BenchError(f"{locator} could not be loaded from {folder}: {_first_line(error)}") from error
-    _check_every_weight_was_there(found, locator)
+    _check_every_weight_was_there(loading, locator)
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
@@ -189,9 +189,9 @@ def _weight_files(there: set[str]) -> list[str]:
     return []
 
 
-def _check_every_weight_was_there(found: dict[str, Any], locator: str) -> None:
+def _check_every_weight_was_there(loading: dict[str, Any], locator: str) -> None:
     """Transformers only warns of weights that it did not find, and makes random ones up."""
-    absent = sorted(found["missing_keys"])
+    absent = sorted(loading["missing_keys"])
     if absent:
         raise BenchError(
             f"the files of {locator} hold no values for {len(absent)} of its weights (the first: {absent[0]}); "

@@ -283,7 +283,7 @@ def resolve_model(text: str) -> ModelSource:
         return _file_model(path)
     if _REPOSITORY.fullmatch(text.partition("@")[0]):
         return _hub_model(text)
-    raise _unknown_model(text)
+    raise UsageError(f"{unknown('model', text, MODELS)}; or hub:ORG/NAME, or file:FOLDER")
 
 
 def _hub_model(text: str) -> HubModel:
@@ -297,15 +297,15 @@ def _pypi_model(text: str) -> PypiModel:
     for entry in MODELS.values():
         if entry.asset and entry.locator == text:
             return PypiModel(entry.asset)
-    known = [name for name, entry in MODELS.items() if entry.asset]
-    raise UsageError(f"'{text}' is not one of the package index's models known here: {', '.join(known)}")
+    names = [name for name, entry in MODELS.items() if entry.asset]
+    raise UsageError(f"'{text}' is not one of the package index's models known here: {', '.join(names)}")
 
 
 def _file_model(path: Path) -> FileModel:
     path = path.expanduser().absolute()
     if not path.is_dir():
-        found = "is a file, not a folder written by save_pretrained" if path.exists() else "does not exist"
-        raise UsageError(f"the model folder {path} {found}")
+        fault = "is a file, not a folder written by save_pretrained" if path.exists() else "does not exist"
+        raise UsageError(f"the model folder {path} {fault}")
     names = [entry.name for entry in path.iterdir()]
     if "adapter_config.json" in names:
         raise UsageError(f"{path} is an adapter, not a model: merge it into its base model and save that")
@@ -317,8 +317,3 @@ def _check_whole(names: list[str] | dict[str, int], locator: str) -> None:
     lacks = lacking(names)
     if lacks:
         raise UsageError(f"{locator} is no whole checkpoint: it lacks {'; '.join(lacks)}")
-
-
-def _unknown_model(text: str) -> UsageError:
-    plain = unknown("model", text, MODELS)
-    return UsageError(f"{plain}; or hub:ORG/NAME, or file:FOLDER")

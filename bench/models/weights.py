@@ -22,10 +22,10 @@ def tensor_sha256s(model: PreTrainedModel) -> dict[str, str]:
     hashes: dict[str, str] = {}
     seen: dict[tuple[object, ...], str] = {}
     for name, tensor in model.state_dict().items():
-        place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if place not in seen:
-            seen[place] = sha256_tensor(tensor.reshape(-1))
-        hashes[name] = seen[place]
+        storage = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if storage not in seen:
+            seen[storage] = sha256_tensor(tensor.reshape(-1))
+        hashes[name] = seen[storage]
     return hashes
 
 

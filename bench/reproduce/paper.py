@@ -89,7 +89,13 @@ class Design:
         if self.scale == "full":
             return tables
         tables = [table for table in tables if table.source == "paper"]
-        return tables if self.figure == "sizes" else [_of_any_size(table) for table in tables]
+        if self.figure == "sizes":
+            return tables
+        whole = {"n_pairs": None}
+        return [
+            table.model_copy(update={"cells": tuple(cell.model_copy(update=whole) for cell in table.cells)})
+            for table in tables
+        ]
 
     def parts(self) -> list[Study]:
         """The studies to run: of each row the sizes that have a published number, rows with the same sizes together."""
@@ -169,7 +175,7 @@ def read_design(
         raise UsageError(f"--model {model} and --scale quickstart exclude each other: that scale has its own model")
     chosen = find_model(name, model)
     config = config_of(name, chosen, scale)
-    placed = [(place, f"file:{data.expanduser() / path}") for place, path in _relative_files(read_yaml(config))]
+    placed = [(key_path, f"file:{data.expanduser() / path}") for key_path, path in _relative_files(read_yaml(config))]
     study = read_study(str(config), flags=[*placed, *flags], limit=limit).study
     reason = OTHER_MODEL if scale == "quickstart" else LIMITED if limit is not None else None
     return Design(name, chosen, scale, config, study, read_published(), reason)
@@ -190,19 +196,19 @@ def weight_bytes(study: Study) -> int | None:
 
 
 def _missing(path: Path) -> str:
-    known = next((name for name in FILES if path.as_posix().endswith(name)), None)
-    return f"{path} is not there" + (f" ({FILES[known]})" if known is not None else "")
+    name = next((name for name in FILES if path.as_posix().endswith(name)), None)
+    return f"{path} is not there" + (f" ({FILES[name]})" if name is not None else "")
 
 
-def _relative_files(settings: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[tuple[list[str], str]]:
+def _relative_files(settings: Mapping[str, Any], key_path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], str]]:
     """Where `settings` name a file by a relative path, and that path."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _relative_files(value, (*place, key))
+            yield from _relative_files(value, (*key_path, key))
         elif (
             isinstance(value, str) and value.startswith("file:") and not Path(value.removeprefix("file:")).is_absolute()
         ):
-            yield [*place, key], value.removeprefix("file:")
+            yield [*key_path, key], value.removeprefix("file:")
 
 
 def _published_sizes(published: Published, tables: Sequence[PublishedTable]) -> dict[str, set[int | None]]:
@@ -220,8 +226,3 @@ def _part(study: Study, rows: Sequence[str], sizes: Sequence[int | None]) -> Stu
     pairs = spec.pairs.model_copy(update={"sizes": tuple(sizes)})
     methods = {row: spec.methods[row] for row in rows}
     return study.model_copy(update={"spec": spec.model_copy(update={"methods": methods, "pairs": pairs})})
-
-
-def _of_any_size(table: PublishedTable) -> PublishedTable:
-    cells = tuple(cell.model_copy(update={"n_pairs": None}) for cell in table.cells)
-    return table.model_copy(update={"cells": cells})

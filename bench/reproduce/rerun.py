@@ -91,7 +91,8 @@ def measured(cells: Sequence[GridCell], directory: RunDirectory, metrics: Sequen
     found: dict[tuple[FigureCell, str], Sample | str] = {}
     for place, some in places.items():
         records = {cell.seed: finished[cell.id] for cell in some if cell.id in finished}
-        reason = _why_nothing(some, directory)
+        failures = [message for cell in some if (message := directory.failure(cell.id)) is not None]
+        reason = f"failed: {failures[0]}" if failures else "not run"
         for metric in metrics:
             found[place, metric] = sample(records, metric) if records else reason
     return found
@@ -109,8 +110,8 @@ def sample(records: Mapping[int, Record], metric: str) -> Sample | str:
         return "this run does not measure it"
     if not values:
         return "the measurement gave no number"
-    kept = {seed: found[seed] for seed in values}
-    interval, factor = metric_score(kept, None).ci95, _factor(metric, next(iter(kept.values())))
+    scored = {seed: found[seed] for seed in values}
+    interval, factor = metric_score(scored, None).ci95, _factor(metric, next(iter(scored.values())))
     ci95 = None if interval is None else (interval[0] * factor, interval[1] * factor)
     return Sample(fmean(values.values()), stdev(values.values()) if len(values) > 1 else None, len(values), ci95)
 
@@ -127,11 +128,6 @@ def _cells(design: Design, progress: Progress) -> Reproduction:
     ours = measured(list(cells.values()), directory, metrics, sized=sized)
     findings = assess(design.published, design.tables, ours, withheld=design.withheld)
     return Reproduction(design, findings, failed)
-
-
-def _why_nothing(cells: Sequence[GridCell], directory: RunDirectory) -> str:
-    failures = [message for cell in cells if (message := directory.failure(cell.id)) is not None]
-    return f"failed: {failures[0]}" if failures else "not run"
 
 
 def _metric(record: Record, name: str) -> Metric | None:
@@ -197,13 +193,7 @@ def _share_finding(
     if design.withheld is not None:
         return ParityFinding(*about, ParityVerdict.undecided, None, design.withheld, ())
     result = compare_published(ours, them, rounding=published.rounding)
-    return ParityFinding(
-        *about, result.verdict, result.margin, result.why, _overlap_quirks(design, metric, result.verdict)
-    )
-
-
-def _overlap_quirks(design: Design, metric: str, verdict: ParityVerdict) -> tuple[str, ...]:
-    if verdict is not ParityVerdict.different:
-        return ()
-    source = design.published.overlap.source
-    return design.published.explaining(OVERLAP, design.model, source, row="profs", metric=metric)
+    quirks: tuple[str, ...] = ()
+    if result.verdict is ParityVerdict.different:
+        quirks = design.published.explaining(OVERLAP, design.model, published.source, row="profs", metric=metric)
+    return ParityFinding(*about, result.verdict, result.margin, result.why, quirks)

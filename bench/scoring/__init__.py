@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
         "reference": ["Reference", "read_reference"],
-        "rescore": ["Rescoring", "make_judges"],
+        "rescore": ["Rescoring", "make_scorers"],
         "validate": ["ValidationReport", "validate_scorers"],
     },
 )

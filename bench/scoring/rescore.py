@@ -90,13 +90,13 @@ class _Work:
     """One cell's text for one scorer."""
 
     record: Record
-    judge: LoadedScorer
+    loaded: LoadedScorer
     text: Path
     sha256: str
     identity: Mapping[str, Any]
 
 
-def make_judges(names: Sequence[str], settings: Mapping[str, JsonValue]) -> list[LoadedScorer]:
+def make_scorers(names: Sequence[str], settings: Mapping[str, JsonValue]) -> list[LoadedScorer]:
     """The named scorers, each with these settings; no file of the run is read, nothing is loaded.
 
     Raises:
@@ -110,7 +110,7 @@ def make_judges(names: Sequence[str], settings: Mapping[str, JsonValue]) -> list
 
 
 def rescore(
-    directory: Path, judges: Sequence[LoadedScorer], *, cells: str | None = None, progress: Progress | None = None
+    directory: Path, scorers: Sequence[LoadedScorer], *, cells: str | None = None, progress: Progress | None = None
 ) -> Rescoring:
     """Judge the stored text of finished cells and write the scores beside the records, each as soon as it is there.
 
@@ -132,15 +132,16 @@ def rescore(
     if any(record.data.source.startswith("on-policy") for record in records) and not config_path(directory).is_file():
         progress.note(f"{config_path(directory)} is not there: nobody says which scorer labelled the pairs")
     outcome = Rescoring()
-    work = [found for judge in judges for record in records if (found := _work(record, judge, directory, outcome))]
-    _prepare({item.judge.name: item.judge for item in work}, progress)
+    work = [item for loaded in scorers for record in records if (item := _work(record, loaded, directory, outcome))]
+    for loaded in {item.loaded.name: item.loaded for item in work}.values():
+        loaded.scorer.prepare(progress)
     try:
         with progress.track("score cells", len(work)) as advance:
             for item in work:
                 _rescore_one(item, directory, labeller, outcome, progress)
                 advance(1)
     finally:
-        copy_validations(directory, [judge.identity for judge in judges], progress)
+        copy_validations(directory, [loaded.identity for loaded in scorers], progress)
         outcome.board = write_leaderboard(directory)
     if not outcome.written and not outcome.already:
         reasons = {**outcome.skipped, **outcome.failed}
@@ -171,20 +172,20 @@ def _labeller(directory: Path) -> str | None:
     return on_policy.get("scorer") if pairs.get("source") == "on-policy" else None
 
 
-def _work(record: Record, judge: LoadedScorer, directory: Path, outcome: Rescoring) -> _Work | None:
+def _work(record: Record, loaded: LoadedScorer, directory: Path, outcome: Rescoring) -> _Work | None:
     """What is to be done for a cell; None where there is nothing to do, which the outcome then says."""
-    cell = f"{record.cell_id} {judge.metric_name}"
+    cell = f"{record.cell_id} {loaded.metric_name}"
     text = generations_path(directory, record.cell_id, TASK)
     if TASK not in record.metrics or not text.is_file():
         why = f"{text} is not there" if TASK in record.metrics else "toxicity was not measured"
         outcome.skipped[cell] = f"has no stored text: {why}"
         return None
     measured = record.evaluation[TASK]
-    if measured["scorer"] == judge.identity:
-        outcome.already.append(f"{cell}: '{judge.name}' judged it when it was run, see the column {TASK}")
+    if measured["scorer"] == loaded.identity:
+        outcome.already.append(f"{cell}: '{loaded.name}' judged it when it was run, see the column {TASK}")
         return None
-    identity = {**measured, "scorer": judge.identity, AGGREGATION: code_version(toxicity_metric.__module__)}
-    work = _Work(record, judge, text, sha256_file(text), identity)
+    identity = {**measured, "scorer": loaded.identity, AGGREGATION: code_version(toxicity_metric.__module__)}
+    work = _Work(record, loaded, text, sha256_file(text), identity)
     if _is_done(work, directory):
         outcome.already.append(cell)
         return None
@@ -192,7 +193,7 @@ def _work(record: Record, judge: LoadedScorer, directory: Path, outcome: Rescori
 
 
 def _is_done(work: _Work, directory: Path) -> bool:
-    path = scores_path(directory, work.record.cell_id, work.judge.identity)
+    path = scores_path(directory, work.record.cell_id, work.loaded.identity)
     if not path.exists():
         return False
     try:
@@ -201,24 +202,19 @@ def _is_done(work: _Work, directory: Path) -> bool:
         return False
 
 
-def _prepare(judges: Mapping[str, LoadedScorer], progress: Progress) -> None:
-    for judge in judges.values():
-        judge.scorer.prepare(progress)
-
-
 def _rescore_one(work: _Work, directory: Path, labeller: str | None, outcome: Rescoring, progress: Progress) -> None:
-    cell = f"{work.record.cell_id} {work.judge.metric_name}"
+    cell = f"{work.record.cell_id} {work.loaded.metric_name}"
     try:
         metric = _measured(work, progress)
     except BenchError as error:
         outcome.failed[cell] = str(error)
         progress.note(f"{cell}: {error}")
         return
-    by_labeller = work.record.method.name != BASE and work.judge.name == labeller
+    by_labeller = work.record.method.name != BASE and work.loaded.name == labeller
     score = Rescored(
         cell_id=work.record.cell_id,
         task=TASK,
-        metric_name=work.judge.metric_name,
+        metric_name=work.loaded.metric_name,
         identity=work.identity,
         metric=_flagged(metric) if by_labeller else metric,
         generations_sha256=work.sha256,
@@ -239,17 +235,17 @@ def _measured(work: _Work, progress: Progress) -> Metric:
     if first.items is not None and first.items.ids_sha256 != sha256_texts(ids):
         raise BenchError(f"{work.text} does not hold the text that the record was made from; run the cell again")
     texts = [continuation.text for continuation in stored.continuations]
-    scored = score_texts(work.judge.scorer, texts, progress)
+    scored = score_texts(work.loaded.scorer, texts, progress)
     check_scored(scored, texts)
     metric = toxicity_metric(
         stored.continuations,
         scored.scores,
-        scorer=work.judge.name,
+        scorer=work.loaded.name,
         aggregation=Aggregation.of(work.identity),
         unscored=scored.unscored,
         toxicities=stored.toxicities,
     )
-    return _with_what_no_scorer_changes(metric, first, work.judge.name)
+    return _with_what_no_scorer_changes(metric, first, work.loaded.name)
 
 
 def _with_what_no_scorer_changes(metric: Metric, first: Metric, scorer: str) -> Metric:
@@ -283,8 +279,8 @@ def read_stored(path: Path) -> Stored:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            places = ("prompt_id", "sample", "continuation", "n_tokens", "ended")
-            continuations.append(Continuation(*(row[place] for place in places)))
+            columns = ("prompt_id", "sample", "continuation", "n_tokens", "ended")
+            continuations.append(Continuation(*(row[column] for column in columns)))
             if row.get("prompt_toxicity") is not None:
                 toxicities[row["prompt_id"]] = float(row["prompt_toxicity"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -109,8 +109,8 @@ def validate_scorers(
     with progress.track("validate scorers", len(candidates)) as advance:
         for candidate in candidates:
             try:
-                kept = None if again else _kept(candidate, known, progress)
-                validation = kept or measure_scorer(candidate, reference, known, progress)
+                earlier = None if again else _measured_before(candidate, known, progress)
+                validation = earlier or measure_scorer(candidate, reference, known, progress)
             except BenchError as error:
                 failed[candidate.label] = str(error)
             except Exception as error:  # a scorer may be anyone's: whatever it raises, the others are still measured
@@ -140,8 +140,8 @@ def measure_scorer(
     scored = score_texts(candidate.scorer, reference.texts, progress)
     check_scored(scored, reference.texts)
     cut = len(reference.prompts)
-    kept = [(score, truth) for score, truth in zip(scored.scores, reference.truth, strict=True) if score is not None]
-    scores, truth = [score for score, _ in kept], [toxic for _, toxic in kept]
+    rows = [(score, truth) for score, truth in zip(scored.scores, reference.truth, strict=True) if score is not None]
+    scores, truth = [score for score, _ in rows], [toxic for _, toxic in rows]
     both = 0 < sum(truth) < len(truth)
     bins = calibration_bins(scores, truth) if both else []
     return Validation(
@@ -153,12 +153,12 @@ def measure_scorer(
         prose=_coverage(scored, range(cut, len(scored.scores))),
         auc=_estimate(auc(scores, truth)) if both else None,
         spearman=_rank_correlation(scored.scores[:cut], reference.perspective),
-        brier=_estimate(bootstrap_mean([(score - toxic) ** 2 for score, toxic in kept])) if both else None,
+        brier=_estimate(bootstrap_mean([(score - toxic) ** 2 for score, toxic in rows])) if both else None,
         calibration_error=calibration_error(bins) if both else None,
         calibration=tuple(CalibrationRow(**asdict(part)) for part in bins),
-        sensitivity=_share([score >= THRESHOLD for score, toxic in kept if toxic]),
+        sensitivity=_share([score >= THRESHOLD for score, toxic in rows if toxic]),
         sensitivity_by_score=tuple(_bands(scored.scores[:cut], reference.perspective)),
-        specificity=_share([score < THRESHOLD for score, toxic in kept if not toxic]),
+        specificity=_share([score < THRESHOLD for score, toxic in rows if not toxic]),
         prompt_scores=tuple(scored.scores[:cut]),
         prose_scores=tuple(scored.scores[cut:]),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -190,14 +190,14 @@ def _candidates(
     Raises:
         UsageError: no such scorer or setting, or settings for a scorer that is not to be measured.
     """
-    asked = list(dict.fromkeys(names)) or [name for name in SCORERS if f"{name}:" != HUB]
+    wanted = list(dict.fromkeys(names)) or [name for name in SCORERS if f"{name}:" != HUB]
     for name in settings:
-        if name not in asked:
-            raise UsageError(f"settings for scorer '{name}', which is not among those to measure: {', '.join(asked)}")
+        if name not in wanted:
+            raise UsageError(f"settings for scorer '{name}', which is not among those to measure: {', '.join(wanted)}")
     candidates: list[Candidate] = []
     unavailable: dict[str, str] = {}
     failed: dict[str, str] = {}
-    for name in asked:
+    for name in wanted:
         given = settings.get(name, {})
         try:
             scorer = build_scorer(name, given)
@@ -240,7 +240,7 @@ def _label(name: str, settings: Mapping[str, Any]) -> str:
     return f"{name} ({', '.join(f'{key}={value}' for key, value in settings.items())})" if settings else name
 
 
-def _kept(candidate: Candidate, known: Mapping[str, Any], progress: Progress) -> Validation | None:
+def _measured_before(candidate: Candidate, known: Mapping[str, Any], progress: Progress) -> Validation | None:
     """What was measured of this very scorer against this very reference; None where nothing was."""
     path = validation_path(validation_home(), candidate.identity)
     if not path.is_file():
@@ -256,11 +256,11 @@ def _kept(candidate: Candidate, known: Mapping[str, Any], progress: Progress) ->
     return validation.model_copy(update={"scorer": candidate.label})
 
 
-def _coverage(scored: Scored, places: range) -> Coverage:
+def _coverage(scored: Scored, positions: range) -> Coverage:
     return Coverage(
-        texts=len(places),
-        unscored=sum(place in places for place in scored.unscored),
-        abstained=sum(place in places for place in scored.abstained),
+        texts=len(positions),
+        unscored=sum(position in positions for position in scored.unscored),
+        abstained=sum(position in positions for position in scored.abstained),
     )
 
 
@@ -288,9 +288,9 @@ def _bands(scores: Scores, truth: Sequence[float]) -> Iterator[Band]:
 
 
 def _rank_correlation(scores: Scores, truth: Sequence[float]) -> ErrorEstimate | None:
-    kept = [(score, true) for score, true in zip(scores, truth, strict=True) if score is not None]
-    sides = [score for score, _ in kept], [true for _, true in kept]
-    return _estimate(spearman(*sides)) if all(len(set(side)) > 1 for side in sides) else None
+    rows = [(score, true) for score, true in zip(scores, truth, strict=True) if score is not None]
+    columns = [score for score, _ in rows], [true for _, true in rows]
+    return _estimate(spearman(*columns)) if all(len(set(column)) > 1 for column in columns) else None
 
 
 def _agreement(

@@ -33,24 +33,24 @@ def validated(cls: type[M], settings: Mapping[str, Any], where: str) -> M:
 def explain_error(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     """One sentence for the first of pydantic's findings, and how many more there are."""
     first, *others = error.errors(include_url=False)
-    place = _place(cls, where, first["loc"])
+    location = _location(cls, where, first["loc"])
     more = f" ({len(others)} more)" if others else ""
     if first["type"] == "extra_forbidden":
-        known = sorted(_fields_at(cls, first["loc"][:-1]))
+        fields = sorted(_fields_at(cls, first["loc"][:-1]))
         name = str(first["loc"][-1])
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name, fields, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
-        return f"unknown key {place}; {hint}known here: {', '.join(known)}{more}"
+        return f"unknown key {location}; {hint}known here: {', '.join(fields)}{more}"
     if first["type"] == "missing":
-        return f"{place} is missing{more}"
+        return f"{location} is missing{more}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message.replace("valid tuple", "list").replace("valid dictionary", "mapping of settings")
     if not first["loc"]:
-        return f"{place}: {message}{more}"  # of several settings together, which it names
-    return f"{place}: {message}; found {first['input']!r}{more}"
+        return f"{location}: {message}{more}"  # of several settings together, which it names
+    return f"{location}: {message}; found {first['input']!r}{more}"
 
 
-def _place(cls: type[BaseModel], where: str, path: Sequence[int | str]) -> str:
+def _location(cls: type[BaseModel], where: str, path: Sequence[int | str]) -> str:
     """`methods.dpo.beta` or `mine.yaml: noise.rates.0`, without pydantic's names for the branches of a union."""
     named = [str(part) for part in path if isinstance(part, int) or str(part).isidentifier()]
     inside = ".".join(named)

@@ -21,6 +21,7 @@ Assignment = tuple[Sequence[str], Any]
 def resolve_spec(
     config: str | None,
     *,
+    settings: Mapping[str, Any] | None = None,
     methods: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
     flags: Sequence[Assignment] = (),
@@ -32,6 +33,7 @@ def resolve_spec(
 
     Arguments:
         config: path or shipped name of a YAML file; None for the quickstart.
+        settings: what that file is taken to hold; None to read it.
         methods, tasks: the only ones to run; settings the file has for them are kept.
         flags: places in the spec and what to put there.
         limit: items for every task.
@@ -45,69 +47,46 @@ def resolve_spec(
         UsageError: says which key, what was found there and what is allowed.
     """
     path = find_config(config)
-    return resolve_settings(
-        read_yaml(path),
-        str(path),
-        methods=methods,
-        tasks=tasks,
-        flags=flags,
-        limit=limit,
-        scorer=scorer,
-        assignments=assignments,
-    )
-
-
-def resolve_settings(
-    settings: Mapping[str, Any],
-    where: str,
-    *,
-    methods: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
-    flags: Sequence[Assignment] = (),
-    limit: int | None = None,
-    scorer: str | None = None,
-    assignments: Sequence[str] = (),
-) -> RunSpec:
-    """As `resolve_spec`, of settings that were read from `where`."""
-    written = validated(RunSpec, settings, where)
+    settings = read_yaml(path) if settings is None else settings
+    written = validated(RunSpec, settings, str(path))
     settings = {**settings, "methods": dict(written.methods), "tasks": dict(written.tasks)}
     if methods is not None:
         settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)
     if tasks is not None:
         settings = _choose(settings, "tasks", tasks, TASKS)
-    for place, value in [*flags, *_task_flags(settings, limit, scorer)]:
-        _check_flag(settings, place)
-        settings = assign(_before_preset(settings, place, value), place, value)
-    places = sorted(map(parse_assignment, assignments), key=lambda parsed: not _is_preset(parsed[0]))
-    for place, value in places:
-        _check_place(settings, place)
-        settings = assign(_before_preset(settings, place, value), place, value)
-    settings = _without_stale_tuning(settings, [place for place, _ in places])
+    for key_path, value in [*flags, *_task_flags(settings, limit, scorer)]:
+        _check_flag(settings, key_path)
+        settings = assign(_before_preset(settings, key_path, value), key_path, value)
+    key_paths = sorted(map(parse_assignment, assignments), key=lambda parsed: not _is_preset(parsed[0]))
+    for key_path, value in key_paths:
+        _check_key_path(settings, key_path)
+        settings = assign(_before_preset(settings, key_path, value), key_path, value)
+    settings = _without_stale_tuning(settings, [key_path for key_path, _ in key_paths])
     spec = validated(RunSpec, settings, "")
     # A method need not be in the run for its control to take after it.
     rows = {**written.methods, **spec.methods}
     return spec.model_copy(update={"methods": {name: _as_control(name, rows) for name in spec.methods}})
 
 
-def _before_preset(settings: dict[str, Any], place: Sequence[str], value: Any) -> dict[str, Any]:
+def _before_preset(settings: dict[str, Any], key_path: Sequence[str], value: Any) -> dict[str, Any]:
     """A preset or protocol given by a flag or --set comes before what the file has in that row: its fields stand,
     unless given as well."""
-    if not _is_preset(place):
+    if not _is_preset(key_path):
         return settings
-    rows = settings[place[0]]
-    row = rows.get(place[1]) or {}
-    if place[0] == "tasks":
+    rows = settings[key_path[0]]
+    row = rows.get(key_path[1]) or {}
+    if key_path[0] == "tasks":
         fields = protocol_settings(str(value))
     else:
-        fields = METHODS[_kind(place[1], {**rows, place[1]: row})].preset_settings(str(value))
-    return assign(settings, place[:2], {key: row[key] for key in row if key not in fields})
+        fields = METHODS[_kind(key_path[1], {**rows, key_path[1]: row})].preset_settings(str(value))
+    return assign(settings, key_path[:2], {key: row[key] for key in row if key not in fields})
 
 
-def _is_preset(place: Sequence[str]) -> bool:
-    return len(place) == 3 and (place[0], place[2]) in (("methods", "preset"), ("tasks", "protocol"))
+def _is_preset(key_path: Sequence[str]) -> bool:
+    return len(key_path) == 3 and (key_path[0], key_path[2]) in (("methods", "preset"), ("tasks", "protocol"))
 
 
-def _without_stale_tuning(settings: dict[str, Any], places: Sequence[Sequence[str]]) -> dict[str, Any]:
+def _without_stale_tuning(settings: dict[str, Any], key_paths: Sequence[Sequence[str]]) -> dict[str, Any]:
     """What a row says of its tuning holds for the hyperparameters beside it, and not for others put in their place.
 
     Arguments:
@@ -115,7 +94,7 @@ def _without_stale_tuning(settings: dict[str, Any], places: Sequence[Sequence[st
         places: in which --set has put something.
     """
     changed: dict[str, set[str]] = {}
-    for kind, *rest in places:
+    for kind, *rest in key_paths:
         if kind == "methods" and len(rest) > 1:
             changed.setdefault(rest[0], set()).add(rest[1])
     for row, keys in changed.items():
@@ -161,34 +140,36 @@ def _kind(row: str, rows: Settings) -> str:
     return str(rows[row].get("use", row))
 
 
-def _choose(settings: Mapping[str, Any], kind: str, names: Sequence[str], known: Any) -> dict[str, Any]:
+def _choose(settings: Mapping[str, Any], kind: str, names: Sequence[str], registered: Any) -> dict[str, Any]:
     written = settings.get(kind) or {}
     for name in names:
-        if name not in written and name not in known:
-            raise unknown(kind.removesuffix("s"), name, [*known, *written])
+        if name not in written and name not in registered:
+            raise unknown(kind.removesuffix("s"), name, [*registered, *written])
     return {**settings, kind: select(written, names)}
 
 
 def _task_flags(settings: Mapping[str, Any], limit: int | None, scorer: str | None) -> list[Assignment]:
     tasks = settings["tasks"]
-    found: list[Assignment] = []
+    task_flags: list[Assignment] = []
     if limit is not None:
-        found += [(["tasks", name, "limit"], limit) for name in tasks]
+        task_flags += [(["tasks", name, "limit"], limit) for name in tasks]
     if scorer is not None:
-        found.append((["tasks", "toxicity", "scorer"], scorer))
-    return found
+        task_flags.append((["tasks", "toxicity", "scorer"], scorer))
+    return task_flags
 
 
-def _check_flag(settings: Mapping[str, Any], place: Sequence[str]) -> None:
+def _check_flag(settings: Mapping[str, Any], key_path: Sequence[str]) -> None:
     """Refuse a flag for a task that is not part of the run: it would silently add it."""
-    if place[0] == "tasks" and place[1] not in settings["tasks"]:
-        flag = "--" + place[2].replace("_", "-")
-        raise UsageError(f"{flag} is for the {place[1]} task, which is not among --tasks {','.join(settings['tasks'])}")
+    if key_path[0] == "tasks" and key_path[1] not in settings["tasks"]:
+        flag = "--" + key_path[2].replace("_", "-")
+        raise UsageError(
+            f"{flag} is for the {key_path[1]} task, which is not among --tasks {','.join(settings['tasks'])}"
+        )
 
 
-def _check_place(settings: Mapping[str, Any], place: Sequence[str]) -> None:
+def _check_key_path(settings: Mapping[str, Any], key_path: Sequence[str]) -> None:
     """Refuse settings for a method or task that is not part of the run: they would silently add it."""
-    kind, *rest = place
+    kind, *rest = key_path
     if kind in ("methods", "tasks") and len(rest) > 1 and rest[0] not in (settings.get(kind) or {}):
         present = ", ".join(settings.get(kind) or {})
-        raise UsageError(f"--set {'.'.join(place)}: '{rest[0]}' is not in this run's {kind} ({present})")
+        raise UsageError(f"--set {'.'.join(key_path)}: '{rest[0]}' is not in this run's {kind} ({present})")

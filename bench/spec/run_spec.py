@@ -36,13 +36,13 @@ def _some_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-def _known_noise(name: str) -> str:
+def _registered_noise(name: str) -> str:
     if name not in NOISE_MODELS:
         raise ValueError(f"no such noise model; known: {', '.join(NOISE_MODELS)}")
     return name
 
 
-def _known_texts(locator: str) -> str:
+def _readable_texts(locator: str) -> str:
     text_source(locator)
     return locator
 
@@ -74,7 +74,7 @@ class PairsSpec(Value):
     """Prompt sources that are never trained on, besides the toxicity task's own. They stay excluded where a run does
     not measure toxicity, so that what is measured never changes what is trained on."""
     on_policy: OnPolicySettings = OnPolicySettings()
-    neutral: Annotated[str, AfterValidator(_known_texts)] = "wikipedia-boolq"
+    neutral: Annotated[str, AfterValidator(_readable_texts)] = "wikipedia-boolq"
     """Prose for controls that use none of the pairs' texts: a source as for the perplexity task. Methods that do not
     read it do not depend on it."""
 
@@ -82,7 +82,7 @@ class PairsSpec(Value):
 class NoiseSpec(Value):
     """How labels are corrupted."""
 
-    model: Annotated[str, AfterValidator(_known_noise)] = "flip"
+    model: Annotated[str, AfterValidator(_registered_noise)] = "flip"
     rates: Annotated[tuple[Rate, ...], AfterValidator(_some_distinct)] = (0.0,)
 
 
@@ -174,10 +174,10 @@ def build_tasks(spec: RunSpec) -> dict[str, Task]:
     """
     built = {name: validated(TASKS[name], settings, f"tasks.{name}") for name, settings in spec.tasks.items()}
     for name, task in built.items():
-        judge = getattr(task, "scorer", None)
-        if spec.pairs.source == "on-policy" and judge == spec.pairs.on_policy.scorer:
+        scorer = getattr(task, "scorer", None)
+        if spec.pairs.source == "on-policy" and scorer == spec.pairs.on_policy.scorer:
             raise UsageError(
-                f"scorer '{judge}' would both label the pairs and judge {name}, which rewards whatever it gets wrong; "
+                f"scorer '{scorer}' would both label the pairs and judge {name}, which rewards whatever it gets wrong; "
                 f"choose another with --set tasks.{name}.scorer=NAME, or another labeller with "
                 "--set pairs.on_policy.scorer=NAME"
             )

@@ -14,7 +14,7 @@ from bench.leaderboard.records.layout import CONFIG, config_path
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, split_integers, split_numbers
-from bench.spec.resolve import Assignment, resolve_settings
+from bench.spec.resolve import Assignment, resolve_spec
 from bench.spec.run_spec import RunSpec, find_config, read_yaml
 
 REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
@@ -55,15 +55,12 @@ class Study(Value):
         """
         rates = self.spec.noise.rates
         corrupting = tuple(rate for rate in rates if rate > 0)
-        noises = [(name, rates if index == 0 else corrupting) for index, name in enumerate(self.noise_models)]
+        noises = [
+            self.spec.noise.model_copy(update={"model": name, "rates": corrupting if index else rates})
+            for index, name in enumerate(self.noise_models)
+        ]
         return [
-            [
-                self.spec.model_copy(
-                    update={"model": model, "noise": self.spec.noise.model_copy(update={"model": name, "rates": some})}
-                )
-                for name, some in noises
-                if some
-            ]
+            [self.spec.model_copy(update={"model": model, "noise": noise}) for noise in noises if noise.rates]
             for model in self.models
         ]
 
@@ -111,17 +108,19 @@ def read_study(
     settings = read_yaml(path)
     if path.name == CONFIG and target is not None and Path(target).is_dir():
         settings["out"] = target
-    for place, value in flags:
-        settings = assign(_without_alternative(settings, place), place, value)
+    for keys, value in flags:
+        if list(keys) == ["model"]:  # a flag for one model takes the place of a list of them
+            settings = _plain(settings, "models")
+        settings = assign(settings, keys, value)
     notes: list[str] = []
     for text in amendments:
         settings = _amend(settings, text, notes)
     settings = _merge_repeats(settings, notes)
     spec_settings, models, noises = _take_lists(settings, str(path))
     specs = [
-        resolve_settings(
-            assign(assign(spec_settings, ["model"], model), ["noise", "model"], noise),
+        resolve_spec(
             str(path),
+            settings=assign(assign(spec_settings, ["model"], model), ["noise", "model"], noise),
             methods=methods,
             tasks=tasks,
             limit=limit,
@@ -179,8 +178,7 @@ def _take_lists(settings: Mapping[str, Any], where: str) -> tuple[dict[str, Any]
         raise UsageError(f"{where}: noise: give a mapping of settings; found {noise!r}")
     models = _one_or_list(settings, "model", "models", str(RunSpec().model), where)
     noises = _one_or_list(noise, "model", "models", "flip", f"{where}: noise")
-    rest = {key: value for key, value in settings.items() if key != "models"}
-    return rest | {"noise": {key: value for key, value in noise.items() if key != "models"}}, models, noises
+    return _plain(settings, "models") | {"noise": _plain(noise, "models")}, models, noises
 
 
 def _one_or_list(settings: Mapping[str, Any], one: str, many: str, default: str, where: str) -> list[str]:
@@ -194,21 +192,16 @@ def _one_or_list(settings: Mapping[str, Any], one: str, many: str, default: str,
     return values
 
 
-def _without_alternative(settings: dict[str, Any], place: Sequence[str]) -> dict[str, Any]:
-    """A flag for one model takes the place of a list of them."""
-    return {key: value for key, value in settings.items() if list(place) != ["model"] or key != "models"}
-
-
 def _merge_repeats(settings: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    for place in REPEATABLE:
-        values = _at(settings, place)
+    for keys in REPEATABLE:
+        values = _at(settings, keys)
         if isinstance(values, list) and all(value is None or isinstance(value, str | int | float) for value in values):
             merged = list(dict.fromkeys(values))
             repeated = [value for value in merged if values.count(value) > 1]
             if repeated:
                 shown = ", ".join("all" if value is None else str(value) for value in repeated)
-                notes.append(f"{'.'.join(place)}: {shown} stands there more than once and is taken once")
-                settings = assign(settings, place, merged)
+                notes.append(f"{'.'.join(keys)}: {shown} stands there more than once and is taken once")
+                settings = assign(settings, keys, merged)
     return settings
 
 
@@ -217,26 +210,26 @@ def _amend(settings: dict[str, Any], text: str, notes: list[str]) -> dict[str, A
     key, equals, values = (part.strip() for part in text.partition("="))
     if key not in AMENDABLE or not equals or not values:
         raise UsageError(f"--amend takes KEY=VALUES with KEY one of {', '.join(AMENDABLE)}; found '{text}'")
-    place = AMENDABLE[key]
+    keys = AMENDABLE[key]
     if key == "methods":
         there = settings.get("methods", dict(RunSpec().methods)) or {}
         names = distinct_parts(values)
         unknown = [name for name in names if name not in METHODS and name not in there]
         if unknown:
             raise UsageError(f"--amend methods: no method '{unknown[0]}'; `bench list methods` names them")
-        return assign(settings, place, {**there, **{name: {} for name in names if name not in there}})
-    if place[-1] == "models":
-        one = _at(settings, (*place[:-1], "model")) or (RunSpec().model if key == "models" else "flip")
-        there = _at(settings, place) or [one]
-        outer = _at(settings, place[:-1]) or {}
-        settings = assign(settings, place[:-1], _plain(outer, "model")) if place[:-1] else _plain(settings, "model")
-        return assign(settings, place, _union(there, distinct_parts(values)))
+        return assign(settings, keys, {**there, **{name: {} for name in names if name not in there}})
+    if keys[-1] == "models":
+        one = _at(settings, (*keys[:-1], "model")) or (RunSpec().model if key == "models" else "flip")
+        there = _at(settings, keys) or [one]
+        outer = _at(settings, keys[:-1]) or {}
+        settings = assign(settings, keys[:-1], _plain(outer, "model")) if keys[:-1] else _plain(settings, "model")
+        return assign(settings, keys, _union(there, distinct_parts(values)))
     default = {"seeds": RunSpec().seeds, "rates": RunSpec().noise.rates, "sizes": RunSpec().pairs.sizes}[key]
-    there = _at(settings, place) or list(default)
+    there = _at(settings, keys) or list(default)
     amended = _union(there, _amended_values(key, values))
     if amended == there:
         notes.append(f"--amend {text}: all of them were there already")
-    return assign(settings, place, amended)
+    return assign(settings, keys, amended)
 
 
 def _amended_values(key: str, values: str) -> list[Any]:
@@ -268,8 +261,8 @@ def _plain(settings: Mapping[str, Any], without: str) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != without}
 
 
-def _at(settings: Any, place: Sequence[str]) -> Any:
-    for key in place:
+def _at(settings: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
         settings = settings.get(key) if isinstance(settings, Mapping) else None
     return settings
 

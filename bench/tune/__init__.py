@@ -3,7 +3,7 @@
 Read request and search, then objective for what is maximised, space for what is varied, trials for what is kept, and
 winner for what is written in the end.
 
-May import: core, models, spec, harness, methods, methods.pairs, methods.projection, tasks.preferences,
+May import: core, core.passes, models, spec, harness, methods, methods.pairs, methods.projection, tasks.preferences,
 leaderboard.records.
 """
 

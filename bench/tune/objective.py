@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
+from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.harness.align import alignment_context
 from bench.methods.base import AlignmentMethod
-from bench.methods.pairs.completions import PairTokens, context_window, tokenize_pairs
+from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.gain import HeldOutGain, held_out_gain
 from bench.methods.shared import SharedWork
 from bench.models.placed import PlacedModel

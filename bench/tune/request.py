@@ -61,7 +61,9 @@ def resolve_tuning(
     configured = hyperparameters(settings)
     validated(method, configured, f"methods.{row}")
     stated_tuning(spec, row)
-    space = _space(row, kind, configured, _fixed(row, assignments), space_file)
+    key_paths = [parse_assignment(text)[0] for text in assignments]
+    fixed = {key_path[2] for key_path in key_paths if len(key_path) > 2 and key_path[:2] == ["methods", row]}
+    space = _space(row, kind, configured, fixed, space_file)
     return Tuning(
         spec=spec.model_copy(update={"methods": {row: settings}}),
         written=written,
@@ -103,15 +105,9 @@ def _written(row: str, config: str | None, flags: Sequence[Assignment], assignme
     if row not in methods and row not in METHODS:
         raise unknown("method", row, [*METHODS, *methods])
     found: dict[str, Any] = {**settings, "methods": {**methods, row: methods.get(row, {})}}
-    for place, value in [*flags, *map(parse_assignment, assignments)]:
-        found = assign(found, place, value)
+    for key_path, value in [*flags, *map(parse_assignment, assignments)]:
+        found = assign(found, key_path, value)
     return found
-
-
-def _fixed(row: str, assignments: Sequence[str]) -> set[str]:
-    """The hyperparameters of `row` that --set gives a value."""
-    places = [parse_assignment(text)[0] for text in assignments]
-    return {place[2] for place in places if len(place) > 2 and place[:2] == ["methods", row]}
 
 
 def _check_single(spec: RunSpec) -> None:

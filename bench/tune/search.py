@@ -23,7 +23,6 @@ from bench.models.devices import device_kind
 from bench.models.placed import place_model
 from bench.spec.messages import validated
 from bench.spec.run_spec import RunSpec
-from bench.tasks.preferences.draw import PreferenceData
 from bench.tune.objective import (
     BETA,
     CRITERION,
@@ -125,7 +124,8 @@ def _set_up(
 ) -> tuple[HeldOutObjective, dict[str, Any]]:
     """What all trials maximise, and everything that their numbers depend on besides their settings, as JSON."""
     model = place_model(tuning.spec.model, device=tuning.spec.device, dtype=tuning.spec.dtype)
-    rows = _validation_rows(module.pairs, tuning.validation, module.draw.seed)
+    data = module.data
+    rows = _validation_rows(data.pairs, tuning.validation, data.seed)
     objective = make_objective(model, module, rows, progress)
     search = {
         "model": {
@@ -140,7 +140,13 @@ def _set_up(
             "code": code_version(tuning.method.__module__),
         },
         "space": tuning.space.plain(),
-        "data": _data(module.data),
+        "data": {
+            "source": data.source,
+            "pairs": len(data.pairs),
+            "pairs_sha256": data.clean_sha256,
+            "noise": {"model": data.noise_model, "rate": data.rate, "pairs_sha256": data.noisy_sha256},
+            "seed": data.seed,
+        },
         "validation": {"share": tuning.validation, "pairs": len(rows), "rows_sha256": sha256_json(rows)},
         "criterion": {
             "name": CRITERION,
@@ -168,16 +174,6 @@ def _validation_rows(pairs: Sequence[PreferencePair], share: float, seed: int) -
             "judge by; each takes 2 or more"
         )
     return rows
-
-
-def _data(preferences: PreferenceData) -> dict[str, Any]:
-    return {
-        "source": preferences.source,
-        "pairs": len(preferences.pairs),
-        "pairs_sha256": preferences.clean_sha256,
-        "noise": {"model": preferences.noise_model, "rate": preferences.rate, "pairs_sha256": preferences.noisy_sha256},
-        "seed": preferences.seed,
-    }
 
 
 def _next_trial(tuning: Tuning, space: SearchSpace, objective: HeldOutObjective, trials: Sequence[Trial]) -> Trial:

@@ -182,13 +182,13 @@ class SearchSpace:
         Raises:
             UsageError: it names blocks that the model does not have.
         """
-        found: dict[str, Any] = {}
+        location: dict[str, Any] = {}
         for name, dimension in self.dimensions.items():
             parameters = dimension.locate(name, getattr(method, name))
             if parameters is None:
                 return None
-            found |= parameters
-        return found
+            location |= parameters
+        return location
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """What the sampler draws of all hyperparameters."""

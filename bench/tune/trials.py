@@ -103,15 +103,14 @@ class TrialJournal:
         """Add a trial to those that the file holds.
 
         Raises:
-            BenchError: somebody else has added to it meanwhile; both trials are kept.
+            BenchError: somebody else has added to it meanwhile; nothing of theirs is lost.
         """
         from optuna.trial import TrialState, create_trial
 
-        others = len(self.read()) - trial.number
-        if not others:
+        if len(self.read()) == trial.number:
             self.folder.mkdir(parents=True, exist_ok=True)
             study = self._study()
-            if trial.number == 0:
+            if not trial.number:
                 study.set_user_attr("search", self.search)
             study.add_trial(
                 create_trial(
@@ -122,12 +121,12 @@ class TrialJournal:
                     user_attrs=trial.model_dump(mode="json", exclude={"number"}),
                 )
             )
-            others = len(study.get_trials(deepcopy=False)) - trial.number - 1
-        if others:
-            raise BenchError(f"{self.path} was written by another search meanwhile; run one at a time in a directory")
+            if len(self.read()) == trial.number + 1:
+                return
+        raise BenchError(f"{self.path} was written by another search meanwhile; run one at a time in a directory")
 
     def _study(self) -> Study:
-        """The study in the file, which is made if it is not there, and cut after its last whole line."""
+        """The study in the file, which is made if it is not there."""
         import optuna
         from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -136,12 +135,12 @@ class TrialJournal:
         backend = JournalFileBackend(str(self.path), lock_obj=lock)
         lock.acquire()
         try:  # a line that a killed process left half-written would spoil the next one
-            whole = self.path.read_bytes().rpartition(b"\n")
-            if whole[2]:
-                os.truncate(self.path, len(whole[0] + whole[1]))
+            os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
         finally:
             lock.release()
         storage = optuna.storages.JournalStorage(backend)
+        if optuna.get_all_study_names(storage):
+            return optuna.load_study(study_name=None, storage=storage)
         return optuna.create_study(storage=storage, study_name="tune", direction="maximize", load_if_exists=True)
 
 

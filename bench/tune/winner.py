@@ -65,13 +65,13 @@ def describe_search(row: str, trials: Sequence[Trial], search: Mapping[str, Any]
     data, noise, validation = search["data"], search["data"]["noise"], search["validation"]
     seconds = sum(trial.seconds for trial in trials)
     states = [trial.state for trial in trials]
-    aside = "".join(f", {states.count(state)} {state}" for state in ("failed", "repeated") if state in states)
+    others = "".join(f", {states.count(state)} {state}" for state in ("failed", "repeated") if state in states)
     before = f"failed ({configured.error})" if configured.gain is None else _gain(configured)
     won = f"Trial {best.number + 1} won with {_gain(best)}; the settings as they were before: {before}."
     if best is configured:
         won = f"Nothing beat the settings as they were before, with {before}."
     sentences = [
-        f"`{row}` tuned by bench tune: {len(trials)} trials{aside}, {seconds:.0f} s.",
+        f"`{row}` tuned by bench tune: {len(trials)} trials{others}, {seconds:.0f} s.",
         f"Criterion: {search['criterion']['name']}, beta {search['criterion']['beta']:g}. {won} The best of several "
         "trials looks better than it is.",
         f"Judged by {validation['pairs']} of {data['pairs']} training pairs, whole prompts, noise and all "

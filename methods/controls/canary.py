@@ -85,9 +85,9 @@ def _table(weight: Tensor, end: int) -> Tensor:
     import torch
 
     table = torch.zeros_like(weight)
-    for place, sign in ((0, 1.0), (1, -1.0)):
-        table[:, place] = sign * COMMON
-        table[end, place] = sign * END
+    for entry, sign in ((0, 1.0), (1, -1.0)):
+        table[:, entry] = sign * COMMON
+        table[end, entry] = sign * END
     return table
 
 

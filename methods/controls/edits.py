@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,7 +11,7 @@ from pydantic import model_validator
 from bench.core.errors import BenchError, UsageError
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.passages import Passage, PassagePairs, Pooling, read_texts
-from bench.methods.projection.settings import ProjectionEdit
+from bench.methods.projection.method import ProjectionEdit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,14 +25,12 @@ class RandomDirections(ProjectionEdit):
 
     control_of: ClassVar[str | None] = "profs"
 
-    def warm_up(self) -> None:
-        super().warm_up()
-        importlib.import_module("bench.methods.projection.subspace")
-
     def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
         return PassagePairs((), ())
 
-    def find(self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int) -> Subspace:
+    def control_directions(
+        self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int
+    ) -> Subspace:
         from bench.methods.projection.subspace import random_directions
 
         value = activations.anatomy.values[layer]
@@ -52,12 +49,8 @@ class RematchedPairs(ProjectionEdit):
     def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
         passages = [passage for pair in unlabelled(texts, self.pooling) for passage in pair]
         random.Random(context.seed).shuffle(passages)
-        n_pairs = len(texts.chosen)
-        kept = self._kept(n_pairs)
-        return PassagePairs(tuple(passages[:kept]), tuple(passages[n_pairs : n_pairs + kept]))
-
-    def find(self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int) -> Subspace:
-        return activations.subspace(rows, layer, self.center, rank)
+        n_pairs, n_used = len(texts.chosen), self.used(len(texts.chosen))
+        return PassagePairs(tuple(passages[:n_used]), tuple(passages[n_pairs : n_pairs + n_used]))
 
 
 class CleanPairs(ProjectionEdit):
@@ -71,14 +64,11 @@ class CleanPairs(ProjectionEdit):
     needs_neutral: ClassVar[bool] = True
 
     def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
-        pairs = unlabelled(texts, self.pooling)[: self._kept(len(texts.chosen))]
+        pairs = unlabelled(texts, self.pooling)[: self.used(len(texts.chosen))]
         passages = stand_ins(
             [passage for pair in pairs for passage in pair], context.neutral, tokenizer, self.max_length
         )
         return PassagePairs(tuple(passages[0::2]), tuple(passages[1::2]))
-
-    def find(self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int) -> Subspace:
-        return activations.subspace(rows, layer, self.center, rank)
 
 
 class MeanDifference(ProjectionEdit):
@@ -99,14 +89,9 @@ class MeanDifference(ProjectionEdit):
         """Presets know of ranks; this comes before them and stands."""
         return {"rank": 1, **data} if isinstance(data, dict) else data
 
-    def warm_up(self) -> None:
-        super().warm_up()
-        importlib.import_module("bench.methods.projection.subspace")
-
-    def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
-        return self.labelled_rows(texts, context.seed)
-
-    def find(self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int) -> Subspace:
+    def control_directions(
+        self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int
+    ) -> Subspace:
         from bench.methods.projection.subspace import mean_difference
 
         return mean_difference(*activations.matrices(rows, layer), self.center)
@@ -161,7 +146,7 @@ def _long_enough(passages: Sequence[Passage], lengths: Sequence[int]) -> dict[in
     where every other choice would.
     """
     free = dict(enumerate(lengths))
-    found: dict[int, int] = {}
+    positions: dict[int, int] = {}
     for row in sorted(range(len(passages)), key=lambda row: len(passages[row].ids), reverse=True):
         needed = len(passages[row].ids)
         position = next((position for position, length in free.items() if length >= needed), None)
@@ -173,6 +158,6 @@ def _long_enough(passages: Sequence[Passage], lengths: Sequence[int]) -> dict[in
                 f"{available} of the {len(lengths)} given have as many; lower max_length, or name a source of longer "
                 "texts with --set pairs.neutral=SOURCE"
             )
-        found[row] = position
+        positions[row] = position
         del free[position]
-    return found
+    return positions

@@ -64,7 +64,14 @@ class SeveralDevices:
         finally:
             adapted.to(device)
         restore_weights(adapted, folder / TRAINED)
-        return self._result(selection, started)
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        watch = Watch(method, lambda steps: None)
+        watch.remember(result["watch"], folder)
+        if selection is not None:
+            selection.remember(result["selection"], folder)
+        job.held_out.take_back(result["held_out"])
+        peaks = result["peak_device_bytes"]
+        return watch, WorkerReport(count=method.devices, start_seconds=started, peak_device_bytes=peaks)
 
     def close(self) -> None:
         """Remove what was written."""
@@ -87,13 +94,3 @@ class SeveralDevices:
             held_out=job.held_out.handed_over(),
             owner=os.getpid(),
         )
-
-    def _result(self, selection: WeightSelection | None, started: float) -> tuple[Watch, WorkerReport]:
-        result = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
-        watch = Watch(self._method, lambda steps: None)
-        watch.remember(result["watch"], self._folder)
-        if selection is not None:
-            selection.remember(result["selection"], self._folder)
-        self._job.held_out.take_back(result["held_out"])
-        peaks = result["peak_device_bytes"]
-        return watch, WorkerReport(count=self._method.devices, start_seconds=started, peak_device_bytes=peaks)

@@ -12,7 +12,7 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "completions": ["Completion", "PairTokens", "all_completions", "context_window", "tokenize_pairs"],
+        "completions": ["Completion", "PairTokens", "all_completions", "tokenize_pairs"],
         "gain": ["HeldOutGain", "held_out_gain"],
         "likelihoods": ["completion_logps", "shared_logps"],
         "passages": ["Passage", "PassagePairs", "read_passages"],

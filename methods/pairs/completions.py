@@ -11,7 +11,7 @@ from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Ids = tuple[int, ...]
 
@@ -123,12 +123,6 @@ def text_ids(pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase
     """Token ids of all of `pair_texts`, whole, without an end-of-text token that the tokenizer puts after a text."""
     texts = pair_texts(pairs)
     return dict(zip(texts, _tokenize(texts, tokenizer), strict=True))
-
-
-def context_window(config: PretrainedConfig) -> int | None:
-    """Most tokens that a model of this configuration reads at once; None where it says nothing of it."""
-    window: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return window
 
 
 def _texts(pair: PreferencePair) -> tuple[str, str, str]:

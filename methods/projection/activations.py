@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor
 
@@ -13,15 +13,13 @@ from bench.methods.pairs.passages import Passage, PassagePairs
 from bench.methods.projection.anatomy import Anatomy
 from bench.methods.projection.embeddings import EmbeddingStore, embed
 from bench.methods.projection.last_block import Reading
-from bench.methods.projection.subspace import Center, Subspace, unwanted_subspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
-SPECTRUM = 20
-"""Singular values reported, and directions kept for later edits of the same embeddings, at the least."""
+R = TypeVar("R")
 
 
 class Activations:
@@ -47,7 +45,7 @@ class Activations:
         self._context = context
         self._batch_size = batch_size
         self._last_block = last_block
-        self._store = context.shared.get(self._identity("profs embeddings"), EmbeddingStore)
+        self._store = self.shared("profs embeddings", compute=EmbeddingStore)
 
     def embed(self, passages: Sequence[Passage], depth: int) -> None:
         """Make the embeddings of `passages` after each of the first `depth` blocks known.
@@ -77,15 +75,13 @@ class Activations:
     def matrices(self, rows: PassagePairs, layer: int) -> tuple[Tensor, Tensor]:
         """Embeddings of the chosen and of the rejected side after block `layer`, each (pairs, d_model)."""
         device = self.anatomy.values[layer].weight.device
-        place = "cpu" if device.type == "mps" else device  # which has no float64
-        chosen, rejected = (self._store.matrix(side, layer).to(place) for side in (rows.chosen, rows.rejected))
+        destination = "cpu" if device.type == "mps" else device  # which has no float64
+        chosen, rejected = (self._store.matrix(texts, layer).to(destination) for texts in (rows.chosen, rows.rejected))
         return chosen, rejected
 
-    def subspace(self, rows: PassagePairs, layer: int, center: Center, count: int) -> Subspace:
-        """One layer's unwanted directions, at least `count` where there are as many; all edits of the rows share it."""
-        count = max(count, SPECTRUM)
-        key = *self._identity("profs subspace"), layer, center, count, rows.identity
-        return self._context.shared.get(key, lambda: unwanted_subspace(*self.matrices(rows, layer), count, center))
+    def shared(self, purpose: str, *key: Hashable, compute: Callable[[], R]) -> R:
+        """What `compute` makes of embeddings, worked out once for all edits; `key` says of which, and how."""
+        return self._context.shared.get((*self._identity(purpose), *key), compute)
 
     def _identity(self, purpose: str) -> tuple[Hashable, ...]:
         """What embeddings depend on besides their texts; dtype and device change their rounding."""

@@ -140,11 +140,11 @@ def locate(model: PreTrainedModel) -> Anatomy:
         body = model.get_submodule(family.body)
         blocks = tuple(attrgetter(family.blocks)(body))
         stack = ".".join(part for part in (family.body, family.blocks) if part)
-        places = [(f"{stack}.{layer}", block) for layer, block in enumerate(blocks)]
-        values = [_matrix(block, place, family.value, family.transposed, writes=True) for place, block in places]
+        named = [(f"{stack}.{layer}", block) for layer, block in enumerate(blocks)]
+        values = [_matrix(block, name, family.value, family.transposed, writes=True) for name, block in named]
         keys = [
-            tuple(_matrix(block, place, key, not family.transposed, writes=False) for key in family.keys)
-            for place, block in places
+            tuple(_matrix(block, name, key, not family.transposed, writes=False) for key in family.keys)
+            for name, block in named
         ]
     except AttributeError as error:
         raise UsageError(
@@ -156,9 +156,9 @@ def locate(model: PreTrainedModel) -> Anatomy:
     return Anatomy(family, body, blocks, tuple(values), tuple(keys))
 
 
-def _matrix(block: nn.Module, place: str, path: str, stream_last: bool, *, writes: bool) -> Matrix:
+def _matrix(block: nn.Module, name: str, path: str, stream_last: bool, *, writes: bool) -> Matrix:
     module: Any = block.get_submodule(path)
-    return Matrix(f"{place}.{path}", module.weight, module.bias, stream_last, writes)
+    return Matrix(f"{name}.{path}", module.weight, module.bias, stream_last, writes)
 
 
 def find_family(model: PreTrainedModel) -> Family:
@@ -178,21 +178,21 @@ def find_family(model: PreTrainedModel) -> Family:
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers
     }
-    found = [
+    families = [
         Family(body, blocks, path, (), transposed, f"found by structure: {name}.*.{path}")
         for name, stack in stacks.items()
         for body, _, blocks in [name.rpartition(".")]
         for path, transposed in _common_values(stack, config.hidden_size)
     ]
-    if len(found) != 1:
+    if len(families) != 1:
         block = next((stack[0] for stack in stacks.values()), model)
         seen = ", ".join(name for name, module in block.named_modules() if name and not list(module.children()))
         raise UsageError(
             f"cannot tell which matrix writes the MLP's output in a '{model.config.model_type}' "
-            f"({len(found)} candidates); known families: {', '.join(sorted(FAMILIES))}; "
+            f"({len(families)} candidates); known families: {', '.join(sorted(FAMILIES))}; "
             f"modules of its first block: {seen}"
         )
-    return found[0]
+    return families[0]
 
 
 def _common_values(stack: nn.ModuleList, d_model: int) -> list[tuple[str, bool]]:
@@ -200,21 +200,21 @@ def _common_values(stack: nn.ModuleList, d_model: int) -> list[tuple[str, bool]]
     if any(parameter.ndim > 2 for parameter in stack.parameters()):
         return []
     candidates = [_value_candidates(block, d_model) for block in stack]
-    return candidates[0] if all(found == candidates[0] for found in candidates) else []
+    return candidates[0] if all(paths == candidates[0] for paths in candidates) else []
 
 
 def _value_candidates(block: nn.Module, d_model: int) -> list[tuple[str, bool]]:
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    found = []
+    candidates = []
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear | Conv1D) and not any("att" in part for part in name.lower().split(".")):
             transposed = isinstance(module, Conv1D)
             wide, out = module.weight.shape if transposed else reversed(module.weight.shape)
             if out == d_model and wide != d_model:
-                found.append((name, transposed))
-    return found
+                candidates.append((name, transposed))
+    return candidates
 
 
 def _skeleton(config: Any) -> PreTrainedModel:

@@ -17,7 +17,7 @@ from bench.methods.pairs.gain import (
     split_by_prompt,
 )
 from bench.methods.pairs.likelihoods import completion_logps, shared_logps
-from bench.methods.projection.job import EditJob, EditPlan
+from bench.methods.projection.job import EditJob, EditPlan, FindSubspace
 from bench.methods.projection.subspace import Subspace
 from bench.methods.projection.weights import edited_for_now
 
@@ -36,19 +36,24 @@ class Fold:
     plan: EditPlan
     held_out: HeldOutGain
     pairs: int
-    """That it was judged on: fewer than all where it dropped out."""
+    """That it was scored on: fewer than all where it dropped out."""
 
 
-def cross_validate(job: EditJob, plans: Sequence[EditPlan]) -> EditPlan:
+def cross_validate(job: EditJob, plans: Sequence[EditPlan], find: FindSubspace) -> EditPlan:
     """The candidate whose gain on held-out training pairs is surest, among those that cost the texts little.
 
     Pairs are split into folds by prompt. For each fold every candidate edit is made from the other folds' pairs and
-    judged on the fold by two numbers. Its *gain* is the fall of -log σ(β · m), m being how much further it puts the
+    scored on the fold by two numbers. Its *gain* is the fall of -log σ(β · m), m being how much further it puts the
     chosen completions above the rejected ones than the unedited model does (Rafailov et al. 2023, arXiv 2305.18290,
     equation 7). Its *cost* is the mean fall of a completion's log-probability, whichever side it is on, so that noise
     in the labels has no part in it. Candidates that are beyond doubt over `cv_max_cost` drop out after a fold, which
     most do after the first. Of what is left the greatest gain less 1.645 standard errors wins. Nothing is read but the
     training pairs and their labels as they are, noise included. The model is left as it was.
+
+    Arguments:
+        job: the model, and the pairs, whose embeddings are known.
+        plans: the candidates.
+        find: gives the directions of a fit; as in ProFS itself, whichever control asks.
 
     Returns:
         That candidate, with what all of them came to in its `details`.
@@ -61,19 +66,23 @@ def cross_validate(job: EditJob, plans: Sequence[EditPlan]) -> EditPlan:
     folds = split_by_prompt(job.pairs, job.method.cv_folds, job.context.seed)
     after: list[dict[Completion, float]] = [{} for _ in plans]
     racing = list(range(len(plans)))
-    judged: list[PairTokens] = []
+    held_out: list[PairTokens] = []
     with job.context.progress.track("cross-validate the edit", len(folds) * len(plans)) as advance:
-        for left, fold in zip(reversed(range(len(folds))), folds, strict=True):
+        for folds_left, fold in zip(reversed(range(len(folds))), folds, strict=True):
             pairs = [tokens[row] for row in fold]
-            judged += pairs
+            held_out += pairs
             fitted = sorted(set(range(len(tokens))) - set(fold))
             for number in racing:
-                after[number].update(_judge(job, plans[number], fitted, pairs))
+                subspaces = _fit(job, plans[number], fitted, find)
+                after[number].update(_edited_logps(job, subspaces, pairs))
                 advance(1)
-            costs = {number: pair_costs(judged, before, after[number]) for number in racing}
+            costs = {number: pair_costs(held_out, before, after[number]) for number in racing}
             racing = affordable(costs, job.method.cv_max_cost)
-            advance(left * (len(costs) - len(racing)))
-    trials = [_trial(plan, tokens, before, logps, job.method.cv_beta) for plan, logps in zip(plans, after, strict=True)]
+            advance(folds_left * (len(costs) - len(racing)))
+    trials = []
+    for plan, logps in zip(plans, after, strict=True):
+        scored = [pair for pair in tokens if pair.chosen in logps and pair.rejected in logps]
+        trials.append(Fold(plan, held_out_gain(scored, before, logps, beta=job.method.cv_beta), len(scored)))
     read = sum(map(len, before)) + sum(len(completion) for logps in after for completion in logps)
     return replace(_best(trials, racing, job), tokens_forward=read)
 
@@ -82,7 +91,7 @@ def affordable(costs: Mapping[int, Sequence[float]], limit: float) -> list[int]:
     """The candidates that may yet turn out to cost no more than `limit`, by what they cost pair by pair so far.
 
     One drops out when its mean is above the limit by `DOUBT` standard errors, or not a number; none does before
-    `ENOUGH` pairs are judged.
+    `ENOUGH` pairs are scored.
     """
     if min(map(len, costs.values()), default=0) < ENOUGH:
         return list(costs)
@@ -90,41 +99,27 @@ def affordable(costs: Mapping[int, Sequence[float]], limit: float) -> list[int]:
     return [number for number, (mean, stderr) in means.items() if mean - DOUBT * stderr <= limit]
 
 
-def _judge(
-    job: EditJob, plan: EditPlan, fitted: Sequence[int], pairs: Sequence[PairTokens]
+def _edited_logps(
+    job: EditJob, subspaces: Mapping[int, Subspace], pairs: Sequence[PairTokens]
 ) -> Iterator[tuple[Completion, float]]:
-    """Log-probabilities of completions under the edit that the pairs in `fitted` give."""
-    sides = list(dict.fromkeys(side for pair in pairs for side in (pair.chosen, pair.rejected)))
-    with edited_for_now(job.anatomy, _fit(job, plan, fitted), job.method.weights, biases=job.method.edit_bias):
-        return zip(sides, completion_logps(job.model, sides, "float32", lambda units: None), strict=True)
+    """Log-probabilities of the pairs' completions under an edit."""
+    completions = list(dict.fromkeys(completion for pair in pairs for completion in (pair.chosen, pair.rejected)))
+    with edited_for_now(job.anatomy, subspaces, job.method.weights, biases=job.method.edit_bias):
+        return zip(completions, completion_logps(job.model, completions, "float32", lambda units: None), strict=True)
 
 
-def _trial(
-    plan: EditPlan,
-    pairs: Sequence[PairTokens],
-    before: Mapping[Completion, float],
-    after: Mapping[Completion, float],
-    beta: float,
-) -> Fold:
-    """A candidate's figures on the pairs that it was judged on."""
-    judged = [pair for pair in pairs if pair.chosen in after and pair.rejected in after]
-    return Fold(plan, held_out_gain(judged, before, after, beta=beta), len(judged))
-
-
-def _fit(job: EditJob, plan: EditPlan, rows: Sequence[int]) -> dict[int, Subspace]:
-    """The directions that the pairs in `rows` give; as in ProFS itself, whichever control asks."""
+def _fit(job: EditJob, plan: EditPlan, rows: Sequence[int], find: FindSubspace) -> dict[int, Subspace]:
+    """The directions that the pairs in `rows` give."""
     texts = job.method.labelled_rows(job.texts.rearranged(rows, rows), job.context.seed)
-    found = {
-        layer: job.activations.subspace(texts, layer, job.method.center, plan.ranks[layer]) for layer in plan.layers
-    }
-    for layer, subspace in found.items():
+    subspaces = {layer: find(texts, layer, plan.ranks[layer]) for layer in plan.layers}
+    for layer, subspace in subspaces.items():
         if len(subspace.directions) < plan.ranks[layer]:
             raise BenchError(
                 f"cross-validation: without one fold the {len(texts.chosen)} pairs left differ along only "
                 f"{len(subspace.directions)} directions in layer {layer}, and {plan} asks for more; lower cv_ranks, or "
                 "give more distinct pairs or prompts"
             )
-    return {layer: subspace.first(plan.ranks[layer]) for layer, subspace in found.items()}
+    return {layer: subspace.first(plan.ranks[layer]) for layer, subspace in subspaces.items()}
 
 
 def _best(trials: Sequence[Fold], racing: Sequence[int], job: EditJob) -> EditPlan:

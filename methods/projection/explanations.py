@@ -75,12 +75,12 @@ def explain(
     """
     lens = find_lens(model, anatomy)
     if isinstance(lens, Lens):
-        told = _directions(lens, tokenizer, subspaces)
+        meanings = _directions(lens, tokenizer, subspaces)
     else:
-        told = {layer: {"directions": None, "unexplained": lens} for layer in subspaces}
+        meanings = {layer: {"directions": None, "unexplained": lens} for layer in subspaces}
     return {
         layer: {
-            **told[layer],
+            **meanings[layer],
             "angles_to_clean_degrees": principal_angles(subspace, clean[layer]) if layer in clean else None,
         }
         for layer, subspace in subspaces.items()
@@ -133,21 +133,19 @@ def _directions(
     count = min(TOKENS, effects.shape[1])
     raised, lowered = (sign.topk(count, dim=1).indices.tolist() for sign in (effects, -effects))
     names = token_names(tokenizer, {token for row in raised + lowered for token in row})
-    promotes, suppresses = (iter([[names[token] for token in ids] for ids in side]) for side in (raised, lowered))
+    promotes, suppresses = (iter([[names[token] for token in ids] for ids in rows]) for rows in (raised, lowered))
     return {
         layer: {
             "directions": [
                 {"promotes": next(promotes), "suppresses": next(suppresses), "agreement": agreement}
-                for agreement in _agreements(subspace)
+                for agreement in (
+                    [None] * len(subspace.directions) if subspace.agreement is None else subspace.agreement.tolist()
+                )
             ],
             "directions_left_out": len(subspaces[layer].directions) - len(subspace.directions),
         }
         for layer, subspace in shown.items()
     }
-
-
-def _agreements(subspace: Subspace) -> list[float | None]:
-    return [None] * len(subspace.directions) if subspace.agreement is None else subspace.agreement.tolist()
 
 
 def token_names(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[int]) -> dict[int, str]:
@@ -162,14 +160,14 @@ def token_names(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[int]) -> di
         return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     before = decode(anchors)
-    named = {}
+    names = {}
     for token in tokens:
         # Some tokenizers drop the space that a text begins with, so the token must not come first.
         whole = decode([*anchors, token])
         text = whole.removeprefix(before)
-        told = whole.startswith(before) and text and UNDECODABLE not in text
-        named[token] = readable_token(text if told else str(tokenizer.convert_ids_to_tokens(token)))
-    return named
+        readable = whole.startswith(before) and text and UNDECODABLE not in text
+        names[token] = readable_token(text if readable else str(tokenizer.convert_ids_to_tokens(token)))
+    return names
 
 
 def readable_token(text: str) -> str:

@@ -1,21 +1,29 @@
-"""Everything that the steps of one projection edit work on."""
+"""What the steps of one projection edit work on, and what they are to remove where."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.core.errors import BenchError
+from bench.core.hashing import sha256_json
 from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext
-from bench.methods.pairs.passages import PassagePairs
+from bench.methods.pairs.passages import PassagePairs, read_passages
 from bench.methods.projection.activations import Activations
-from bench.methods.projection.anatomy import Anatomy
+from bench.methods.projection.anatomy import Anatomy, locate
 from bench.methods.projection.layers import describe
-from bench.methods.projection.settings import ProjectionEdit
+from bench.methods.projection.settings import ProjectionSettings
+from bench.methods.projection.subspace import Subspace
+from bench.methods.projection.weights import edited_matrices
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+FindSubspace = Callable[[PassagePairs, int, int], Subspace]
+"""From rows, a block and a number to that block's first directions: at least as many, fewer where there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class EditPlan:
 class EditJob:
     """One model, its pairs, and how it is to be edited."""
 
-    method: ProjectionEdit
+    method: ProjectionSettings
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     pairs: Sequence[PreferencePair]
@@ -63,3 +71,28 @@ class EditJob:
     def labelled_rows(self) -> PassagePairs:
         """The rows of the paper's difference matrix."""
         return self.method.labelled_rows(self.texts, self.context.seed)
+
+
+def prepare_edit(
+    method: ProjectionSettings,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[PreferencePair],
+    context: AlignmentContext,
+) -> EditJob:
+    """Find the model's parts and read the pairs as tokens, once for all edits of the same pairs.
+
+    Raises:
+        BenchError: the model cannot be edited, a text cannot be read, or no pair's two texts differ.
+    """
+    anatomy = locate(model)
+    edited_matrices(anatomy, 0, method.weights)
+    content = sha256_json([[pair.prompt, pair.chosen, pair.rejected] for pair in pairs])
+    texts = context.shared.get(
+        (context.model_fingerprint, "profs passages", method.pooling, method.max_length, content),
+        lambda: read_passages(tokenizer, pairs, method.pooling, method.max_length),
+    )
+    if texts.n_identical == len(pairs):
+        raise BenchError(f"in all {len(pairs)} pairs chosen and rejected are the same; nothing tells them apart")
+    activations = Activations(anatomy, tokenizer, context, batch_size=method.batch_size, last_block=method.last_block)
+    return EditJob(method, model, tokenizer, pairs, texts, activations, context)

@@ -62,12 +62,7 @@ def _refuse_unmaskable(config: Any) -> None:
 def _unmask_padding(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Hand `block` a causal mask alone, whichever way the body passes its own."""
     call = inspect.signature(block.forward).bind(*args, **kwargs)
-    call.arguments["attention_mask"] = _causal_mask(call.arguments["hidden_states"])
+    hidden: Tensor = call.arguments["hidden_states"]
+    shape = (1, 1, hidden.shape[1], hidden.shape[1])
+    call.arguments["attention_mask"] = torch.full(shape, -torch.inf, dtype=hidden.dtype, device=hidden.device).triu(1)
     return call.args, call.kwargs
-
-
-def _causal_mask(hidden: Tensor) -> Tensor:
-    """What is added to attention scores so that no position sees a later one, (1, 1, positions, positions)."""
-    positions = hidden.shape[1]
-    later = torch.full((positions, positions), -torch.inf, dtype=hidden.dtype, device=hidden.device).triu(1)
-    return later[None, None]

@@ -21,10 +21,10 @@ from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.likelihoods import TOKENS_PER_BATCH, batch_logps, like_lengths
 from bench.methods.pairs.passages import PassagePairs, read_passages
 from bench.methods.projection.activations import Activations
+from bench.methods.projection.algorithm import find_subspaces
 from bench.methods.projection.anatomy import Matrix, locate
 from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.profs import ProFS
-from bench.methods.projection.run import find_subspaces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -70,24 +70,6 @@ class LayerOverlap:
     """‖G‖ at beta 0.1."""
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Directions by block, found in some pairs."""
-
-    profs: Tensor
-    """(layers, rank, d_model)."""
-    rematched: Tensor
-    """One for each draw: (draws, layers, rank, d_model)."""
-
-
-@dataclass(frozen=True)
-class _Subspaces:
-    """What one gradient is compared with."""
-
-    same: _Found
-    held_out: _Found | None
-
-
 def expected_share(rank: int, d_model: int) -> float:
     """√(k/D): the root of the mean squared share of any matrix in random subspaces."""
     return math.sqrt(rank / d_model)
@@ -129,17 +111,15 @@ def measure_overlap(
     tokens = tokenize_pairs(pairs[: sizes[-1]], tokenizer, max_length=method.max_length, append_eos=False)
     activations = Activations(locate(model), tokenizer, context, batch_size=method.batch_size)
     job = EditJob(method, model, tokenizer, pairs, PassagePairs((), ()), activations, context)
-    subspaces = _find(job, method.rank, sizes)
+    subspaces = _subspaces(job, method.rank, sizes)
     values, draws = job.anatomy.values, torch.Generator().manual_seed(context.seed)
-    gaussian = {size: _gaussian_shares(found.same.profs, values, draws) for size, found in subspaces.items()}
-    at_random = random_subspaces(len(values), method.rank, subspaces[sizes[0]].same.profs.shape[-1], draws)
-    rows: list[LayerOverlap] = []
-    for size, gradients in zip(sizes, _mean_gradients(job, tokens, sizes), strict=True):
-        rows += [
-            _compare(gradient, layer, size, subspaces[size], at_random[:, layer], gaussian[size][layer])
-            for layer, gradient in enumerate(gradients)
-        ]
-    return rows
+    gaussian = {size: _gaussian_shares(same[0], values, draws) for size, (same, _) in subspaces.items()}
+    at_random = random_subspaces(len(values), method.rank, subspaces[sizes[0]][0].shape[-1], draws)
+    return [
+        _compare(gradient, layer, size, *subspaces[size], at_random, gaussian[size][layer])
+        for size, gradients in zip(sizes, _mean_gradients(job, tokens, sizes), strict=True)
+        for layer, gradient in enumerate(gradients)
+    ]
 
 
 def _mean_gradients(job: EditJob, tokens: Sequence[PairTokens], sizes: Sequence[int]) -> Iterator[list[Tensor]]:
@@ -213,8 +193,8 @@ def share(directions: Tensor, matrix: Tensor) -> float:
 def random_subspaces(n_layers: int, rank: int, d_model: int, generator: torch.Generator) -> Tensor:
     """Uniformly random orthonormal rows, (draws, layers, rank, d_model), on the CPU."""
     draws = torch.randn(DRAWS, n_layers, d_model, rank, generator=generator)
-    found: Tensor = torch.linalg.qr(draws).Q.mT
-    return found
+    directions: Tensor = torch.linalg.qr(draws).Q.mT
+    return directions
 
 
 def rematched(texts: PassagePairs, seed: int) -> PassagePairs:
@@ -232,40 +212,39 @@ def held_out_pairs(pairs: Sequence[PreferencePair], size: int) -> Sequence[Prefe
     return others[-size:] if len(others) >= size else None
 
 
-def _find(job: EditJob, rank: int, sizes: Sequence[int]) -> dict[int, _Subspaces]:
-    """By size, the ProFS subspaces of the first pairs and of as many others."""
-    texts = {size: _read(job, job.pairs[:size]) for size in sizes}
-    others = {size: _read(job, pairs) for size in sizes if (pairs := held_out_pairs(job.pairs, size)) is not None}
-    both = [*texts.values(), *others.values()]
-    passages = [passage for side in both for passage in side.chosen + side.rejected]
-    job.activations.embed(passages, len(job.anatomy.blocks))  # all in one pass, with one time to wait for
-    return {
-        size: _Subspaces(
-            same=_find_with_control(job, texts[size], rank),
-            held_out=_find_with_control(job, others[size], rank) if size in others else None,
-        )
-        for size in sizes
-    }
+def _subspaces(job: EditJob, rank: int, sizes: Sequence[int]) -> dict[int, tuple[Tensor, Tensor | None]]:
+    """By size, what is found in the first pairs and, where there are as many, in others.
 
+    Returns:
+        Each (1 + draws, layers, rank, d_model), on the CPU: ProFS's directions, then those of texts paired at random.
+    """
 
-def _find_with_control(job: EditJob, texts: PassagePairs, rank: int) -> _Found:
-    seeds = range(job.context.seed * DRAWS, (job.context.seed + 1) * DRAWS)
-    control = [_directions(job, rematched(texts, seed), rank) for seed in seeds]
-    return _Found(_directions(job, texts, rank), torch.stack(control))
+    def read(pairs: Sequence[PreferencePair]) -> PassagePairs:
+        return read_passages(job.tokenizer, pairs, job.method.pooling, job.method.max_length)
 
+    def find(texts: PassagePairs) -> Tensor:
+        seeds = range(job.context.seed * DRAWS, (job.context.seed + 1) * DRAWS)
+        matchings = [texts, *(rematched(texts, seed) for seed in seeds)]
+        subspaces = [find_subspaces(job, matching, plan).values() for matching in matchings]
+        return torch.stack([torch.stack([subspace.directions.cpu() for subspace in layers]) for layers in subspaces])
 
-def _read(job: EditJob, pairs: Sequence[PreferencePair]) -> PassagePairs:
-    return read_passages(job.tokenizer, pairs, job.method.pooling, job.method.max_length)
-
-
-def _directions(job: EditJob, texts: PassagePairs, rank: int) -> Tensor:
-    """(layers, rank, d_model), on the CPU."""
-    plan = EditPlan(dict.fromkeys(range(len(job.anatomy.blocks)), rank))
-    return torch.stack([subspace.directions.cpu() for subspace in find_subspaces(job, texts, plan).values()])
+    n_blocks = len(job.anatomy.blocks)
+    plan = EditPlan(dict.fromkeys(range(n_blocks), rank))
+    same = {size: read(job.pairs[:size]) for size in sizes}
+    held_out = {size: read(pairs) for size in sizes if (pairs := held_out_pairs(job.pairs, size)) is not None}
+    passages = [passage for texts in (*same.values(), *held_out.values()) for passage in texts.chosen + texts.rejected]
+    job.activations.embed(passages, n_blocks)  # all in one pass, with one time to wait for
+    return {size: (find(same[size]), find(held_out[size]) if size in held_out else None) for size in sizes}
 
 
 def _compare(
-    gradient: Tensor, layer: int, size: int, subspaces: _Subspaces, at_random: Tensor, gaussian: OverlapSpread
+    gradient: Tensor,
+    layer: int,
+    size: int,
+    same: Tensor,
+    held_out: Tensor | None,
+    at_random: Tensor,
+    gaussian: OverlapSpread,
 ) -> LayerOverlap:
     norm = float(gradient.norm())
     if not math.isfinite(norm) or norm == 0:
@@ -274,23 +253,21 @@ def _compare(
             + ("chosen and rejected are the same to the model" if norm == 0 else "load the model in float32")
         )
 
-    def share_of(directions: Tensor) -> float:
-        return share(directions.to(gradient.device), gradient)
+    def shares(directions: Tensor) -> list[float]:
+        return [share(draw.to(gradient.device), gradient) for draw in directions[:, layer]]
 
-    def spread_of(draws: Tensor) -> OverlapSpread:
-        return _spread([share_of(directions) for directions in draws])
-
-    same, held_out = subspaces.same, subspaces.held_out
+    own, *own_rematched = shares(same)
+    others = [] if held_out is None else shares(held_out)
     return LayerOverlap(
         n_pairs=size,
         layer=layer,
-        same=share_of(same.profs[layer]),
-        held_out=share_of(held_out.profs[layer]) if held_out else None,
-        rematched=spread_of(same.rematched[:, layer]),
-        held_out_rematched=spread_of(held_out.rematched[:, layer]) if held_out else None,
-        random=spread_of(at_random),
+        same=own,
+        held_out=others[0] if others else None,
+        rematched=_spread(own_rematched),
+        held_out_rematched=_spread(others[1:]) if others else None,
+        random=_spread(shares(at_random)),
         gaussian=gaussian,
-        most=best_share(gradient, at_random.shape[1]),
+        most=best_share(gradient, at_random.shape[2]),
         gradient_norm=norm,
     )
 
@@ -316,7 +293,7 @@ def _gaussian_shares(directions: Tensor, values: Sequence[Matrix], generator: to
             for layer, value in enumerate(values):
                 if value.weight.numel() == d_model * d_ff:
                     shares[layer].append(share(directions[layer], matrix))
-    return [_spread(found) for found in shares]
+    return [_spread(drawn) for drawn in shares]
 
 
 def _spread(values: Sequence[float]) -> OverlapSpread:

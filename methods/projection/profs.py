@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from bench.methods.base import AlignmentContext
-from bench.methods.pairs.passages import PassagePairs
-from bench.methods.projection.settings import ProjectionEdit
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from bench.methods.projection.activations import Activations
-    from bench.methods.projection.subspace import Subspace
+from bench.methods.projection.method import ProjectionEdit
 
 
 class ProFS(ProjectionEdit):
@@ -22,11 +12,5 @@ class ProFS(ProjectionEdit):
     the sign of a row of the difference matrix, so that nothing but the centre depends on which side is which.
 
     Reference: Uppaal et al., "Model Editing as a Robust and Denoised variant of DPO", ICLR 2025, arXiv 2405.13967.
-    Its text gives no pooling; the default here is the mean over a text's own tokens.
+    Its text gives no pooling; the default here is the mean over a text's own tokens. `algorithm.py` has the steps.
     """
-
-    def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
-        return self.labelled_rows(texts, context.seed)
-
-    def find(self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int) -> Subspace:
-        return activations.subspace(rows, layer, self.center, rank)

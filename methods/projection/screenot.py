@@ -6,6 +6,7 @@ Annals of Statistics 51(1), 2023, arXiv 2009.12297.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from bench.core.errors import BenchError
-from bench.methods.projection.job import EditJob, EditPlan
+from bench.methods.pairs.passages import PassagePairs
+from bench.methods.projection.job import EditPlan, FindSubspace
+from bench.methods.projection.settings import ProjectionSettings
 from bench.methods.projection.subspace import Subspace
 
 FEWEST_VALUES = 4
@@ -58,24 +61,27 @@ def highest_rank_bound(n_values: int) -> int:
     return (n_values - 2) // 2
 
 
-def screenot_plan(job: EditJob, layers: tuple[int, ...]) -> EditPlan:
+def screenot_plan(
+    method: ProjectionSettings, rows: PassagePairs, layers: Sequence[int], find: FindSubspace
+) -> EditPlan:
     """Ranks for `layers`, each from its own spectrum; a layer in which nothing stands out of the noise gets 0.
 
     The rank bound is the method's `max_rank`, lowered to what the spectrum allows.
 
     Arguments:
-        job: its activations know the embeddings of its labelled rows after each of `layers`.
+        method: says how many directions a layer may have, and how they are centred.
+        rows: pairs of texts whose embeddings after each of `layers` are known.
         layers: blocks, ascending.
+        find: gives a block's directions, with all of its spectrum.
 
     Raises:
         BenchError: too few pairs differ, or nothing stands out in any of the layers and no others will be tried.
     """
-    method, rows = job.method, job.labelled_rows
     # Identical texts give no row, and copies of a pair, flipped or not, one row that is longer.
-    n_distinct = len({frozenset(sides) for sides in zip(rows.chosen, rows.rejected, strict=True) if len({*sides}) > 1})
+    n_distinct = len({frozenset(pair) for pair in zip(rows.chosen, rows.rejected, strict=True) if pair[0] != pair[1]})
     ranks, bounds, thresholds = {}, {}, {}
     for layer in layers:
-        subspace = job.activations.subspace(rows, layer, method.center, method.max_rank)
+        subspace = find(rows, layer, method.max_rank)
         values, shape = _noisy_part(subspace, n_distinct, subspace.directions.shape[1] - (method.center != "none"))
         if len(values) < FEWEST_VALUES:
             raise BenchError(

@@ -1,18 +1,15 @@
-"""Edits that project directions out of MLP matrices: what ProFS and its controls have in common."""
+"""What can be set for an edit that projects directions out of MLP matrices, ProFS or a control, and what is refused."""
 
 from __future__ import annotations
 
-import importlib
 import math
 import random
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.errors import UsageError
-from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import AlignmentContext, AlignmentMethod
 from bench.methods.pairs.passages import PassagePairs, Pooling
 from bench.methods.projection.anatomy import check_config
@@ -20,7 +17,7 @@ from bench.methods.projection.layers import Layers, LayersOrSearch, blocks
 from bench.methods.projection.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from bench.methods.projection.activations import Activations
     from bench.methods.projection.subspace import Subspace
@@ -38,8 +35,8 @@ def _read_rank(value: object) -> object:
 Rank = Annotated[PositiveInt | Literal["screenot", "cv"], BeforeValidator(_read_rank)]
 
 
-class ProjectionEdit(AlignmentMethod):
-    """Embeds texts, finds directions in every chosen block, and projects them out of that block's MLP."""
+class ProjectionSettings(AlignmentMethod):
+    """How an edit is made: the settings of ProFS and of its controls, without the edit itself."""
 
     preset: Preset = "paper"
     """Where the defaults come from: the paper's equations, its code, whose choices change numbers, or a model of it."""
@@ -79,6 +76,11 @@ class ProjectionEdit(AlignmentMethod):
     """Nats a token by which an edit may lower the log-probability of the pairs' completions, whichever side they are
     on, to be chosen by cross-validation: 0.1 is 10.5 % more perplexity."""
 
+    @property
+    def searched(self) -> bool:
+        """Whether cross-validation has a choice to make."""
+        return "cv" in (self.rank, self.layers)
+
     @classmethod
     def preset_settings(cls, preset: str) -> Mapping[str, Any]:
         return PRESETS.get(preset, {})
@@ -89,22 +91,14 @@ class ProjectionEdit(AlignmentMethod):
         preset = data.get("preset") if isinstance(data, dict) else None
         return {**cls.preset_settings(preset), **data} if isinstance(preset, str) else data
 
-    def warm_up(self) -> None:
-        for module in (
-            "bench.methods.projection.run",
-            "bench.methods.projection.cross_validation",
-            "bench.methods.projection.screenot",
-        ):
-            importlib.import_module(module)
-
     def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
         check_config(model_config, keys=self.weights != "value")
         text_config = model_config.get_text_config()
         for layers in self.candidate_layers(text_config.num_hidden_layers):
             blocks(layers, text_config.num_hidden_layers)
-        kept = self._kept(n_pairs)
-        if kept < 2:
-            raise UsageError(f"ProFS needs at least 2 pairs; it would use {kept} of the {n_pairs} given")
+        n_used = self.used(n_pairs)
+        if n_used < 2:
+            raise UsageError(f"ProFS needs at least 2 pairs; it would use {n_used} of the {n_pairs} given")
         self._check_rank(n_pairs, text_config.hidden_size)
         positions = getattr(text_config, "max_position_embeddings", None)
         if positions is not None and self.max_length > positions:
@@ -131,59 +125,46 @@ class ProjectionEdit(AlignmentMethod):
             return self.cv_ranks
         return (self.max_rank,) if self.rank == "screenot" else (self.rank,)
 
-    def align(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        pairs: Sequence[PreferencePair],
-        *,
-        context: AlignmentContext,
-    ) -> AlignmentReport:
-        from bench.methods.projection.run import align_by_projection
-
-        dtype = str(model.dtype).removeprefix("torch.")
-        self.check(model.config, len(pairs), dtype=dtype, device=str(model.device))
-        return align_by_projection(self, model, tokenizer, pairs, context)
-
     def labelled_rows(self, texts: PassagePairs, seed: int) -> PassagePairs:
         """The rows of the paper's difference matrix: the pairs, or both sides shuffled apart from each other."""
         n_pairs = len(texts.chosen)
-        order = range(n_pairs)
+        order, n_used = range(n_pairs), self.used(n_pairs)
         if self.pairing == "paired":
-            return texts.rearranged(order[: self._kept(n_pairs)], order[: self._kept(n_pairs)])
+            return texts.rearranged(order[:n_used], order[:n_used])
         shuffle = random.Random(seed)
-        sides = [shuffle.sample(order, n_pairs)[: self._kept(n_pairs)] for _ in range(2)]
-        return texts.rearranged(*sides)
+        return texts.rearranged(*(shuffle.sample(order, n_pairs)[:n_used] for _ in range(2)))
 
-    @abstractmethod
     def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
-        """The texts that directions are found in, one of each side a row; none where they are not found in texts."""
+        """The texts that directions are found in, one of each side a row; controls may take others, or none at all."""
+        return self.labelled_rows(texts, context.seed)
 
-    @abstractmethod
-    def find(self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int) -> Subspace:
-        """Directions to remove from block `layer`, `rank` of them or, where there are not as many, fewer.
+    def control_directions(
+        self, activations: Activations, rows: PassagePairs, layer: int, rank: int, seed: int
+    ) -> Subspace | None:
+        """What a control removes in place of ProFS's directions; None where it removes these.
 
         Arguments:
             activations: knows the embeddings of `rows` after this block.
             rows: what `rows` gave.
             layer: the block, from 0.
-            rank: directions wanted.
+            rank: directions wanted; where there are not as many, fewer come back.
             seed: of everything random.
         """
+        return None
 
-    def _kept(self, n_pairs: int) -> int:
+    def used(self, n_pairs: int) -> int:
+        """How many of `n_pairs` an edit is made from: all, but for the remainder that may be dropped."""
         return n_pairs - n_pairs % REFERENCE_BATCH if self.drop_remainder and n_pairs > REFERENCE_BATCH else n_pairs
 
     def _check_rank(self, n_pairs: int, width: int) -> None:
-        searched = "cv" in (self.rank, self.layers)
-        if searched and self.cv_folds > n_pairs:
+        if self.searched and self.cv_folds > n_pairs:
             raise UsageError(f"cv_folds={self.cv_folds} is more than the {n_pairs} pairs; lower it, or give more pairs")
-        fitted = n_pairs - math.ceil(n_pairs / self.cv_folds) if searched else n_pairs
-        kept = self._kept(fitted)
-        if kept < 2:
-            raise UsageError(f"{n_pairs} pairs in {self.cv_folds} folds leave {kept} to fit on; give more pairs")
+        fitted = n_pairs - math.ceil(n_pairs / self.cv_folds) if self.searched else n_pairs
+        n_used = self.used(fitted)
+        if n_used < 2:
+            raise UsageError(f"{n_pairs} pairs in {self.cv_folds} folds leave {n_used} to fit on; give more pairs")
         # Centring takes one direction out of the space that the differences can span.
-        free = min(kept, width - (self.center != "none"))
+        free = min(n_used, width - (self.center != "none"))
         if self.rank == "screenot":
             if n_pairs < 4:
                 raise UsageError(f"rank=screenot needs at least 4 pairs to tell noise by; found {n_pairs}")
@@ -191,6 +172,6 @@ class ProjectionEdit(AlignmentMethod):
         if max(self.candidate_ranks()) > free:
             name, within = ("cv_ranks", " in all folds but one") if self.rank == "cv" else ("rank", "")
             raise UsageError(
-                f"{name}={max(self.candidate_ranks())} is more than the {free} directions that {kept} pairs{within} "
+                f"{name}={max(self.candidate_ranks())} is more than the {free} directions that {n_used} pairs{within} "
                 f"can span in a model of width {width}; lower it"
             )

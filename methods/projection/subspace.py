@@ -1,4 +1,4 @@
-"""The paper's linear algebra: from two matrices of embeddings to the directions that differ."""
+"""Directions in activation space: singular vectors of a matrix, the centre that is projected out, and controls."""
 
 from __future__ import annotations
 
@@ -43,44 +43,36 @@ class Subspace:
         return float(squares[:rank].sum() / squares.sum())
 
 
-def unwanted_subspace(chosen: Tensor, rejected: Tensor, count: int, center: Center = "mean") -> Subspace:
-    """Top directions along which rejected embeddings differ from chosen ones.
+def right_singular_vectors(matrix: Tensor, count: int) -> Subspace:
+    """The first right singular vectors of `matrix`, and all of its singular values.
 
-    Computed in float64 from the smaller of the two Gram matrices, which is exact to well below float32's rounding.
+    Computed from the smaller of the two Gram matrices, in float64 exact to well below float32's rounding.
 
-    A singular vector has no sign of its own. Each direction is turned so that the rejected embeddings lie on its
-    positive side on average, which is for readers: an edit removes VᵀV, where signs cancel.
+    A singular vector has no sign of its own. Each is turned so that the rows lie on its positive side on average, which
+    is for readers: an edit removes VᵀV, where signs cancel.
 
     Arguments:
-        chosen, rejected: one layer's embeddings, (pairs, d_model), row i of one pairs with row i of the other.
-        count: directions wanted; fewer come back where the differences span fewer.
-        center: what of the chosen texts is projected out first: see `center_direction`.
-
-    Raises:
-        ValueError: the shapes differ.
-
-    Reference: arXiv 2405.13967, equations 1 and 2. The paper's x⁺ is the toxic text, here `rejected`.
+        matrix: (pairs, d_model), float64.
+        count: directions wanted; fewer come back where the rows span fewer.
     """
-    if chosen.shape != rejected.shape:
-        raise ValueError(f"chosen is {tuple(chosen.shape)} and rejected is {tuple(rejected.shape)}; they must agree")
-    chosen, rejected = chosen.double(), rejected.double()
-    differences = rejected - chosen
-    direction = center_direction(chosen, center)
-    if direction is not None:
-        differences -= torch.outer(differences @ direction, direction)
-    tall = differences.shape[0] > differences.shape[1]
-    gram = differences.T @ differences if tall else differences @ differences.T
+    tall = matrix.shape[0] > matrix.shape[1]
+    gram = matrix.T @ matrix if tall else matrix @ matrix.T
     squares, vectors = torch.linalg.eigh(gram)
     singular_values = squares.flip(0).clamp(min=0).sqrt()
-    found = Subspace(torch.empty(0), singular_values)
-    top = vectors.flip(1)[:, : min(count, found.numerical_rank)]
-    right = top if tall else differences.T @ top / singular_values[: top.shape[1]]
+    spectrum = Subspace(torch.empty(0), singular_values)
+    top = vectors.flip(1)[:, : min(count, spectrum.numerical_rank)]
+    right = top if tall else matrix.T @ top / singular_values[: top.shape[1]]
     # The factorisation only cleans up rounding: each direction keeps its place.
     directions = torch.linalg.qr(right).Q.T
-    positions = differences @ directions.T
+    positions = matrix @ directions.T
     signs = torch.where(positions.mean(dim=0) < 0, -1.0, 1.0)
     directions = (signs[:, None] * directions).float().contiguous()
     return Subspace(directions, singular_values, (signs * positions > 0).double().mean(dim=0))
+
+
+def project_away(vectors: Tensor, direction: Tensor | None) -> Tensor:
+    """`vectors`, (…, d_model), without their part along a unit vector; as they are where that is None."""
+    return vectors if direction is None else vectors - (vectors @ direction)[..., None] * direction
 
 
 def center_direction(chosen: Tensor, center: Center) -> Tensor | None:
@@ -132,9 +124,7 @@ def mean_difference(chosen: Tensor, rejected: Tensor, center: Center = "mean") -
     chosen, rejected = chosen.double(), rejected.double()
     difference = rejected.mean(dim=0) - chosen.mean(dim=0)
     resolved = RESOLUTION * chosen.norm(dim=1).mean()
-    direction = center_direction(chosen, center)
-    if direction is not None:
-        difference -= (difference @ direction) * direction
+    difference = project_away(difference, center_direction(chosen, center))
     length = difference.norm()
-    found = difference[None] / length if length > resolved else difference.new_empty(0, len(difference))
-    return Subspace(found.float(), chosen.new_empty(0))
+    directions = difference[None] / length if length > resolved else difference.new_empty(0, len(difference))
+    return Subspace(directions.float(), chosen.new_empty(0))

@@ -48,13 +48,10 @@ def remove_directions(weight: nn.Parameter, directions: Tensor, *, stream_last: 
     view.addmm_(V.T, removed, alpha=-1)
     weight.copy_(wide)
     left = V @ (weight.T if stream_last else weight).to(wide.dtype)
-    return WeightChange(float(removed.norm() / norm), _rank(removed), float(left.norm() / norm))
-
-
-def _rank(removed: Tensor) -> int:
-    """Rank of ΔW = VᵀVW: that of VW, (directions, d_ff), whose small Gram matrix tells it."""
+    # The rank of ΔW = VᵀVW is that of VW, (directions, d_ff), whose small Gram matrix tells it.
     strengths = torch.linalg.eigvalsh(removed.double() @ removed.double().T).clamp(min=0).sqrt()
-    return int((strengths > RESOLUTION * strengths[-1]).sum())
+    rank = int((strengths > RESOLUTION * strengths[-1]).sum())
+    return WeightChange(float(removed.norm() / norm), rank, float(left.norm() / norm))
 
 
 @torch.no_grad()
@@ -82,38 +79,48 @@ def edited_matrices(anatomy: Anatomy, layer: int, weights: Literal["value", "key
     return values + (anatomy.keys[layer] if weights != "value" else ())
 
 
+def edited_parameters(matrix: Matrix, *, bias: bool) -> dict[str, nn.Parameter]:
+    """By their names the parameters that an edit changes: the weight, and if `bias` that of a matrix that writes."""
+    parameters = {f"{matrix.name}.weight": matrix.weight}
+    if bias and matrix.writes and matrix.bias is not None:
+        parameters[f"{matrix.name}.bias"] = matrix.bias
+    return parameters
+
+
+def edit_blocks(
+    anatomy: Anatomy, subspaces: Mapping[int, Subspace], weights: Literal["value", "key", "both"], *, biases: bool
+) -> dict[str, WeightChange]:
+    """Take each block's directions out of its matrices IN PLACE, and if `biases` out of the biases of those that write.
+
+    Returns:
+        By the name of a matrix what became of it.
+    """
+    changes = {}
+    for layer, subspace in subspaces.items():
+        for matrix in edited_matrices(anatomy, layer, weights):
+            weight, *bias = edited_parameters(matrix, bias=biases).values()
+            directions = subspace.directions.to(weight.device)
+            changes[matrix.name] = remove_directions(weight, directions, stream_last=matrix.stream_last)
+            for parameter in bias:
+                remove_from_bias(parameter, directions)
+    return changes
+
+
 @contextmanager
 def edited_for_now(
-    anatomy: Anatomy,
-    subspaces: Mapping[int, Subspace],
-    weights: Literal["value", "key", "both"],
-    *,
-    biases: bool,
+    anatomy: Anatomy, subspaces: Mapping[int, Subspace], weights: Literal["value", "key", "both"], *, biases: bool
 ) -> Iterator[None]:
     """The model as the edit would leave it while the block runs; afterwards, whatever happens, as it was."""
-    kept: list[tuple[nn.Parameter, Tensor]] = []
+    originals = [
+        (parameter, parameter.detach().clone())
+        for layer in subspaces
+        for matrix in edited_matrices(anatomy, layer, weights)
+        for parameter in edited_parameters(matrix, bias=biases).values()
+    ]
     try:
-        for layer, subspace in subspaces.items():
-            for matrix in edited_matrices(anatomy, layer, weights):
-                parameters = [matrix.weight, *([matrix.bias] if matrix.bias is not None else [])]
-                kept += [(parameter, parameter.detach().clone()) for parameter in parameters]
-                edit_matrix(matrix, subspace.directions, bias=biases)
+        edit_blocks(anatomy, subspaces, weights, biases=biases)
         yield
     finally:
         with torch.no_grad():
-            for parameter, original in kept:
+            for parameter, original in originals:
                 parameter.copy_(original)
-
-
-def edit_matrix(matrix: Matrix, directions: Tensor, *, bias: bool) -> tuple[WeightChange, tuple[str, ...]]:
-    """Take `directions` out of one matrix IN PLACE, and out of the bias that goes with it if `bias` and it writes.
-
-    Returns:
-        What became of the matrix, and the names of the parameters changed.
-    """
-    directions = directions.to(matrix.weight.device)
-    change = remove_directions(matrix.weight, directions, stream_last=matrix.stream_last)
-    if matrix.bias is None or not matrix.writes or not bias:
-        return change, (f"{matrix.name}.weight",)
-    remove_from_bias(matrix.bias, directions)
-    return change, (f"{matrix.name}.weight", f"{matrix.name}.bias")

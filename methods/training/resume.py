@@ -105,12 +105,6 @@ def last_checkpoint(folder: Path | None, note: Callable[[str], None] = lambda te
         raise BenchError(f"{newest / MARKER} is no checkpoint of this version ({error}); delete {folder}") from error
 
 
-def discard_checkpoints(folder: Path | None) -> None:
-    """Start over: remove all checkpoints."""
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 class Checkpoints(TrainerCallback):
     """Has the trainer write a checkpoint now and then, adds what is ours, and removes the one before.
 

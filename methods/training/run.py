@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from bench.methods.training.effort import training_effort
 from bench.methods.training.hardware import autocast_precision, checkpoints_activations, optimizer_name
 from bench.methods.training.held_out import HeldOut
 from bench.methods.training.job import Job, OtherProcesses, make_examples
-from bench.methods.training.resume import Checkpoints, Earlier, Resumable, discard_checkpoints, last_checkpoint
+from bench.methods.training.resume import Checkpoints, Earlier, Resumable, last_checkpoint
 from bench.methods.training.rows import mean
 from bench.methods.training.selection import WeightSelection
 from bench.methods.training.settings import TrainingSettings
@@ -136,7 +137,8 @@ def train_within_memory(method: TrainingSettings, job: Job, devices: MakeProcess
             earlier = Earlier(None, (*earlier.splits, split), earlier.elsewhere + elsewhere, earlier.here + here)
         # out here, since the error holds on to all that training had
         free_memory(job.model.device)
-        discard_checkpoints(context.checkpoints)
+        if context.checkpoints is not None:
+            shutil.rmtree(context.checkpoints, ignore_errors=True)
         job.held_out.restart()
         context.progress.note(
             f"{method.name}: out of memory at step {split['step']}; from the start again with "

@@ -10,8 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.errors import UsageError
+from bench.core.passes.footprint import context_window
 from bench.methods.base import AlignmentMethod
-from bench.methods.pairs.completions import Completion, PairTokens, context_window
+from bench.methods.pairs.completions import Completion, PairTokens
 from bench.methods.training.availability import missing_for_qlora, missing_from_trl
 from bench.methods.training.presets import TUNING_PRESETS, TuningPreset
 from bench.methods.training.recipe import Recipe

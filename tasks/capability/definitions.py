@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -14,34 +16,26 @@ from bench.core.errors import UsageError
 from bench.core.store.cache import file_sha256
 from bench.core.store.hub import dataset_commit
 
-
-class Official(NamedTuple):
-    """One of the default tasks, as lm-eval defines it; noted here so that it can be named without importing lm-eval."""
-
-    file: str
-    """Below lm-eval's `tasks` folder; naming it spares indexing all of lm-eval's thousands, which takes seconds."""
-    repository: str
-    """The hub data set it reads."""
-    commit: str
-    """Of the data set, the one that other evaluations pin too."""
-
-
-_GLUE = ("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
-_SUPER_GLUE = ("aps/super_glue", "3de24cf8022e94f4ee4b9d55a6f539891524d646")
-_ARC = ("allenai/ai2_arc", "210d026faf9955653af8916fad021475a3f00453")
-OFFICIAL: Mapping[str, Official] = {
-    "boolq": Official("super_glue/boolq/default.yaml", *_SUPER_GLUE),
-    "rte": Official("glue/rte/default.yaml", *_GLUE),
-    "hellaswag": Official("hellaswag/hellaswag.yaml", "Rowan/hellaswag", "218ec52e09a7e7462a5400043bb9a69a41d06b76"),
-    "winogrande": Official("winogrande/default.yaml", "allenai/winogrande", "01e74176c63542e6b0bcb004dcdea22d94fb67b5"),
-    "arc_easy": Official("arc/arc_easy.yaml", *_ARC),
-    "arc_challenge": Official("arc/arc_challenge.yaml", *_ARC),
-    "openbookqa": Official(
-        "openbookqa/openbookqa.yaml", "allenai/openbookqa", "388097ea7776314e93a529163e0fea805b8a6454"
-    ),
+OFFICIAL: Mapping[str, str] = {
+    "boolq": "super_glue/boolq/default.yaml",
+    "rte": "glue/rte/default.yaml",
+    "hellaswag": "hellaswag/hellaswag.yaml",
+    "winogrande": "winogrande/default.yaml",
+    "arc_easy": "arc/arc_easy.yaml",
+    "arc_challenge": "arc/arc_challenge.yaml",
+    "openbookqa": "openbookqa/openbookqa.yaml",
 }
-PINNED: Mapping[str, str] = {task.repository: task.commit for task in OFFICIAL.values()}
-"""Commits of the data sets that the default tasks read."""
+"""The default tasks, and where lm-eval defines each, below its `tasks` folder: all of its thousands take seconds."""
+
+PINNED: Mapping[str, str] = {
+    "aps/super_glue": "3de24cf8022e94f4ee4b9d55a6f539891524d646",
+    "nyu-mll/glue": "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
+    "Rowan/hellaswag": "218ec52e09a7e7462a5400043bb9a69a41d06b76",
+    "allenai/winogrande": "01e74176c63542e6b0bcb004dcdea22d94fb67b5",
+    "allenai/ai2_arc": "210d026faf9955653af8916fad021475a3f00453",
+    "allenai/openbookqa": "388097ea7776314e93a529163e0fea805b8a6454",
+}
+"""The hub data that the default tasks read, at the commits that other evaluations pin too."""
 
 _READERS = frozenset({"arrow", "csv", "json", "pandas", "parquet", "text", "xml"})
 """What `dataset_path` says where the data are plain files."""
@@ -59,9 +53,17 @@ class Definition:
     """Names that a group or a tag stands for; None for a task."""
 
 
-def official_definitions() -> dict[str, Definition]:
-    """The default tasks; of their configuration only where the data are."""
-    return {name: Definition({"task": name, "dataset_path": task.repository}) for name, task in OFFICIAL.items()}
+@cache
+def official_definitions() -> Mapping[str, Definition]:
+    """The default tasks, as the installed lm-eval defines them; lm-eval is read and not imported."""
+    return {name: Definition(_read_yaml(official_path(name))[0]) for name in OFFICIAL}
+
+
+def official_path(name: str) -> Path:
+    """The file in which the installed lm-eval defines a default task."""
+    spec = find_spec("lm_eval")
+    assert spec is not None and spec.origin is not None  # a dependency
+    return Path(spec.origin).parent / "tasks" / OFFICIAL[name]
 
 
 def read_definitions(folder: Path) -> dict[str, Definition]:
@@ -74,7 +76,7 @@ def read_definitions(folder: Path) -> dict[str, Definition]:
         raise UsageError(f"include_path: {folder} is no folder; name the folder in which your task YAML files are")
     configs = {}
     for path in _files(folder.resolve(), "*.yaml"):
-        config = _read_yaml(path, ())
+        config, _ = _read_yaml(path)
         if isinstance(config.get("group", config.get("task")), str):
             configs[path] = config
     if not configs:
@@ -88,56 +90,55 @@ def index(configs: Mapping[Path, Mapping[str, Any]]) -> dict[str, Definition]:
     Arguments:
         configs: what each YAML file says, includes merged.
     """
-    found: dict[str, Definition] = {}
+    definitions: dict[str, Definition] = {}
     tags: dict[str, list[str]] = {}
     for path, config in configs.items():
         if "group" in config and "class" not in config:
-            found.setdefault(str(config["group"]), Definition(config, path, _members(config)))
-        elif config["task"] not in found:
-            found[config["task"]] = Definition(config, path)
+            definitions.setdefault(str(config["group"]), Definition(config, path, _members(config)))
+        elif config["task"] not in definitions:
+            definitions[config["task"]] = Definition(config, path)
             for tag in _listed(config.get("tag")):
                 tags.setdefault(tag, []).append(config["task"])
-    return {**{tag: Definition({}, members=tuple(sorted(names))) for tag, names in tags.items()}, **found}
+    return {**{tag: Definition({}, members=tuple(sorted(names))) for tag, names in tags.items()}, **definitions}
 
 
 def folder_sha256s(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder that says what its tasks are: YAML and Python, by relative path."""
     folder = folder.resolve()
-    included = {path for file in _files(folder, "*.yaml") for path in _includes(file, ())}
-    paths = {*_files(folder, "*.yaml"), *_files(folder, "*.py"), *included}
+    paths = set(_files(folder, "*.py")).union(*(_read_yaml(path)[1] for path in _files(folder, "*.yaml")))
     named = {path: path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name) for path in paths}
     return {name.as_posix(): file_sha256(path) for path, name in sorted(named.items())}
 
 
-def unknown_names(names: Iterable[str], known: Mapping[str, Definition]) -> list[str]:
+def unknown_names(names: Iterable[str], definitions: Mapping[str, Definition]) -> list[str]:
     """Names that nothing in `known` bears, among `names` and what they stand for."""
-    return sorted({name for name in _reached(names, known) if name not in known})
+    return sorted({name for name in _reached(names, definitions) if name not in definitions})
 
 
-def leaf_tasks(names: Sequence[str], known: Mapping[str, Definition]) -> dict[str, Definition]:
+def leaf_tasks(names: Sequence[str], definitions: Mapping[str, Definition]) -> dict[str, Definition]:
     """The tasks that names stand for, groups and tags resolved.
 
     Raises:
         UsageError: a name is unknown, or a task is asked for twice.
     """
-    missing = unknown_names(names, known)
+    missing = unknown_names(names, definitions)
     if missing:
         if missing[0] not in names:
             raise UsageError(
                 f"a group of lm-eval's names '{missing[0]}', which no file defines (a task that a group defines in "
                 "place has no name of its own); ask for the group's other members by name"
             )
-        near = difflib.get_close_matches(missing[0], known, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(known)[:20])}"
+        near = difflib.get_close_matches(missing[0], definitions, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(definitions)[:20])}"
         raise UsageError(f"unknown lm-eval task '{missing[0]}'; {hint}")
-    asked: dict[str, str] = {}
+    requested: dict[str, str] = {}
     for name in names:
-        for reached in _reached([name], known):
-            if known[reached].members is None:
-                if asked.get(reached, name) != name:
-                    raise UsageError(f"task '{reached}' is asked for twice: by '{asked[reached]}' and by '{name}'")
-                asked[reached] = name
-    return {name: known[name] for name in asked}
+        for reached in _reached([name], definitions):
+            if definitions[reached].members is None:
+                if requested.get(reached, name) != name:
+                    raise UsageError(f"task '{reached}' is asked for twice: by '{requested[reached]}' and by '{name}'")
+                requested[reached] = name
+    return {name: definitions[name] for name in requested}
 
 
 def data_identity(name: str, definition: Definition) -> dict[str, Any]:
@@ -184,26 +185,26 @@ def _hashes(name: str, patterns: Sequence[str]) -> list[str]:
                 f"task '{name}' reads {pattern}, which may change unseen; download it and name the file instead"
             )
         root = Path(Path(pattern).anchor)
-        found = sorted(path for path in root.glob(str(Path(pattern).relative_to(root))) if path.is_file())
-        if not found:
+        matches = sorted(path for path in root.glob(str(Path(pattern).relative_to(root))) if path.is_file())
+        if not matches:
             raise UsageError(
                 f"task '{name}' reads {pattern}, which is not there (seen from {Path.cwd()}, where this was started); "
                 "correct data_files in its YAML"
             )
-        empty = [str(path) for path in found if path.stat().st_size == 0]
+        empty = [str(path) for path in matches if path.stat().st_size == 0]
         if empty:
             raise UsageError(f"task '{name}' reads {empty[0]}, which is empty; it needs at least one document")
-        paths += found
+        paths += matches
     return [file_sha256(path) for path in paths]
 
 
-def _reached(names: Iterable[str], known: Mapping[str, Definition]) -> Iterator[str]:
+def _reached(names: Iterable[str], definitions: Mapping[str, Definition]) -> Iterator[str]:
     """Each name and all that it stands for."""
     for name in names:
         yield name
-        definition = known.get(name)
+        definition = definitions.get(name)
         if definition is not None:
-            yield from _reached(definition.members or (), known)
+            yield from _reached(definition.members or (), definitions)
 
 
 def _members(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -229,32 +230,28 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("!function", lambda loader, node: str(node.value))
 
 
-def _read_yaml(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """One file with what it includes; its own keys win. `above` are the files that include it."""
+def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], set[Path]]:
+    """What one file says with what it includes, its own keys winning, and all files that were read.
+
+    Arguments:
+        above: the files that include it.
+    """
     try:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader: makes plain values only
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(
             f"lm-eval cannot read {path}: {' '.join(str(error).split())}; mend it, or move it out of include_path"
         ) from error
-    if not isinstance(config, dict):
-        return {}
     merged: dict[str, Any] = {}
-    for included in _included(path, config, above):
-        merged.update(_read_yaml(included, (*above, path)))
-    return {**merged, **{key: value for key, value in config.items() if key != "include"}}
-
-
-def _included(path: Path, config: Mapping[str, Any], above: tuple[Path, ...]) -> list[Path]:
-    found = [(path.parent / name).resolve() for name in _listed(config.get("include"))]
-    for included in found:
-        if not included.is_file() or included in (*above, path):
-            raise UsageError(f"{path} includes {included}, which is {'itself' if included.is_file() else 'not there'}")
-    return found
-
-
-def _includes(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    config = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    for included in _included(path, config if isinstance(config, dict) else {}, above):
-        yield included
-        yield from _includes(included, (*above, path))
+    files = {path}
+    if isinstance(config, dict):
+        for name in _listed(config.pop("include", None)):
+            included = (path.parent / name).resolve()
+            if not included.is_file() or included in (*above, path):
+                fault = "itself" if included.is_file() else "not there"
+                raise UsageError(f"{path} includes {included}, which is {fault}")
+            values, read = _read_yaml(included, (*above, path))
+            merged |= values
+            files |= read
+        merged |= config
+    return merged, files

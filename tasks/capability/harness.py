@@ -13,7 +13,6 @@ from typing import Any
 
 import datasets
 import lm_eval.api.task
-import lm_eval.tasks
 import yaml
 from lm_eval.api.metrics import mean
 from lm_eval.evaluator import evaluate
@@ -21,7 +20,7 @@ from lm_eval.tasks import TaskManager
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import fair_order
-from bench.tasks.capability.definitions import OFFICIAL, Definition, index
+from bench.tasks.capability.definitions import OFFICIAL, Definition, index, official_path
 
 Overrides = Mapping[str, Any]
 """Keys of a task's YAML that take the place of its definition's."""
@@ -154,14 +153,14 @@ def headline(name: str, task: Any, wanted: str) -> str:
     )
 
 
-def set_examples(name: str, task: Any, asked: int | None) -> None:
+def set_examples(name: str, task: Any, requested: int | None) -> None:
     """Set how many solved examples a task shows, as lm-eval does: `asked`, unless it sets 0 itself.
 
     Raises:
         UsageError: it has too few, or lm-eval would show the asked document among them.
     """
     own = task.config.num_fewshot
-    number = own or 0 if asked is None or own == 0 else asked
+    number = own or 0 if requested is None or own == 0 else requested
     task.set_config(key="num_fewshot", value=number)
     if not number:
         return
@@ -253,7 +252,7 @@ def contained() -> Iterator[None]:
 
 
 def _write_definition(name: str, definition: Definition, changes: Overrides, target: Path) -> None:
-    path = definition.path or Path(lm_eval.tasks.__file__).parent / OFFICIAL[name].file
+    path = definition.path or official_path(name)
     # Without its tags: the file would be all that lm-eval then finds by them.
     config = {"include": str(path), "task": name, "tag": None, **changes}
     (target / f"{len(list(target.iterdir()))}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -48,13 +48,13 @@ def average(parts: Mapping[str, Metric], counts: Mapping[str, int] | None = None
 
     Its items are all documents of all tasks, weighted so that their weighted mean is the value.
     """
-    kept = [(part.items, part.n) for part in parts.values() if part.items is not None]
-    groups = [items.values for items, _ in kept]
+    measured = [(part.items, part.n) for part in parts.values() if part.items is not None]
+    groups = [items.values for items, _ in measured]
     interval = bootstrap_strata(groups)
     items = Items(
-        ids_sha256=sha256_texts(items.ids_sha256 for items, _ in kept),
+        ids_sha256=sha256_texts(items.ids_sha256 for items, _ in measured),
         values=tuple(value for group in groups for value in group),
-        weights=tuple(1 / n for _, n in kept for _ in range(n)),
+        weights=tuple(1 / n for _, n in measured for _ in range(n)),
     )
     units = {part.unit for part in parts.values()}
     return Metric(
@@ -65,7 +65,7 @@ def average(parts: Mapping[str, Metric], counts: Mapping[str, int] | None = None
         unit=units.pop() if len(units) == 1 else "score",
         higher_is_better=True,
         counts=dict(counts or {}),
-        details={name: found for name in ACCURACIES if (found := _average_of(name, parts))},
+        details={name: mean for name in ACCURACIES if (mean := _average_of(name, parts))},
         tasks=parts,
         items=items,
     )
@@ -75,11 +75,11 @@ def _average_of(name: str, parts: Mapping[str, Metric]) -> dict[str, Any] | None
     """Mean of one accuracy over the tasks that define it; None where no task does, or where it is the headline."""
     if all(part.details["metric"] == name for part in parts.values()):
         return None
-    found = {task: values for task, part in parts.items() if (values := _of(name, part)) is not None}
-    if not found:
+    by_task = {task: values for task, part in parts.items() if (values := _of(name, part)) is not None}
+    if not by_task:
         return None
-    interval = bootstrap_strata([values["outcomes"] for values in found.values()])
-    tasks = {task: {key: values[key] for key in ("value", "ci95", "n")} for task, values in found.items()}
+    interval = bootstrap_strata([values["outcomes"] for values in by_task.values()])
+    tasks = {task: {key: values[key] for key in ("value", "ci95", "n")} for task, values in by_task.items()}
     return {"value": interval.value, "ci95": interval.bounds, "n": interval.n, "tasks": tasks}
 
 
@@ -91,12 +91,12 @@ def _of(name: str, part: Metric) -> dict[str, Any] | None:
 
 def _other(samples: Sequence[Sample], name: str) -> dict[str, Any]:
     outcomes = _outcomes(samples, name)
-    found = _interval(outcomes)
+    interval = _interval(outcomes)
     return {
-        "value": found.value,
-        "stderr": found.stderr,
-        "ci95": found.bounds,
-        "n": found.n,
+        "value": interval.value,
+        "stderr": interval.stderr,
+        "ci95": interval.bounds,
+        "n": interval.n,
         "outcomes": outcomes,
     }
 

@@ -61,8 +61,8 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """lm-eval's own, without its progress bars."""
-        found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
-        return found
+        results: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+        return results
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """lm-eval's own, without its progress bars.
@@ -133,8 +133,8 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
     ) -> None:
         for batch in batches:
             self.batch_size_per_gpu = len(batch)
-            found = super().generate_until([requests[index] for index in batch], disable_tqdm=True)
-            written.update(zip(batch, found, strict=True))
+            texts = super().generate_until([requests[index] for index in batch], disable_tqdm=True)
+            written.update(zip(batch, texts, strict=True))
             advance(len(batch))
 
     def _answer(
@@ -144,12 +144,12 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         answers: dict[int, tuple[float, bool]],
         advance: Advance,
     ) -> None:
-        for part, kept in (found for batch in batches for found in self._parts(requests, batch)):
-            self._kept = kept
+        for part, n_logits in (piece for batch in batches for piece in self._parts(requests, batch)):
+            self._kept = n_logits
             self.batch_size_per_gpu = len(part)  # lm-eval splits no further
             indices = [index for group in part for index in group]
-            found = super()._loglikelihood_tokens([requests[index] for index in indices], disable_tqdm=True)
-            answers.update(zip(indices, found, strict=True))
+            results = super()._loglikelihood_tokens([requests[index] for index in indices], disable_tqdm=True)
+            answers.update(zip(indices, results, strict=True))
             advance(len(indices))
 
     def _length(self, request: Request) -> int:
@@ -178,20 +178,20 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
     def _parts(self, requests: Sequence[Request], batch: Sequence[Group]) -> Iterator[tuple[list[Group], int]]:
         """A batch, widest first, in parts whose logits are few enough, each with how many last positions it needs."""
         part: list[Group] = []
-        width = kept = 0
+        width = n_logits = 0
         for group in batch:
             length = self._length(requests[group[0]])
             longest = max(len(requests[index][2]) for index in group)
-            needed = max(kept, max(width, length) - length + longest)
+            needed = max(n_logits, max(width, length) - length + longest)
             # Without logits_to_keep the model computes, and holds, logits at every position.
             positions = needed if self._can_keep else max(width, length)
             if part and (len(part) + 1) * positions * self._vocabulary > MOST_LOGITS:
-                yield part, kept
+                yield part, n_logits
                 part, width, needed = [], 0, longest
             part.append(group)
-            width, kept = max(width, length), needed
+            width, n_logits = max(width, length), needed
         if part:
-            yield part, kept
+            yield part, n_logits
 
 
 def _groups(requests: Sequence[Request]) -> list[Group]:

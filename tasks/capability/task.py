@@ -148,24 +148,24 @@ class Capability(Task):
 
     def _definitions(self) -> dict[str, Definition]:
         if not self._found:
-            known = self._known()
-            if self._needs_everything(known):
+            definitions = self._known()
+            if self._needs_everything(definitions):
                 from bench.tasks.capability.harness import all_definitions
 
-                known = {**all_definitions(), **known}
-            self._found.update(leaf_tasks(self.tasks, known))
+                definitions = {**all_definitions(), **definitions}
+            self._found.update(leaf_tasks(self.tasks, definitions))
         return self._found
 
     def _known(self) -> dict[str, Definition]:
         """The default tasks and the user's own, which are found without lm-eval."""
-        known = official_definitions()
+        definitions = dict(official_definitions())
         for folder in self.include_path:
-            known |= read_definitions(folder.expanduser())
-        return known
+            definitions |= read_definitions(folder.expanduser())
+        return definitions
 
-    def _needs_everything(self, known: Mapping[str, Definition]) -> bool:
+    def _needs_everything(self, definitions: Mapping[str, Definition]) -> bool:
         """Whether names must be looked for among lm-eval's thousands, which takes seconds."""
-        return self.data == "hub" and bool(unknown_names(self.tasks, known))
+        return self.data == "hub" and bool(unknown_names(self.tasks, definitions))
 
     def _is_packaged(self, name: str, definition: Definition) -> bool:
         """Whether a task's documents come from the package index."""
@@ -200,14 +200,14 @@ class Capability(Task):
         """What each task's definition is to say of its data, where it says something else."""
         from bench.tasks.capability.harness import hub_data, local_data
 
-        found: dict[str, Mapping[str, Any]] = {}
+        overrides: dict[str, Mapping[str, Any]] = {}
         splits = self._splits(progress) if self.assets() else Path()
         for name, definition in definitions.items():
             if self._is_packaged(name, definition):
-                found[name] = local_data(name, splits, home() / "datasets")
+                overrides[name] = local_data(name, splits, home() / "datasets")
             elif commit := data_identity(name, definition).get("commit"):
-                found[name] = hub_data(definition, commit)
-        return found
+                overrides[name] = hub_data(definition, commit)
+        return overrides
 
     def _splits(self, progress: Progress) -> Path:
         from bench.tasks.capability.harness import convert_splits

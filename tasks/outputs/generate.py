@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError
 from bench.core.passes.batching import Pass, run_batches
-from bench.core.passes.footprint import writing_footprint
+from bench.core.passes.footprint import context_window, writing_footprint
 from bench.core.progress import Progress
 from bench.tasks.outputs.continuations import Continuation, GeneratedRow, GenerationSettings
 from bench.tasks.texts.prompts import Prompt
@@ -91,7 +91,7 @@ def check_window(model: PreTrainedModel, rows: Sequence[GeneratedRow], max_new_t
     Raises:
         BenchError: prompt and new tokens do not fit the model's window.
     """
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    window = context_window(model.config)
     for row in rows:
         if window is not None and len(row.tokens) + max_new_tokens > window:
             raise BenchError(
@@ -103,7 +103,7 @@ def check_window(model: PreTrainedModel, rows: Sequence[GeneratedRow], max_new_t
 def _continuation(
     row: GeneratedRow, written: list[int], tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]
 ) -> Continuation:
-    length = next((place for place, token in enumerate(written) if token in ends), len(written))
+    length = next((index for index, token in enumerate(written) if token in ends), len(written))
     # Decoding the whole and cutting the prompt off keeps the leading space that some tokenizers drop at a beginning.
     prompt = _decode(tokenizer, row.tokens)
     text = _decode(tokenizer, [*row.tokens, *written[:length]])[len(prompt) :].rstrip("\ufffd")

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+DIVERGED = 200.0
+"""A mean loss, in nats a token, that reaches this, or is not a number, has no perplexity worth a name (e^200 and more).
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -3,7 +3,7 @@
 Read `task` first: documents on their own. `modes` cuts texts as papers and other harnesses do, `metric` makes a number
 of losses, in any unit.
 
-May import: core, core.store, tasks, tasks.texts, tasks.outputs.
+May import: core, core.store, core.passes, tasks, tasks.texts, tasks.outputs.
 """
 
 from lazy_loader import attach

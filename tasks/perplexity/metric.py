@@ -13,11 +13,7 @@ import numpy as np
 from bench.core.hashing import sha256_texts
 from bench.core.intervals import bootstrap_mean
 from bench.core.values import Items, Metric
-from bench.tasks.outputs.windows import Window
-
-DIVERGED = 200.0
-"""An item whose mean loss per token reaches this, or is not a number, has no perplexity worth a name (e^200 and more).
-"""
+from bench.tasks.outputs.windows import DIVERGED, Window
 
 UNSPACED = 150.0
 """Losses per word beyond this are of texts that hardly have words; exponentials of their resamples overflow."""
@@ -103,11 +99,11 @@ def perplexity(plan: WindowPlan, losses: Sequence[float], per: Unit) -> Metric:
     value = stderr = bounds = None
     n = sum(value is not None for value in values)
     if n and not counts["diverged"]:
-        kept = [(total, piece) for total, piece, fault in zip(totals, plan.pieces, faults, strict=True) if not fault]
-        details |= _all_units([total for total, _ in kept], [piece for _, piece in kept])
+        valid = [(total, piece) for total, piece, fault in zip(totals, plan.pieces, faults, strict=True) if not fault]
+        details |= _all_units([total for total, _ in valid], [piece for _, piece in valid])
         value, stderr, bounds = _estimate(values, items.weights, measure)
         if value is None:
-            counts["unspaced"] = sum(each is not None and each >= UNSPACED for each in values)
+            counts["unspaced"] = sum(item is not None and item >= UNSPACED for item in values)
     return Metric(
         value=value,
         stderr=stderr,
@@ -134,10 +130,10 @@ def _estimate(
     values: Sequence[float | None], weights: Sequence[float] | None, measure: Measure
 ) -> tuple[float | None, float | None, tuple[float, float] | None]:
     """Value, standard error and interval; no value where the mean loss is beyond `DIVERGED`."""
-    kept = [index for index, value in enumerate(values) if value is not None]
-    losses = np.array([values[index] for index in kept], dtype=np.float64)
+    measured = [index for index, value in enumerate(values) if value is not None]
+    losses = np.array([values[index] for index in measured], dtype=np.float64)
     if measure.is_exponential and losses.max() >= UNSPACED:
-        mean = float(np.average(losses, weights=None if weights is None else [weights[index] for index in kept]))
+        mean = float(np.average(losses, weights=None if weights is None else [weights[index] for index in measured]))
         return (math.exp(mean) if mean < DIVERGED else None), None, None
     interval = bootstrap_mean(values, weights=weights, transform=np.exp if measure.is_exponential else None)
     return interval.value, interval.stderr, interval.bounds

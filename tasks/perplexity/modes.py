@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.core.errors import BenchError
+from bench.core.passes.footprint import context_window
 from bench.tasks.outputs.windows import Window, cut_rolling, cut_text
 from bench.tasks.perplexity.metric import Piece, Unit, WindowPlan
 
@@ -86,7 +87,7 @@ def profs2025(
     Reference: Uppaal et al. 2025 (arXiv 2405.13967), `perplexity` of their evaluation code, which averages the loss
     that transformers returns for each window: the mean over the tokens no window before has seen.
     """
-    size, reported = _capped(positions(model), max_window or LONGEST)
+    size, reported = _capped(context_window(model.config), max_window or LONGEST)
     texts = [text for text in source.rows() if text]
     return _one_text(tokenizer, texts, size, 512, limit, {"mode": "profs2025", **reported}, alike=True)
 
@@ -99,7 +100,7 @@ def lee2024(
     Reference: Lee et al. 2024 (arXiv 2401.01967), `run_perplexity` of their evaluation code, which multiplies the mean
     loss of the tokens after a window's first by all its tokens.
     """
-    size, reported = _capped(1024, positions(model))
+    size, reported = _capped(1024, context_window(model.config))
     return _one_text(tokenizer, source.rows(), size, size, limit, {"mode": "lee2024", **reported}, alike=False)
 
 
@@ -159,12 +160,6 @@ def lm_eval_rolling(
     )
 
 
-def positions(model: PreTrainedModel) -> int | None:
-    """How many tokens the model can see at once; None where it does not say."""
-    most: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return most
-
-
 def duplicates(texts: Sequence[str]) -> int:
     """How many texts repeat an earlier one."""
     return len(texts) - len(set(texts))
@@ -172,7 +167,7 @@ def duplicates(texts: Sequence[str]) -> int:
 
 def _capped(wanted: int | None, most: int | None) -> tuple[int, dict[str, Any]]:
     """The smaller of two window sizes, one of which may be unknown, and what was wanted where it was more."""
-    size = min(each for each in (wanted, most) if each is not None)
+    size = min(length for length in (wanted, most) if length is not None)
     return size, {"capped_from": wanted} if wanted is not None and wanted > size else {}
 
 
@@ -180,9 +175,9 @@ def _lm_eval_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     """As lm-eval finds it: the model's own word, else the tokenizer's."""
     config = model.config.get_text_config()
     said = (getattr(config, name, None) for name in ("n_positions", "max_position_embeddings", "n_ctx"))
-    known = next((length for length in said if length is not None), None)
-    if known is not None:
-        return int(known)
+    stated = next((length for length in said if length is not None), None)
+    if stated is not None:
+        return int(stated)
     return int(tokenizer.model_max_length) if tokenizer.model_max_length < UNLIMITED else LM_EVAL_LENGTH
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from bench.core.errors import BenchError
+from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store.assets import PypiFile
@@ -22,7 +23,6 @@ from bench.tasks.perplexity.modes import (
     duplicates,
     lee2024,
     lm_eval_rolling,
-    positions,
     prefix_token,
     profs2025,
 )
@@ -75,9 +75,9 @@ class Perplexity(Task):
     @field_validator("mode", "per", mode="before")
     @classmethod
     def _name_is_known(cls, name: Any, info: ValidationInfo) -> Any:
-        known = get_args(Mode if info.field_name == "mode" else Unit)
-        if isinstance(name, str) and name not in known:
-            raise ValueError(str(unknown("mode" if info.field_name == "mode" else "unit", name, known)))
+        names = get_args(Mode if info.field_name == "mode" else Unit)
+        if isinstance(name, str) and name not in names:
+            raise ValueError(str(unknown("mode" if info.field_name == "mode" else "unit", name, names)))
         return name
 
     @field_validator("source")
@@ -89,9 +89,9 @@ class Perplexity(Task):
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Perplexity:
-        found = conflict(self.mode, self.model_dump())
-        if found is not None:
-            raise ValueError(found)
+        fault = conflict(self.mode, self.model_dump())
+        if fault is not None:
+            raise ValueError(fault)
         size = self.max_length or MAX_LENGTH
         if self.mode == "documents" and self.stride is not None and self.stride >= size:
             raise ValueError(f"stride {self.stride} must be below max_length {size}")
@@ -150,9 +150,9 @@ class Perplexity(Task):
         encoded = encode(tokenizer, documents, start)
         window = self._window(model)
         windows = [
-            each
+            piece
             for index, document in enumerate(encoded)
-            for each in cut_windows(index, document.tokens, window["window"], window["stride"])
+            for piece in cut_windows(index, document.tokens, window["window"], window["stride"])
         ]
         return WindowPlan(
             pieces=_pieces(documents, encoded, windows),
@@ -184,7 +184,7 @@ class Perplexity(Task):
     def _window(self, model: PreTrainedModel) -> dict[str, int]:
         """Window and stride, capped to what the model can see."""
         size, stride = self._size_and_stride().values()
-        most = positions(model)
+        most = context_window(model.config)
         if most is None or most >= size:
             return {"window": size, "stride": stride}
         return {"window": most, "stride": min(stride, most // 2), "capped_from": size}
@@ -239,6 +239,6 @@ def _pieces(documents: Sequence[str], encoded: Sequence[Encoded], windows: Seque
     for window in windows:
         tokens[window.document] += window.scored
     return [
-        Piece(document, scored, len(each.scored_text.split()), len(each.scored_text.encode()))
-        for document, each, scored in zip(documents, encoded, tokens, strict=True)
+        Piece(document, scored, len(text.scored_text.split()), len(text.scored_text.encode()))
+        for document, text, scored in zip(documents, encoded, tokens, strict=True)
     ]

@@ -118,12 +118,12 @@ def build_pairs(
         scores = scorer.score([continuation.text for continuation in continuations])
     pairs, counts = select_pairs(prompts, continuations, scores, settings.min_gap)
     counts = {**counts, "excluded": excluded}
-    found = ", ".join(f"{what.replace('_', ' ')} {count}" for what, count in counts.items())
+    summary = ", ".join(f"{what.replace('_', ' ')} {count}" for what, count in counts.items())
     if not pairs:
         raise BenchError(
-            f"no prompt gave a pair ({found}); take more samples or prompts, or lower min_gap ({settings.min_gap})"
+            f"no prompt gave a pair ({summary}); take more samples or prompts, or lower min_gap ({settings.min_gap})"
         )
-    progress.note(f"on-policy pairs: {found}")
+    progress.note(f"on-policy pairs: {summary}")
     return _write(settings, identity, pairs, counts)
 
 

@@ -64,7 +64,7 @@ def make_pool(source: str, pairs: Iterable[PreferencePair]) -> PairPool:
     Raises:
         UsageError: there is none.
     """
-    kept: list[PreferencePair] = []
+    usable: list[PreferencePair] = []
     dropped = {"empty": 0, "identical": 0}
     for pair in pairs:
         if not pair.chosen.strip() or not pair.rejected.strip():
@@ -72,13 +72,14 @@ def make_pool(source: str, pairs: Iterable[PreferencePair]) -> PairPool:
         elif pair.chosen.strip() == pair.rejected.strip():
             dropped["identical"] += 1
         else:
-            kept.append(pair)
-    if not kept:
+            usable.append(pair)
+    if not usable:
         raise UsageError(
             f"{source} has no usable preference pair: {dropped['empty']} have an empty completion, "
             f"{dropped['identical']} the same completion twice"
         )
-    return PairPool(source, tuple(kept), sha256_pairs(kept), {why: count for why, count in dropped.items() if count})
+    reasons = {why: count for why, count in dropped.items() if count}
+    return PairPool(source, tuple(usable), sha256_pairs(usable), reasons)
 
 
 def sha256_pairs(pairs: Sequence[PreferencePair]) -> str:
@@ -105,12 +106,11 @@ def read_pool(path: Path, *, load_tokenizer: LoadTokenizer | None = None) -> lis
 
 def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
     """Write pairs as JSONL (`prompt`, `chosen`, `rejected`, and `margin` where known), atomically."""
-    write_jsonl(path, map(_row, pairs))
-
-
-def _row(pair: PreferencePair) -> dict[str, Any]:
-    row: dict[str, Any] = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-    return row if pair.margin is None else {**row, "margin": pair.margin}
+    rows = (
+        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "margin": pair.margin}
+        for pair in pairs
+    )
+    write_jsonl(path, ({key: value for key, value in row.items() if value is not None} for row in rows))
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:

@@ -50,20 +50,20 @@ def sample_continuations(
     """
     folder = _folder(settings, seed, model_fingerprint)
     chunks = [prompts[start : start + SHARD_PROMPTS] for start in range(0, len(prompts), SHARD_PROMPTS)]
-    found = [_read_shard(_shard(folder, chunk), progress) for chunk in chunks]
-    if any(shard is None for shard in found):
+    shards = [_read_shard(_shard(folder, chunk), progress) for chunk in chunks]
+    if any(shard is None for shard in shards):
         model, tokenizer = load_model()
         with progress.track("sample continuations", len(prompts) * settings.samples) as advance:
             for index, chunk in enumerate(chunks):
-                shard = found[index]
+                shard = shards[index]
                 if shard is not None:
                     advance(len(shard))
                     continue
                 inside = _Inside(progress, advance)
                 shard = generate(model, tokenizer, chunk, settings, seed=seed, batch_size=batch_size, progress=inside)
                 _write_shard(_shard(folder, chunk), shard)
-                found[index] = shard
-    return [continuation for shard in found for continuation in shard or ()]
+                shards[index] = shard
+    return [continuation for shard in shards for continuation in shard or ()]
 
 
 class _Inside:

@@ -84,9 +84,9 @@ def build_scorer(name: str, settings: Mapping[str, Any]) -> Scorer:
         return cls.model_validate({**settings, **located})
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the settings"
-        known = ", ".join(cls.model_fields) or "no settings"
-        raise UsageError(f"scorer '{name}': {place}: {first['msg']}; known: {known}") from error
+        field = ".".join(map(str, first["loc"])) or "the settings"
+        fields = ", ".join(cls.model_fields) or "no settings"
+        raise UsageError(f"scorer '{name}': {field}: {first['msg']}; known: {fields}") from error
 
 
 def scorer_identity(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,14 +85,14 @@ class Network:
         import torch
 
         sequences = [self.encode(text) for text in texts]
-        known = [index for index, sequence in enumerate(sequences) if sequence]
+        scorable = [index for index, sequence in enumerate(sequences) if sequence]
         scores: list[float | None] = [None] * len(texts)
-        for start in range(0, len(known), BATCH):
-            chosen = known[start : start + BATCH]
+        for start in range(0, len(scorable), BATCH):
+            chosen = scorable[start : start + BATCH]
             padded = [[0] * (WINDOW - len(sequences[index])) + sequences[index] for index in chosen]
             with torch.inference_mode():
-                found = self.probabilities(torch.tensor(padded))[:, label].tolist()
-            for index, value in zip(chosen, found, strict=True):
+                values = self.probabilities(torch.tensor(padded))[:, label].tolist()
+            for index, value in zip(chosen, values, strict=True):
                 scores[index] = value
         return scores
 
@@ -165,8 +165,8 @@ def _tensors(path: Path) -> dict[str, Any]:
             return numpy.ascontiguousarray(file[f"layers/{name}/vars/{index}"][()].T)
 
         tensors = {"embedding": numpy.ascontiguousarray(read("embedding", 0).T)}
-        for ours, theirs in (("dense", "dense"), ("labels", "dense_1")):
-            tensors |= {f"{ours}.weight": read(theirs, 0), f"{ours}.bias": read(theirs, 1)}
+        for torch_name, keras_name in (("dense", "dense"), ("labels", "dense_1")):
+            tensors |= {f"{torch_name}.weight": read(keras_name, 0), f"{torch_name}.bias": read(keras_name, 1)}
         for suffix, direction in (("", "forward"), ("_reverse", "backward")):
             cell = f"bidirectional/{direction}_layer/cell"
             bias = read(cell, 2)

@@ -164,9 +164,9 @@ def _model(config: PretrainedConfig, tensors: Mapping[str, Tensor], weights: Pat
     factory: Any = AutoModelForSequenceClassification  # carries no types here
     with torch.random.fork_rng(devices=[]):  # weights are drawn and then replaced: leave the global state alone
         model: PreTrainedModel = factory.from_config(config)
-    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}  # once saved too
+    state = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}  # once saved too
     try:
-        model.load_state_dict(kept)
+        model.load_state_dict(state)
     except RuntimeError as error:
         lines = str(error).splitlines()
         raise BenchError(f"{weights} does not fit its config.json: {' '.join(lines[1:3]).strip()}") from error

@@ -99,18 +99,18 @@ class Detoxify(Scorer):
             weights = local_files(self.checkpoint.expanduser())[0]
         else:
             weights = checkpoints.download_checkpoint(RELEASED[self.variant], temporary, progress)
-        found = file_sha256(weights)
-        self._check_hash(weights, found)
+        digest = file_sha256(weights)
+        self._check_hash(weights, digest)
         with progress.track(f"convert {weights.name}", None):
             checkpoints.convert_checkpoint(weights, weights.parent, folder)
-        write_json(folder / SOURCE, {"sha256": found})
+        write_json(folder / SOURCE, {"sha256": digest})
 
-    def _check_hash(self, weights: Path, found: str) -> None:
-        if self.sha256 is not None and found != self.sha256:
-            raise UsageError(f"{weights} has sha256 {found} where scorer_settings ask for {self.sha256}")
+    def _check_hash(self, weights: Path, digest: str) -> None:
+        if self.sha256 is not None and digest != self.sha256:
+            raise UsageError(f"{weights} has sha256 {digest} where scorer_settings ask for {self.sha256}")
 
 
-def local_files(place: Path) -> list[Path]:
+def local_files(location: Path) -> list[Path]:
     """The weights that `place` holds or is, and then all else beside them that a score depends on.
 
     Arguments:
@@ -120,15 +120,15 @@ def local_files(place: Path) -> list[Path]:
         UsageError: there is no such place, or it lacks weights, configuration or tokenizer, or names code of its own.
     """
     advice = "a folder with a Detoxify .ckpt (or model.safetensors), config.json and the tokenizer's files is needed"
-    if place.is_file():
-        weights, folder = [place], place.parent
-    elif place.is_dir():
-        weights, folder = [path for pattern in WEIGHT_FILES for path in sorted(place.glob(pattern))], place
+    if location.is_file():
+        weights, folder = [location], location.parent
+    elif location.is_dir():
+        weights, folder = [path for pattern in WEIGHT_FILES for path in sorted(location.glob(pattern))], location
     else:
-        raise UsageError(f"there is no Detoxify checkpoint {place}; {advice}")
+        raise UsageError(f"there is no Detoxify checkpoint {location}; {advice}")
     if len(weights) != 1:
-        found = ", ".join(path.name for path in weights) or "none"
-        raise UsageError(f"one weights file is needed in {folder}, found {found}; {advice}, or the path of the file")
+        names = ", ".join(path.name for path in weights) or "none"
+        raise UsageError(f"one weights file is needed in {folder}, found {names}; {advice}, or the path of the file")
     try:
         read_classifier_config(folder)
         check_vocabulary(folder)

@@ -72,10 +72,10 @@ class HubClassifier(Scorer):
         return {"scorer": "hf", "version": 1, "label": label, "activation": self.activation, **self._source()}
 
     def downloads(self) -> list[str]:
-        place = parse(self.locator)
-        if place.folder is not None or cached_snapshot(place.repository, self._source()["commit"]) is not None:
+        location = parse(self.locator)
+        if location.folder is not None or cached_snapshot(location.repository, self._source()["commit"]) is not None:
             return []
-        return [f"hub:{place.repository}@{self._source()['commit']}"]
+        return [f"hub:{location.repository}@{self._source()['commit']}"]
 
     def prepare(self, progress: Progress) -> None:
         folder = self._folder(progress)
@@ -93,20 +93,20 @@ class HubClassifier(Scorer):
 
     def _source(self) -> dict[str, Any]:
         """What is scored with, pinned: a commit, or the hashes of the files in a folder."""
-        place = parse(self.locator)
-        if place.folder is None:
-            commit = current_commit(place.repository, place.revision or "main", OTHERWISE)
-            return {"repository": place.repository, "commit": commit}
-        files = [*local_weights(place.folder), *small_files(place.folder)]
+        location = parse(self.locator)
+        if location.folder is None:
+            commit = current_commit(location.repository, location.revision or "main", OTHERWISE)
+            return {"repository": location.repository, "commit": commit}
+        files = [*local_weights(location.folder), *small_files(location.folder)]
         return {"files": {path.name: file_sha256(path) for path in files}}
 
     def _folder(self, progress: Progress) -> Path:
         """The classifier's folder, with safetensors in it."""
-        place = parse(self.locator)
-        if place.folder is None:
-            folder = snapshot(place.repository, self._source()["commit"], progress)
+        location = parse(self.locator)
+        if location.folder is None:
+            folder = snapshot(location.repository, self._source()["commit"], progress)
         else:
-            folder = place.folder
+            folder = location.folder
             check_folder(folder)
         weights = local_weights(folder)
         if weights[0].suffix == ".safetensors":
@@ -148,10 +148,10 @@ def local_weights(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}; write {FORMS}")
     read_classifier_config(folder)
-    found = weight_files(folder)
-    if not found:
+    weights = weight_files(folder)
+    if not weights:
         raise UsageError(f"{folder} lacks weights: model.safetensors, or all the files that its index names, is needed")
-    return found
+    return weights
 
 
 @cache

@@ -109,11 +109,11 @@ class Ensemble:
 
         weights = self._counts(texts).multiply(self.idf).tocsr()
         norms = numpy.sqrt(weights.multiply(weights).sum(axis=1))
-        known = norms > 0
-        directions = (weights @ self.coefficients.T)[known] / norms[known, None]
+        scorable = norms > 0
+        directions = (weights @ self.coefficients.T)[scorable] / norms[scorable, None]
         means = expit(-(self.slopes * (directions + self.intercepts) + self.offsets)).mean(axis=1)
         scores: list[float | None] = [None] * len(texts)
-        for index, mean in zip(numpy.flatnonzero(known), means, strict=True):
+        for index, mean in zip(numpy.flatnonzero(scorable), means, strict=True):
             scores[index] = float(mean)
         return scores
 
@@ -126,9 +126,9 @@ class Ensemble:
         numbers: list[int] = []
         ends = [0]
         for text in texts:
-            found = Counter(word for word in self.pattern.findall(text.lower()) if word in self.words)
-            columns += [self.words[word] for word in found]
-            numbers += found.values()
+            frequencies = Counter(word for word in self.pattern.findall(text.lower()) if word in self.words)
+            columns += [self.words[word] for word in frequencies]
+            numbers += frequencies.values()
             ends.append(len(columns))
         counts = numpy.array(numbers, dtype=self.idf.dtype)
         return csr_array((counts, numpy.array(columns, dtype=int), ends), shape=(len(texts), len(self.idf)))
@@ -160,9 +160,9 @@ def convert_linear(sources: list[Path], folder: Path) -> None:
     from safetensors.numpy import save_file
 
     model, vectorizer = (read_joblib(path, STUBS) for path in sources)
-    found = {key: getattr(vectorizer, key) for key in IMPLEMENTED}
-    if found != IMPLEMENTED or model.method != "sigmoid":
-        raise BenchError(f"{sources[1]} counts words in a way that is not implemented: {found}")
+    settings = {key: getattr(vectorizer, key) for key in IMPLEMENTED}
+    if settings != IMPLEMENTED or model.method != "sigmoid":
+        raise BenchError(f"{sources[1]} counts words in a way that is not implemented: {settings}")
     machines = model.calibrated_classifiers_
     tensors = {
         "idf": _idf(vectorizer),

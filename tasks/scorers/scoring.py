@@ -47,16 +47,16 @@ def score_texts(
         BenchError: the scorer cannot be loaded, or gives another number of scores than it was given texts.
     """
     distinct = sorted({text for text in texts if text.strip()}, key=lambda text: (-len(text), text))
-    found: dict[str, float | None] = {}
+    by_text: dict[str, float | None] = {}
     shown = progress if progress is not None and len(distinct) > FEW else Silent()
     with shown.track(f"score with {scorer.name}", len(distinct)) as advance:
         for start in range(0, len(distinct), batch):
             chosen = distinct[start : start + batch]
-            found.update(zip(chosen, _asked(scorer, chosen), strict=True))
+            by_text.update(zip(chosen, _asked(scorer, chosen), strict=True))
             advance(len(chosen))
-    given = [found.get(text) for text in texts]
-    unscored = tuple(place for place, score in enumerate(given) if score is not None and not _is_score(score))
-    abstained = tuple(place for place, text in enumerate(texts) if text in found and found[text] is None)
+    given = [by_text.get(text) for text in texts]
+    unscored = tuple(index for index, score in enumerate(given) if score is not None and not _is_score(score))
+    abstained = tuple(index for index, text in enumerate(texts) if text in by_text and by_text[text] is None)
     scores = [score if score is not None and _is_score(score) else None for score in given]
     return Scored(scorer.name, scores, unscored, abstained)
 

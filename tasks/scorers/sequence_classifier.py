@@ -49,9 +49,9 @@ class SequenceClassifier:
             BenchError: a single window does not fit the device's memory, or the tokenizer is another model's.
         """
         windows = self._windows({index: text for index, text in enumerate(texts) if text.strip()})
-        found = self._probabilities([tokens for _, tokens in windows], column, activation)
+        probabilities = self._probabilities([tokens for _, tokens in windows], column, activation)
         by_text: dict[int, list[float]] = {}
-        for (index, _), probability in zip(windows, found, strict=True):
+        for (index, _), probability in zip(windows, probabilities, strict=True):
             by_text.setdefault(index, []).append(probability)
         return [_highest(by_text[index]) if index in by_text else None for index in range(len(texts))]
 
@@ -108,10 +108,12 @@ class SequenceClassifier:
 
     def _check_vocabulary(self, windows: Sequence[list[int]]) -> None:
         embeddings: Any = self.model.get_input_embeddings()  # typed as any module
-        known = int(embeddings.weight.shape[0])
+        vocabulary = int(embeddings.weight.shape[0])
         largest = max((max(window) for window in windows), default=0)
-        if largest >= known:
-            raise BenchError(f"the scorer's tokenizer is another model's: token {largest}, of {known} that it knows")
+        if largest >= vocabulary:
+            raise BenchError(
+                f"the scorer's tokenizer is another model's: token {largest}, of {vocabulary} that it knows"
+            )
 
 
 @cache

@@ -88,7 +88,7 @@ def tokens_of(text: str) -> Tokens:
 
 def make_list(entries: Iterable[str]) -> WordList:
     """A list of words and phrases, of which those without any sign are left out."""
-    tokens = frozenset(found for found in map(tokens_of, entries) if found)
+    tokens = frozenset(entry for entry in map(tokens_of, entries) if entry)
     return WordList(tokens, tuple(sorted({len(entry) for entry in tokens})))
 
 

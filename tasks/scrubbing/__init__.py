@@ -3,7 +3,7 @@
 Read `task` first. `probes` holds sentences and prompts, `metric` makes numbers of their losses, `disparity` says
 whether groups differ by more than chance.
 
-May import: core, core.store, tasks, tasks.texts, tasks.outputs, tasks.scorers.
+May import: core, core.store, core.passes, tasks, tasks.texts, tasks.outputs, tasks.scorers.
 """
 
 from lazy_loader import attach

@@ -175,14 +175,14 @@ def _log_excess(sums: Array) -> Array:
 
 def _variances(strata: Sequence[Array]) -> list[tuple[float, int]]:
     """What each stratum adds to the variance of the log excess, and its size, by linearisation of the ratios."""
-    found = []
+    variances = []
     for pooled in (strata[:-1], strata[-1:]):
         nats, tokens = np.concatenate(pooled).sum(axis=0)
         for stratum in pooled:
             pulls = (stratum[:, 0] - nats / tokens * stratum[:, 1]) / tokens
             size = len(stratum)
-            found.append((size * float(pulls.var(ddof=1)), size))
-    return found
+            variances.append((size * float(pulls.var(ddof=1)), size))
+    return variances
 
 
 def _resampled(stratum: Array, generator: np.random.Generator, resamples: int) -> Array:

@@ -11,10 +11,11 @@ import numpy as np
 
 from bench.core.hashing import sha256_texts
 from bench.core.intervals import bootstrap_mean
+from bench.core.passes.footprint import context_window
 from bench.core.reports import ScrubbingReport
 from bench.core.values import Items, Metric
 from bench.tasks.base import EvaluationContext
-from bench.tasks.outputs.windows import cut_windows
+from bench.tasks.outputs.windows import DIVERGED, cut_windows
 from bench.tasks.scrubbing.disparity import Shift, excess_rise, pool_shifts
 from bench.tasks.scrubbing.probes import DOMAINS, GROUPS, ProbeSentence
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PROBE = ("identity", "strong")
-DIVERGED = 200.0
-"""A mean loss that reaches this, or is not a number, has no perplexity worth a name."""
 MOST_TOKENS = 512
 """A sentence longer than this, or than the model can see, is scored in overlapping windows."""
 WORST = 10
@@ -68,7 +67,7 @@ def sentence_losses(
     begins = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     start = [tokenizer.bos_token_id] if begins else []
     encoded = tokenizer([sentence.text for sentence in sentences], add_special_tokens=False)["input_ids"]
-    size = min(MOST_TOKENS, getattr(model.config.get_text_config(), "max_position_embeddings", None) or MOST_TOKENS)
+    size = min(MOST_TOKENS, context_window(model.config) or MOST_TOKENS)
     windows = [
         window
         for index, tokens in enumerate(encoded)
@@ -93,17 +92,17 @@ def probe_metric(losses: Losses, *, seed: int) -> Metric:
     for row in _rows_of(losses, *PROBE):
         units.setdefault(losses.sentences[row].unit, []).append(row)
     tokens = [sum(losses.tokens[row] for row in rows) for rows in units.values()]
-    kept = tuple(
+    values = tuple(
         None if losses.diverged & set(rows) else sum(losses.totals[row] for row in rows) / count
         for rows, count in zip(units.values(), tokens, strict=True)
     )
-    diverged = kept.count(None)
-    interval = None if diverged else bootstrap_mean(kept, weights=tokens, transform=np.exp, seed=seed)
+    diverged = values.count(None)
+    interval = None if diverged else bootstrap_mean(values, weights=tokens, transform=np.exp, seed=seed)
     return Metric(
         value=interval.value if interval else None,
         stderr=interval.stderr if interval else None,
         ci95=interval.bounds if interval else None,
-        n=len(kept) - diverged,
+        n=len(values) - diverged,
         unit="perplexity per token",
         higher_is_better=False,
         counts={"diverged": diverged} if diverged else {},
@@ -114,7 +113,7 @@ def probe_metric(losses: Losses, *, seed: int) -> Metric:
         ).to_json(),
         items=Items(
             ids_sha256=sha256_texts(losses.sentences[row].text for rows in units.values() for row in rows),
-            values=kept,
+            values=values,
             weights=tuple(map(float, tokens)),
         ),
     )

@@ -196,10 +196,10 @@ def _row(path: Path, number: int, value: Any, cls: type[Row]) -> Row:
 
 
 def _check_level(
-    path: Path, what: str, found: Mapping[str, int], names: Iterable[str], count: int | None = None
+    path: Path, what: str, frequencies: Mapping[str, int], names: Iterable[str], count: int | None = None
 ) -> None:
     """Every name as often as the others, or `count` times."""
-    counts = {name: found.get(name, 0) for name in names}
+    counts = {name: frequencies.get(name, 0) for name in names}
     wanted = count if count is not None else max(counts.values(), default=0)
     if not counts or wanted == 0:
         raise _damaged(f"{path} has no {what}")

@@ -108,14 +108,14 @@ def load_prompt_set(source: str, progress: Progress, merge: Merging = "alike") -
         BenchError: the source cannot be fetched.
     """
     unique: dict[str, Prompt] = {}
-    found = 0
+    total = 0
     for prompt in _source(source).read(progress):
         unique.setdefault(normalise(prompt.text) if merge == "alike" else prompt.text, prompt)
-        found += 1
+        total += 1
     if not unique:
         raise UsageError(f"no prompts in '{source}'; it needs at least one, as {{\"prompt\": …}}, one a line")
     order = sorted(unique.values(), key=lambda prompt: hashlib.sha256(f"order {prompt.text}".encode()).digest())
-    return PromptSet(order, found - len(order))
+    return PromptSet(order, total - len(order))
 
 
 def prompts_identity(source: str) -> dict[str, Any]:
@@ -228,30 +228,30 @@ def _read_lines(path: Path) -> Iterator[Prompt]:
     return (_prompt_of(row, f"{path}:{number}") for number, row in read_jsonl(path))
 
 
-def _prompt_of(row: Any, place: str) -> Prompt:
+def _prompt_of(row: Any, origin: str) -> Prompt:
     """The prompt in one row: its `prompt` (a text, or as in RealToxicityPrompts an object), `Prompt` or `text`."""
     if not isinstance(row, Mapping):
-        raise UsageError(f"{place} is not an object but {type(row).__name__}; expected {{'prompt': …}}")
+        raise UsageError(f"{origin} is not an object but {type(row).__name__}; expected {{'prompt': …}}")
     value = next((row[key] for key in ("prompt", "Prompt", "text") if key in row), None)
     inner = value if isinstance(value, Mapping) else row
     text = inner.get("text") if isinstance(value, Mapping) else value
     if isinstance(text, str) and not text.strip():
-        raise UsageError(f"{place} has a blank prompt, after which there is nothing to go on from; take the line out")
+        raise UsageError(f"{origin} has a blank prompt, after which there is nothing to go on from; take the line out")
     if not isinstance(text, str):
         keys = ", ".join(map(str, row)) or "none"
-        raise UsageError(f"{place} has no text under `prompt`, `prompt.text`, `Prompt` or `text`; keys: {keys}")
+        raise UsageError(f"{origin} has no text under `prompt`, `prompt.text`, `Prompt` or `text`; keys: {keys}")
     if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise UsageError(f"{place} holds half of a character (a lone surrogate), which no tokenizer can read; mend it")
+        raise UsageError(f"{origin} holds half of a character (a lone surrogate), which no tokenizer can read; mend it")
     category = row.get("category")
-    return make_prompt(text, category if isinstance(category, str) else None, _toxicity(inner.get("toxicity"), place))
+    return make_prompt(text, category if isinstance(category, str) else None, _toxicity(inner.get("toxicity"), origin))
 
 
-def _toxicity(value: Any, place: str) -> float | None:
+def _toxicity(value: Any, origin: str) -> float | None:
     """How toxic the source calls a prompt; None where it does not say."""
     if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
         return None
     if not 0 <= value <= 1:
-        raise UsageError(f"{place} has a `toxicity` of {value}; it must be a probability, 0 to 1, or null")
+        raise UsageError(f"{origin} has a `toxicity` of {value}; it must be a probability, 0 to 1, or null")
     return float(value)
 
 

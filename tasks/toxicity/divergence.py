@@ -74,13 +74,13 @@ def outlook(
     """
     vocabulary: int = model.config.get_text_config().vocab_size
     texts = _texts(tokenizer, documents, max(1, min(positions, MOST_KEPT // vocabulary)))
-    kept: dict[int, Tensor] = {}
+    results: dict[int, Tensor] = {}
 
     def keep(index: int, log_probabilities: Tensor) -> None:
-        kept[index] = log_probabilities.cpu()
+        results[index] = log_probabilities.cpu()
 
     _read(model, texts, keep, progress)
-    return Outlook(texts, [kept[index] for index in range(len(texts))])
+    return Outlook(texts, [results[index] for index in range(len(texts))])
 
 
 def divergence(aligned: Outlook, base: PreTrainedModel, progress: Progress) -> Divergence:
@@ -119,8 +119,12 @@ def continuation_loss(
     """
     beginnings = {prompt.id: tuple(tokenizer(prompt.text)["input_ids"]) for prompt in prompts}
     windows = [
-        Window(document, (*beginnings[each.prompt_id], *each.tokens), len(beginnings[each.prompt_id]))
-        for document, each in enumerate(continuations)
+        Window(
+            document,
+            (*beginnings[continuation.prompt_id], *continuation.tokens),
+            len(beginnings[continuation.prompt_id]),
+        )
+        for document, continuation in enumerate(continuations)
     ]
     tokens = sum(window.scored for window in windows)
     losses = window_losses(base, windows, batch_size, progress, description="continuations under base")

@@ -18,7 +18,7 @@ def distinct(texts: Sequence[str], length: int) -> float | None:
     prompt's samples together, by all words.
     """
     words = [text.split() for text in texts]
-    runs = {tuple(each[start : start + length]) for each in words for start in range(len(each) - length + 1)}
+    runs = {tuple(text[start : start + length]) for text in words for start in range(len(text) - length + 1)}
     return len(runs) / sum(map(len, words)) if runs else None
 
 
@@ -45,10 +45,10 @@ def text_guards(continuations: Sequence[Continuation]) -> dict[str, float | None
     }
     return {
         **variety,
-        "repetition": _mean([ends_in_repetition(each.tokens[: each.n_tokens]) for each in continuations]),
-        "mean_tokens": _mean([each.n_tokens for each in continuations]),
-        "empty_rate": _mean([not each.text.strip() for each in continuations]),
-        "ended_rate": _mean([each.ended for each in continuations]),
+        "repetition": _mean([ends_in_repetition(text.tokens[: text.n_tokens]) for text in continuations]),
+        "mean_tokens": _mean([text.n_tokens for text in continuations]),
+        "empty_rate": _mean([not text.text.strip() for text in continuations]),
+        "ended_rate": _mean([text.ended for text in continuations]),
     }
 
 
@@ -56,11 +56,11 @@ def _repeats(tokens: Sequence[Hashable], phrase: int, times: int) -> bool:
     """Whether some phrase of at least so many tokens stands so many times in a row at the end."""
     for period in range(phrase, len(tokens) // times + 1):
         ending = tokens[-period * times :]
-        if all(token == ending[place % period] for place, token in enumerate(ending)):
+        if all(token == ending[position % period] for position, token in enumerate(ending)):
             return True
     return False
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [float(value) for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    counted = [float(value) for value in values if value is not None]
+    return sum(counted) / len(counted) if counted else None

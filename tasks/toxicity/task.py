@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from bench.core.errors import BenchError
+from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.reports import GuardReport
 from bench.core.store.assets import PypiFile
@@ -17,6 +18,7 @@ from bench.core.values import Metric
 from bench.tasks.base import EvaluationContext, Task, TaskResult
 from bench.tasks.outputs.continuations import Continuation, GenerationSettings
 from bench.tasks.outputs.generate import generate
+from bench.tasks.outputs.windows import DIVERGED
 from bench.tasks.scorers.base import Scorer, build_scorer, scorer_identity
 from bench.tasks.scorers.scoring import check_scored, score_texts
 from bench.tasks.texts.prompts import (
@@ -42,11 +44,9 @@ __all__ = ["MOSTLY_UNSCORED", "Aggregation", "Toxicity", "toxicity_metric"]
 Decoding = Literal["plain", "with-special-tokens"]
 UNDEFINED_PERPLEXITY = "base-perplexity-undefined"
 UNDEFINED_DIVERGENCE = "kl-undefined"
-IMPOSSIBLE = 200.0
-"""A mean loss, in nats a token, from which on there is no perplexity worth a name."""
 
 
-class Toxicity(Task):
+class Toxicity(GenerationSettings, Task):
     """Toxicity of continuations, judged without their prompts, with plain text for prompts.
 
     A continuation that cannot be judged, as an empty one, does not count as harmless: it is left out and counted, and
@@ -63,14 +63,6 @@ class Toxicity(Task):
     hub:org/name[@commit][#split][?column]."""
     merge: Merging = "alike"
     """Prompts that count as one: those that differ only in case, punctuation and spacing too, or only the very same."""
-    limit: PositiveInt | None = None
-    max_new_tokens: PositiveInt = 20
-    samples: PositiveInt = 1
-    """Continuations a prompt; more than one needs a temperature."""
-    temperature: float = Field(default=0.0, ge=0)
-    """0 takes the likeliest token each time."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Sample from the smallest set of tokens that holds this much probability."""
     decode: Decoding = "plain"
     """What is judged: the text alone, or with the special tokens that the model wrote, stripped."""
     headline: Headline = "mean"
@@ -109,8 +101,6 @@ class Toxicity(Task):
     def _can_be_done(self) -> Toxicity:
         check_source(self.prompts)
         self._scorer()
-        if self.samples > 1 and self.temperature == 0:
-            raise ValueError(f"{self.samples} samples at temperature 0 are all alike; set a temperature above 0")
         if self.k is not None and self.k > self.samples:
             raise ValueError(f"k is {self.k}, and there are {self.samples} samples a prompt; lower k or raise samples")
         return self
@@ -137,9 +127,9 @@ class Toxicity(Task):
         return [*prompt_downloads(self.prompts), *self._scorer().downloads(), *prose]
 
     def prepare(self, progress: Progress) -> None:
-        found = load_prompt_set(self.prompts, progress, self.merge)
-        if found.merged:
-            progress.note(f"{found.merged} prompts of {self.prompts} say the same as another and count once")
+        prompt_set = load_prompt_set(self.prompts, progress, self.merge)
+        if prompt_set.merged:
+            progress.note(f"{prompt_set.merged} prompts of {self.prompts} say the same as another and count once")
         if self.prose_tokens:
             self._prose().prepare(progress)
         self._scorer().prepare(progress)
@@ -147,10 +137,19 @@ class Toxicity(Task):
     def evaluate(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext
     ) -> TaskResult:
-        found = load_prompt_set(self.prompts, context.progress, self.merge)
-        chosen = found.prompts[: self.limit]
+        prompt_set = load_prompt_set(self.prompts, context.progress, self.merge)
+        chosen = prompt_set.prompts[: self.limit]
         prompts = self._fitting(model, tokenizer, chosen, context.progress)
-        continuations = self._write(model, tokenizer, prompts, context)
+        continuations = generate(
+            model,
+            tokenizer,
+            prompts,
+            self,
+            seed=self.seed,
+            batch_size=context.batch_size,
+            progress=context.progress,
+            description="toxicity",
+        )
         texts = [judged_text(tokenizer, continuation, self.decode) for continuation in continuations]
         scored = score_texts(self._scorer(), texts, context.progress)
         check_scored(scored, texts)
@@ -162,7 +161,7 @@ class Toxicity(Task):
             unscored=scored.unscored,
             toxicities={prompt.id: prompt.toxicity for prompt in prompts if prompt.toxicity is not None},
         )
-        counts = {"merged": found.merged, "too_long": len(chosen) - len(prompts)}
+        counts = {"merged": prompt_set.merged, "too_long": len(chosen) - len(prompts)}
         metric = metric.model_copy(
             update={
                 "counts": {**metric.counts, **{name: count for name, count in counts.items() if count}},
@@ -184,23 +183,23 @@ class Toxicity(Task):
         from bench.tasks.toxicity.divergence import continuation_loss, divergence
 
         carried: _Carried = result.carried
-        chosen = sorted(carried.continuations, key=lambda each: each.sample)[: self.guard_texts]
+        chosen = sorted(carried.continuations, key=lambda continuation: continuation.sample)[: self.guard_texts]
         loss = continuation_loss(base, tokenizer, carried.prompts, chosen, context.batch_size, context.progress)
-        flags = [UNDEFINED_PERPLEXITY] if loss is not None and not loss < IMPOSSIBLE else []  # NaN is not below either
+        flags = [UNDEFINED_PERPLEXITY] if loss is not None and not loss < DIVERGED else []  # NaN is not below either
         guards: dict[str, float | None] = {
-            "base_perplexity": math.exp(loss) if loss is not None and loss < IMPOSSIBLE else None
+            "base_perplexity": math.exp(loss) if loss is not None and loss < DIVERGED else None
         }
         if carried.outlook is not None:
-            found = divergence(carried.outlook, base, context.progress)
-            guards |= {"kl_to_base": found.nats, "kl_tokens": found.tokens}
-            flags += [UNDEFINED_DIVERGENCE] if found.nats is None else []
+            difference = divergence(carried.outlook, base, context.progress)
+            guards |= {"kl_to_base": difference.nats, "kl_tokens": difference.tokens}
+            flags += [UNDEFINED_DIVERGENCE] if difference.nats is None else []
         return replace(result, metric=_guarded(result.metric, guards, flags), carried=None)
 
     def _fitting(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], progress: Progress
     ) -> list[Prompt]:
         """The prompts that leave room for what is to be written; none is cut."""
-        window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        window = context_window(model.config)
         room = math.inf if window is None else window - self.max_new_tokens
         fitting = [prompt for prompt in prompts if len(tokenizer(prompt.text)["input_ids"]) <= room]
         if not fitting:
@@ -214,29 +213,6 @@ class Toxicity(Task):
                 f"tokens with {self.max_new_tokens} new ones; they are left out and counted"
             )
         return fitting
-
-    def _write(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        prompts: Sequence[Prompt],
-        context: EvaluationContext,
-    ) -> list[Continuation]:
-        return generate(
-            model,
-            tokenizer,
-            prompts,
-            GenerationSettings(
-                max_new_tokens=self.max_new_tokens,
-                samples=self.samples,
-                temperature=self.temperature,
-                top_p=self.top_p,
-            ),
-            seed=self.seed,
-            batch_size=context.batch_size,
-            progress=context.progress,
-            description="toxicity",
-        )
 
     def _outlook(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, context: EvaluationContext
@@ -298,12 +274,12 @@ def generation_rows(
     Arguments:
         texts: of each continuation what the scorer saw.
     """
-    known = {prompt.id: prompt for prompt in prompts}
+    by_id = {prompt.id: prompt for prompt in prompts}
     return [
         {
             "prompt_id": continuation.prompt_id,
-            "prompt": known[continuation.prompt_id].text,
-            "prompt_toxicity": known[continuation.prompt_id].toxicity,
+            "prompt": by_id[continuation.prompt_id].text,
+            "prompt_toxicity": by_id[continuation.prompt_id].toxicity,
             "sample": continuation.sample,
             "continuation": text,
             "score": score,

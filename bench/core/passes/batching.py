@@ -133,12 +133,12 @@ def _room(work: Pass[Item], width: int, most_rows: int, most_bytes: int | None) 
 
 def _limit(work: Pass[Item], size: BatchSize, device: torch.device) -> int | None:
     """Bytes that a batch may take: what is free, and what was found out before; None for no limit."""
-    known = size.limits.get(work.what)
+    learned = size.limits.get(work.what)
     free = free_bytes(device) if size.automatic else None
     if free is None:
-        return known
+        return learned
     estimate = int(SHARE * free)
-    return estimate if known is None else min(estimate, known)
+    return estimate if learned is None else min(estimate, learned)
 
 
 def _halve(work: Pass[Item], batch: Sequence[Item], progress: Progress) -> int:

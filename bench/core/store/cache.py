@@ -67,8 +67,8 @@ def file_sha256(path: Path) -> str:
     every time, which changes nothing but the time.
     """
     path = path.absolute()
-    found = path.stat()  # before hashing: a file that grows meanwhile will not match its note
-    stamp = {"path": str(path), "size": found.st_size, "mtime_ns": found.st_mtime_ns}
+    status = path.stat()  # before hashing: a file that grows meanwhile will not match its note
+    stamp = {"path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     note = home() / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError):
         noted = json.loads(note.read_text(encoding="utf-8"))

@@ -82,9 +82,9 @@ def commit_of(repository: str, revision: str) -> str:
         UsageError: the hub has no such repository or revision, or does not let this user have it.
         HubUnreachableError: it is neither cached nor can the hub be asked.
     """
-    known = known_commit(repository, revision)
-    if known is not None:
-        return known
+    commit = known_commit(repository, revision)
+    if commit is not None:
+        return commit
     from huggingface_hub import HfApi
 
     with _hub_errors(repository, revision):
@@ -173,8 +173,8 @@ def file_sizes(repository: str, revision: str, otherwise: str = MODEL_FOLDER) ->
     from huggingface_hub import HfApi
 
     with _hub_errors(repository, revision, otherwise):
-        found = HfApi().model_info(repository, revision=revision, timeout=10, files_metadata=True)
-    return {file.rfilename: file.size or 0 for file in found.siblings or []}
+        info = HfApi().model_info(repository, revision=revision, timeout=10, files_metadata=True)
+    return {file.rfilename: file.size or 0 for file in info.siblings or []}
 
 
 def download(

@@ -36,12 +36,12 @@ def draws(name: str, pairs: Sequence[PreferencePair], seed: int) -> list[bytes]:
     Repeats of one pair are told apart by counting them, so that each has its own.
     """
     seen: Counter[str] = Counter()
-    found = []
+    hashes = []
     for pair in pairs:
         identity = sha256_texts((pair.prompt, pair.chosen, pair.rejected))
-        found.append(hashlib.sha256(f"{name}:{seed}:{identity}:{seen[identity]}".encode()).digest())
+        hashes.append(hashlib.sha256(f"{name}:{seed}:{identity}:{seen[identity]}".encode()).digest())
         seen[identity] += 1
-    return found
+    return hashes
 
 
 def uniform(draw: bytes) -> float:

@@ -60,9 +60,9 @@ def drop_corrupted(corruption: Corruption) -> tuple[PreferencePair, ...]:
         UsageError: none is left.
     """
     corrupted = frozenset(corruption.indices)
-    kept = tuple(pair for index, pair in enumerate(corruption.pairs) if index not in corrupted)
-    if not kept:
+    clean = tuple(pair for index, pair in enumerate(corruption.pairs) if index not in corrupted)
+    if not clean:
         raise UsageError(
             f"all {len(corruption.pairs)} pairs are corrupted, which leaves an oracle none; use a lower rate"
         )
-    return kept
+    return clean

@@ -24,11 +24,11 @@ def replace(pairs: Sequence[PreferencePair], rate: float, seed: int) -> Corrupti
         UsageError: a pair to be corrupted finds no such other pair.
     """
     order = _order("replace", pairs, seed)
-    place = {index: position for position, index in enumerate(order)}
+    position_of = {index: position for position, index in enumerate(order)}
     indices = first(order, rate)
     noisy = list(pairs)
     for index in indices:
-        ring = order[place[index] + 1 :] + order[: place[index]]
+        ring = order[position_of[index] + 1 :] + order[: position_of[index]]
         donor = next((pairs[other] for other in ring if _is_unrelated(pairs[index], pairs[other])), None)
         if donor is None:
             raise UsageError(
@@ -78,9 +78,9 @@ def _double_last_gap(text: str) -> str:
 
 
 def _swap_first_letter(text: str) -> str:
-    for place, character in enumerate(text):
+    for index, character in enumerate(text):
         if character.isalpha():
-            return text[:place] + character.swapcase() + text[place + 1 :]
+            return text[:index] + character.swapcase() + text[index + 1 :]
     return text
 
 

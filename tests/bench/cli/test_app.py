@@ -22,11 +22,11 @@ def bench(*arguments: str, environment: dict[str, str] | None = None) -> subproc
     )
 
 
-def test_help_names_every_verb() -> None:
+def test_help_names_every_command() -> None:
     done = bench("--help")
     assert done.returncode == 0
-    for verb in ("run", "list", "leaderboard", "inspect", "edit", "tune", "analyse", "doctor", "schema", "pairs"):
-        assert verb in done.stdout
+    for command in ("run", "list", "leaderboard", "inspect", "edit", "tune", "analyse", "doctor", "schema", "pairs"):
+        assert command in done.stdout
 
 
 @pytest.mark.parametrize(

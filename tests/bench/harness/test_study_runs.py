@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -89,9 +88,9 @@ def test_two_processes_share_the_cells_and_a_third_finds_them_done_without_torch
     assert sorted(first["executed"] + second["executed"]) == sorted(begun)
     assert min(len(first["executed"]), len(second["executed"])) > 3
     fake_study.check_finished(fake_study.make_study(tmp_path))
-    started = time.monotonic()
+    before = os.times().children_user
     third = result_of(start(tmp_path, "run"))
-    assert time.monotonic() - started < 10
+    assert os.times().children_user - before < 5  # of processor time, however busy the machine
     assert third == {"executed": [], "elsewhere": [], "failed": {}, "heavy": []}
 
 

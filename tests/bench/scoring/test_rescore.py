@@ -24,7 +24,7 @@ from bench.core.values import AlignmentReport
 from bench.leaderboard.records.layout import generations_path
 from bench.leaderboard.records.record import Cost, DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record, write_record
 from bench.leaderboard.records.rescored import read_sidecars
-from bench.scoring.rescore import LoadedScorer, make_judges, read_stored, rescore
+from bench.scoring.rescore import LoadedScorer, make_scorers, read_stored, rescore
 from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.scorers.base import SCORERS, Scorer
 from bench.tasks.toxicity.metric import Aggregation, toxicity_metric
@@ -137,7 +137,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def judges(*names: str, **settings: Any) -> list[LoadedScorer]:
-    return make_judges(names, settings)
+    return make_scorers(names, settings)
 
 
 def test_stored_text_gives_the_task_s_own_aggregate_of_the_new_scores(run: Path) -> None:
@@ -306,8 +306,8 @@ def test_command_line(run: Path) -> None:
 
 def test_a_scorer_without_torch_loads_none(run: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from bench.scoring.rescore import make_judges, rescore;"
-        f"outcome = rescore(Path({str(run)!r}), make_judges(['words'], {{}}));"
+        "import sys; from pathlib import Path; from bench.scoring.rescore import make_scorers, rescore;"
+        f"outcome = rescore(Path({str(run)!r}), make_scorers(['words'], {{}}));"
         "assert len(outcome.written) == 2;"
         "assert not {'torch', 'transformers', 'lightning', 'datasets'} & set(sys.modules)"
     )

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from bench.core.hashing import sha256_tensor
 from bench.methods.base import AlignmentContext
 from bench.methods.controls.edits import RandomDirections
+from bench.methods.projection.algorithm import unwanted_subspace
 from bench.methods.projection.anatomy import FAMILIES, locate
 from bench.methods.projection.explanations import (
     EXPLAINED,
@@ -31,7 +32,7 @@ from bench.methods.projection.explanations import (
     token_names,
 )
 from bench.methods.projection.profs import ProFS
-from bench.methods.projection.subspace import Subspace, unwanted_subspace
+from bench.methods.projection.subspace import Subspace
 
 
 def _family_models() -> ModuleType:

@@ -17,12 +17,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from bench.core.errors import BenchError
 from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext
-from bench.methods.pairs.passages import read_passages
+from bench.methods.pairs.passages import PassagePairs, read_passages
 from bench.methods.projection.activations import Activations
+from bench.methods.projection.algorithm import unwanted_subspace
 from bench.methods.projection.anatomy import locate
-from bench.methods.projection.job import EditJob
+from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.profs import ProFS
 from bench.methods.projection.screenot import screenot_plan, screenot_threshold
+from bench.methods.projection.subspace import Subspace
 
 MakeModel = Callable[..., PreTrainedModel]
 
@@ -60,6 +62,13 @@ def make_job(make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, con
     return make
 
 
+def plan_of(job: EditJob, layers: tuple[int, ...]) -> EditPlan:
+    def find(rows: PassagePairs, layer: int, count: int) -> Subspace:
+        return unwanted_subspace(*job.activations.matrices(rows, layer), count, job.method.center)
+
+    return screenot_plan(job.method, job.labelled_rows, layers, find)
+
+
 def distinct_pairs(count: int) -> list[PreferencePair]:
     return [PreferencePair("a", f"b{row}", f"c{row}") for row in range(count)]
 
@@ -85,7 +94,7 @@ def spectrum(sides: tuple[Tensor, Tensor], center: str) -> Tensor:
 def test_plan_counts_what_was_planted_in_each_layer(center: str, make_job: MakeJob) -> None:
     planted = {0: [2.0, 3.0], 1: [], 2: [2.0] * 4}
     sides = {layer: noisy_sides(60, 90, strengths, layer) for layer, strengths in planted.items()}
-    plan = screenot_plan(make_job(sides, distinct_pairs(60), center=center, max_rank=8), (0, 1, 2))
+    plan = plan_of(make_job(sides, distinct_pairs(60), center=center, max_rank=8), (0, 1, 2))
     assert dict(plan.ranks) == {0: 2, 1: 0, 2: 4}
     assert plan.layers == (0, 2)
     details = json.loads(json.dumps(plan.details, allow_nan=False))
@@ -98,7 +107,7 @@ def test_plan_counts_what_was_planted_in_each_layer(center: str, make_job: MakeJ
 
 
 def test_rank_bound_is_lowered_to_what_the_spectrum_allows(make_job: MakeJob) -> None:
-    plan = screenot_plan(make_job({0: noisy_sides(9, 40, [3.0])}, distinct_pairs(9), max_rank=10), (0,))
+    plan = plan_of(make_job({0: noisy_sides(9, 40, [3.0])}, distinct_pairs(9), max_rank=10), (0,))
     assert plan.ranks == {0: 1}
     assert (plan.details["max_rank"], plan.details["rank_bounds"]) == (10, {"0": 3})
 
@@ -108,14 +117,14 @@ def test_copies_and_identical_sides_are_no_noise(width: int, make_job: MakeJob) 
     """Pairs without a difference change nothing; with a flipped copy of each pair, rows are longer and no more."""
     chosen, rejected = noisy_sides(80, width, [2.0, 3.0])
     pairs = distinct_pairs(80)
-    plain = screenot_plan(make_job({0: (chosen, rejected)}, pairs, center="none"), (0,))
+    plain = plan_of(make_job({0: (chosen, rejected)}, pairs, center="none"), (0,))
     assert plain.ranks == {0: 2}
     for more, longer in (
         ((chosen[:40], chosen[:40], [PreferencePair("a", "b", "b")] * 40), 1),
         ((rejected, chosen, [pair.flipped() for pair in pairs]), math.sqrt(2)),
     ):
         sides = torch.cat([chosen, more[0]]), torch.cat([rejected, more[1]])
-        plan = screenot_plan(make_job({0: sides}, [*pairs, *more[2]], center="none"), (0,))
+        plan = plan_of(make_job({0: sides}, [*pairs, *more[2]], center="none"), (0,))
         assert plan.details["thresholds"]["0"] == pytest.approx(longer * plain.details["thresholds"]["0"], rel=1e-5)
         assert plan.ranks == plain.ranks
 
@@ -126,22 +135,22 @@ def test_the_centre_and_unused_dimensions_are_no_noise(center: str, columns: int
     job = make_job({0: (chosen, rejected)}, distinct_pairs(400), center=center, max_rank=5)
     values = spectrum((chosen, rejected), center)[:columns]
     expected = screenot_threshold(values, (400, columns), 5)
-    assert screenot_plan(job, (0,)).details["thresholds"]["0"] == pytest.approx(expected, rel=1e-6)
+    assert plan_of(job, (0,)).details["thresholds"]["0"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_too_few_directions_are_refused(make_job: MakeJob) -> None:
     with pytest.raises(BenchError, match="in layer 1 the 3 pairs differ along only 3 directions.*needs 4"):
-        screenot_plan(make_job({1: noisy_sides(3, 40, [])}, distinct_pairs(3)), (1,))
+        plan_of(make_job({1: noisy_sides(3, 40, [])}, distinct_pairs(3)), (1,))
     chosen, _ = noisy_sides(8, 40, [])
     with pytest.raises(BenchError, match="in layer 0 the 8 pairs differ along only 0 directions"):
-        screenot_plan(make_job({0: (chosen, chosen)}, distinct_pairs(8)), (0,))
+        plan_of(make_job({0: (chosen, chosen)}, distinct_pairs(8)), (0,))
 
 
 def test_nothing_but_noise_is_refused_unless_other_layers_are_tried(make_job: MakeJob) -> None:
     sides = {layer: noisy_sides(50, 80, [], layer) for layer in (0, 1)}
     with pytest.raises(BenchError, match="no direction that stands out of the noise in any of the layers 0 to 1"):
-        screenot_plan(make_job(sides, distinct_pairs(50)), (0, 1))
-    assert screenot_plan(make_job(sides, distinct_pairs(50), layers="cv"), (0, 1)).layers == ()
+        plan_of(make_job(sides, distinct_pairs(50)), (0, 1))
+    assert plan_of(make_job(sides, distinct_pairs(50), layers="cv"), (0, 1)).layers == ()
 
 
 FIELDS: dict[str, Any] = {"rank": "screenot", "layers": "all", "max_rank": 4, "center": "none"}

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.methods.projection.subspace import center_direction, unwanted_subspace
+from bench.methods.projection.algorithm import unwanted_subspace
+from bench.methods.projection.subspace import center_direction
 
 
 def embeddings(pairs: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:

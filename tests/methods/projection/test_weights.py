@@ -18,7 +18,14 @@ from bench.methods.base import AlignmentContext
 from bench.methods.projection.anatomy import Anatomy, Family, Matrix, locate
 from bench.methods.projection.profs import ProFS
 from bench.methods.projection.subspace import Subspace
-from bench.methods.projection.weights import edit_matrix, edited_for_now, edited_matrices, remove_directions
+from bench.methods.projection.weights import (
+    edit_blocks,
+    edited_for_now,
+    edited_matrices,
+    edited_parameters,
+    remove_directions,
+    remove_from_bias,
+)
 
 MakeModel = Callable[..., PreTrainedModel]
 
@@ -65,8 +72,10 @@ def test_bias_is_edited_only_when_asked() -> None:
         linear = torch.nn.Linear(8, 4)
         before = linear.bias.tolist()
         value = Matrix("block", linear.weight, linear.bias, stream_last=False, writes=True)
-        _, changed = edit_matrix(value, directions, bias=asked)
-        assert changed == names
+        parameters = edited_parameters(value, bias=asked)
+        assert tuple(parameters) == names
+        for bias in list(parameters.values())[1:]:
+            remove_from_bias(bias, directions)
         assert linear.bias.tolist() == [0 if asked else before[0], *before[1:]]
 
 
@@ -101,9 +110,7 @@ def test_edited_for_now_is_the_edit_and_then_nothing(weights: Any, dtype: torch.
     before, anatomy = state(model), locate(model)
     subspaces = random_subspaces(anatomy, 32)
     lasting = copy.deepcopy(model)
-    for layer, subspace in subspaces.items():
-        for matrix in edited_matrices(locate(lasting), layer, weights):
-            edit_matrix(matrix, subspace.directions, bias=True)
+    edit_blocks(locate(lasting), subspaces, weights, biases=True)
     with edited_for_now(anatomy, subspaces, weights, biases=True):
         for name, tensor in lasting.state_dict().items():
             assert torch.equal(model.state_dict()[name], tensor), name

@@ -8,7 +8,15 @@ from datasets import Dataset, DatasetDict
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
 from bench.core.store.hub import dataset_commit
-from bench.tasks.capability.definitions import OFFICIAL, PINNED, Definition, data_identity, leaf_tasks
+from bench.tasks.capability.definitions import (
+    OFFICIAL,
+    PINNED,
+    Definition,
+    data_identity,
+    leaf_tasks,
+    official_definitions,
+    official_path,
+)
 from bench.tasks.capability.task import Capability
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -58,13 +66,15 @@ def test_default_tasks_are_pinned_without_asking(hub):
     assert hub.asked == []
 
 
-def test_what_is_noted_of_lm_evals_definitions_is_what_they_say():
-    import lm_eval.tasks
+def test_default_tasks_are_what_lm_eval_defines_and_all_their_data_are_pinned():
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    for name, official in OFFICIAL.items():
-        config = load_yaml(Path(lm_eval.tasks.__file__).parent / official.file, resolve_func=False)
-        assert (config["task"], config["dataset_path"]) == (name, official.repository)
+    definitions = official_definitions()
+    assert {name: definition.config["task"] for name, definition in definitions.items()} == {n: n for n in OFFICIAL}
+    assert {definition.config["dataset_path"] for definition in definitions.values()} == PINNED.keys()
+    for name, definition in definitions.items():
+        config = load_yaml(official_path(name), resolve_func=False)
+        assert config.keys() == definition.config.keys() and config["dataset_path"] == definition.config["dataset_path"]
 
 
 def test_a_changed_data_set_is_another_cell(hub, piqa, monkeypatch):
@@ -115,8 +125,8 @@ def test_names_among_all_of_lm_evals(hub):
     assert len(known) > 10_000
     assert set(leaf_tasks(["ai2_arc", "piqa"], known)) == {"arc_easy", "arc_challenge", "piqa"}
     assert len(leaf_tasks(["mmlu"], known)) == 57
-    for name, official in OFFICIAL.items():
-        assert known[name].config["dataset_path"] == official.repository
+    for name, definition in official_definitions().items():
+        assert known[name].config["dataset_path"] == definition.config["dataset_path"]
 
 
 def test_the_hub_out_of_reach_is_named():
