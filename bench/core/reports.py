@@ -108,8 +108,8 @@ class WorkerReport(Report):
 
     count: int | None = None
     start_seconds: float | None = None
-    peak_device_bytes: Sequence[int] = ()
-    """Of each, the first of which trained on this process's own device."""
+    peak_device_bytes: Sequence[int] | None = None
+    """Of each, the first of which trained on this process's own device; None on a CPU."""
 
 
 class TrainingReport(Report):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bench.core.values import Metric, Value
-from bench.leaderboard.board.pairing import columns_of, make_side
-from bench.leaderboard.board.scores import UnpairedError, is_exponential, paired_change
+from bench.leaderboard.board.pairing import UnpairedError, columns_of, is_exponential, make_strata
+from bench.leaderboard.board.scores import paired_change
 from bench.leaderboard.board.values import Change
 from bench.leaderboard.statistics.permutation import mcnemar_p, sign_flip_p
 
@@ -131,7 +131,7 @@ def _parts(metrics: Sequence[Metric], name: str) -> list[Metric]:
 
 def _groups(a: Sequence[Metric], b: Sequence[Metric]) -> list[_Pairs]:
     """What the groups whose means are averaged have on both sides, each item's mean over seeds."""
-    ours, theirs = make_side(a), make_side(b)
+    ours, theirs = make_strata(a), make_strata(b)
     weights = [stratum.weights for stratum in ours.values()]
     return [_pairs(*each) for each in zip(columns_of(ours), columns_of(theirs), weights, strict=True)]
 

@@ -11,7 +11,7 @@ from typing import Any
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_texts
 from bench.core.values import Value
-from bench.leaderboard.board.pairing import columns_of, make_side
+from bench.leaderboard.board.pairing import columns_of, make_strata
 from bench.leaderboard.compare.cells import TASK, Side
 from bench.leaderboard.records.layout import generations_path
 from bench.leaderboard.records.record import Record
@@ -70,7 +70,7 @@ def changed_most(
     if name is None or top == 0:
         return None, []
     texts = _worst_texts(a), _worst_texts(b)
-    scores = [make_side([record.metrics[name] for record in side.records]) for side in (a, b)]
+    scores = [make_strata([record.metrics[name] for record in side.records]) for side in (a, b)]
     for side, rows, items in zip((a, b), texts, scores, strict=True):
         if reason := _unusable(side.records[0], rows, [stratum.ids_sha256 for stratum in items.values()]):
             return None, [f"No prompts are shown: {reason}."]

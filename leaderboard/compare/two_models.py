@@ -13,8 +13,8 @@ from bench.core.values import Metric, Value
 from bench.leaderboard.board.degenerate import degenerate
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.holm import ALPHA
+from bench.leaderboard.board.pairing import UnpairedError
 from bench.leaderboard.board.rows import in_order
-from bench.leaderboard.board.scores import UnpairedError
 from bench.leaderboard.compare.cells import Side, matched_sides, with_common_judges
 from bench.leaderboard.compare.metrics import PairedMetric, compare_metrics
 from bench.leaderboard.compare.prompts import PromptChange, changed_most

@@ -74,7 +74,7 @@ def held_out_report(record: Record) -> HeldOutReport | None:
 def worker_peaks(report: AlignmentReport) -> Sequence[int]:
     """Highest accelerator memory of each process that trained in the place of this one."""
     workers = _parsed(WorkerReport, report.details.get("workers"))
-    return workers.peak_device_bytes if workers else ()
+    return (workers.peak_device_bytes if workers else None) or ()
 
 
 def training_curves(record: Record) -> Curves | None:
