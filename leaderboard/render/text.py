@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -34,6 +34,17 @@ def section_markdown(sections: Sequence[Section]) -> str:
     return "\n".join(line for section in sections for line in _markdown(section))
 
 
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[bool] = ()) -> str:
+    """A table of cells that are Markdown already.
+
+    Arguments:
+        right: of each column, whether it stands to the right; none for all to the left.
+    """
+    rule = "|".join("--:" if is_right else "---" for is_right in right or [False] * len(head))
+    lines = (f"| {' | '.join(cells)} |" for cells in rows)
+    return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *lines])
+
+
 def _grid(section: Section, gap: int) -> Grid:
     grid = Grid(
         box=SIMPLE_HEAD if section.columns else None,
@@ -56,16 +67,9 @@ def _grid(section: Section, gap: int) -> Grid:
 def _markdown(section: Section) -> Iterator[str]:
     if section.title:
         yield f"### {_escaped(section.title)}\n"
-    columns = section.columns or ("", "")
-    yield _line(columns)
-    numeric = _numeric(section) if section.columns else [False] * len(columns)
-    yield f"|{'|'.join('--:' if right else '---' for right in numeric)}|"
-    yield from (_line(row) for row in section.rows)
+    head, *rows = ([*map(_escaped, cells)] for cells in (section.columns or ("", ""), *section.rows))
+    yield markdown_table(head, rows, right=_numeric(section) if section.columns else ())
     yield ""
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_escaped, cells))} |"
 
 
 def _escaped(cell: str) -> str:
