@@ -21,7 +21,7 @@ from bench.leaderboard.render.columns import (
     task_names,
     trials_column,
 )
-from bench.leaderboard.render.grid import GridColumn, RowGrid
+from bench.leaderboard.render.grid import GridColumn, RowGrid, column_gap
 from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
@@ -42,8 +42,6 @@ from bench.leaderboard.render.side_tables import side_tables
 
 WIDE = 134
 """From this many columns on, a value stands beside its interval and not above it."""
-ROOMY = 100
-"""From this many columns on, tasks stand two spaces apart."""
 COLOURS = {True: "green", False: "red", None: ""}
 
 
@@ -65,7 +63,7 @@ class TerminalBoard:
 
 
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:
-    gap = 2 if width >= ROOMY else 1
+    gap = column_gap(width)
     distinction = f" · {joined(table.distinction)}" if table.distinction else ""
     yield Text.assemble("\n ", (table.locator, "bold"), distinction)
     yield _main(table, wide=width >= WIDE)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table as Grid
 from rich.text import Text
 
+from bench.leaderboard.render.grid import column_gap, framed
 from bench.leaderboard.render.numbers import MINUS, MISSING
 from bench.leaderboard.render.section import Section
-
-ROOMY = 100
-"""From this many columns on, columns stand two spaces apart."""
 
 
 class TerminalSections:
@@ -26,7 +23,7 @@ class TerminalSections:
         for section in self._sections:
             if section.title:
                 yield Text(f"\n {section.title}", "bold")
-            yield _grid(section, gap=2 if options.max_width >= ROOMY else 1)
+            yield _grid(section, gap=column_gap(options.max_width))
 
 
 def section_markdown(sections: Sequence[Section]) -> str:
@@ -46,12 +43,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right:
 
 
 def _grid(section: Section, gap: int) -> Grid:
-    grid = Grid(
-        box=SIMPLE_HEAD if section.columns else None,
-        show_header=bool(section.columns),
-        pad_edge=False,
-        padding=(0, 1, 0, gap - 1),
-    )
+    grid = framed(gap, head=bool(section.columns))
     if section.columns:
         for name, numeric in zip(section.columns, _numeric(section), strict=True):
             # Text, as a plain string is taken for markup: "toxicity [linear]" would lose the scorer.
