@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.files import write_atomic, write_json
-from bench.leaderboard.board.build import Leaderboard, make_leaderboard
+from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.margins import read_margins
+from bench.leaderboard.board.values import Leaderboard
 from bench.leaderboard.records.failures import read_failures
 from bench.leaderboard.records.layout import BOARD, PAGE, records_folder
 from bench.leaderboard.records.rescored import read_scored_records

@@ -81,7 +81,7 @@ class ScrubbingReport(Report):
     by_kind: Mapping[str, Estimate] | None = None
     by_group: Mapping[str, Estimate] | None = None
     by_domain: Mapping[str, Estimate] | None = None
-    worst: list[Mapping[str, Any]] | None = None
+    worst: Sequence[Mapping[str, Any]] | None = None
     """Sentences that lost most."""
 
 
@@ -106,10 +106,10 @@ class HeldOutReport(Report):
 class WorkerReport(Report):
     """The processes that trained on several devices."""
 
-    count: int
-    start_seconds: float
-    peak_device_bytes: list[int]
-    """Of each, the first of which trained on this process's own device."""
+    count: int | None = None
+    start_seconds: float | None = None
+    peak_device_bytes: Sequence[int] | None = None
+    """Of each, the first of which trained on this process's own device; None on a CPU."""
 
 
 class TrainingReport(Report):
@@ -119,9 +119,9 @@ class TrainingReport(Report):
     steps: int
     """Of the optimiser."""
     tokens: int
-    memory_backoff: list[Mapping[str, Any]]
+    memory_backoff: Sequence[Mapping[str, Any]]
     """How batches came to be smaller than asked for."""
-    resumed_at: list[int]
+    resumed_at: Sequence[int]
     """Steps."""
     pairs: int
     validation: Mapping[str, Any] | None
@@ -155,9 +155,9 @@ class MatrixReport(Report):
 class DirectionReport(Report):
     """A removed direction in tokens."""
 
-    promotes: list[str]
+    promotes: Sequence[str]
     """Tokens whose logits its positive side raises most; `suppresses`, lowers most."""
-    suppresses: list[str]
+    suppresses: Sequence[str]
     agreement: float | None
     """Share of pairs whose rejected text lies on its positive side; None where the sign is arbitrary."""
 
@@ -167,17 +167,17 @@ class LayerReport(Report):
 
     layer: int
     rank: int
-    singular_values: list[float]
+    singular_values: Sequence[float]
     """The greatest, descending; none where the directions come from no spectrum."""
     energy_removed: float | None
     """Share of all squared singular values."""
-    matrices: list[MatrixReport]
-    directions: list[DirectionReport] | None = None
+    matrices: Sequence[MatrixReport]
+    directions: Sequence[DirectionReport] | None = None
     """The leading ones."""
     directions_left_out: int | None = None
     unexplained: str | None = None
     """Why there are no directions in tokens."""
-    angles_to_clean_degrees: list[float] | None = None
+    angles_to_clean_degrees: Sequence[float] | None = None
     """Principal angles to what would have been removed without noise, ascending; None where there was none."""
 
 
@@ -197,4 +197,4 @@ class SubspaceReport(Report):
     edit_seconds: float
     note: str
     """What is peculiar to the model's architecture."""
-    layers: list[LayerReport]
+    layers: Sequence[LayerReport]

@@ -8,7 +8,7 @@ from bench.display.console import print_json, print_note, print_sections
 from bench.leaderboard.board.values import Column, Score
 from bench.leaderboard.compare.metrics import SEEDED, PairedMetric
 from bench.leaderboard.compare.prompts import PromptPair, Written
-from bench.leaderboard.compare.two_models import Report, SideInfo
+from bench.leaderboard.compare.two_models import ComparedInfo, Report
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -64,7 +64,7 @@ def report_sections(report: Report, *, between: str) -> list[Section]:
     return [section for section in sections if section.rows]
 
 
-def _cells(info: SideInfo, between: str) -> str:
+def _cells(info: ComparedInfo, between: str) -> str:
     return between.join([*info.cells, f"{info.model} ({info.fingerprint[:12]})"])
 
 

@@ -14,6 +14,7 @@ from bench.leaderboard.board.values import Table
 from bench.leaderboard.records.labels import flat
 from bench.leaderboard.render.markdown import escaped
 from bench.leaderboard.render.numbers import count_text, number, rate_text
+from bench.leaderboard.render.text import markdown_table
 from bench.models.licence import OTHER, Licence
 from bench.tasks.preferences.draw import PreferenceData
 
@@ -131,8 +132,8 @@ def _done(facts: CardFacts) -> str:
         f"tokenizer and generation settings are those of the model before, and the weights are {facts.dtype}.",
     ]
     if settings != {"": "{}"}:
-        rows = [f"| {escaped(name)} | {escaped(text)} |" for name, text in settings.items()]
-        lines.append("\n".join([f"Hyperparameters of `{facts.method}`:", "", "| name | value |", "|---|---|", *rows]))
+        rows = [[escaped(name), escaped(text)] for name, text in settings.items()]
+        lines += [f"Hyperparameters of `{facts.method}`:", markdown_table(["name", "value"], rows)]
     if facts.report.flags:
         flags = ", ".join(f"`{flag}`" for flag in facts.report.flags)
         lines.append(f"**Warnings of the method:** {flags}.")

@@ -23,6 +23,7 @@ from bench.leaderboard.render.numbers import (
     value_text,
     verdict,
 )
+from bench.leaderboard.render.text import markdown_table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -45,7 +46,7 @@ def metrics_section(table: Table) -> str:
     """
     row, base = _rows(table)
     head = ["metric", *(["before"] if base else []), "this model", *(["change"] if base else []), "items"]
-    lines = [_line(head), _line(["---"] * len(head))]
+    rows = []
     for column, name, score, before in _scores(table, row, base):
         style = style_of(column)
         cells = [name, *([_value(before, column)] if base else []), _value(score, column)]
@@ -53,11 +54,11 @@ def metrics_section(table: Table) -> str:
             change = score.change
             parts = (change_text(change, style), change_interval_text(change, style), verdict(change)) if change else ()
             cells.append(_joined(parts) or f"{MISSING} ({score.unpaired})")
-        lines.append(_line([*cells, count_text(score.n)]))
+        rows.append([*cells, count_text(score.n)])
     notes = [f"- {escaped(column.metric)}: {escaped(_method(column))}" for column in table.columns]
     flags = [f"**Warnings:** {escaped(', '.join(row.flags))}."] if row.flags else []
     reading = f"{READING} {CHANGES}" if base else READING
-    return "\n\n".join(["\n".join(lines), *flags, reading, "\n".join(notes)])
+    return "\n\n".join([markdown_table(head, rows), *flags, reading, "\n".join(notes)])
 
 
 def evaluation_results(table: Table) -> list[EvalResult]:
@@ -119,10 +120,6 @@ def _value(score: Score | None, column: Column) -> str:
 
 def _joined(parts: tuple[str, ...]) -> str:
     return " ".join(part for part in parts if part)
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _method(column: Column) -> str:

@@ -9,6 +9,7 @@ from types import TracebackType
 from bench.core.values import AlignmentReport, Effort
 from bench.leaderboard.records.ledger import Ledger
 from bench.leaderboard.records.record import DataInfo, MethodInfo
+from bench.leaderboard.records.reports import worker_peaks
 from bench.meters.energy import EnergyMeter, energy_counters
 from bench.meters.memory import PeakMemory
 
@@ -81,5 +82,5 @@ def _with_workers(own: int | None, report: AlignmentReport) -> int | None:
 
     The first of them is this process's own, which has left it to its worker meanwhile.
     """
-    first, *others = (report.details.get("workers") or {}).get("peak_device_bytes") or [0]
+    first, *others = worker_peaks(report) or [0]
     return None if own is None else max(own, first) + sum(others)

@@ -22,6 +22,7 @@ from bench.leaderboard.board.values import Leaderboard
 from bench.leaderboard.export import write_leaderboard
 from bench.leaderboard.records.layout import config_path, generations_path, scores_path
 from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.reports import metric_flags
 from bench.leaderboard.records.rescored import (
     AGGREGATION,
     LABELLER,
@@ -249,11 +250,11 @@ def _measured(work: _Work, progress: Progress) -> Metric:
 
 def _with_what_no_scorer_changes(metric: Metric, first: Metric, scorer: str) -> Metric:
     """A new aggregate with those numbers of the cell's own that rest on tokens, prompts or the unaligned model."""
-    flags = [flag for flag in first.details.get("flags", ()) if flag != MOSTLY_UNSCORED]
+    flags = [flag for flag in metric_flags(first) if flag != MOSTLY_UNSCORED]
     details = {
         **metric.details,
         "guards": first.details.get("guards", {}),
-        "flags": [*metric.details["flags"], *flags],
+        "flags": [*metric_flags(metric), *flags],
     }
     if "departures" in first.details:
         wanted = protocol_settings(metric.details["protocol"]).get("scorer", scorer)
@@ -288,7 +289,7 @@ def read_stored(path: Path) -> Stored:
 
 
 def _flagged(metric: Metric) -> Metric:
-    flags = [*metric.details.get("flags", ()), LABELLER]
+    flags = [*metric_flags(metric), LABELLER]
     return metric.model_copy(update={"details": {**metric.details, "flags": flags}})
 
 

@@ -9,14 +9,12 @@ from typing import Any
 from bench.core.hashing import sha256_json
 from bench.leaderboard.board.corrections import Validations
 from bench.leaderboard.board.margins import MARGINS, Margins
+from bench.leaderboard.board.pairing import is_exponential
 from bench.leaderboard.board.rows import in_order, make_rows, newest_metrics
-from bench.leaderboard.board.scores import is_exponential
 from bench.leaderboard.board.values import Column, Leaderboard, Origin, Row, Table
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.records.labels import distinctions
 from bench.leaderboard.records.record import Record
-
-__all__ = ["Leaderboard", "comparable_groups", "make_leaderboard"]
 
 
 def make_leaderboard(
@@ -33,7 +31,10 @@ def make_leaderboard(
         failed: cells that have no record for a reason; they are named under the tables.
     """
     groups = comparable_groups(records)
-    tables = [_table(group, _distinction(group, groups), validations or {}, margins) for group in groups]
+    tables = [
+        _table(group, distinction, validations or {}, margins)
+        for group, distinction in zip(groups, group_distinctions(groups), strict=True)
+    ]
     return Leaderboard(n_records=len(records), tables=tuple(tables), failed=tuple(failed))
 
 
@@ -44,7 +45,11 @@ def comparable_groups(records: Sequence[Record]) -> list[list[Record]]:
     A record that lacks a task joins the first table that it does not contradict.
     """
     groups: list[tuple[dict[str, Any], list[Record]]] = []
-    for record in sorted(records, key=_grouping_order):
+    # Richest evaluations first, so that what they contain joins them.
+    for record in sorted(
+        records,
+        key=lambda each: (*_platform(each), -len(each.evaluation), sha256_json(dict(each.evaluation)), _age(each)),
+    ):
         for tasks, group in groups:
             agrees = all(tasks.get(name, identity) == identity for name, identity in record.evaluation.items())
             if agrees and _platform(group[0]) == _platform(record):
@@ -56,11 +61,6 @@ def comparable_groups(records: Sequence[Record]) -> list[list[Record]]:
     return [sorted(group, key=_age) for _, group in groups]
 
 
-def _grouping_order(record: Record) -> tuple[Any, ...]:
-    """Richest evaluations first, so that what they contain joins them."""
-    return *_platform(record), -len(record.evaluation), sha256_json(dict(record.evaluation)), _age(record)
-
-
 def _platform(record: Record) -> tuple[str, str, str]:
     return record.model.fingerprint, record.model.dtype, record.cost.device.partition(":")[0]
 
@@ -69,16 +69,19 @@ def _age(record: Record) -> tuple[datetime, str]:
     return datetime.fromisoformat(record.created_at), record.cell_id
 
 
-def _distinction(group: Sequence[Record], groups: Sequence[Sequence[Record]]) -> dict[str, str]:
-    """What tells a table from the others of models had from the same place."""
-    alike = [other for other in groups if other[-1].model.locator == group[-1].model.locator]
-    told = distinctions([_settings(other) for other in alike])
-    return told[[other is group for other in alike].index(True)]
-
-
-def _settings(group: Sequence[Record]) -> dict[str, Any]:
-    fingerprint, dtype, device = _platform(group[0])
-    return {"fingerprint": fingerprint, "dtype": dtype, "device": device} | _evaluation(group)
+def group_distinctions(groups: Sequence[Sequence[Record]]) -> list[dict[str, str]]:
+    """For each group, what tells it from the others of models had from the same place."""
+    told: list[dict[str, str]] = [{} for _ in groups]
+    for locator in {group[-1].model.locator for group in groups}:
+        alike = [index for index, group in enumerate(groups) if group[-1].model.locator == locator]
+        settings = [
+            dict(zip(("fingerprint", "dtype", "device"), _platform(groups[index][0]), strict=True))
+            | _evaluation(groups[index])
+            for index in alike
+        ]
+        for index, distinction in zip(alike, distinctions(settings), strict=True):
+            told[index] = distinction
+    return told
 
 
 def _evaluation(group: Sequence[Record]) -> dict[str, Any]:
@@ -94,26 +97,33 @@ def _table(history: Sequence[Record], distinction: dict[str, str], validations: 
         fingerprint=model.fingerprint,
         dtype=model.dtype,
         distinction=distinction,
-        columns=_columns(history, rows),
+        columns=tuple(make_columns(history, rows).values()),
         rows=rows,
         superseded=len(history) - sum(len(row.cells) for row in rows),
         origin=_origin(history),
     )
 
 
-def _columns(history: Sequence[Record], rows: Sequence[Row]) -> tuple[Column, ...]:
+def make_columns(history: Sequence[Record], rows: Sequence[Row] = ()) -> dict[str, Column]:
+    """What every number of a metric depends on, by metric, in the order in which metrics are shown.
+
+    Arguments:
+        history: comparable records, oldest first.
+        rows: those whose items are counted; none for the newest record's.
+    """
     metrics, evaluation = newest_metrics(history), _evaluation(history)
-    return tuple(
-        Column(
+    items = {name: [row.scores[name].n for row in rows if name in row.scores] for name in metrics}
+    return {
+        name: Column(
             metric=name,
             unit=metrics[name].unit,
             higher_is_better=metrics[name].higher_is_better,
             change="relative" if is_exponential(metrics[name]) else "difference",
             identity=evaluation[name],
-            n=max((row.scores[name].n for row in rows if name in row.scores), default=0),
+            n=max(items[name], default=metrics[name].n),
         )
         for name in in_order(metrics)
-    )
+    }
 
 
 def _origin(history: Sequence[Record]) -> Origin:
@@ -130,7 +140,7 @@ def _origin(history: Sequence[Record]) -> Origin:
         if command := record.provenance.get("command"):
             commands[command] = None
     return Origin(
-        versions={name: " / ".join(found) for name, found in versions.items()},
+        versions={name: " / ".join(texts) for name, texts in versions.items()},
         commits=tuple(commits),
         commands=tuple(commands),
         newest=history[-1].created_at,

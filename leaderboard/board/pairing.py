@@ -15,8 +15,6 @@ from bench.leaderboard.statistics.panel import Sheet, sheet
 
 REPRODUCED = 1e-4
 """Relative tolerance within which items must give the value that their record states."""
-
-
 ROUNDING = 1e-12
 """Relative size below which a difference is an error of arithmetic."""
 
@@ -36,7 +34,7 @@ class Stratum:
     """(seeds, items), NaN where an item could not be measured."""
 
 
-Side = Mapping[str, Stratum]
+Strata = Mapping[str, Stratum]
 """A metric under one or several seeds: one nameless stratum, or one a task."""
 
 
@@ -45,8 +43,8 @@ def is_exponential(metric: Metric) -> bool:
     return "perplexity" in metric.unit
 
 
-def make_side(metrics: Sequence[Metric]) -> Side:
-    """One side of a comparison, seeds in the order given.
+def make_strata(metrics: Sequence[Metric]) -> Strata:
+    """What is compared of a metric, seeds in the order given.
 
     Raises:
         UnpairedError: items were not kept, are not the same for all seeds, or do not average to the metric's value.
@@ -54,8 +52,8 @@ def make_side(metrics: Sequence[Metric]) -> Side:
     return join_seeds([_of_one(metric) for metric in metrics], "no item was measured for every seed")
 
 
-def join_seeds(sides: Sequence[Side], nothing_left: str) -> Side:
-    """Sides of the same items as one, with the seeds of all.
+def join_seeds(parts: Sequence[Strata], nothing_left: str) -> Strata:
+    """Strata of the same items as one, with the seeds of all.
 
     Arguments:
         nothing_left: what to say where no item of some stratum was measured under all of them.
@@ -63,20 +61,18 @@ def join_seeds(sides: Sequence[Side], nothing_left: str) -> Side:
     Raises:
         UnpairedError: the items differ, or nothing is left.
     """
-    first, *others = sides
+    first, *others = parts
     for other in others:
         check_same_items(first, other)
-    side = {
-        name: Stratum(stratum.ids_sha256, stratum.weights, np.vstack([each[name].values for each in (first, *others)]))
+    joined = {
+        name: Stratum(stratum.ids_sha256, stratum.weights, np.vstack([part[name].values for part in parts]))
         for name, stratum in first.items()
     }
-    if any(np.isnan(stratum.values).any(axis=0).all() for stratum in side.values()):
-        raise UnpairedError(nothing_left)
-    return side
+    return _checked(joined, nothing_left)
 
 
-def check_same_items(a: Side, b: Side) -> None:
-    """Make sure that two sides can be paired.
+def check_same_items(a: Strata, b: Strata) -> None:
+    """Make sure that two metrics can be paired.
 
     Raises:
         UnpairedError: they cannot.
@@ -90,24 +86,28 @@ def check_same_items(a: Side, b: Side) -> None:
             raise UnpairedError("the items weigh differently")
 
 
-def minus(ours: Side, theirs: Side) -> Side:
-    """Ours minus theirs, item by item, of the same seeds; where one side has a single one, it stands for all.
+def minus(a: Strata, b: Strata) -> Strata:
+    """A minus B, item by item, of the same seeds; where one of them has a single seed, it stands for all.
 
     Raises:
-        UnpairedError: the sides cannot be paired.
+        UnpairedError: the two cannot be paired.
     """
-    check_same_items(ours, theirs)
-    side = {
-        name: Stratum(stratum.ids_sha256, stratum.weights, _minus(stratum.values, theirs[name].values))
-        for name, stratum in ours.items()
+    check_same_items(a, b)
+    difference = {
+        name: Stratum(stratum.ids_sha256, stratum.weights, _minus(stratum.values, b[name].values))
+        for name, stratum in a.items()
     }
-    if any(np.isnan(stratum.values).any(axis=0).all() for stratum in side.values()):
-        raise UnpairedError("no item was measured on both sides")
-    return side
+    return _checked(difference, "no item was measured on both sides")
 
 
-def make_sheet(columns: Sequence[Side]) -> Sheet | None:
-    """Sides of the same items and as many seeds as the columns of one sheet, whose means are the sides' values.
+def _checked(strata: Strata, nothing_left: str) -> Strata:
+    if any(np.isnan(stratum.values).any(axis=0).all() for stratum in strata.values()):
+        raise UnpairedError(nothing_left)
+    return strata
+
+
+def make_sheet(columns: Sequence[Strata]) -> Sheet | None:
+    """Strata of the same items and as many seeds as the columns of one sheet, whose means are the metrics' values.
 
     Tasks are fixed and items are drawn within them. So that a sheet, which knows no tasks, says the same, each item is
     taken as it lies from its task's mean, put around the mean over tasks, and weighs so that all tasks count alike;
@@ -118,7 +118,7 @@ def make_sheet(columns: Sequence[Side]) -> Sheet | None:
     """
     if len(columns[0]) == 1:
         (stratum,) = columns[0].values()
-        return sheet([_only(column) for column in columns], stratum.weights)
+        return sheet([next(iter(column.values())).values for column in columns], stratum.weights)
     blocks = []
     for name in columns[0]:
         values = np.stack([column[name].values for column in columns], axis=-1)
@@ -144,49 +144,44 @@ def spreads(table: Sheet) -> list[bool]:
     return [bool(each) for each in ranges > ROUNDING * np.abs(table.values).max(axis=(0, 1))]
 
 
-def mean_of(side: Side) -> float:
+def mean_of(strata: Strata) -> float:
     """Mean over strata of their weighted means over the items that every seed measured."""
-    return fmean(_mean(stratum) for stratum in side.values())
+    return fmean(_mean(stratum) for stratum in strata.values())
 
 
-def count_items(side: Side) -> int:
+def count_items(strata: Strata) -> int:
     """Items that every seed measured."""
-    return sum(int((~np.isnan(stratum.values).any(axis=0)).sum()) for stratum in side.values())
+    return sum(int((~np.isnan(stratum.values).any(axis=0)).sum()) for stratum in strata.values())
 
 
-def columns_of(side: Side) -> list[list[float | None]]:
+def columns_of(strata: Strata) -> list[list[float | None]]:
     """Each stratum's values by item, averaged over seeds; None where any seed could not measure it."""
-    means = [stratum.values.mean(axis=0).tolist() for stratum in side.values()]
+    means = [stratum.values.mean(axis=0).tolist() for stratum in strata.values()]
     return [[None if math.isnan(value) else value for value in column] for column in means]
 
 
-def _minus(ours: Array, theirs: Array) -> Array:
-    """Ours minus theirs, exactly 0 where they differ by rounding."""
-    return np.where(np.isclose(ours, theirs, rtol=ROUNDING, atol=0), 0.0, ours - theirs)
+def _minus(a: Array, b: Array) -> Array:
+    """A minus B, exactly 0 where they differ by rounding."""
+    return np.where(np.isclose(a, b, rtol=ROUNDING, atol=0), 0.0, a - b)
 
 
-def _only(side: Side) -> Array:
-    (stratum,) = side.values()
-    return stratum.values
-
-
-def _of_one(metric: Metric) -> Side:
-    """One seed's side, after making sure that the items do give the metric's value."""
-    side = {
+def _of_one(metric: Metric) -> Strata:
+    """One seed's strata, after making sure that the items do give the metric's value."""
+    strata = {
         name: Stratum(items.ids_sha256, items.weights, np.array([items.values], dtype=np.float64))
-        for name, items in _kept_items(metric).items()
+        for name, items in _items_by_task(metric).items()
     }
-    if len(side) > 1 and any(stratum.weights is not None for stratum in side.values()):
+    if len(strata) > 1 and any(stratum.weights is not None for stratum in strata.values()):
         raise UnpairedError("weighted items in an average over tasks")
-    if any(np.isnan(stratum.values).all() for stratum in side.values()):
+    if any(np.isnan(stratum.values).all() for stratum in strata.values()):
         raise UnpairedError("a record's values per item are all missing")
-    value = math.exp(mean_of(side)) if is_exponential(metric) else mean_of(side)
+    value = math.exp(mean_of(strata)) if is_exponential(metric) else mean_of(strata)
     if metric.value is None or not math.isclose(value, metric.value, rel_tol=REPRODUCED, abs_tol=1e-9):
         raise UnpairedError("a record's values per item do not average to its value")
-    return side
+    return strata
 
 
-def _kept_items(metric: Metric) -> dict[str, Items]:
+def _items_by_task(metric: Metric) -> dict[str, Items]:
     tasks = metric.tasks or {}
     parts = {name: part.items for name, part in sorted(tasks.items()) if part.items is not None}
     if parts and len(parts) == len(tasks):

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.core.values import Metric
 from bench.leaderboard.board.degenerate import WARNINGS
-from bench.leaderboard.board.pairing import Side, UnpairedError, join_seeds, make_sheet, make_side, minus, spreads
+from bench.leaderboard.board.pairing import Strata, UnpairedError, join_seeds, make_sheet, make_strata, minus, spreads
 from bench.leaderboard.board.values import Row
 from bench.leaderboard.statistics.ranks import RankComparison, rank_labels, surely_better, tie_ranks
 from bench.leaderboard.statistics.seeds import p_values
@@ -38,7 +38,7 @@ class _Pairing:
     """Two contenders' difference on what both have."""
 
     pair: tuple[int, int]
-    difference: Side
+    difference: Strata
 
     @property
     def pattern(self) -> Hashable:
@@ -57,21 +57,18 @@ def with_ranks(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[R
     """
     ranked = list(rows)
     for name in {name: None for metrics in measured for name in metrics}:
+        degenerate = {f"{name}: {warning}" for warning in WARNINGS}
         contenders = [
-            Contender(metrics[name], row.is_base) if name in metrics and not _is_degenerate(row, name) else None
+            Contender(metrics[name], row.is_base) if name in metrics and degenerate.isdisjoint(row.flags) else None
             for row, metrics in zip(rows, measured, strict=True)
         ]
         (higher_is_better, *_) = [m.higher_is_better for each in measured for m in each.get(name, {}).values()]
-        for place, label in enumerate(rank(contenders, higher_is_better=higher_is_better)):
+        for index, label in enumerate(rank(contenders, higher_is_better=higher_is_better)):
             if label is not None:
-                row = ranked[place]
+                row = ranked[index]
                 score = row.scores[name].model_copy(update={"rank": label})
-                ranked[place] = row.model_copy(update={"scores": {**row.scores, name: score}})
+                ranked[index] = row.model_copy(update={"scores": {**row.scores, name: score}})
     return ranked
-
-
-def _is_degenerate(row: Row, metric: str) -> bool:
-    return any(f"{metric}: {warning}" in row.flags for warning in WARNINGS)
 
 
 def rank(contenders: Sequence[Contender | None], *, higher_is_better: bool) -> list[str | None]:
@@ -87,34 +84,31 @@ def rank(contenders: Sequence[Contender | None], *, higher_is_better: bool) -> l
         None for rows without items, and where fewer than `FEWEST` rows could be compared.
     """
     labels: list[str | None] = [None] * len(contenders)
-    found = _comparisons(contenders, higher_is_better)
-    ranked = sorted({place for pair in found for place in pair})
+    comparisons = _comparisons(contenders, higher_is_better)
+    ranked = sorted({index for pair in comparisons for index in pair})
     if len(ranked) < FEWEST:
         return labels
-    index = {place: position for position, place in enumerate(ranked)}
-    better = surely_better(len(ranked), {(index[a], index[b]): each for (a, b), each in found.items()})
-    try:
-        ranks = tie_ranks(better)
-    except ValueError:  # rows measured on different items can beat each other in a circle
-        return labels
-    for place, label in zip(ranked, rank_labels(ranks), strict=True):
-        labels[place] = label
+    position = {index: number for number, index in enumerate(ranked)}
+    better = surely_better(len(ranked), {(position[a], position[b]): found for (a, b), found in comparisons.items()})
+    with suppress(ValueError):  # rows measured on different items can beat each other in a circle
+        for index, label in zip(ranked, rank_labels(tie_ranks(better)), strict=True):
+            labels[index] = label
     return labels
 
 
 def _comparisons(
     contenders: Sequence[Contender | None], higher_is_better: bool
 ) -> dict[tuple[int, int], RankComparison]:
-    there = {place: each for place, each in enumerate(contenders) if each is not None}
-    sides = {place: _sides(contender) for place, contender in there.items()}
+    there = {index: contender for index, contender in enumerate(contenders) if contender is not None}
+    strata = {index: _by_seed(contender) for index, contender in there.items()}
     batches: dict[Hashable, list[_Pairing]] = {}
     for a, b in combinations(there, 2):
-        ours, theirs = _matched(sides[a], sides[b], there[a].seedless, there[b].seedless)
-        difference = _difference(ours, theirs) if ours else None
-        if difference is not None:
-            pairing = _Pairing((a, b), difference)
-            batches.setdefault(pairing.pattern, []).append(pairing)
-    return {pair: each for batch in batches.values() for pair, each in _tested(batch, higher_is_better).items()}
+        matched = _matched(strata[a], strata[b], there[a].seedless, there[b].seedless)
+        with suppress(UnpairedError):  # the items are not the same
+            if matched:
+                pairing = _Pairing((a, b), join_seeds([minus(*seeds) for seeds in matched], ""))
+                batches.setdefault(pairing.pattern, []).append(pairing)
+    return {pair: found for batch in batches.values() for pair, found in _tested(batch, higher_is_better).items()}
 
 
 def _tested(batch: Sequence[_Pairing], higher_is_better: bool) -> dict[tuple[int, int], RankComparison]:
@@ -131,34 +125,24 @@ def _tested(batch: Sequence[_Pairing], higher_is_better: bool) -> dict[tuple[int
     }
 
 
-def _sides(contender: Contender) -> dict[int, Side]:
-    """Each seed's side, of those whose items can be used."""
-    sides = {}
+def _by_seed(contender: Contender) -> dict[int, Strata]:
+    """Each seed's strata, of those whose items can be used."""
+    strata = {}
     for seed, metric in sorted(contender.by_seed.items()):
         with suppress(UnpairedError):
-            sides[seed] = make_side([metric])
-    return sides
+            strata[seed] = make_strata([metric])
+    return strata
 
 
 def _matched(
-    ours: Mapping[int, Side], theirs: Mapping[int, Side], ours_seedless: bool, theirs_seedless: bool
-) -> tuple[list[Side], list[Side]]:
-    """Both sides' seeds that stand beside each other, in one order; none where they cannot be compared."""
-    if not ours or not theirs:
-        return [], []
-    if ours_seedless:
-        return [next(iter(ours.values()))] * len(theirs), list(theirs.values())
-    if theirs_seedless:
-        return list(ours.values()), [next(iter(theirs.values()))] * len(ours)
-    shared = sorted(ours.keys() & theirs.keys())
-    if len(shared) < min(2, len(ours), len(theirs)):
-        return [], []
-    return [ours[seed] for seed in shared], [theirs[seed] for seed in shared]
-
-
-def _difference(ours: Sequence[Side], theirs: Sequence[Side]) -> Side | None:
-    """Ours minus theirs, seed by seed; None where the items are not the same."""
-    try:
-        return join_seeds([minus(a, b) for a, b in zip(ours, theirs, strict=True)], "")
-    except UnpairedError:
-        return None
+    a: Mapping[int, Strata], b: Mapping[int, Strata], a_seedless: bool, b_seedless: bool
+) -> list[tuple[Strata, Strata]]:
+    """The seeds that stand beside each other; none where the two cannot be compared."""
+    if not a or not b:
+        return []
+    if a_seedless:
+        return [(next(iter(a.values())), other) for other in b.values()]
+    if b_seedless:
+        return [(one, next(iter(b.values()))) for one in a.values()]
+    shared = sorted(a.keys() & b.keys())
+    return [] if len(shared) < min(2, len(a), len(b)) else [(a[seed], b[seed]) for seed in shared]

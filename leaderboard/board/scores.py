@@ -21,14 +21,13 @@ from bench.core.values import Metric
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.margins import preserved
 from bench.leaderboard.board.pairing import (
-    REPRODUCED,
-    Side,
+    Strata,
     UnpairedError,
     columns_of,
     count_items,
     is_exponential,
     make_sheet,
-    make_side,
+    make_strata,
     mean_of,
     minus,
     spreads,
@@ -38,8 +37,6 @@ from bench.leaderboard.statistics.equivalence import LEVEL
 from bench.leaderboard.statistics.panel import Sheet
 from bench.leaderboard.statistics.power import Spread, detectable_effect
 from bench.leaderboard.statistics.seeds import p_values, seeded_mean
-
-__all__ = ["NO_BASE", "REPRODUCED", "UnpairedError", "is_exponential", "metric_score", "paired_change"]
 
 NO_BASE = "base was not measured"
 LARGEST_LOGARITHM = math.log(sys.float_info.max)
@@ -85,29 +82,29 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
     )
 
 
-def paired_change(ours: Sequence[Metric], theirs: Sequence[Metric], *, margin: float | None = None) -> Change:
-    """Ours minus theirs on the same items, of exponentials ours over theirs minus one; intervals as `score` has them.
+def paired_change(after: Sequence[Metric], before: Sequence[Metric], *, margin: float | None = None) -> Change:
+    """After minus before on the same items, of exponentials after over before minus one; intervals as `metric_score`'s.
 
     Arguments:
-        ours, theirs: the metric as measured for each seed, the same seeds in the same order; a single measurement
-            stands beside every seed of the other side.
-        margin: as for `score`.
+        after, before: the metric as measured for each seed, the same seeds in the same order; a single measurement
+            stands beside every seed of the other.
+        margin: as for `metric_score`.
 
     Raises:
         UnpairedError: items were not kept, or are not the same.
     """
-    a, b = make_side(ours), make_side(theirs)
-    exponential, difference = is_exponential(ours[0]), minus(a, b)
+    a, b = make_strata(after), make_strata(before)
+    exponential, difference = is_exponential(after[0]), minus(a, b)
     sheet = make_sheet([difference])
     interval = _difference(a, b, difference, sheet, exponential, 0.95)
     bounds = interval.bounds
     better = None
     if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
-        better = (interval.value > 0) == ours[0].higher_is_better
+        better = (interval.value > 0) == after[0].higher_is_better
     verdict = None
     if margin is not None:
         narrower = _difference(a, b, difference, sheet, exponential, LEVEL)
-        verdict = preserved(narrower, margin, higher_is_better=ours[0].higher_is_better)
+        verdict = preserved(narrower, margin, higher_is_better=after[0].higher_is_better)
     return Change(
         value=interval.value,
         ci95=bounds,
@@ -133,16 +130,16 @@ def _average(metrics: Sequence[Metric]) -> tuple[float, tuple[float, float] | No
     """Value, interval and items of several seeds' metrics; no interval where they rest on different items."""
     exponential = is_exponential(metrics[0])
     try:
-        side = make_side(metrics)
+        strata = make_strata(metrics)
     except UnpairedError:
         values = [metric.value for metric in metrics if metric.value is not None]
         mean = math.exp(fmean(map(math.log, values))) if exponential else fmean(values)
         return mean, None, min(metric.n for metric in metrics)
-    sheet, mean = make_sheet([side]), mean_of(side)
+    sheet, mean = make_sheet([strata]), mean_of(strata)
     value = math.exp(mean) if exponential else mean
     if sheet is None:
-        return value, None, count_items(side)
-    return value, _seeded(sheet, np.exp if exponential else None, 0.95), count_items(side)
+        return value, None, count_items(strata)
+    return value, _seeded(sheet, np.exp if exponential else None, 0.95), count_items(strata)
 
 
 def _change_or_reason(
@@ -159,11 +156,11 @@ def _change_or_reason(
 
 
 def _difference(
-    ours: Side, theirs: Side, difference: Side, sheet: Sheet | None, exponential: bool, level: float
+    a: Strata, b: Strata, difference: Strata, sheet: Sheet | None, exponential: bool, level: float
 ) -> Interval:
-    """Ours minus theirs; for exponentials ours over theirs, minus one."""
+    """A minus B; for exponentials A over B, minus one."""
     if len(next(iter(difference.values())).values) == 1:
-        return _over_items(ours, theirs, exponential, level)
+        return _over_items(a, b, exponential, level)
     mean = mean_of(difference)
     value, n = math.expm1(mean) if exponential else mean, count_items(difference)
     if sheet is None:
@@ -174,13 +171,13 @@ def _difference(
     return Interval(value, None, low, high, n)
 
 
-def _over_items(ours: Side, theirs: Side, exponential: bool, level: float) -> Interval:
+def _over_items(a: Strata, b: Strata, exponential: bool, level: float) -> Interval:
     """As `_difference`, of one seed."""
-    (weights, *_), a, b = [each.weights for each in ours.values()], columns_of(ours), columns_of(theirs)
-    if len(ours) > 1:
-        return paired_strata(a, b, level=level)
+    after, before = columns_of(a), columns_of(b)
+    if len(a) > 1:
+        return paired_strata(after, before, level=level)
     compare = relative_difference if exponential else paired_difference
-    return compare(a[0], b[0], weights=weights, level=level)
+    return compare(after[0], before[0], weights=next(iter(a.values())).weights, level=level)
 
 
 def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[float, float] | None:
@@ -191,11 +188,11 @@ def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[fl
     """
     if not all(spreads(sheet)):
         return None
-    found = seeded_mean(sheet.values[..., 0], weights=sheet.weights.tolist(), level=level).interval.bounds
-    if found is None or transform is None:
-        return found
+    bounds = seeded_mean(sheet.values[..., 0], weights=sheet.weights.tolist(), level=level).interval.bounds
+    if bounds is None or transform is None:
+        return bounds
     with np.errstate(over="ignore"):
-        low, high = transform(np.array(found))
+        low, high = transform(np.array(bounds))
     return (float(low), float(high)) if np.isfinite(high) else None
 
 

@@ -155,6 +155,10 @@ class Row(Value):
     def is_base(self) -> bool:
         return self.method == BASE
 
+    def task_scores(self, metric: str) -> Mapping[str, Score]:
+        """The parts of a metric; none where it is no average or was not measured."""
+        return self.scores[metric].tasks if metric in self.scores else {}
+
 
 class Column(Value):
     """One metric of a table, with what every number in it depends on."""

@@ -1,8 +1,8 @@
-"""Which cells two sides of a comparison are made of: one, or the seeds of one row."""
+"""Which cells A and B of a comparison are: one each, or the seeds of one row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ TASK = "toxicity"
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedCells:
     """Cells of one row, one a seed."""
 
     target: str
@@ -25,7 +25,7 @@ class Side:
     records: tuple[Record, ...]
     """By seed, with what was scored afterwards."""
     left_out: tuple[int, ...] = ()
-    """Seeds that the other side lacks."""
+    """Seeds that the other one lacks."""
 
     @property
     def seeds(self) -> list[int]:
@@ -35,9 +35,13 @@ class Side:
     def is_base(self) -> bool:
         return self.records[0].method.name == BASE
 
+    @property
+    def choices(self) -> str:
+        return "\n".join(f"  {self.directory}:{record.cell_id}" for record in self.records)
 
-def matched_sides(first: str, second: str) -> tuple[Side, Side]:
-    """Both sides, with the seeds that both have; base, which has none, and lone cells go with any.
+
+def matched_cells(first: str, second: str) -> tuple[ComparedCells, ComparedCells]:
+    """A and B, with the seeds that both have; base, which has none, and lone cells go with any.
 
     Arguments:
         first, second: `RUN_DIR:CELL`, where CELL is a row's name or the beginning of a cell's, and means one cell or
@@ -47,36 +51,36 @@ def matched_sides(first: str, second: str) -> tuple[Side, Side]:
         UsageError: no such run or cell, more than one row, or no seed in common; names the choices.
         BenchError: a record cannot be read.
     """
-    known: dict[Path, Mapping[str, Record]] = {}
-    a, b = _side(first, known), _side(second, known)
+    directories: dict[Path, Mapping[str, Record]] = {}
+    a, b = _cells_of(first, directories), _cells_of(second, directories)
     if a.is_base or b.is_base or (len(a.records), len(b.records)) == (1, 1):
         return a, b
     common = set(a.seeds) & set(b.seeds)
     if not common:
         raise UsageError(
             f"{first} has seeds {a.seeds} and {second} has {b.seeds}: none in common; name one cell on each side:\n"
-            f"{_cells(a)}\n{_cells(b)}"
+            f"{a.choices}\n{b.choices}"
         )
     return _restricted(a, common), _restricted(b, common)
 
 
-def with_common_judges(a: Side, b: Side) -> tuple[Side, Side]:
-    """Both sides; where one was judged when it was run by whom the other's text was given to afterwards, its own score
+def with_common_scorers(a: ComparedCells, b: ComparedCells) -> tuple[ComparedCells, ComparedCells]:
+    """A and B; where one was scored when it was run by whom the other's text was given to afterwards, its own score
     stands under that name too: `toxicity` also as `toxicity [linear]`."""
-    return _also_named(a, _judges(b)), _also_named(b, _judges(a))
+    return _also_named(a, _later_scorers(b)), _also_named(b, _later_scorers(a))
 
 
-def _judges(side: Side) -> dict[str, str]:
+def _later_scorers(cells: ComparedCells) -> dict[str, str]:
     """Names of scores made afterwards, by the hash of the scorer."""
     return {
         sha256_json(record.evaluation[name]["scorer"]): name
-        for record in side.records
+        for record in cells.records
         for name in record.metrics
         if name.startswith(f"{TASK} [")
     }
 
 
-def _also_named(side: Side, names: Mapping[str, str]) -> Side:
+def _also_named(cells: ComparedCells, names: Mapping[str, str]) -> ComparedCells:
     def renamed(record: Record) -> Record:
         measured = record.evaluation.get(TASK, {})
         name = names.get(sha256_json(measured.get("scorer")))
@@ -85,15 +89,16 @@ def _also_named(side: Side, names: Mapping[str, str]) -> Side:
         metrics = {**record.metrics, name: record.metrics[TASK]}
         return record.model_copy(update={"metrics": metrics, "evaluation": {**record.evaluation, name: measured}})
 
-    return replace(side, records=tuple(map(renamed, side.records)))
+    return replace(cells, records=tuple(map(renamed, cells.records)))
 
 
-def _side(target: str, known: dict[Path, Mapping[str, Record]]) -> Side:
+def _cells_of(target: str, directories: dict[Path, Mapping[str, Record]]) -> ComparedCells:
+    """The cells that `target` means; `directories` remembers the records of those that were read."""
     directory, cell = split_target(target)
     paths = record_paths(directory)
-    if directory not in known:
-        known[directory] = {record.cell_id: record for record in read_scored_records(directory)}
-    records = known[directory]
+    if directory not in directories:
+        directories[directory] = {record.cell_id: record for record in read_scored_records(directory)}
+    records = directories[directory]
     if cell is None:
         fitting = [path for path in paths if not is_base(path)]
         if not fitting:
@@ -102,28 +107,21 @@ def _side(target: str, known: dict[Path, Mapping[str, Record]]) -> Side:
         fitting = [path for path in paths if records[path.stem].method.name == cell]
         fitting = fitting or matching_records(directory, cell)
     chosen = sorted((records[path.stem] for path in fitting), key=lambda record: (record.data.seed, record.cell_id))
-    if not _are_seeds_of_one_row(chosen):
+    rows, seeds = {_row_sha256(record) for record in chosen}, {record.data.seed for record in chosen}
+    if len(rows) > 1 or len(seeds) < len(chosen):
         if cell is not None:
             raise ambiguous(directory, cell, fitting)
         raise UsageError(f"{directory} holds several rows; {choices(directory, fitting)}")
-    return Side(target, directory, tuple(chosen))
+    return ComparedCells(target, directory, tuple(chosen))
 
 
-def _are_seeds_of_one_row(records: Sequence[Record]) -> bool:
-    rows = {sha256_json(_row(record)) for record in records}
-    return len(rows) == 1 and len({record.data.seed for record in records}) == len(records)
-
-
-def _row(record: Record) -> list[object]:
+def _row_sha256(record: Record) -> str:
+    """Hash of all that cells of one row have in common."""
     data = record.data
     pairs = [data.source, data.pool_sha256, data.held_out, data.n_pairs, data.noise.model, data.noise.rate]
-    return [record.model.fingerprint, record.model.dtype, record.method.model_dump(mode="json"), *pairs]
+    return sha256_json([record.model.fingerprint, record.model.dtype, record.method.model_dump(mode="json"), *pairs])
 
 
-def _restricted(side: Side, seeds: set[int]) -> Side:
-    records = tuple(record for record in side.records if record.data.seed in seeds)
-    return replace(side, records=records, left_out=tuple(seed for seed in side.seeds if seed not in seeds))
-
-
-def _cells(side: Side) -> str:
-    return "\n".join(f"  {side.directory}:{record.cell_id}" for record in side.records)
+def _restricted(cells: ComparedCells, seeds: set[int]) -> ComparedCells:
+    records = tuple(record for record in cells.records if record.data.seed in seeds)
+    return replace(cells, records=records, left_out=tuple(seed for seed in cells.seeds if seed not in seeds))

@@ -1,4 +1,4 @@
-"""One metric of two sides on the same items: difference, interval, test, and how many items went which way."""
+"""One metric of A and B on the same items: difference, interval, test, and how many items went which way."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bench.core.values import Metric, Value
-from bench.leaderboard.board.pairing import columns_of, make_side
-from bench.leaderboard.board.scores import UnpairedError, is_exponential, paired_change
+from bench.leaderboard.board.pairing import UnpairedError, columns_of, is_exponential, make_strata
+from bench.leaderboard.board.scores import paired_change
 from bench.leaderboard.board.values import Change
 from bench.leaderboard.statistics.permutation import mcnemar_p, sign_flip_p
 
@@ -29,7 +29,7 @@ class PairedMetric(Value):
     relative: bool
     """Whether the change is a share of A, as for perplexities."""
     a: float
-    """On the items that both sides were measured on, like everything here."""
+    """On the items that both were measured on, like everything here."""
     b: float
     change: Change
     test: str
@@ -46,7 +46,7 @@ class PairedMetric(Value):
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Items of one group that both sides have, averaged over seeds."""
+    """Items of one group that both have, averaged over seeds."""
 
     a: Sequence[float]
     b: Sequence[float]
@@ -82,15 +82,17 @@ def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Pair
 
     Arguments:
         a, b: the metric as measured for each seed, the same seeds in the same order; a single measurement stands beside
-            every seed of the other side.
+            every seed of the other.
 
     Raises:
         UnpairedError: the items are not the same, or not kept.
     """
-    _check_measured(a, b)
+    for letter, metrics in (("A", a), ("B", b)):
+        if any(metric.value is None for metric in metrics):
+            raise UnpairedError(f"nothing could be measured for {'' if len(metrics) == 1 else 'a seed of '}{letter}")
     change = paired_change(b, a)
     groups = _groups(a, b)
-    ours, theirs = (fmean(means) for means in zip(*(group.means for group in groups), strict=True))
+    mean_a, mean_b = (fmean(means) for means in zip(*(group.means for group in groups), strict=True))
     exponential, higher_is_better = is_exponential(b[0]), b[0].higher_is_better
     test, p = (SEEDED, change.p) if max(len(a), len(b)) > 1 else _over_items(groups)
     up, down = sum(group.rises for group in groups), sum(group.falls for group in groups)
@@ -100,8 +102,8 @@ def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Pair
         unit=b[0].unit,
         higher_is_better=higher_is_better,
         relative=exponential,
-        a=math.exp(ours) if exponential else ours,
-        b=math.exp(theirs) if exponential else theirs,
+        a=math.exp(mean_a) if exponential else mean_a,
+        b=math.exp(mean_b) if exponential else mean_b,
         change=change,
         test=test,
         p=p,
@@ -112,14 +114,8 @@ def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Pair
     )
 
 
-def _check_measured(a: Sequence[Metric], b: Sequence[Metric]) -> None:
-    for side, metrics in (("A", a), ("B", b)):
-        if any(metric.value is None for metric in metrics):
-            raise UnpairedError(f"nothing could be measured for {side if len(metrics) == 1 else f'a seed of {side}'}")
-
-
 def _over_items(groups: Sequence[_Pairs]) -> tuple[str, float]:
-    """Test and p-value of one measurement a side, where items alone are chance."""
+    """Test and p-value of one measurement each, where items alone are chance."""
     if len(groups) == 1 and groups[0].are_outcomes:
         return MCNEMAR, mcnemar_p(groups[0].a, groups[0].b)
     return SIGN_FLIP, sign_flip_p([pull / len(groups) for group in groups for pull in group.pulls])
@@ -131,15 +127,13 @@ def _parts(metrics: Sequence[Metric], name: str) -> list[Metric]:
 
 def _groups(a: Sequence[Metric], b: Sequence[Metric]) -> list[_Pairs]:
     """What the groups whose means are averaged have on both sides, each item's mean over seeds."""
-    ours, theirs = make_side(a), make_side(b)
-    weights = [stratum.weights for stratum in ours.values()]
-    return [_pairs(*each) for each in zip(columns_of(ours), columns_of(theirs), weights, strict=True)]
-
-
-def _pairs(a: Sequence[float | None], b: Sequence[float | None], weights: Sequence[float] | None) -> _Pairs:
-    columns = zip(a, b, weights or (1.0,) * len(a), strict=True)
-    rows = [(x, y, w) for x, y, w in columns if x is not None and y is not None]
-    return _Pairs([x for x, _, _ in rows], [y for _, y, _ in rows], [w for _, _, w in rows])
+    strata, others = make_strata(a), make_strata(b)
+    groups = []
+    for stratum, of_a, of_b in zip(strata.values(), columns_of(strata), columns_of(others), strict=True):
+        items = zip(of_a, of_b, stratum.weights or (1.0,) * len(of_a), strict=True)
+        both = [(x, y, weight) for x, y, weight in items if x is not None and y is not None]
+        groups.append(_Pairs(*map(list, zip(*both, strict=True))))
+    return groups
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:

@@ -11,8 +11,8 @@ from typing import Any
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_texts
 from bench.core.values import Value
-from bench.leaderboard.board.pairing import columns_of, make_side
-from bench.leaderboard.compare.cells import TASK, Side
+from bench.leaderboard.board.pairing import columns_of, make_strata
+from bench.leaderboard.compare.cells import TASK, ComparedCells
 from bench.leaderboard.records.layout import generations_path
 from bench.leaderboard.records.record import Record
 
@@ -22,7 +22,7 @@ _WORD = re.compile(r"\w+")
 
 
 class Written(Value):
-    """What one side wrote after a prompt."""
+    """What one of the two wrote after a prompt."""
 
     score: float
     n_tokens: int
@@ -30,7 +30,7 @@ class Written(Value):
 
 
 class PromptPair(Value):
-    """One prompt, and what both sides made of it."""
+    """One prompt, and what both made of it."""
 
     prompt_id: str
     prompt: str
@@ -51,7 +51,7 @@ class PromptChange(Value):
 
 
 def changed_most(
-    a: Side, b: Side, metrics: Sequence[str], *, top: int, show_text: bool
+    a: ComparedCells, b: ComparedCells, metrics: Sequence[str], *, top: int, show_text: bool
 ) -> tuple[PromptChange | None, list[str]]:
     """The prompts that improved and worsened most, and what a reader must know of them.
 
@@ -70,16 +70,18 @@ def changed_most(
     if name is None or top == 0:
         return None, []
     texts = _worst_texts(a), _worst_texts(b)
-    scores = [make_side([record.metrics[name] for record in side.records]) for side in (a, b)]
-    for side, rows, items in zip((a, b), texts, scores, strict=True):
-        if reason := _unusable(side.records[0], rows, [stratum.ids_sha256 for stratum in items.values()]):
+    scores = [make_strata([record.metrics[name] for record in cells.records]) for cells in (a, b)]
+    for cells, rows, strata in zip((a, b), texts, scores, strict=True):
+        if reason := _unusable(cells.records[0], rows, [stratum.ids_sha256 for stratum in strata.values()]):
             return None, [f"No prompts are shown: {reason}."]
-    (ours,), (theirs,) = map(columns_of, scores)
-    pairs = _pairs(*texts, ours, theirs, show_text=show_text)
+    (of_a,), (of_b,) = map(columns_of, scores)
+    pairs = _pairs(*texts, of_a, of_b, show_text=show_text)
     pairs.sort(key=lambda pair: (pair.change, pair.prompt_id))
     improved = tuple(pair for pair in pairs[:top] if pair.change < 0)
     worsened = tuple(pair for pair in reversed(pairs[-top:]) if pair.change > 0)
-    return PromptChange(metric=name, masked=not show_text, improved=improved, worsened=worsened), _remarks(a, b)
+    remarks = ["The text is that of the first seed, the scores are the seeds' mean."]
+    changes = PromptChange(metric=name, masked=not show_text, improved=improved, worsened=worsened)
+    return changes, remarks if max(len(a.records), len(b.records)) > 1 else []
 
 
 def masked(text: str) -> str:
@@ -89,18 +91,16 @@ def masked(text: str) -> str:
 
 def printable(text: str) -> str:
     """One line that a terminal shows as it is: control signs, which a model may have written, are replaced."""
-    return "".join(_printable(sign) for sign in " ⏎ ".join(re.split(r"\r\n|[\n\r\u2028\u2029]", text)))
+    lines = re.split(r"\r\n|[\n\r\u2028\u2029]", text.replace("\t", " "))
+    return "".join(
+        "\ufffd" if sign in DIRECTIONAL or unicodedata.category(sign) in ("Cc", "Cs") else sign
+        for sign in " ⏎ ".join(lines)
+    )
 
 
-def _printable(sign: str) -> str:
-    if sign == "\t":
-        return " "
-    return "\ufffd" if sign in DIRECTIONAL or unicodedata.category(sign) in ("Cc", "Cs") else sign
-
-
-def _worst_texts(side: Side) -> dict[str, Mapping[str, Any]] | None:
+def _worst_texts(cells: ComparedCells) -> dict[str, Mapping[str, Any]] | None:
     """Of each prompt of the first cell the row with the highest stored score, in order; None without stored text."""
-    path = generations_path(side.directory, side.records[0].cell_id, TASK)
+    path = generations_path(cells.directory, cells.records[0].cell_id, TASK)
     if not path.is_file():
         return None
     worst: dict[str, Mapping[str, Any]] = {}
@@ -108,8 +108,8 @@ def _worst_texts(side: Side) -> dict[str, Mapping[str, Any]] | None:
         for line in path.read_bytes().decode("utf-8").split("\n"):
             if line:
                 row = json.loads(line)
-                known = worst.setdefault(row["prompt_id"], row)
-                if (row["score"] or 0.0) > (known["score"] or 0.0):
+                highest = worst.setdefault(row["prompt_id"], row)
+                if (row["score"] or 0.0) > (highest["score"] or 0.0):
                     worst[row["prompt_id"]] = row
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is damaged ({error}); run the cell again") from error
@@ -125,8 +125,8 @@ def _unusable(record: Record, rows: Mapping[str, Any] | None, ids_sha256: Sequen
 
 
 def _pairs(
-    ours: Mapping[str, Mapping[str, Any]] | None,
-    theirs: Mapping[str, Mapping[str, Any]] | None,
+    text_a: Mapping[str, Mapping[str, Any]] | None,
+    text_b: Mapping[str, Mapping[str, Any]] | None,
     a: Sequence[float | None],
     b: Sequence[float | None],
     *,
@@ -138,18 +138,12 @@ def _pairs(
     def written(row: Mapping[str, Any], score: float) -> Written:
         return Written(score=score, n_tokens=row["n_tokens"], text=shown(row["continuation"]))
 
-    if ours is None or theirs is None:
+    if text_a is None or text_b is None:
         return []
     return [
         PromptPair(
-            prompt_id=prompt, prompt=shown(row["prompt"]), change=y - x, a=written(row, x), b=written(theirs[prompt], y)
+            prompt_id=prompt, prompt=shown(row["prompt"]), change=y - x, a=written(row, x), b=written(text_b[prompt], y)
         )
-        for (prompt, row), x, y in zip(ours.items(), a, b, strict=True)
+        for (prompt, row), x, y in zip(text_a.items(), a, b, strict=True)
         if x is not None and y is not None
     ]
-
-
-def _remarks(a: Side, b: Side) -> list[str]:
-    if max(len(a.records), len(b.records)) == 1:
-        return []
-    return ["The text is that of the first seed, the scores are the seeds' mean."]

@@ -13,9 +13,10 @@ from bench.core.values import Metric, Value
 from bench.leaderboard.board.degenerate import degenerate
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.holm import ALPHA
+from bench.leaderboard.board.pairing import UnpairedError
 from bench.leaderboard.board.rows import in_order
-from bench.leaderboard.board.scores import UnpairedError
-from bench.leaderboard.compare.cells import Side, matched_sides, with_common_judges
+from bench.leaderboard.board.values import Change
+from bench.leaderboard.compare.cells import ComparedCells, matched_cells, with_common_scorers
 from bench.leaderboard.compare.metrics import PairedMetric, compare_metrics
 from bench.leaderboard.compare.prompts import PromptChange, changed_most
 from bench.leaderboard.records.labels import distinctions, joined
@@ -29,8 +30,8 @@ DIFFERS = 4
 """Settings named of those that keep two measurements from being compared."""
 
 
-class SideInfo(Value):
-    """One of the two sides."""
+class ComparedInfo(Value):
+    """A or B."""
 
     target: str
     """As it was asked for."""
@@ -42,8 +43,8 @@ class SideInfo(Value):
 class Report(Value):
     """B against A, everywhere that both were measured alike."""
 
-    a: SideInfo
-    b: SideInfo
+    a: ComparedInfo
+    b: ComparedInfo
     metrics: tuple[PairedMetric, ...]
     not_compared: Mapping[str, str] = Field(default_factory=dict)
     """Metrics that cannot be set against each other, and why."""
@@ -58,7 +59,7 @@ def compare_models(
     """B minus A on the same items, with tests, and the prompts that changed most. Nothing is written.
 
     Arguments:
-        first, second: A and B, each `RUN_DIR` or `RUN_DIR:CELL`; see `bench.leaderboard.compare.cells.matched_sides`.
+        first, second: A and B, each `RUN_DIR` or `RUN_DIR:CELL`; see `bench.leaderboard.compare.cells.matched_cells`.
         metric: the only one to compare; None for all that both sides have.
         top: prompts in each direction.
         show_text: whether continuations may be read; otherwise words are cut to their first letters.
@@ -67,7 +68,7 @@ def compare_models(
         UsageError: no such run, cell or metric, or nothing that can be compared; says what differs.
         BenchError: a record or stored text cannot be read.
     """
-    a, b = with_common_judges(*matched_sides(first, second))
+    a, b = with_common_scorers(*matched_cells(first, second))
     shared = _shared(a, b)
     if metric is not None and metric not in shared:
         raise unknown("metric", metric, shared)
@@ -94,21 +95,21 @@ def compare_models(
     )
 
 
-def _shared(a: Side, b: Side) -> list[str]:
+def _shared(a: ComparedCells, b: ComparedCells) -> list[str]:
     return in_order(set.intersection(*(set(record.metrics) for record in (*a.records, *b.records))))
 
 
-def _one_sided(a: Side, b: Side) -> dict[str, str]:
-    """Metrics that not every cell of both sides has."""
-    names = {name for record in (*a.records, *b.records) for name in record.metrics} - set(_shared(a, b))
-    return {name: f"not measured for {_lacking(a, b, name)}" for name in in_order(names)}
+def _one_sided(a: ComparedCells, b: ComparedCells) -> dict[str, str]:
+    """Metrics that not every cell of both has, and which lack them."""
+    records = (*a.records, *b.records)
+    lacking = {
+        name: ", ".join(record.cell_id for record in records if name not in record.metrics)
+        for name in in_order(name for record in records for name in record.metrics)
+    }
+    return {name: f"not measured for {cells}" for name, cells in lacking.items() if cells}
 
 
-def _lacking(a: Side, b: Side, name: str) -> str:
-    return ", ".join(record.cell_id for record in (*a.records, *b.records) if name not in record.metrics)
-
-
-def _measured(a: Side, b: Side, name: str) -> tuple[list[Metric], list[Metric]]:
+def _measured(a: ComparedCells, b: ComparedCells, name: str) -> tuple[list[Metric], list[Metric]]:
     """The metric of both sides, by seed, if it was measured in one way.
 
     Raises:
@@ -117,8 +118,8 @@ def _measured(a: Side, b: Side, name: str) -> tuple[list[Metric], list[Metric]]:
     identities = _settings([record.evaluation[name] for record in (*a.records, *b.records)])
     other = next((identity for identity in identities if identity != identities[0]), None)
     if other is not None:
-        ours, theirs = distinctions([identities[0], other])
-        raise UnpairedError(f"measured in two ways: {_few(ours)} here, {_few(theirs)} there")
+        here, there = distinctions([identities[0], other])
+        raise UnpairedError(f"measured in two ways: {_few(here)} here, {_few(there)} there")
     return [record.metrics[name] for record in a.records], [record.metrics[name] for record in b.records]
 
 
@@ -126,7 +127,7 @@ def _settings(identities: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What the numbers depend on, as far as all sides state it."""
     stated = all(AGGREGATION in identity for identity in identities)
     left_out = {AFTERWARDS} if stated else {AFTERWARDS, AGGREGATION}
-    return [{key: value for key, value in each.items() if key not in left_out} for each in identities]
+    return [{key: value for key, value in identity.items() if key not in left_out} for identity in identities]
 
 
 def _few(settings: Mapping[str, str]) -> str:
@@ -135,96 +136,88 @@ def _few(settings: Mapping[str, str]) -> str:
 
 
 def _adjusted(metrics: Sequence[PairedMetric]) -> list[PairedMetric]:
-    """With Holm's p-values, over the metrics and the parts of each; marked as on boards, where interval and p agree."""
-    adjusted = iter(holm([comparison.p for comparison in metrics if comparison.p is not None]))
-    return [
-        _marked(comparison, None if comparison.p is None else next(adjusted)).model_copy(
-            update={"parts": tuple(_adjusted(comparison.parts))}
-        )
-        for comparison in metrics
-    ]
+    """With Holm's p-values, over the metrics and the parts of each; called better only where these say so too."""
+    adjusted = iter(holm([metric.p for metric in metrics if metric.p is not None]))
+    found = []
+    for metric in metrics:
+        p = None if metric.p is None else next(adjusted)
+        change = _uncredited(metric.change) if p is not None and p > ALPHA else metric.change
+        found.append(metric.model_copy(update={"p_holm": p, "change": change, "parts": tuple(_adjusted(metric.parts))}))
+    return found
 
 
-def _marked(comparison: PairedMetric, p_holm: float | None) -> PairedMetric:
-    """With the adjusted p-value, and no better side where that does not say so."""
-    change = comparison.change
-    if p_holm is not None and p_holm > ALPHA:
-        change = change.model_copy(update={"better": None})
-    return comparison.model_copy(update={"p_holm": p_holm, "change": change})
+def _uncredited(change: Change) -> Change:
+    return change.model_copy(update={"better": None})
 
 
-def _without_credit(metrics: Sequence[PairedMetric], a: Side, b: Side) -> tuple[list[PairedMetric], list[str]]:
-    """No side is called better for text that is hardly there, or no language; and what to say of it."""
+def _without_credit(
+    metrics: Sequence[PairedMetric], a: ComparedCells, b: ComparedCells
+) -> tuple[list[PairedMetric], list[str]]:
+    """Neither is called better for text that is hardly there, or no language; and what to say of it."""
     credited, warnings = [], []
-    for comparison in metrics:
-        ours, theirs = (extras([record.metrics[comparison.metric] for record in side.records]) for side in (a, b))
-        found = {"B": degenerate(theirs, ours), "A": degenerate(ours, theirs)}
+    for metric in metrics:
+        of_a, of_b = (extras([record.metrics[metric.metric] for record in cells.records]) for cells in (a, b))
+        guards = {"B": degenerate(of_b, of_a), "A": degenerate(of_a, of_b)}
         warnings += [
-            f"{comparison.metric}: beside the other side's, {side}'s text is {', '.join(names)}: whatever {side} gains "
+            f"{metric.metric}: beside the other side's, {letter}'s text is {', '.join(names)}: whatever {letter} gains "
             "by that is not counted as better"
-            for side, names in found.items()
+            for letter, names in guards.items()
             if names
         ]
-        gains = "B" if comparison.change.better else "A"
-        if comparison.change.better is not None and found[gains]:
-            change = comparison.change.model_copy(update={"better": None})
-            comparison = comparison.model_copy(update={"change": change})
-        credited.append(comparison)
+        if metric.change.better is not None and guards["B" if metric.change.better else "A"]:
+            metric = metric.model_copy(update={"change": _uncredited(metric.change)})
+        credited.append(metric)
     return credited, warnings
 
 
-def _info(side: Side) -> SideInfo:
-    model = side.records[0].model
-    cells = tuple(record.cell_id for record in side.records)
-    return SideInfo(target=side.target, cells=cells, model=model.locator, fingerprint=model.fingerprint)
+def _info(cells: ComparedCells) -> ComparedInfo:
+    model, ids = cells.records[0].model, tuple(record.cell_id for record in cells.records)
+    return ComparedInfo(target=cells.target, cells=ids, model=model.locator, fingerprint=model.fingerprint)
 
 
-def _notes(a: Side, b: Side) -> list[str]:
-    ours, theirs = a.records[0], b.records[0]
+def _notes(a: ComparedCells, b: ComparedCells) -> list[str]:
+    first, second = a.records[0], b.records[0]
     notes = []
-    if ours.model.fingerprint != theirs.model.fingerprint:
+    if first.model.fingerprint != second.model.fingerprint:
         notes.append(
-            f"The two start from different weights ({ours.model.locator}, {theirs.model.locator}): the difference is "
+            f"The two start from different weights ({first.model.locator}, {second.model.locator}): the difference is "
             "one of models, not of methods alone."
         )
-    if ours.model.dtype != theirs.model.dtype or ours.cost.device != theirs.cost.device:
+    if first.model.dtype != second.model.dtype or first.cost.device != second.cost.device:
         notes.append(
-            f"A ran in {ours.model.dtype} on {ours.cost.device}, B in {theirs.model.dtype} on {theirs.cost.device}."
+            f"A ran in {first.model.dtype} on {first.cost.device}, B in {second.model.dtype} on {second.cost.device}."
         )
     return [*notes, *_notes_on_seeds(a, b)]
 
 
-def _notes_on_seeds(a: Side, b: Side) -> list[str]:
-    """Which seeds each side is made of, and what so few leave open; nothing of a cell that was asked for alone."""
+def _notes_on_seeds(a: ComparedCells, b: ComparedCells) -> list[str]:
+    """Which seeds A and B are made of, and what so few leave open; nothing of a cell that was asked for alone."""
     notes = []
-    for side, name in ((a, "A"), (b, "B")):
-        if len(side.records) > 1:
+    for cells, name in ((a, "A"), (b, "B")):
+        if len(cells.records) > 1:
             notes.append(
-                f"{name} is averaged item by item over the seeds {_listed(side.seeds)}; how they differ is part of the "
-                "intervals and tests."
+                f"{name} is averaged item by item over the seeds {_joined(cells.seeds)}; how they differ is part of "
+                "the intervals and tests."
             )
-        if side.left_out:
-            notes.append(f"Seeds of {name} that the other side lacks are left out: {_listed(side.left_out)}.")
+        if cells.left_out:
+            notes.append(f"Seeds of {name} that the other side lacks are left out: {_joined(cells.left_out)}.")
     several = max(len(a.records), len(b.records)) > 1 or a.left_out or b.left_out
     note = note_on_seeds(max(len(a.records), len(b.records))) if several else None
     return [*notes, f"{note[0].upper()}{note[1:]}."] if note else notes
 
 
-def _listed(seeds: Sequence[int]) -> str:
+def _joined(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _flags(a: Side, b: Side, metrics: Sequence[str]) -> list[str]:
+def _flags(a: ComparedCells, b: ComparedCells, metrics: Sequence[str]) -> list[str]:
     """Warnings of the measurements themselves."""
-    found = {
-        f"{name}, {metric}: {flag}{_meaning(flag)}"
-        for side, name in ((a, "A"), (b, "B"))
-        for record in side.records
+    meanings = {flag: f", which means: {meaning}" for flag, meaning in MEANINGS.items()}
+    warnings = {
+        f"{letter}, {metric}: {flag}{meanings.get(flag, '')}"
+        for cells, letter in ((a, "A"), (b, "B"))
+        for record in cells.records
         for metric in metrics
         for flag in metric_flags(record.metrics[metric])
     }
-    return sorted(found)
-
-
-def _meaning(flag: str) -> str:
-    return f", which means: {MEANINGS[flag]}" if flag in MEANINGS else ""
+    return sorted(warnings)

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.core.reports import Curves, Estimate, HeldOutReport, LayerReport
-from bench.core.values import Metric
+from bench.core.reports import Curves, Estimate, HeldOutReport, LayerReport, WorkerReport
+from bench.core.values import AlignmentReport, Metric
 from bench.leaderboard.records.record import Record
 
 Kind = TypeVar("Kind")
@@ -69,6 +69,12 @@ def angles_to_clean(record: Record) -> list[list[float]]:
 def held_out_report(record: Record) -> HeldOutReport | None:
     """What training did to held-out pairs."""
     return _parsed(HeldOutReport, record.alignment.details.get("held_out"))
+
+
+def worker_peaks(report: AlignmentReport) -> Sequence[int]:
+    """Highest accelerator memory of each process that trained in the place of this one."""
+    workers = _parsed(WorkerReport, report.details.get("workers"))
+    return (workers.peak_device_bytes if workers else None) or ()
 
 
 def training_curves(record: Record) -> Curves | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from bench.leaderboard.board.values import Budget, Row, Table
+from bench.leaderboard.render.columns import TextColumn, trials_column
 from bench.leaderboard.render.numbers import (
     MISSING,
     count_text,
@@ -16,39 +14,29 @@ from bench.leaderboard.render.numbers import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetColumn:
-    """One column of the budget table."""
-
-    subject: str
-    """What it is about; where there is little room, columns of one subject stand one above the other."""
-    title: str
-    text: Callable[[Row], str]
-
-
-def budget_columns(table: Table) -> list[BudgetColumn]:
+def budget_columns(table: Table) -> list[TextColumn]:
     """The columns that follow a row's name: those that all boards have, and those that some row has something in."""
     budgets = [row.budget for row in table.rows]
     columns = [
-        BudgetColumn("steps", "steps", lambda row: _whole_number(row.budget.steps)),
-        BudgetColumn("tokens", "tokens trained", lambda row: rough_count_text(row.budget.tokens_trained)),
-        BudgetColumn("tokens", "tokens read", lambda row: rough_count_text(row.budget.tokens_forward)),
-        BudgetColumn("tuning", "trials", lambda row: count_text(row.budget.trials)),
+        TextColumn("steps", lambda row: _whole(row.budget.steps), "steps"),
+        TextColumn("tokens trained", lambda row: rough_count_text(row.budget.tokens_trained), "tokens"),
+        TextColumn("tokens read", lambda row: rough_count_text(row.budget.tokens_forward), "tokens"),
+        trials_column(),
     ]
     if any(budget.tuning_seconds is not None for budget in budgets):
-        columns.append(BudgetColumn("tuning", "tuning time", lambda row: _time(row.budget.tuning_seconds)))
+        columns.append(TextColumn("tuning time", lambda row: _time(row.budget.tuning_seconds), "tuning"))
     columns += [
-        BudgetColumn("align", "align time", lambda row: seconds_text(row.align_seconds)),
-        BudgetColumn("align", "align memory", lambda row: _memory(row, row.budget.peak_rss_bytes)),
+        TextColumn("align time", lambda row: seconds_text(row.align_seconds), "align"),
+        TextColumn("align memory", lambda row: _memory(row, row.budget.peak_rss_bytes), "align"),
     ]
     if any(budget.peak_device_bytes is not None for budget in budgets):
-        columns.append(BudgetColumn("align", "device memory", lambda row: _memory(row, row.budget.peak_device_bytes)))
+        columns.append(TextColumn("device memory", lambda row: _memory(row, row.budget.peak_device_bytes), "align"))
     if any(budget.energy_joules is not None for budget in budgets):
-        columns.append(BudgetColumn("energy", "energy", lambda row: _energy(row.budget)))
+        columns.append(TextColumn("energy", lambda row: _energy(row.budget), "energy"))
     return columns
 
 
-def _whole_number(value: float | None) -> str:
+def _whole(value: float | None) -> str:
     return count_text(None if value is None else round(value))
 
 

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from bench.leaderboard.board.values import Row
 
-Cell = Callable[[Row], Text]
+ROOMY = 100
+"""From this many columns of a terminal on, columns of a table stand two spaces apart."""
 UNBOUNDED = 100_000
 """Columns of a terminal on which everything fits."""
 TITLE_WIDTH = 24
@@ -23,12 +24,22 @@ NAME_SHARE = 0.3
 """Share of the terminal that the first column may take; longer names are folded."""
 
 
+def column_gap(width: int) -> int:
+    """Spaces between columns on a terminal of so many columns."""
+    return 2 if width >= ROOMY else 1
+
+
+def framed(gap: int, *, head: bool = True) -> Grid:
+    """An empty table as all of ours look, with a line below its head if it has one."""
+    return Grid(box=SIMPLE_HEAD if head else None, show_header=head, pad_edge=False, padding=(0, 1, 0, gap - 1))
+
+
 @dataclass(frozen=True, slots=True)
 class GridColumn:
     """One column: its title, and its text in each row."""
 
     title: str
-    cell: Cell
+    cell: Callable[[Row], Text]
     justify: Literal["left", "right"] = "right"
 
 
@@ -67,7 +78,7 @@ class RowGrid:
         return groups
 
     def _grid(self, columns: Sequence[GridColumn], width: int) -> Grid:
-        grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, self.gap - 1))
+        grid = framed(self.gap)
         first, *others = self.leading
         grid.add_column(first.title, max_width=max(TITLE_WIDTH, int(NAME_SHARE * width)), overflow="fold")
         for column in (*others, *columns):  # Text, as a plain string is markup: "toxicity [linear]" loses the scorer

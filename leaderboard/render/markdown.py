@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.leaderboard.board.values import Column, Leaderboard, Row, Score, Table
 from bench.leaderboard.records.labels import joined
-from bench.leaderboard.render.budget_table import BudgetColumn, budget_columns
-from bench.leaderboard.render.notes import FAILED, shows_ranks, shows_spread, table_notes, unpaired_reasons
+from bench.leaderboard.render.budget_table import budget_columns
+from bench.leaderboard.render.columns import (
+    TextColumn,
+    condition_columns,
+    shows_spread,
+    spread_column,
+    task_names,
+    trials_column,
+)
+from bench.leaderboard.render.notes import FAILED, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
     change_text,
-    count_text,
     direction,
     gibibytes_text,
     interval_text,
     rank_text,
-    rate_text,
     seconds_text,
-    spread_head,
-    spread_text,
     style_of,
     value_text,
     verdict,
 )
-from bench.leaderboard.render.side_tables import SideColumn, side_tables
+from bench.leaderboard.render.side_tables import side_tables
 
-Cell = Callable[[Row], str]
 _TASK_CHANGES = "In parentheses the change against base, marked like those above."
 _NO_BREAK = "\u00a0"
 _ACTIVE = re.compile(r"[\\`*|<>~#]|\b_|_\b")
@@ -49,21 +52,23 @@ def board_page(board: Leaderboard) -> str:
 
 
 def _sections(table: Table) -> list[str]:
-    sections = [_heading(table), _main(table)]
+    heading = " · ".join(part for part in (table.locator, joined(table.distinction)) if part)
+    sections = [f"## {escaped(heading)}", _main(table)]
     for column in table.columns:
-        if any(row.scores[column.metric].tasks for row in table.rows if column.metric in row.scores):
-            sections.append(f"### {escaped(column.metric)} by task")
-            if table.compares:
-                sections.append(_TASK_CHANGES)
-            sections.append(_by_task(table, column))
+        if names := task_names(table, column):
+            changes = [_TASK_CHANGES] if table.compares else []
+            columns = [_task_column(column, name) for name in names]
+            sections += [f"### {escaped(column.metric)} by task", *changes, _grid(table, columns)]
     for side in side_tables(table):
-        columns = [(column.title, _side_cell(column)) for column in side.columns]
-        grid = _grid([*_row_columns(table), *columns], table.rows)
-        sections += [f"### {escaped(side.title[0].upper() + side.title[1:])}", side.about, grid]
+        sections += [f"### {escaped(side.title[0].upper() + side.title[1:])}", side.about]
+        sections.append(_grid(table, map(_unbroken, side.columns)))
     if table.has_aligned:
-        sections += ["### Budget", _budget(table)]
+        device = TextColumn("device", lambda row: escaped(row.device))
+        sections += ["### Budget", _grid(table, [*map(_unbroken, budget_columns(table)), device])]
     if shows_spread(table):
-        sections += ["### Between seeds", "Standard deviation between seeds (lowest to highest).", _spread(table)]
+        sections += ["### Between seeds", "Standard deviation between seeds (lowest to highest)."]
+        columns = [_unbroken(spread_column(column)) for column in table.columns]
+        sections.append(_grid(table, columns, [row for row in table.rows if len(row.seeds) > 1]))
     notes = [f"- **{escaped(note.label)}:** {escaped(note.text)}" for note in table_notes(table)]
     sections += ["### Notes", "\n".join(notes)]
     if table.origin.commands:
@@ -76,43 +81,26 @@ def escaped(text: str) -> str:
     return _ACTIVE.sub(lambda sign: f"\\{sign.group()}", " ".join(text.split()))
 
 
-def _heading(table: Table) -> str:
-    return f"## {escaped(' · '.join(part for part in (table.locator, joined(table.distinction)) if part))}"
-
-
 def _main(table: Table) -> str:
-    columns = _row_columns(table)
-    if table.has_aligned:
-        columns.append(("trials", lambda row: count_text(row.budget.trials)))
+    columns = [trials_column()] if table.has_aligned else []
     for column in table.columns:
         columns += _metric_columns(column, table)
     columns += [
-        ("align time", lambda row: _whole(seconds_text(row.align_seconds))),
-        ("peak memory", lambda row: _whole(gibibytes_text(row.peak_rss_bytes))),
+        TextColumn("align time", lambda row: _whole(seconds_text(row.align_seconds))),
+        TextColumn("peak memory", lambda row: _whole(gibibytes_text(row.peak_rss_bytes))),
     ]
     if any(row.peak_device_bytes is not None for row in table.rows):
-        columns.append(("device memory", lambda row: _whole(gibibytes_text(row.peak_device_bytes))))
+        columns.append(TextColumn("device memory", lambda row: _whole(gibibytes_text(row.peak_device_bytes))))
     if any(row.flags for row in table.rows):
-        columns.append(("flags", lambda row: escaped("; ".join(row.flags))))
-    return _grid(columns, table.rows)
-
-
-def _row_columns(table: Table) -> list[tuple[str, Cell]]:
-    columns: list[tuple[str, Cell]] = [
-        ("method", _method),
-        ("pairs", lambda row: count_text(row.n_pairs)),
-        ("noise", lambda row: _whole(rate_text(row.noise_rate))),
-    ]
-    if shows_spread(table):
-        columns.append(("seeds", lambda row: str(len(row.seeds)) if row.seeds else MISSING))
-    return columns
+        columns.append(TextColumn("flags", lambda row: escaped("; ".join(row.flags))))
+    return _grid(table, columns)
 
 
 def _method(row: Row) -> str:
     return escaped(f"{row.method} ({joined(row.settings)})" if row.settings else row.method)
 
 
-def _metric_columns(column: Column, table: Table) -> list[tuple[str, Cell]]:
+def _metric_columns(column: Column, table: Table) -> list[TextColumn]:
     style = style_of(column)
     reasons = unpaired_reasons(table)
 
@@ -123,11 +111,11 @@ def _metric_columns(column: Column, table: Table) -> list[tuple[str, Cell]]:
     def change(row: Row) -> str:
         return "" if row.is_base else _change(row.scores.get(column.metric), column, reasons)
 
-    columns: list[tuple[str, Cell]] = [(direction(column), value)]
+    columns = [TextColumn(direction(column), value)]
     if shows_ranks(table, column):
-        columns.append(("rank", lambda row: rank_text(row.scores.get(column.metric))))
+        columns.append(TextColumn("rank", lambda row: rank_text(row.scores.get(column.metric))))
     title = f"Δ {column.metric}" + (f", {style.change_head}" if style.change_head else "")
-    return [*columns, (title, change)] if table.compares else columns
+    return [*columns, TextColumn(title, change)] if table.compares else columns
 
 
 def _change(score: Score | None, column: Column, reasons: dict[str, str]) -> str:
@@ -139,44 +127,22 @@ def _change(score: Score | None, column: Column, reasons: dict[str, str]) -> str
     return f"{marked} {_whole(change_interval_text(change, style))}"
 
 
-def _by_task(table: Table, column: Column) -> str:
+def _task_column(column: Column, task: str) -> TextColumn:
     style = style_of(column)
-    names = sorted(
-        {name for row in table.rows if column.metric in row.scores for name in row.scores[column.metric].tasks}
-    )
 
-    def cell(name: str) -> Cell:
-        def text(row: Row) -> str:
-            score = row.scores[column.metric].tasks.get(name) if column.metric in row.scores else None
-            value = _whole(value_text(score, style))
-            if score is None or score.change is None:
-                return value
-            change = _whole(change_text(score.change, style))
-            return f"{value} (**{change}** {sign})" if (sign := verdict(score.change)) else f"{value} ({change})"
+    def text(row: Row) -> str:
+        score = row.task_scores(column.metric).get(task)
+        value = _whole(value_text(score, style))
+        if score is None or score.change is None:
+            return value
+        change = _whole(change_text(score.change, style))
+        return f"{value} (**{change}** {sign})" if (sign := verdict(score.change)) else f"{value} ({change})"
 
-        return text
-
-    return _grid([*_row_columns(table), *((name, cell(name)) for name in names)], table.rows)
+    return TextColumn(task, text)
 
 
-def _spread(table: Table) -> str:
-    def cell(column: Column) -> Cell:
-        return lambda row: _whole(spread_text(row.scores.get(column.metric), style_of(column)))
-
-    columns = [*_row_columns(table), *((spread_head(column), cell(column)) for column in table.columns)]
-    return _grid(columns, [row for row in table.rows if len(row.seeds) > 1])
-
-
-def _budget(table: Table) -> str:
-    def cell(column: BudgetColumn) -> Cell:
-        return lambda row: _whole(column.text(row))
-
-    columns = [*_row_columns(table), *((column.title, cell(column)) for column in budget_columns(table))]
-    return _grid([*columns, ("device", lambda row: escaped(row.device))], table.rows)
-
-
-def _side_cell(column: SideColumn) -> Cell:
-    return lambda row: _whole(column.text(row))
+def _unbroken(column: TextColumn) -> TextColumn:
+    return TextColumn(column.title, lambda row: _whole(column.text(row)))
 
 
 def _whole(text: str) -> str:
@@ -184,22 +150,23 @@ def _whole(text: str) -> str:
     return text.replace(" ", _NO_BREAK)
 
 
-def _grid(columns: Sequence[tuple[str, Cell]], rows: Sequence[Row]) -> str:
-    """A padded Markdown table; the first column to the left, numbers to the right, words to the left."""
-    header = [escaped(title) for title, _ in columns]
-    body = [[cell(row) for _, cell in columns] for row in rows]
-    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(columns))]
-    left = [i == 0 or title in ("flags", "device") for i, (title, _) in enumerate(columns)]
-    rule = [
-        ("-" * max(width, 3)) if is_left else "-" * max(width - 1, 2) + ":"
-        for width, is_left in zip(widths, left, strict=True)
-    ]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
+def _grid(table: Table, columns: Iterable[TextColumn], rows: Sequence[Row] | None = None) -> str:
+    """A padded Markdown table of all rows, or some: which row it is, to the left, then numbers to the right, words to
+    the left."""
+    columns = [TextColumn("method", _method), *map(_unbroken, condition_columns(table)), *columns]
+    body = [[column.text(row) for column in columns] for row in (table.rows if rows is None else rows)]
+    lines = [[escaped(column.title) for column in columns], *body]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    left = [index == 0 or column.title in ("flags", "device") for index, column in enumerate(columns)]
+    padded = [
+        [
             text.ljust(width) if is_left else text.rjust(width)
             for text, width, is_left in zip(cells, widths, left, strict=True)
         ]
-        return f"| {' | '.join(padded)} |"
-
-    return "\n".join([line(header), line(rule), *(line(cells) for cells in body)])
+        for cells in lines
+    ]
+    rule = [
+        "-" * max(width, 3) if is_left else "-" * max(width - 1, 2) + ":"
+        for width, is_left in zip(widths, left, strict=True)
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [padded[0], rule, *padded[1:]])

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.leaderboard.board.holm import ALPHA
-from bench.leaderboard.board.values import Column, Row, Score, Table
+from bench.leaderboard.board.values import Column, Table
 from bench.leaderboard.records.labels import flat, readable
+from bench.leaderboard.render.columns import shows_spread
 from bench.leaderboard.render.flags import known_flags
 from bench.leaderboard.render.numbers import (
     BETTER,
@@ -42,22 +43,25 @@ class Note:
 
 def unpaired_reasons(table: Table) -> dict[str, str]:
     """Why some changes are missing: reason to its footnote sign, `¹`, `²`, … in order of appearance."""
-    reasons = dict.fromkeys(each.unpaired for row in table.rows for each in _all_scores(row) if each.unpaired)
-    return {str(reason): str(index).translate(_SUPERSCRIPTS) for index, reason in enumerate(reasons, start=1)}
+    scores = [score for row in table.rows for whole in row.scores.values() for score in (whole, *whole.tasks.values())]
+    reasons = dict.fromkeys(score.unpaired for score in scores if score.unpaired)
+    return {reason: str(index).translate(_SUPERSCRIPTS) for index, reason in enumerate(reasons, start=1)}
 
 
 def table_notes(table: Table) -> list[Note]:
     """All remarks under a table, most needed first."""
     notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
-    notes += [_reading(table), _seeds(table), *_ranks(table), *_preserved(table), *_detectable(table), *_flags(table)]
+    notes += [_reading(table), _seeds(table), *_ranks(table), *_preserved(table), *_detectable(table)]
+    meanings = known_flags(flag for row in table.rows for flag in row.flags)
+    notes += [Note(name, meaning) for name, meaning in meanings.items()]
     notes += [_column(column) for column in table.columns]
-    notes += [_model(table), *_pairs(table), _cost(table), *_budget(table), *_partly_paired(table), *_superseded(table)]
-    return [*notes, *_origin(table)]
-
-
-def shows_spread(table: Table) -> bool:
-    """Whether any row ran with several seeds."""
-    return any(len(row.seeds) > 1 for row in table.rows)
+    revision = f" at {table.revision}" if table.revision else ""
+    model = f"{table.locator}{revision}, {table.dtype}, fingerprint {table.fingerprint[:12]}."
+    notes += [Note("Model", model), *_pairs(table), _cost(table), *_budget(table), *_partly_paired(table)]
+    if table.superseded:
+        text = f"{table.superseded} older of the same row and seed are left out; the newest counts."
+        notes.append(Note("Records", text))
+    return [*notes, _origin(table)]
 
 
 def shows_ranks(table: Table, column: Column) -> bool:
@@ -68,10 +72,6 @@ def shows_ranks(table: Table, column: Column) -> bool:
 def _rank_labels(table: Table, column: Column) -> list[str]:
     scores = [row.scores[column.metric] for row in table.rows if column.metric in row.scores]
     return [score.rank for score in scores if score.rank]
-
-
-def _all_scores(row: Row) -> list[Score]:
-    return [each for score in row.scores.values() for each in (score, *score.tasks.values())]
 
 
 def _reading(table: Table) -> Note:
@@ -124,9 +124,9 @@ def _preserved(table: Table) -> list[Note]:
     margins = []
     for column in table.columns:
         changes = [row.scores[column.metric].change for row in table.rows if column.metric in row.scores]
-        found = {change.preserved.margin for change in changes if change and change.preserved}
+        stated = {change.preserved.margin for change in changes if change and change.preserved}
         sign = MINUS if column.higher_is_better else "+"
-        margins += [f"{column.metric} {sign}{size_text(margin, style_of(column))}" for margin in sorted(found)]
+        margins += [f"{column.metric} {sign}{size_text(margin, style_of(column))}" for margin in sorted(stated)]
     if not margins:
         return []
     text = (
@@ -137,11 +137,11 @@ def _preserved(table: Table) -> list[Note]:
 
 
 def _detectable(table: Table) -> list[Note]:
-    found = [text for column in table.columns if (text := _detectable_in(table, column))]
-    if not found:
+    sizes = [text for column in table.columns if (text := _detectable_in(table, column))]
+    if not sizes:
         return []
     text = "the smallest true change that has an 80 % chance of an interval without zero, by itself and with spreads "
-    return [Note("Detectable", f"{text}as seen here, in the median row (and the widest): {'; '.join(found)}.")]
+    return [Note("Detectable", f"{text}as seen here, in the median row (and the widest): {'; '.join(sizes)}.")]
 
 
 def _detectable_in(table: Table, column: Column) -> str:
@@ -168,11 +168,6 @@ def _column(column: Column) -> Note:
     return Note(column.metric, f"{text}; {', '.join(shown)}." if shown else f"{text}.")
 
 
-def _model(table: Table) -> Note:
-    revision = f" at {table.revision}" if table.revision else ""
-    return Note("Model", f"{table.locator}{revision}, {table.dtype}, fingerprint {table.fingerprint[:12]}.")
-
-
 def _pairs(table: Table) -> list[Note]:
     sources = sorted({row.source for row in table.rows if row.source})
     models = sorted({row.noise_model for row in table.rows if row.noise_model and row.noise_rate})
@@ -190,11 +185,6 @@ def _cost(table: Table) -> Note:
     return Note("Cost", f"on {devices}; evaluating took {span} a row; memory is the highest of the whole cell.")
 
 
-def _flags(table: Table) -> list[Note]:
-    meanings = known_flags(flag for row in table.rows for flag in row.flags)
-    return [Note(name, meaning) for name, meaning in meanings.items()]
-
-
 def _budget(table: Table) -> list[Note]:
     """What the columns of the budget table count; nothing where only base is on the table."""
     if not table.has_aligned:
@@ -204,11 +194,8 @@ def _budget(table: Table) -> list[Note]:
         "before these were chosen; align memory is the highest while the method ran; a dash: there is none, or nobody "
         "says."
     )
-    return [Note("Budget", text), _energy(table)] if _energy_known(table) else [Note("Budget", text)]
-
-
-def _energy_known(table: Table) -> bool:
-    return any(row.budget.energy_joules is not None or row.budget.energy_missing for row in table.rows)
+    counted = any(row.budget.energy_joules is not None or row.budget.energy_missing for row in table.rows)
+    return [Note("Budget", text), *([_energy(table)] if counted else [])]
 
 
 def _energy(table: Table) -> Note:
@@ -235,15 +222,9 @@ def _partly_paired(table: Table) -> list[Note]:
     return [Note("Items", f"some changes rest on fewer items: {'; '.join(dict.fromkeys(partly))}.")] if partly else []
 
 
-def _superseded(table: Table) -> list[Note]:
-    if not table.superseded:
-        return []
-    return [Note("Records", f"{table.superseded} older of the same row and seed are left out; the newest counts.")]
-
-
-def _origin(table: Table) -> list[Note]:
+def _origin(table: Table) -> Note:
     origin = table.origin
     versions = ", ".join(f"{name} {origin.versions[name]}" for name in PACKAGES_SHOWN if name in origin.versions)
     made = f"newest record {moment_text(origin.newest)}"
     commits = f"commit {' / '.join(origin.commits)}" if origin.commits else ""
-    return [Note("Made", "; ".join(part for part in (made, commits, versions) if part) + ".")]
+    return Note("Made", "; ".join(part for part in (made, commits, versions) if part) + ".")

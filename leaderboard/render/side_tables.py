@@ -6,17 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.leaderboard.board.values import Column, Extra, Row, Table
+from bench.leaderboard.render.columns import TextColumn
 from bench.leaderboard.render.numbers import MISSING, number, preserved_text, signed, style_of
 
 Text = Callable[[float], str]
-
-
-@dataclass(frozen=True, slots=True)
-class SideColumn:
-    """One column of a side table."""
-
-    title: str
-    text: Callable[[Row], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +19,7 @@ class SideTable:
     title: str
     about: str
     """What its columns are, in a sentence or two."""
-    columns: Sequence[SideColumn]
+    columns: Sequence[TextColumn]
     needed: bool
     """Whether the main table misleads without it, so that a terminal shows it too."""
 
@@ -61,7 +54,7 @@ def _preserved(table: Table) -> Iterator[SideTable]:
         yield SideTable("preserved", about, columns, needed=True)
 
 
-def _verdicts(column: Column) -> SideColumn:
+def _verdicts(column: Column) -> TextColumn:
     style = style_of(column)
 
     def text(row: Row) -> str:
@@ -69,7 +62,7 @@ def _verdicts(column: Column) -> SideColumn:
         return preserved_text(score.change if score else None, style)
 
     unit = style.change_head or style.change_unit.strip()
-    return SideColumn(f"{column.metric}, {unit}" if unit else column.metric, text)
+    return TextColumn(f"{column.metric}, {unit}" if unit else column.metric, text)
 
 
 def _side_table(table: Table, column: Column, kind: _Kind) -> Iterator[SideTable]:
@@ -82,7 +75,7 @@ def _side_table(table: Table, column: Column, kind: _Kind) -> Iterator[SideTable
         yield SideTable(f"{column.metric}: {kind.title}", kind.about, columns, kind.needed)
 
 
-def _column(metric: str, name: str, kind: _Kind) -> SideColumn:
+def _column(metric: str, name: str, kind: _Kind) -> TextColumn:
     style = kind.style(name)
 
     def text(row: Row) -> str:
@@ -90,7 +83,7 @@ def _column(metric: str, name: str, kind: _Kind) -> SideColumn:
         aside = score.asides.get(name) if score else None
         return MISSING if aside is None else _aside_text(aside, style)
 
-    return SideColumn(kind.heads.get(name, name.partition(".")[2] or name.replace("_", " ")), text)
+    return TextColumn(kind.heads.get(name, name.partition(".")[2] or name.replace("_", " ")), text)
 
 
 def _aside_text(aside: Extra, style: Text) -> str:

@@ -12,9 +12,17 @@ from rich.text import Text
 
 from bench.leaderboard.board.values import Column, Leaderboard, Row, Table
 from bench.leaderboard.records.labels import joined
-from bench.leaderboard.render.budget_table import BudgetColumn, budget_columns
-from bench.leaderboard.render.grid import Cell, GridColumn, RowGrid
-from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, shows_spread, table_notes, unpaired_reasons
+from bench.leaderboard.render.budget_table import budget_columns
+from bench.leaderboard.render.columns import (
+    TextColumn,
+    condition_columns,
+    shows_spread,
+    spread_column,
+    task_names,
+    trials_column,
+)
+from bench.leaderboard.render.grid import GridColumn, RowGrid, column_gap
+from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -26,18 +34,14 @@ from bench.leaderboard.render.numbers import (
     rank_text,
     rate_text,
     seconds_text,
-    spread_head,
-    spread_text,
     style_of,
     value_text,
     verdict,
 )
-from bench.leaderboard.render.side_tables import SideColumn, SideTable, side_tables
+from bench.leaderboard.render.side_tables import side_tables
 
 WIDE = 134
 """From this many columns on, a value stands beside its interval and not above it."""
-ROOMY = 100
-"""From this many columns on, tasks stand two spaces apart."""
 COLOURS = {True: "green", False: "red", None: ""}
 
 
@@ -59,44 +63,43 @@ class TerminalBoard:
 
 
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:
-    yield _heading(table)
+    gap = column_gap(width)
+    distinction = f" · {joined(table.distinction)}" if table.distinction else ""
+    yield Text.assemble("\n ", (table.locator, "bold"), distinction)
     yield _main(table, wide=width >= WIDE)
     yield from _flags(table)
     for column in table.columns:
-        if any(row.scores[column.metric].tasks for row in table.rows if column.metric in row.scores):
-            yield _by_task(table, column, gap=2 if width >= ROOMY else 1)
+        if names := task_names(table, column):
+            yield _by_task(table, column, names, gap)
     for side in side_tables(table):
         if side.needed:
-            yield _side(side, table, gap=2 if width >= ROOMY else 1)
+            columns = [_side_column(column) for column in side.columns]
+            yield RowGrid(table.rows, [SHORT_NAME], columns, side.title, gap)
     if table.has_aligned:
         yield _budget(table)
     if shows_spread(table):
-        yield _spread(table)
+        columns = [_grid_column(spread_column(column)) for column in table.columns]
+        rows = [row for row in table.rows if len(row.seeds) > 1]
+        yield RowGrid(rows, [SHORT_NAME], columns, "standard deviation between seeds (lowest to highest)")
     for note in table_notes(table):
         yield Padding(Text.assemble((f"{note.label}: ", "bold"), note.text, style="dim"), (0, 0, 0, 1))
 
 
-def _heading(table: Table) -> Text:
-    distinction = f" · {joined(table.distinction)}" if table.distinction else ""
-    return Text.assemble("\n ", (table.locator, "bold"), distinction)
+def _grid_column(column: TextColumn) -> GridColumn:
+    return GridColumn(column.title, lambda row: Text(column.text(row)))
 
 
 def _main(table: Table, *, wide: bool) -> RowGrid:
     leading = [GridColumn("method", _name if wide else _name_and_condition, "left")]
     if wide:
-        leading += [GridColumn(title, cell) for title, cell in _condition_columns(table)]
-    columns = [GridColumn(_title(column, table), _score_cell(column, table, wide=wide)) for column in table.columns]
+        trials = [trials_column()] if table.has_aligned else []
+        leading += map(_grid_column, [*condition_columns(table), *trials])
+    columns = [_score_column(column, table, wide=wide) for column in table.columns]
     return RowGrid(table.rows, leading, [*columns, GridColumn("align\nmemory", _cost)])
 
 
 def _cost(row: Row) -> Text:
     return Text(f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}")
-
-
-def _title(column: Column, table: Table) -> str:
-    return (
-        f"{direction(column)}\n{f'Δ {style_of(column).change_head}'.strip()}" if table.compares else direction(column)
-    )
 
 
 def _name(row: Row) -> Text:
@@ -126,25 +129,14 @@ def _flags(table: Table) -> list[Text]:
 
 
 def _condition(row: Row) -> str:
-    told = [] if row.is_base else [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise"]
-    return "".join(f", {part}" for part in [*(f"{n}={v}" for n, v in row.settings.items()), *told])
+    given = [] if row.is_base else [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise"]
+    return "".join(f", {part}" for part in [*(f"{n}={v}" for n, v in row.settings.items()), *given])
 
 
-def _condition_columns(table: Table) -> list[tuple[str, Cell]]:
-    columns: list[tuple[str, Cell]] = [
-        ("pairs", lambda row: Text(count_text(row.n_pairs))),
-        ("noise", lambda row: Text(rate_text(row.noise_rate))),
-    ]
-    if shows_spread(table):
-        columns.append(("seeds", lambda row: Text(str(len(row.seeds)) if row.seeds else MISSING)))
-    if table.has_aligned:
-        columns.append(("trials", lambda row: Text(count_text(row.budget.trials))))
-    return columns
-
-
-def _score_cell(column: Column, table: Table, *, wide: bool) -> Cell:
+def _score_column(column: Column, table: Table, *, wide: bool) -> GridColumn:
     """Value and interval, then change and its interval: two lines where there is room, four where not."""
     style, reasons = style_of(column), unpaired_reasons(table)
+    change_head = f"\n{f'Δ {style.change_head}'.strip()}" if table.compares else ""
     between, ranked = " " if wide else "\n", shows_ranks(table, column)
 
     def cell(row: Row) -> Text:
@@ -162,51 +154,44 @@ def _score_cell(column: Column, table: Table, *, wide: bool) -> Cell:
             text.append(f"\n{MISSING}{reasons[score.unpaired]}")
         return text
 
-    return cell
+    return GridColumn(f"{direction(column)}{change_head}", cell)
 
 
-def _by_task(table: Table, column: Column, *, gap: int) -> RowGrid:
+def _by_task(table: Table, column: Column, names: Sequence[str], gap: int) -> RowGrid:
     """One row a method, because there may be many; the change stands below the value."""
     style = style_of(column)
-    names = sorted(
-        {name for row in table.rows if column.metric in row.scores for name in row.scores[column.metric].tasks}
-    )
 
-    def task_cell(name: str) -> Cell:
+    def task_column(name: str) -> GridColumn:
         def cell(row: Row) -> Text:
-            score = row.scores[column.metric].tasks.get(name) if column.metric in row.scores else None
+            score = row.task_scores(column.metric).get(name)
             text = Text(value_text(score, style).removesuffix(style.unit))
             if score and score.change:
                 change = f"{change_text(score.change, style)}{verdict(score.change)}"
                 text.append(f"\n{change}", style=COLOURS[score.change.better] or "dim")
             return text
 
-        return cell
+        return GridColumn(name.replace("_", "\n"), cell)
 
-    columns = [GridColumn(name.replace("_", "\n"), task_cell(name)) for name in names]
     title = f"{column.metric} by task{', in' + style.unit if style.unit else ''}"
-    return RowGrid(table.rows, [SHORT_NAME], columns, title, gap)
+    return RowGrid(table.rows, [SHORT_NAME], [task_column(name) for name in names], title, gap)
 
 
-def _side(side: SideTable, table: Table, *, gap: int) -> RowGrid:
-    def cell(column: SideColumn) -> Cell:
-        return lambda row: Text(column.text(row).replace(" [", "\n[").replace(" (", "\n("))
+def _side_column(column: TextColumn) -> GridColumn:
+    def cell(row: Row) -> Text:
+        return Text(column.text(row).replace(" [", "\n[").replace(" (", "\n("))
 
-    columns = [GridColumn(column.title.replace(" ", "\n"), cell(column)) for column in side.columns]
-    return RowGrid(table.rows, [SHORT_NAME], columns, side.title, gap)
+    return GridColumn(column.title.replace(" ", "\n"), cell)
 
 
 def _budget(table: Table) -> RowGrid:
     """What each row was given and took; on which device, where not all ran on the same."""
     devices = sorted({row.device for row in table.rows})
 
-    def cell(columns: Sequence[BudgetColumn]) -> Cell:
-        return lambda row: Text("\n".join(column.text(row) for column in columns))
+    def stacked(columns: Sequence[TextColumn]) -> GridColumn:
+        title = "\n".join(column.title for column in columns)
+        return GridColumn(title, lambda row: Text("\n".join(column.text(row) for column in columns)))
 
-    columns = []
-    for _, group in groupby(budget_columns(table), attrgetter("subject")):
-        subject = list(group)
-        columns.append(GridColumn("\n".join(column.title for column in subject), cell(subject)))
+    columns = [stacked(list(group)) for _, group in groupby(budget_columns(table), attrgetter("subject"))]
     if len(devices) > 1:
         columns.append(GridColumn("device", lambda row: Text(row.device), "left"))
     leading = [GridColumn("method", _name_and_noise, "left")]
@@ -228,12 +213,3 @@ def _short_name(row: Row) -> Text:
 
 
 SHORT_NAME = GridColumn("method", _short_name, "left")
-
-
-def _spread(table: Table) -> RowGrid:
-    def cell(column: Column) -> Cell:
-        return lambda row: Text(spread_text(row.scores.get(column.metric), style_of(column)))
-
-    columns = [GridColumn(spread_head(column), cell(column)) for column in table.columns]
-    rows = [row for row in table.rows if len(row.seeds) > 1]
-    return RowGrid(rows, [SHORT_NAME], columns, "standard deviation between seeds (lowest to highest)")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table as Grid
 from rich.text import Text
 
+from bench.leaderboard.render.grid import column_gap, framed
 from bench.leaderboard.render.numbers import MINUS, MISSING
 from bench.leaderboard.render.section import Section
-
-ROOMY = 100
-"""From this many columns on, columns stand two spaces apart."""
 
 
 class TerminalSections:
@@ -26,7 +23,7 @@ class TerminalSections:
         for section in self._sections:
             if section.title:
                 yield Text(f"\n {section.title}", "bold")
-            yield _grid(section, gap=2 if options.max_width >= ROOMY else 1)
+            yield _grid(section, gap=column_gap(options.max_width))
 
 
 def section_markdown(sections: Sequence[Section]) -> str:
@@ -34,13 +31,19 @@ def section_markdown(sections: Sequence[Section]) -> str:
     return "\n".join(line for section in sections for line in _markdown(section))
 
 
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[bool] = ()) -> str:
+    """A table of cells that are Markdown already.
+
+    Arguments:
+        right: of each column, whether it stands to the right; none for all to the left.
+    """
+    rule = "|".join("--:" if is_right else "---" for is_right in right or [False] * len(head))
+    lines = (f"| {' | '.join(cells)} |" for cells in rows)
+    return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *lines])
+
+
 def _grid(section: Section, gap: int) -> Grid:
-    grid = Grid(
-        box=SIMPLE_HEAD if section.columns else None,
-        show_header=bool(section.columns),
-        pad_edge=False,
-        padding=(0, 1, 0, gap - 1),
-    )
+    grid = framed(gap, head=bool(section.columns))
     if section.columns:
         for name, numeric in zip(section.columns, _numeric(section), strict=True):
             # Text, as a plain string is taken for markup: "toxicity [linear]" would lose the scorer.
@@ -56,16 +59,9 @@ def _grid(section: Section, gap: int) -> Grid:
 def _markdown(section: Section) -> Iterator[str]:
     if section.title:
         yield f"### {_escaped(section.title)}\n"
-    columns = section.columns or ("", "")
-    yield _line(columns)
-    numeric = _numeric(section) if section.columns else [False] * len(columns)
-    yield f"|{'|'.join('--:' if right else '---' for right in numeric)}|"
-    yield from (_line(row) for row in section.rows)
+    head, *rows = ([*map(_escaped, cells)] for cells in (section.columns or ("", ""), *section.rows))
+    yield markdown_table(head, rows, right=_numeric(section) if section.columns else ())
     yield ""
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_escaped, cells))} |"
 
 
 def _escaped(cell: str) -> str:

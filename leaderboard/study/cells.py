@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric, Value
+from bench.leaderboard.board.build import make_columns
 from bench.leaderboard.board.degenerate import degenerate
 from bench.leaderboard.board.extras import extras
-from bench.leaderboard.board.pairing import is_exponential, make_side, mean_of, minus
-from bench.leaderboard.board.rows import in_order, newest_metrics
+from bench.leaderboard.board.pairing import is_exponential, make_strata, mean_of, minus
+from bench.leaderboard.board.rows import newest_metrics
 from bench.leaderboard.board.scores import metric_score
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.records.labels import distinctions, joined
@@ -156,7 +157,7 @@ def study_cells(history: Sequence[Record]) -> StudyCells:
         found.setdefault(place, {})[data.seed] = record
     places = sorted(found, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
     return StudyCells(
-        columns=_columns(history),
+        columns=make_columns(history),
         cells={place: dict(sorted(found[place].items())) for place in places},
         base=newest_metrics(record for record in history if record.method.name == BASE),
     )
@@ -196,22 +197,6 @@ def _settings(record: Record) -> dict[str, object]:
     return {**record.method.config, **origin}
 
 
-def _columns(history: Sequence[Record]) -> dict[str, Column]:
-    metrics = newest_metrics(history)
-    evaluation = {name: identity for record in history for name, identity in record.evaluation.items()}
-    return {
-        name: Column(
-            metric=name,
-            unit=metrics[name].unit,
-            higher_is_better=metrics[name].higher_is_better,
-            change="relative" if is_exponential(metrics[name]) else "difference",
-            identity=evaluation[name],
-            n=metrics[name].n,
-        )
-        for name in in_order(metrics)
-    }
-
-
 def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
     """What a board says of the same metrics, with each seed's own change."""
     values = {seed: metric.value for seed, metric in by_seed.items() if metric.value is not None}
@@ -235,7 +220,7 @@ def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
 
 def _changes(metrics: Sequence[Metric], base: Metric) -> list[float]:
     """Each seed's own change, on what it shares with base."""
-    means = [mean_of(minus(make_side([metric]), make_side([base]))) for metric in metrics]
+    means = [mean_of(minus(make_strata([metric]), make_strata([base]))) for metric in metrics]
     return [math.expm1(mean) if is_exponential(base) else mean for mean in means]
 
 

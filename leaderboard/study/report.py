@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from bench.core.values import BASE, Value
-from bench.leaderboard.board.build import comparable_groups
+from bench.leaderboard.board.build import comparable_groups, group_distinctions
 from bench.leaderboard.board.values import Column
-from bench.leaderboard.records.labels import distinctions, joined
+from bench.leaderboard.records.labels import joined
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.seeds import note_on_seeds
 from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, place_text, rate_label, study_cells
@@ -178,23 +178,10 @@ def _reasons(summaries: Sequence[NoiseSummary | SizeSummary]) -> Iterator[str]:
 
 def _titles(groups: Sequence[Sequence[Record]]) -> list[str]:
     """Each group's model, with what tells it from others of that model."""
-    told = [""] * len(groups)
-    for locator in {group[-1].model.locator for group in groups}:
-        alike = [index for index, group in enumerate(groups) if group[-1].model.locator == locator]
-        for index, each in zip(alike, distinctions([_settings(groups[i]) for i in alike]), strict=True):
-            told[index] = joined(each)
-    names = [group[-1].model.locator for group in groups]
-    return [f"{name} · {text}" if text else name for name, text in zip(names, told, strict=True)]
-
-
-def _settings(group: Sequence[Record]) -> dict[str, Any]:
-    newest = group[-1]
-    origin = {
-        "fingerprint": newest.model.fingerprint,
-        "dtype": newest.model.dtype,
-        "device": newest.cost.device.partition(":")[0],
-    }
-    return origin | {name: identity for record in group for name, identity in record.evaluation.items()}
+    return [
+        " · ".join(part for part in (group[-1].model.locator, joined(distinction)) if part)
+        for group, distinction in zip(groups, group_distinctions(groups), strict=True)
+    ]
 
 
 def _prefixes(groups: Sequence[Sequence[Record]]) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-from bench.core.intervals import Array, Interval
+from bench.core.intervals import Array
 from bench.core.values import Value
-from bench.leaderboard.board.pairing import UnpairedError, join_seeds, make_sheet, make_side, minus
+from bench.leaderboard.board.pairing import UnpairedError, join_seeds, make_sheet, make_strata, minus
 from bench.leaderboard.board.scores import NO_BASE
-from bench.leaderboard.board.values import Column
 from bench.leaderboard.statistics.curves import NoiseCurve, SizeCurve, noise_curve, size_curve
 from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, metrics_by_seed, pairs_text, rate_label
+
+Curve = NoiseCurve | SizeCurve
 
 WORSE = "worse than base to begin with, so there is no gain"
 NO_CLEAN_CELL = "no cell without noise was measured"
@@ -51,90 +54,73 @@ class SizeSummary(CurveSummary):
 def noise_summaries(study: StudyCells) -> list[NoiseSummary]:
     """One for each method, noise model, number of pairs and metric with more than one rate."""
     return [
-        _noise_summary(study, method, noise, size, column)
+        NoiseSummary(method=method, noise=noise, n_pairs=size, **_summary(study, points, start, metric, curve))
         for noise, size in study.noise_facets()
-        for column in study.columns.values()
+        for metric in study.columns
         for method in study.methods
-        if len(_measured_places(study, study.over_rates(method, noise, size), column)) > 1
+        if len(points := _measured(study, study.over_rates(method, noise, size), metric)) > 1
+        for start in [None if points[0].rate else 0]
+        for curve in [partial(noise_curve, [point.rate for point in points])]
     ]
 
 
 def size_summaries(study: StudyCells) -> list[SizeSummary]:
     """One for each method, noise model, rate and metric with more than one number of pairs."""
     return [
-        _size_summary(study, method, noise, rate, column)
+        SizeSummary(method=method, noise=noise, rate=rate, **_summary(study, points, -1, metric, curve))
         for noise, rate in study.size_facets()
-        for column in study.columns.values()
+        for metric in study.columns
         for method in study.methods
-        if len(_measured_places(study, study.over_sizes(method, noise, rate), column)) > 1
+        if len(points := _measured(study, study.over_sizes(method, noise, rate), metric)) > 1
+        for curve in [partial(size_curve, [point.n_pairs for point in points])]
     ]
 
 
-def _noise_summary(study: StudyCells, method: str, noise: str, size: int, column: Column) -> NoiseSummary:
-    places = _measured_places(study, study.over_rates(method, noise, size), column)
-    seeds, note = _common_seeds(study, places, column.metric)
-    curve, reason = None, NO_CLEAN_CELL if places[0].rate else None
-    if reason is None:
-        try:
-            gains, weights = _gains(study, places, seeds, column.metric)
-            curve = noise_curve([place.rate for place in places], gains, weights=weights)
-            reason, note = _reason(curve.reason, curve.gains[0]), note or curve.note
-        except UnpairedError as fault:
-            reason = str(fault)
-    return NoiseSummary(
-        method=method,
-        noise=noise,
-        metric=column.metric,
-        n_pairs=size,
-        seeds=seeds,
-        curve=curve,
-        reason=reason,
-        note=note,
-        start=None if places[0].rate else study.points[places[0], column.metric],
-    )
+def _summary(
+    study: StudyCells, points: Sequence[CurvePoint], start: int | None, metric: str, curve: Callable[..., Curve]
+) -> dict[str, Any]:
+    """What both kinds of summary say.
 
-
-def _size_summary(study: StudyCells, method: str, noise: str | None, rate: float, column: Column) -> SizeSummary:
-    places = _measured_places(study, study.over_sizes(method, noise, rate), column)
-    seeds, note = _common_seeds(study, places, column.metric)
-    curve, reason = None, None
+    Arguments:
+        start: index of the point that the numbers are relative to; None where it was not measured.
+        curve: sums gains up.
+    """
+    seeds, note = _common_seeds(study, points, metric)
+    summed = None
     try:
-        gains, weights = _gains(study, places, seeds, column.metric)
-        curve = size_curve([place.n_pairs for place in places], gains, weights=weights)
-        reason, note = _reason(curve.reason, curve.gains[-1]), note or curve.note
+        if start is None:
+            raise UnpairedError(NO_CLEAN_CELL)
+        gains, weights = _gains(study, points, seeds, metric)
+        summed = curve(gains, weights=weights)
+        reason, note = summed.reason, note or summed.note
+        highest = summed.gains[start].high
+        if reason is not None and highest is not None and highest < 0:
+            reason = WORSE
     except UnpairedError as fault:
         reason = str(fault)
-    return SizeSummary(
-        method=method,
-        noise=noise,
-        metric=column.metric,
-        rate=rate,
-        seeds=seeds,
-        curve=curve,
-        reason=reason,
-        note=note,
-        start=study.points[places[-1], column.metric],
-    )
+    return {
+        "metric": metric,
+        "seeds": seeds,
+        "curve": summed,
+        "reason": reason,
+        "note": note,
+        "start": None if start is None else study.points[points[start], metric],
+    }
 
 
-def _reason(reason: str | None, gain: Interval) -> str | None:
-    """The curve's own, or that there is a loss in the place of a gain."""
-    return WORSE if reason is not None and gain.high is not None and gain.high < 0 else reason
+def _measured(study: StudyCells, points: Sequence[CurvePoint], metric: str) -> list[CurvePoint]:
+    return [point for point in points if (point, metric) in study.points]
 
 
-def _measured_places(study: StudyCells, places: Sequence[CurvePoint], column: Column) -> list[CurvePoint]:
-    return [place for place in places if (place, column.metric) in study.points]
-
-
-def _common_seeds(study: StudyCells, places: Sequence[CurvePoint], metric: str) -> tuple[tuple[int, ...], str | None]:
+def _common_seeds(study: StudyCells, points: Sequence[CurvePoint], metric: str) -> tuple[tuple[int, ...], str | None]:
     """Seeds that every point has, and which others there are."""
-    each = [set(study.points[place, metric].seeds) for place in places]
-    common, every = set.intersection(*each), set.union(*each)
+    by_point = [set(study.points[point, metric].seeds) for point in points]
+    common, every = set.intersection(*by_point), set.union(*by_point)
     left_out = sorted(every - common)
     named = ", ".join(map(str, left_out))
     short = "; ".join(
-        f"{rate_label(place.rate)} with {pairs_text(place.n_pairs)}"
-        for place, seeds in zip(places, each, strict=True)
+        f"{rate_label(point.rate)} with {pairs_text(point.n_pairs)}"
+        for point, seeds in zip(points, by_point, strict=True)
         if seeds != every
     )
     note = f"seed{'s' * (len(left_out) > 1)} {named} left out: not run at {short}"
@@ -142,9 +128,9 @@ def _common_seeds(study: StudyCells, places: Sequence[CurvePoint], metric: str) 
 
 
 def _gains(
-    study: StudyCells, places: Sequence[CurvePoint], seeds: Sequence[int], metric: str
+    study: StudyCells, points: Sequence[CurvePoint], seeds: Sequence[int], metric: str
 ) -> tuple[list[Array], list[float]]:
-    """One (seeds, items) a place, positive for the better, and the items' weights.
+    """One (seeds, items) a point, positive for the better, and the items' weights.
 
     Raises:
         UnpairedError: there is no base, no seed, or other items behind some of it.
@@ -154,13 +140,13 @@ def _gains(
         raise UnpairedError(NO_BASE)
     if not seeds:
         raise UnpairedError("no seed was run at every point")
-    theirs = make_side([base])
-    found = [metrics_by_seed(study.cells[place], metric) for place in places]
-    sides = [minus(make_side([by_seed[seed] for seed in seeds]), theirs) for by_seed in found]
+    of_base = make_strata([base])
+    measured = [metrics_by_seed(study.cells[point], metric) for point in points]
+    changes = [minus(make_strata([by_seed[seed] for seed in seeds]), of_base) for by_seed in measured]
     # What one point lacks is left out of all of them: it must leave something.
-    join_seeds(sides, "no item was measured at every point")
-    sheet = make_sheet(sides)
+    join_seeds(changes, "no item was measured at every point")
+    sheet = make_sheet(changes)
     if sheet is None:
         raise UnpairedError("a task has one item only, which shows no spread")
     sign = 1.0 if base.higher_is_better else -1.0
-    return [sign * sheet.values[..., column] for column in range(len(places))], sheet.weights.tolist()
+    return [sign * sheet.values[..., column] for column in range(len(points))], sheet.weights.tolist()

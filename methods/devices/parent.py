@@ -7,11 +7,12 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from bench.core.passes.memory import free_memory
+from bench.core.reports import WorkerReport
 from bench.methods.devices.handover import RESULT, START, TRAINED, DeviceJob, write_job, write_model
 from bench.methods.devices.launch import run_job
 from bench.methods.training.settings import Row, TrainingSettings
@@ -36,7 +37,7 @@ class SeveralDevices:
 
     def train(
         self, trainer: Trainer, rows: Sequence[Row], validation: Sequence[Row], selection: WeightSelection | None
-    ) -> tuple[Watch, dict[str, Any]]:
+    ) -> tuple[Watch, WorkerReport]:
         """Train the model of `trainer` IN PLACE on `rows`, elsewhere, with what it starts from.
 
         The model leaves its GPU meanwhile, which one of the processes needs.
@@ -70,7 +71,7 @@ class SeveralDevices:
             selection.remember(result["selection"], folder)
         job.held_out.take_back(result["held_out"])
         peaks = result["peak_device_bytes"]
-        return watch, {"count": method.devices, "start_seconds": started, "peak_device_bytes": peaks}
+        return watch, WorkerReport(count=method.devices, start_seconds=started, peak_device_bytes=peaks)
 
     def close(self) -> None:
         """Remove what was written."""

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.core.hashing import sha256_tensor
+from bench.core.reports import LayerReport, MatrixReport, SubspaceReport
 from bench.core.values import AlignmentReport, Effort
 from bench.methods.pairs.passages import read_passages
 from bench.methods.projection.algorithm import SPECTRUM, find_subspaces
@@ -51,37 +52,39 @@ class EditReport:
                 else {}
             )
         layers = [
-            {
-                "layer": layer,
-                "rank": (rank := len(subspace.directions)),
-                "singular_values": subspace.singular_values[:SPECTRUM].tolist(),
-                "energy_removed": subspace.energy(rank) if len(subspace.singular_values) else None,
-                "matrices": [
-                    {"name": f"{matrix.name}.weight", **asdict(changes[matrix.name]), **hashes.get(matrix.name, {})}
+            LayerReport(
+                layer=layer,
+                rank=(rank := len(subspace.directions)),
+                singular_values=subspace.singular_values[:SPECTRUM].tolist(),
+                energy_removed=subspace.energy(rank) if len(subspace.singular_values) else None,
+                matrices=[
+                    MatrixReport(
+                        name=f"{matrix.name}.weight", **asdict(changes[matrix.name]), **hashes.get(matrix.name, {})
+                    )
                     for matrix in edited_matrices(job.anatomy, layer, job.method.weights)
                 ],
                 **explanations.get(layer, {}),
-            }
+            )
             for layer, subspace in self._subspaces.items()
         ]
         changed = [name for matrix in self._matrices() for name in edited_parameters(matrix, bias=job.method.edit_bias)]
         lengths = [len(passage.ids) for passage in job.texts.chosen + job.texts.rejected]
-        details = {
-            "ranks": {str(layer): rank for layer, rank in self._plan.ranks.items()},
-            "selection": self._plan.details,
-            "n_pairs": len(job.labelled_rows.chosen),
-            "n_identical": job.texts.n_identical,
-            "mean_tokens": sum(lengths) / len(lengths),
-            "n_at_max_length": lengths.count(job.method.max_length),
-            "n_embedded": job.activations.n_embedded,
-            "find_seconds": found - started,
-            "edit_seconds": edited - ready,
-            "note": job.anatomy.family.note,
-            "layers": layers,
-        }
+        report = SubspaceReport(
+            ranks={str(layer): rank for layer, rank in self._plan.ranks.items()},
+            selection=self._plan.details,
+            n_pairs=len(job.labelled_rows.chosen),
+            n_identical=job.texts.n_identical,
+            mean_tokens=sum(lengths) / len(lengths),
+            n_at_max_length=lengths.count(job.method.max_length),
+            n_embedded=job.activations.n_embedded,
+            find_seconds=found - started,
+            edit_seconds=edited - ready,
+            note=job.anatomy.family.note,
+            layers=layers,
+        )
         return AlignmentReport(
             changed=tuple(changed),
-            details=details,
+            details=report.to_json(),
             flags=(*(("identical-pairs",) if job.texts.n_identical else ()), *self._plan.flags),
             diagnostic_seconds=self._diagnostics.seconds,
             effort=self._effort,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.errors import UsageError
+from bench.core.reports import HeldOutReport
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import Completion, PairTokens, all_completions
 from bench.methods.pairs.likelihoods import Precision, completion_logps, shared_completion_logps, shared_logps
@@ -124,7 +125,7 @@ class HeldOut:
         self._curve = state["curve"]
         self._bill.seconds += state["seconds"]
 
-    def compare(self, model: PreTrainedModel) -> dict[str, Any] | None:
+    def compare(self, model: PreTrainedModel) -> HeldOutReport | None:
         """Log-probability margins in nats before and after, and implicit rewards; None without held-out pairs."""
         if not self._pairs:
             return None
@@ -132,16 +133,16 @@ class HeldOut:
             old, new = self._differences(self._before), self._differences(self._logps(model))
             gains = [late - early for early, late in zip(old, new, strict=True)]
             scale = self._method.recipe().reward_scale
-            return {
-                "pairs": len(self._pairs),
-                "margin_before": mean(old),
-                "margin_after": mean(new),
-                "accuracy_before": mean([margin > 0 for margin in old]),
-                "accuracy_after": mean([margin > 0 for margin in new]),
-                "reward_margin": None if scale is None else scale * mean(gains),
-                "reward_accuracy": mean([gain > 0 for gain in gains]),
-                "curve": self._curve,
-            }
+            return HeldOutReport(
+                pairs=len(self._pairs),
+                margin_before=mean(old),
+                margin_after=mean(new),
+                accuracy_before=mean([margin > 0 for margin in old]),
+                accuracy_after=mean([margin > 0 for margin in new]),
+                reward_margin=None if scale is None else scale * mean(gains),
+                reward_accuracy=mean([gain > 0 for gain in gains]),
+                curve=self._curve,
+            )
 
     def _loss(self) -> float:
         assert self._trainer is not None

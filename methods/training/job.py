@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from bench.core.reports import WorkerReport
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import Completion, all_completions
 from bench.methods.pairs.likelihoods import Precision, shared_completion_logps
@@ -40,7 +41,7 @@ class OtherProcesses(Protocol):
 
     def train(
         self, trainer: Trainer, rows: Sequence[Row], validation: Sequence[Row], selection: WeightSelection | None
-    ) -> tuple[Watch, dict[str, Any]]:
+    ) -> tuple[Watch, WorkerReport]:
         """Train the model of `trainer` IN PLACE on `rows`.
 
         Returns:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from bench.core.passes.memory import free_memory, is_out_of_memory
+from bench.core.reports import TrainingReport, WorkerReport
 from bench.core.values import AlignmentReport, Effort, PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import PairTokens
@@ -53,7 +54,7 @@ class TrainingRun:
     checkpoints: Checkpoints
     reference_seconds: float
     effort: Effort
-    workers: dict[str, Any] | None
+    workers: WorkerReport | None
     """Of the processes that trained on several devices; None where this one trained."""
     train_seconds: float
     """In all processes that had a part in it, and in the last attempt, if memory ran out in others."""
@@ -85,28 +86,28 @@ def align_by_training(
         run = train_within_memory(method, Job(model, tokenizer, data, precision, context, held_out), devices)
     context.progress.note(_summary(method, run))
     tokens: list[PairTokens] = [*data.training, *data.validation]
-    details = {
-        "curves": run.watch.curves,
-        "steps": run.watch.steps,
-        "tokens": int(run.watch.curves["tokens"][-1]),
-        "memory_backoff": list(run.checkpoints.splits),
-        "resumed_at": list(run.checkpoints.resumed_at),
-        "pairs": len(data.training),
-        "validation": None if run.selection is None else run.selection.report(len(data.validation)),
-        "truncated": sum(pair.truncated for pair in tokens),
-        "merged_boundaries": sum(pair.merged for pair in tokens),
-        "trainable_parameters": run.trainable,
-        "reference_seconds": run.reference_seconds,
-        "train_seconds": run.train_seconds,
-        "precision": precision,
-        "workers": run.workers,
-        "optimizer": optimizer_name(method, model.device),
-        "activation_checkpointing": checkpoints_activations(method, model),
-        "held_out": held_out.compare(model),
-    }
+    report = TrainingReport(
+        curves=run.watch.curves,
+        steps=run.watch.steps,
+        tokens=int(run.watch.curves["tokens"][-1]),
+        memory_backoff=list(run.checkpoints.splits),
+        resumed_at=list(run.checkpoints.resumed_at),
+        pairs=len(data.training),
+        validation=None if run.selection is None else run.selection.report(len(data.validation)),
+        truncated=sum(pair.truncated for pair in tokens),
+        merged_boundaries=sum(pair.merged for pair in tokens),
+        trainable_parameters=run.trainable,
+        reference_seconds=run.reference_seconds,
+        train_seconds=run.train_seconds,
+        precision=precision,
+        workers=run.workers,
+        optimizer=optimizer_name(method, model.device),
+        activation_checkpointing=checkpoints_activations(method, model),
+        held_out=held_out.compare(model),
+    )
     return AlignmentReport(
         changed=run.changed,
-        details=details,
+        details=report.to_json(),
         flags=_flags(method, data, run),
         diagnostic_seconds=held_out.seconds + run.checkpoints.seconds,
         earlier_seconds=run.checkpoints.elsewhere_seconds,

@@ -12,6 +12,7 @@ import numpy as np
 from bench.core.hashing import sha256_texts
 from bench.core.intervals import bootstrap_mean
 from bench.core.passes.footprint import context_window
+from bench.core.reports import ScrubbingReport
 from bench.core.values import Items, Metric
 from bench.tasks.base import EvaluationContext
 from bench.tasks.outputs.windows import DIVERGED, cut_windows
@@ -105,11 +106,11 @@ def probe_metric(losses: Losses, *, seed: int) -> Metric:
         unit="perplexity per token",
         higher_is_better=False,
         counts={"diverged": diverged} if diverged else {},
-        details={
-            "sentences": {kind: len(_rows_of(losses, kind)) for kind in (*PROBE, "plain")},
-            "tokens": sum(tokens),
-            "perplexity": _perplexities(losses),
-        },
+        details=ScrubbingReport(
+            sentences={kind: len(_rows_of(losses, kind)) for kind in (*PROBE, "plain")},
+            tokens=sum(tokens),
+            perplexity=_perplexities(losses),
+        ).to_json(),
         items=Items(
             ids_sha256=sha256_texts(losses.sentences[row].text for rows in units.values() for row in rows),
             values=values,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, JsonValue, PositiveInt, model_validator
 
 from bench.core.progress import Progress
+from bench.core.reports import ScrubbingReport
 from bench.core.store.assets import PypiFile
 from bench.tasks.base import EvaluationContext, Task, TaskResult
 from bench.tasks.outputs.continuations import Continuation, GenerationSettings
@@ -102,7 +103,7 @@ class Scrubbing(Task):
         metric = metric.model_copy(
             update={
                 "counts": {**metric.counts, **_counts(scored, continuations)},
-                "details": {**metric.details, "scorer": self.scorer, **continued(prompts, scored.scores, self.seed)},
+                "details": _report(metric.details, scorer=self.scorer, **continued(prompts, scored.scores, self.seed)),
             }
         )
         return TaskResult(metric, _rows(prompts, continuations, scored.scores), carried=losses)
@@ -117,11 +118,16 @@ class Scrubbing(Task):
     ) -> TaskResult:
         after: Losses = result.carried
         before = sentence_losses(after.sentences, base, tokenizer, context)
-        details = {**result.metric.details, **compare_groups(before, after, seed=self.seed)}
+        details = _report(result.metric.details, **compare_groups(before, after, seed=self.seed))
         return replace(result, metric=result.metric.model_copy(update={"details": details}))
 
     def _scorer(self) -> Scorer:
         return build_scorer(self.scorer, self.scorer_settings)
+
+
+def _report(details: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """What the metric says so far, and more."""
+    return ScrubbingReport.model_validate({**details, **more}).to_json()
 
 
 def continued(prompts: Sequence[IdentityPrompt], scores: Sequence[float | None], seed: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import PositiveInt
 
 from bench.core.hashing import sha256_texts
 from bench.core.intervals import Interval, bootstrap_mean
+from bench.core.reports import GuardReport
 from bench.core.values import Items, Metric, Value
 from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.toxicity.expected_maximum import TOXIC, expected_maximum, toxicity_probability
@@ -73,6 +74,7 @@ def toxicity_metric(
         by_prompt.setdefault(continuation.prompt_id, []).extend([] if score is None else [score])
     values = [_value(prompt_scores, aggregation) for prompt_scores in by_prompt.values()]
     interval = _interval(values, aggregation)
+    unmeasured: dict[str, float | None] = dict.fromkeys(GuardReport.model_fields)
     return Metric(
         value=interval.value if interval else None,
         stderr=interval.stderr if interval else None,
@@ -87,10 +89,7 @@ def toxicity_metric(
             **_shares(scores),
             **_of_samples(by_prompt, continuations, aggregation),
             **_by_toxicity(dict(zip(by_prompt, values, strict=True)), toxicities or {}, aggregation),
-            "guards": {
-                **text_guards(continuations),
-                **dict.fromkeys(("base_perplexity", "kl_to_base", "kl_tokens")),
-            },
+            "guards": GuardReport.model_validate(unmeasured | text_guards(continuations)).to_json(),
             "flags": _flags(scores, values),
         },
         items=Items(ids_sha256=sha256_texts(by_prompt), values=tuple(values)),

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, field_valida
 from bench.core.errors import BenchError
 from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
+from bench.core.reports import GuardReport
 from bench.core.store.assets import PypiFile
 from bench.core.values import Metric
 from bench.tasks.base import EvaluationContext, Task, TaskResult
@@ -295,7 +296,7 @@ def _guarded(metric: Metric, guards: Mapping[str, float | None], flags: Sequence
         update={
             "details": {
                 **details,
-                "guards": {**details["guards"], **guards},
+                "guards": GuardReport.model_validate({**details["guards"], **guards}).to_json(),
                 "flags": [*details["flags"], *flags],
             }
         }

@@ -8,7 +8,7 @@ from statistics import fmean, variance
 import numpy as np
 import pytest
 
-from bench.leaderboard.board.pairing import UnpairedError, columns_of, make_sheet, make_side, mean_of, minus
+from bench.leaderboard.board.pairing import UnpairedError, columns_of, make_sheet, make_strata, mean_of, minus
 from bench.leaderboard.statistics.seeds import seeded_mean
 
 SHARES = {"boolq": 0.9, "hellaswag": 0.2, "rte": 0.5}
@@ -30,7 +30,7 @@ def seeds(make_metric):
 
 
 def test_the_sheet_gives_the_average_and_each_seeds_own(seeds):
-    side = make_side(seeds)
+    side = make_strata(seeds)
     sheet = make_sheet([side])
     assert mean_of(side) == pytest.approx(fmean(metric.value for metric in seeds))
     assert sheet.means[0] == pytest.approx(mean_of(side))
@@ -38,7 +38,7 @@ def test_the_sheet_gives_the_average_and_each_seeds_own(seeds):
 
 
 def test_tasks_that_lie_apart_are_no_spread(seeds):
-    sheet = make_sheet([make_side(seeds[:1])])
+    sheet = make_sheet([make_strata(seeds[:1])])
     tasks = seeds[0].tasks
     expected = sum(variance(part.items.values) / part.n for part in tasks.values()) / len(tasks) ** 2
     assert sheet.item_variance()[0] == pytest.approx(expected)
@@ -47,13 +47,13 @@ def test_tasks_that_lie_apart_are_no_spread(seeds):
 def test_items_that_one_side_lacks_leave_the_tasks_equal(make_metric):
     ours = make_metric["capability"]({"a": [1.0, None, 0.0, 1.0], "b": [0.0, 1.0, 1.0]})
     base = make_metric["capability"]({"a": [0.0, 0.0, 0.0, None], "b": [0.0, 0.0, 1.0]})
-    difference = minus(make_side([ours]), make_side([base]))
+    difference = minus(make_strata([ours]), make_strata([base]))
     assert mean_of(difference) == pytest.approx(((1 + 0) / 2 + 1 / 3) / 2)
     assert make_sheet([difference]).means[0] == pytest.approx(mean_of(difference))
 
 
 def test_a_task_with_one_item_has_no_spread_to_go_by(make_metric):
-    assert make_sheet([make_side([make_metric["capability"]({"a": [1.0], "b": [0.0, 1.0]})])]) is None
+    assert make_sheet([make_strata([make_metric["capability"]({"a": [1.0], "b": [0.0, 1.0]})])]) is None
 
 
 def test_intervals_over_tasks_cover(make_metric):
@@ -65,7 +65,7 @@ def test_intervals_over_tasks_cover(make_metric):
             name: share + generator.normal(0, 0.3, size=(4, SIZES[name])) + shifts for name, share in SHARES.items()
         }
         metrics = [make_metric["capability"]({name: tuple(v[seed]) for name, v in tasks.items()}) for seed in range(4)]
-        sheet = make_sheet([make_side(metrics)])
+        sheet = make_sheet([make_strata(metrics)])
         low, high = seeded_mean(sheet.values[..., 0], weights=sheet.weights.tolist(), resamples=1000).interval.bounds
         covered += low <= fmean(SHARES.values()) <= high
     assert 0.92 <= covered / studies <= 0.985
@@ -73,12 +73,12 @@ def test_intervals_over_tasks_cover(make_metric):
 
 def test_seeds_without_a_common_item_cannot_be_averaged(make_metric):
     with pytest.raises(UnpairedError, match="every seed"):
-        make_side([make_metric["toxicity"]([0.1, None]), make_metric["toxicity"]([None, 0.1])])
+        make_strata([make_metric["toxicity"]([0.1, None]), make_metric["toxicity"]([None, 0.1])])
 
 
 def test_columns_are_means_over_seeds_of_what_every_seed_measured(make_metric):
     toxicity = make_metric["toxicity"]
-    assert columns_of(make_side([toxicity([0.1, None, 0.3])])) == [[0.1, None, 0.3]]
-    assert columns_of(make_side([toxicity([0.1, None, 0.3]), toxicity([0.2, 0.4, 0.5])])) == [
+    assert columns_of(make_strata([toxicity([0.1, None, 0.3])])) == [[0.1, None, 0.3]]
+    assert columns_of(make_strata([toxicity([0.1, None, 0.3]), toxicity([0.2, 0.4, 0.5])])) == [
         [pytest.approx(0.15), None, pytest.approx(0.4)]
     ]
