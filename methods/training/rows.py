@@ -23,7 +23,8 @@ REWARD_CURVES: Mapping[str, str] = {
     "chosen_reward": "rewards/chosen",
     "rejected_reward": "rewards/rejected",
 }
-ACCURACY_CURVE: Mapping[str, str] = {"reward_accuracy": "rewards/accuracies"}
+PAIR_CURVES: Mapping[str, str] = {**BASIC_CURVES, **REWARD_CURVES, "reward_accuracy": "rewards/accuracies"}
+"""What trainers that compare the completions of a pair log."""
 SUM_CURVES: Mapping[str, str] = {"chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected"}
 """Log-probabilities summed over a completion's tokens, in nats."""
 MEAN_CURVES: Mapping[str, str] = {"chosen_logp_per_token": "logps/chosen", "rejected_logp_per_token": "logps/rejected"}
