@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import yaml
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.errors import UsageError
@@ -14,7 +16,6 @@ from bench.core.passes.footprint import context_window
 from bench.methods.base import AlignmentMethod
 from bench.methods.pairs.completions import Completion, PairTokens
 from bench.methods.training.availability import missing_for_qlora, missing_from_trl
-from bench.methods.training.presets import TUNING_PRESETS, TuningPreset
 from bench.methods.training.recipe import Recipe
 
 Row = dict[str, Any]
@@ -22,6 +23,10 @@ Row = dict[str, Any]
 Score = Callable[[Sequence[Completion]], Mapping[Completion, float]]
 """Gives the log-probabilities of completions under the weights as they came, in nats."""
 Curves = Mapping[str, Sequence[float]]
+TUNING_PRESETS: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8")
+)
+"""Fields that a preset sets where they are not given; the file says where they are from."""
 
 
 class TrainingSettings(AlignmentMethod):
@@ -34,7 +39,7 @@ class TrainingSettings(AlignmentMethod):
     curves: ClassVar[Mapping[str, str]]
     """Our names of what the trainer logs."""
 
-    preset: TuningPreset = "default"
+    preset: Literal["default", "paper", "lee2024"] = "default"
     """Where the defaults come from: ours, the ProFS `paper`'s baseline, or Lee et al.'s recipe (`lee2024`)."""
     learning_rate: PositiveFloat = 1e-4
     epochs: PositiveFloat = 1.0
