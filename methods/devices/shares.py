@@ -112,15 +112,15 @@ class DividedBatches(Trainer):
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor | Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        inputs: dict[str, Any],
+        *rest: Any,
+        num_items_in_batch: Any = None,
+        **settings: Any,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The loss of this process's share, so weighted that the mean over processes is the loss of the batch."""
         sizes = cast(Sequence[int] | None, inputs.pop(SIZES, None))
         if sizes is None:  # a look at other rows, by one process alone
-            looked: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            return cast(torch.Tensor, looked)
+            return super().compute_loss(model, inputs, *rest, **settings, num_items_in_batch=num_items_in_batch)
         with self.exchange.of_shares(sizes):
             loss = cast(torch.Tensor, super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch))
         if num_items_in_batch is not None:

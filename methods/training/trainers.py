@@ -164,15 +164,11 @@ class TokenCounter(OwnRows):
     """As TRL's other trainers name it: tokens of both sides trained on so far, padding left out."""
 
     def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor | Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        self, model: torch.nn.Module, inputs: dict[str, Any], *rest: Any, **settings: Any
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         tokens = inputs["chosen_attention_mask"].sum() + inputs["rejected_attention_mask"].sum()
         self._total_train_tokens += int(self.accelerator.gather(tokens).sum())
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return super().compute_loss(model, inputs, *rest, **settings)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log({**logs, "num_tokens": self._total_train_tokens}, start_time)
