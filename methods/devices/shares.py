@@ -69,14 +69,9 @@ class Exchange:
         self._sizes: Sequence[int] | None = None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Gather nothing from others: they are not doing what this process does."""
-        with self.of_shares(()):
-            yield
-
-    @contextmanager
     def of_shares(self, sizes: Sequence[int]) -> Iterator[None]:
-        """Gather one value a row, or one a process, and leave out those that count for nothing."""
+        """Gather one value a row, or one a process, and leave out those that count for nothing; of no shares, gather
+        nothing from others."""
         self._sizes = sizes
         try:
             yield
@@ -129,7 +124,7 @@ class DividedBatches(Trainer):
         return loss * worth
 
     def prediction_step(self, *args: Any, **settings: Any) -> Any:
-        with self.exchange.alone():
+        with self.exchange.of_shares(()):  # the others are not doing what this process does
             return super().prediction_step(*args, **settings)
 
 

@@ -34,7 +34,7 @@ class TuningMethod(TrainingSettings):
 
         with own_randomness(torch.device("cpu")):  # in here, since importing TRL draws random numbers
             importlib.import_module("bench.methods.training.run")
-            importlib.import_module("bench.methods.training.trainers").trainer_class(self.recipe())
+            importlib.import_module("bench.methods.training.trainers").import_class(self.recipe().trainer)
 
     def check_pairs(self, pairs: Sequence[PreferencePair], seed: int) -> None:
         check_validation(self, pairs, seed)
