@@ -116,7 +116,7 @@ def _passages(
 def _encode(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, *, offsets: bool
 ) -> BatchEncoding:
-    """Tokenise. A fast tokenizer remembers each call's truncation and would save it with the model: it gets its own back."""
+    """Tokenise; a fast tokenizer, which would save each call's truncation with the model, gets its own back."""
     backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
     truncation, padding = (None, None) if backend is None else (backend.truncation, backend.padding)
     try:
