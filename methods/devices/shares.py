@@ -108,14 +108,13 @@ class DividedBatches(Trainer):
         self,
         model: torch.nn.Module,
         inputs: dict[str, Any],
-        *rest: Any,
+        return_outputs: bool = False,
         num_items_in_batch: Any = None,
-        **settings: Any,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The loss of this process's share, so weighted that the mean over processes is the loss of the batch."""
         sizes = cast(Sequence[int] | None, inputs.pop(SIZES, None))
         if sizes is None:  # a look at other rows, by one process alone
-            return super().compute_loss(model, inputs, *rest, **settings, num_items_in_batch=num_items_in_batch)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         with self.exchange.of_shares(sizes):
             loss = cast(torch.Tensor, super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch))
         if num_items_in_batch is not None:

@@ -133,7 +133,7 @@ def _encode(
         if backend is not None:
             backend.no_truncation()
             backend.no_padding()
-        if truncation is not None:
-            backend.enable_truncation(**truncation)
-        if padding is not None:
-            backend.enable_padding(**padding)
+            if truncation is not None:
+                backend.enable_truncation(**truncation)
+            if padding is not None:
+                backend.enable_padding(**padding)
