@@ -10,13 +10,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from bench.core.intervals import (
-    Interval,
-    Transform,
-    paired_difference,
-    paired_strata,
-    relative_difference,
-)
+from bench.core.intervals import Interval, Transform, paired_difference, paired_strata
 from bench.core.values import Metric
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.margins import preserved
@@ -179,8 +173,7 @@ def _over_items(ours: Side, theirs: Side, exponential: bool, level: float) -> In
     (weights, *_), a, b = [each.weights for each in ours.values()], columns_of(ours), columns_of(theirs)
     if len(ours) > 1:
         return paired_strata(a, b, level=level)
-    compare = relative_difference if exponential else paired_difference
-    return compare(a[0], b[0], weights=weights, level=level)
+    return paired_difference(a[0], b[0], weights=weights, relative=exponential, level=level)
 
 
 def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[float, float] | None:
