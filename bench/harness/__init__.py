@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = attach(
         "align": ["alignment_context", "set_up_pairs"],
         "cells": ["Cell", "expand_cells"],
         "directory": ["RunDirectory"],
-        "plan": ["Plan", "plan_run", "plan_study"],
+        "plan": ["Plan", "plan_study"],
         "run": ["Outcome", "make_pairs", "run_study"],
         "status": ["Status", "read_status"],
     },

@@ -180,15 +180,10 @@ def plan_draws(spec: RunSpec) -> list[Draw]:
 def describe_data(data: PreferenceData | None) -> DataInfo:
     """What a record says of its pairs."""
     if data is None:
-        noise = NoiseInfo(model="none", rate=0.0, n_flipped=0, flips_sha256=sha256_json([]))
+        none, nothing = "none", sha256_json([])
+        noise = NoiseInfo(model=none, rate=0.0, n_flipped=0, flips_sha256=nothing)
         return DataInfo(
-            source="none",
-            pool_sha256=sha256_json([]),
-            held_out=0,
-            n_pairs=0,
-            pairs_sha256=sha256_json([]),
-            noise=noise,
-            seed=0,
+            source=none, pool_sha256=nothing, held_out=0, n_pairs=0, pairs_sha256=nothing, noise=noise, seed=0
         )
     # Where noise changes texts, they tell corrupted pairs apart; which ones were reversed says all of `flip`s.
     reverses = data.noise_model.startswith("flip")

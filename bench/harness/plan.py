@@ -21,7 +21,6 @@ from bench.harness.resolved import (
 )
 from bench.leaderboard.board.effects import smallest_effects
 from bench.models.devices import device_kind
-from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study
 
 
@@ -40,11 +39,6 @@ class Plan:
     """Of the cells that are to do; of nothing where those are not known yet."""
     smallest_effects: Sequence[str] = ()
     """One line for each measurement, judged by what is finished; empty where nothing is."""
-
-
-def plan_run(spec: RunSpec) -> Plan:
-    """As `plan_study`, of a run."""
-    return plan_study(Study.of_run(spec))
 
 
 def plan_study(study: Study) -> Plan:

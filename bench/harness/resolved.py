@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NoReturn
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
-from bench.core.values import PreferencePair
 from bench.harness.cells import Cell, expand_cells, plan_draws
 from bench.leaderboard.records.record import ModelInfo
 from bench.methods.base import AlignmentMethod
@@ -84,12 +83,12 @@ def make_cells(setting: Setting, pool: PairPool) -> list[Cell]:
     Raises:
         UsageError: more pairs asked for than exist.
     """
-    found: dict[str, Cell] = {}
+    cells: dict[str, Cell] = {}
     for spec in setting.specs:
         kind = device_kind(setting.model.device)
         for cell in expand_cells(spec, setting.model_info, kind, pool, setting.tasks):
-            found.setdefault(cell.id, cell)
-    return list(found.values())
+            cells.setdefault(cell.id, cell)
+    return list(cells.values())
 
 
 def count_combinations(setting: Setting) -> int:
@@ -103,16 +102,16 @@ def count_combinations(setting: Setting) -> int:
 def list_downloads(setting: Setting) -> list[str]:
     """One line for each thing that a run would download now."""
     pairs = setting.spec.pairs
-    found = [*setting.source.missing(), *(line for task in setting.tasks.values() for line in task.downloads())]
+    downloads = [*setting.source.missing(), *(line for task in setting.tasks.values() for line in task.downloads())]
     if needs_pairs(setting.spec):
         if pairs.source == "on-policy":
-            found += on_policy_downloads(pairs.on_policy)
-            found += [line for source in pairs.exclude for line in prompt_downloads(source)]
+            downloads += on_policy_downloads(pairs.on_policy)
+            downloads += [line for source in pairs.exclude for line in prompt_downloads(source)]
         elif pairs.source.startswith("hub:"):
-            found.append(pairs.source)
+            downloads.append(pairs.source)
     if needs_neutral(setting.spec):
-        found += neutral_downloads(pairs.neutral)
-    return list(dict.fromkeys(found))
+        downloads += neutral_downloads(pairs.neutral)
+    return list(dict.fromkeys(downloads))
 
 
 def pool_at_hand(setting: Setting, progress: Progress) -> PairPool | None:
@@ -172,7 +171,8 @@ def check_texts(
     seen: set[str] = set()
     for name, method, data in reads:
         for what, pairs in (("", data.pairs), ("held-out ", data.held_out)):
-            key = sha256_json([type(method).__qualname__, method.model_dump(mode="json"), _texts(pairs)])
+            texts = sorted([pair.prompt, *sorted((pair.chosen, pair.rejected))] for pair in pairs)
+            key = sha256_json([type(method).__qualname__, method.model_dump(mode="json"), texts])
             if key in seen:
                 continue
             seen.add(key)
@@ -180,10 +180,6 @@ def check_texts(
                 method.check_texts(pairs, tokenizer)
             except UsageError as error:
                 raise UsageError(f"{name}: {what}{error}") from error
-
-
-def _texts(pairs: Sequence[PreferencePair]) -> list[list[str]]:
-    return sorted([pair.prompt, *sorted((pair.chosen, pair.rejected))] for pair in pairs)
 
 
 def never_trained_on(setting: Setting, progress: Progress) -> list[Prompt]:

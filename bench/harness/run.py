@@ -25,10 +25,9 @@ from bench.harness.resolved import (
     read_file_pairs,
     resolve_setting,
 )
-from bench.harness.states import CellStates, CellWatcher, GridCell, State, Took
+from bench.harness.states import CellStates, CellWatcher, GridCell, State
 from bench.harness.turns import Turns
 from bench.leaderboard.export import write_leaderboard
-from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.validation import copy_validations
 from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind, resolve_batch_size
@@ -89,11 +88,14 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     directory.make()
     earlier = made_by_other_code(cells, finished, device_kind(settings[0].model.device))
     _say_what_changed(study, directory, len(finished.keys() - {cell.id for cell in cells}), len(earlier), progress)
-    directory.save_settings(study.settings(), [GridCell.of(cell) for cell in cells])
+    states = CellStates([GridCell.of(cell) for cell in cells], finished)
+    directory.save_settings(study.settings(), states.cells)
     for line in restated_tuning(cells, finished):
         progress.note(line)
     directory.clean_up()
-    turns = Turns(directory, _states(cells, finished, progress), progress, WAIT_SECONDS)
+    if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):
+        progress.watch(states)
+    turns = Turns(directory, states, progress, WAIT_SECONDS)
     try:
         for setting, pool, planned in grid:
             _run_setting(setting, pool, [cell for cell in planned if cell.id not in finished], turns)
@@ -128,17 +130,6 @@ def _cells_of(setting: Setting, progress: Progress) -> tuple[PairPool, list[Cell
     if same:
         progress.note(f"{same} combinations are the same cells as others, as a size that is all there are; taken once")
     return pool, cells
-
-
-def _states(cells: Sequence[Cell], finished: Mapping[str, Record], progress: Progress) -> CellStates:
-    states = CellStates([GridCell.of(cell) for cell in cells])
-    states.finished += [Took.of(record) for record in finished.values()]
-    for cell in cells:
-        if cell.id in finished:
-            states.mark(cell.id, State.done)
-    if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):
-        progress.watch(states)
-    return states
 
 
 def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turns: Turns) -> None:

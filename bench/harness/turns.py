@@ -88,16 +88,13 @@ class Turns:
             raise
         except Exception as error:
             message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            self._note_failure(cell, message, traceback.format_exc())
+            self.failed[cell.id] = message
+            self._states.mark(cell.id, State.failed)
+            self.directory.save_failure(cell.id, message, traceback.format_exc())
+            self.progress.note(f"cell {cell.id} failed: {message}")
+            checkpoint = self.directory.kept_checkpoint(cell.id)
+            if checkpoint is not None:
+                self.progress.note(f"the next run goes on from {checkpoint}; delete it to start that cell over")
         else:
             self.executed.append(cell.id)
             self._states.mark(cell.id, State.done, record)
-
-    def _note_failure(self, cell: Cell, message: str, trace: str) -> None:
-        self.failed[cell.id] = message
-        self._states.mark(cell.id, State.failed)
-        self.directory.save_failure(cell.id, message, trace)
-        self.progress.note(f"cell {cell.id} failed: {message}")
-        checkpoint = self.directory.kept_checkpoint(cell.id)
-        if checkpoint is not None:
-            self.progress.note(f"the next run goes on from {checkpoint}; delete it to start that cell over")
