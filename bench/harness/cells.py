@@ -70,7 +70,10 @@ def expand_cells(
     Raises:
         UsageError: more pairs asked for than exist, or neutral texts in a file that does not.
     """
-    evaluation = {name: task_identity(task) for name, task in tasks.items()}
+    # Everything but the model that a task's number depends on.
+    evaluation = {
+        name: {**task.identity(), "code": code_version(type(task).__module__)} for name, task in tasks.items()
+    }
     methods = build_methods(spec)
 
     @cache
@@ -158,11 +161,6 @@ def without_code(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {key: without_code(inner) for key, inner in value.items() if key != "code"}
-
-
-def task_identity(task: Task) -> dict[str, Any]:
-    """Everything but the model that a task's number depends on, its code included."""
-    return {**task.identity(), "code": code_version(type(task).__module__)}
 
 
 def plan_draws(spec: RunSpec) -> list[Draw]:

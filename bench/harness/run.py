@@ -114,13 +114,13 @@ def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
     """The pairs that a run of `spec` would use, built now if they have to be."""
     progress = progress or Silent()
     setting = resolve_setting([spec])
-    setting.source.fetch(progress)
+    setting.model.source.fetch(progress)
     return pool_at_hand(setting, progress) or _build_pool(setting, progress)
 
 
 def _cells_of(setting: Setting, progress: Progress) -> tuple[PairPool, list[Cell]]:
     """The pairs and the cells of one model, which is fetched and its pairs built where that is to do."""
-    setting.source.fetch(progress)
+    setting.model.source.fetch(progress)
     pool = pool_at_hand(setting, progress)
     if pool is None:
         _prepare_tasks(setting, progress)  # before minutes of sampling, not after
@@ -136,15 +136,14 @@ def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turn
     """Run what no other process has taken of one model's cells; those taken are left to `turns`."""
     if not pending:
         return
-    neutral = _prepare(setting, pool, pending, turns.progress)
     bench = Workbench(
+        neutral=_prepare(setting, pool, pending, turns.progress),
         model=setting.model,
         pool=pool,
         batch_size=resolve_batch_size(setting.spec.batch_size, setting.model.device),
         tasks=setting.tasks,
         progress=turns.progress,
         shared=SharedWork(),
-        neutral=neutral,
         checkpoints=turns.directory.checkpoints,
     )
     turns.take(pending, lambda cell: execute(cell, bench))
@@ -198,7 +197,7 @@ def _build_pool(setting: Setting, progress: Progress) -> PairPool:
 
 def _prepare_tasks(setting: Setting, progress: Progress) -> None:
     """Everything that a measurement needs besides the weights, checked against the model's tokenizer."""
-    tokenizer = setting.source.load_tokenizer()
+    tokenizer = setting.model.source.load_tokenizer()
     for task in setting.tasks.values():
         task.prepare(progress)
         task.check(tokenizer)
@@ -206,7 +205,7 @@ def _prepare_tasks(setting: Setting, progress: Progress) -> None:
 
 def _prepare(setting: Setting, pool: PairPool, pending: Sequence[Cell], progress: Progress) -> list[str]:
     """Everything that can fail before a model is loaded; returns the neutral texts, where a method needs any."""
-    config, model = setting.source.config(), setting.model
+    config, model = setting.model.source.config(), setting.model
     aligned = [(cell, cell.draw) for cell in pending if cell.draw is not None]
 
     @lru_cache(maxsize=2)  # cells that share pairs lie side by side, those of oracles among them
@@ -218,7 +217,7 @@ def _prepare(setting: Setting, pool: PairPool, pending: Sequence[Cell], progress
         cell.method.check_pairs(drawn(draw).pairs, draw.seed)
     _prepare_tasks(setting, progress)
     reads = ((cell.name, cell.method, drawn(draw)) for cell, draw in aligned)
-    check_texts(reads, setting.source.load_tokenizer())
+    check_texts(reads, setting.model.source.load_tokenizer())
     if not needs_neutral(setting.spec):
         return []
     needed = [2 * cell.data_info.n_pairs for cell, _ in aligned if cell.method.needs_neutral]

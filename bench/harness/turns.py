@@ -44,19 +44,15 @@ class Turns:
     def wait_for_others(self) -> None:
         """Wait until the other processes are done with what they hold, and take what they leave behind when killed."""
         while self._held:
-            self._say_who(self._held)
+            for cell, _ in self._held:
+                if cell.id not in self._said:
+                    self._said.add(cell.id)
+                    owner = owner_of(self.directory.locks, cell.id)
+                    self.progress.note(f"waiting for cell {cell.id}, which {owner or 'another process'} is running")
             left = [(cell, execute) for cell, execute in self._held if not self._settle(cell, execute)]
             if len(left) == len(self._held):
                 time.sleep(self._wait_seconds)
             self._held = left
-
-    def _say_who(self, held: Sequence[tuple[Cell, Execute]]) -> None:
-        """Name the cells that this process waits for, each once."""
-        for cell, _ in held:
-            if cell.id not in self._said:
-                self._said.add(cell.id)
-                owner = owner_of(self.directory.locks, cell.id)
-                self.progress.note(f"waiting for cell {cell.id}, which {owner or 'another process'} is running")
 
     def _settle(self, cell: Cell, execute: Execute) -> bool:
         """Whether the cell is finished or failed, here or elsewhere; False where another process is at it."""

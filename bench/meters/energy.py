@@ -14,7 +14,6 @@ from pathlib import Path
 
 from bench.models.devices import device_kind
 
-POWERCAP = Path("/sys/class/powercap")
 INTERVAL_SECONDS = 60.0
 """From one reading to the next: a package at 1 kW goes round its counter, of some 260 kJ, in four minutes."""
 
@@ -64,7 +63,7 @@ def energy_counters(device: str, devices: int = 1) -> Counters:
     return Counters((*counters, *rapl_counters().readable))
 
 
-def rapl_counters(root: Path = POWERCAP) -> Counters:
+def rapl_counters(root: Path = Path("/sys/class/powercap")) -> Counters:
     """The processor packages of this machine; their cores and graphics are part of them.
 
     Arguments:

@@ -63,24 +63,23 @@ def find_licence(folder: Path, entry: ModelEntry | None) -> Licence:
     """
     names = terms_files(path.name for path in folder.iterdir() if path.is_file())
     files = tuple(folder / name for name in names if name != CARD)
-    identifier, name, link, origin = _stated(folder, entry, files)
+    card = _front_matter(folder / CARD)
+    stated = card.get("license")
+    identifier, origin = UNKNOWN, ""
+    name: str | None = None
+    link: str | None = None
+    if isinstance(stated, str) and stated not in ("", UNKNOWN):
+        identifier, origin = stated, "the model card"
+        named, linked = card.get("license_name"), card.get("license_link")
+        name, link = named if isinstance(named, str) else None, linked if isinstance(linked, str) else None
+    elif entry is not None:
+        identifier, origin = entry.licence_id, "the catalogue of alignment-bench"
+        name = entry.licence if identifier == OTHER else None
+    elif files:
+        identifier, name, link, origin = OTHER, "see-licence-file", files[0].name, "a licence text beside the weights"
     if link is None:
         link = LICENCES.get(identifier, {}).get("link") or (files[0].name if files else None)
     return Licence(identifier, name, link, origin, files)
-
-
-def _stated(folder: Path, entry: ModelEntry | None, files: tuple[Path, ...]) -> tuple[str, str | None, str | None, str]:
-    """Identifier, name, link, and who says so."""
-    card = _front_matter(folder / CARD)
-    stated = card.get("license")
-    if isinstance(stated, str) and stated not in ("", UNKNOWN):
-        return stated, _text(card.get("license_name")), _text(card.get("license_link")), "the model card"
-    if entry is not None:
-        named = entry.licence if entry.licence_id == OTHER else None
-        return entry.licence_id, named, None, "the catalogue of alignment-bench"
-    if files:
-        return OTHER, "see-licence-file", files[0].name, "a licence text beside the weights"
-    return UNKNOWN, None, None, ""
 
 
 def _front_matter(path: Path) -> Mapping[str, Any]:
@@ -91,7 +90,3 @@ def _front_matter(path: Path) -> Mapping[str, Any]:
         return metadata_load(path) or {}
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -45,9 +45,9 @@ class ModelSource(ABC):
         """The commit, where there are commits. May ask the hub."""
         return None
 
-    @abstractmethod
     def missing(self) -> list[str]:
         """One line for each download that `fetch` would start; empty where it would start none."""
+        return []
 
     @abstractmethod
     def fetch(self, progress: Progress) -> None:
@@ -220,9 +220,6 @@ class FileModel(ModelSource):
     @property
     def locator(self) -> str:
         return f"file:{self.path}"
-
-    def missing(self) -> list[str]:
-        return []
 
     def fetch(self, progress: Progress) -> None:
         """Nothing to fetch, but the weights are read once for their hash, which takes a while for large ones."""

@@ -10,7 +10,7 @@ from bench.core.registry import unknown
 from bench.core.values import BASE
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
-from bench.spec.overrides import assign, parse_assignment, select
+from bench.spec.overrides import assign, parse_assignment
 from bench.spec.run_spec import RunSpec, Settings, find_config, read_yaml
 from bench.tasks.base import TASKS
 from bench.tasks.toxicity.protocols import protocol_settings
@@ -37,7 +37,7 @@ def resolve_spec(
         methods, tasks: the only ones to run; settings the file has for them are kept.
         flags: places in the spec and what to put there.
         limit: items for every task.
-        scorer: the judge of the toxicity task.
+        scorer: of the toxicity task.
         assignments: `key=value` texts of --set, applied last.
 
     Returns:
@@ -54,12 +54,19 @@ def resolve_spec(
         settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)
     if tasks is not None:
         settings = _choose(settings, "tasks", tasks, TASKS)
-    for key_path, value in [*flags, *_task_flags(settings, limit, scorer)]:
+    limits = [] if limit is None else [(["tasks", name, "limit"], limit) for name in settings["tasks"]]
+    scorers = [] if scorer is None else [(["tasks", "toxicity", "scorer"], scorer)]
+    for key_path, value in [*flags, *limits, *scorers]:
         _check_flag(settings, key_path)
         settings = assign(_before_preset(settings, key_path, value), key_path, value)
     key_paths = sorted(map(parse_assignment, assignments), key=lambda parsed: not _is_preset(parsed[0]))
     for key_path, value in key_paths:
-        _check_key_path(settings, key_path)
+        kind, *rest = key_path
+        if (
+            kind in ("methods", "tasks") and len(rest) > 1 and rest[0] not in (settings.get(kind) or {})
+        ):  # it would silently add it
+            present = ", ".join(settings.get(kind) or {})
+            raise UsageError(f"--set {'.'.join(key_path)}: '{rest[0]}' is not in this run's {kind} ({present})")
         settings = assign(_before_preset(settings, key_path, value), key_path, value)
     settings = _without_stale_tuning(settings, [key_path for key_path, _ in key_paths])
     spec = validated(RunSpec, settings, "")
@@ -145,17 +152,7 @@ def _choose(settings: Mapping[str, Any], kind: str, names: Sequence[str], regist
     for name in names:
         if name not in written and name not in registered:
             raise unknown(kind.removesuffix("s"), name, [*registered, *written])
-    return {**settings, kind: select(written, names)}
-
-
-def _task_flags(settings: Mapping[str, Any], limit: int | None, scorer: str | None) -> list[Assignment]:
-    tasks = settings["tasks"]
-    task_flags: list[Assignment] = []
-    if limit is not None:
-        task_flags += [(["tasks", name, "limit"], limit) for name in tasks]
-    if scorer is not None:
-        task_flags.append((["tasks", "toxicity", "scorer"], scorer))
-    return task_flags
+    return {**settings, kind: {name: written.get(name) or {} for name in names}}
 
 
 def _check_flag(settings: Mapping[str, Any], key_path: Sequence[str]) -> None:
@@ -165,11 +162,3 @@ def _check_flag(settings: Mapping[str, Any], key_path: Sequence[str]) -> None:
         raise UsageError(
             f"{flag} is for the {key_path[1]} task, which is not among --tasks {','.join(settings['tasks'])}"
         )
-
-
-def _check_key_path(settings: Mapping[str, Any], key_path: Sequence[str]) -> None:
-    """Refuse settings for a method or task that is not part of the run: they would silently add it."""
-    kind, *rest = key_path
-    if kind in ("methods", "tasks") and len(rest) > 1 and rest[0] not in (settings.get(kind) or {}):
-        present = ", ".join(settings.get(kind) or {})
-        raise UsageError(f"--set {'.'.join(key_path)}: '{rest[0]}' is not in this run's {kind} ({present})")
