@@ -80,7 +80,7 @@ def plan_study(study: Study) -> Plan:
         frozenset(finished),
         downloads,
         ready,
-        _estimate(to_do if ready else [], directory, device_kind=device_kind(settings[0].model.device)),
+        _estimate(to_do if ready else [], directory, device_kind(settings[0].model.device)),
         tuple(smallest_effects(finished.values(), len(study.spec.seeds))),
     )
 
@@ -96,17 +96,17 @@ def _look(setting: Setting) -> tuple[list[str], list[Cell] | None]:
     return downloads, None
 
 
-def _estimate(cells: Sequence[Cell], directory: RunDirectory, *, device_kind: str) -> RunEstimate:
+def _estimate(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> RunEstimate:
     """What cells that are yet to run will take, one after the other.
 
     Arguments:
         cells: those.
         directory: theirs. Its finished cells are what is judged by; where there are none, those of the directories
             beside it that measured the same things on the same model and machine.
-        device_kind: what the cells will run on, e.g. "cpu".
+        kind: of device, which the cells will run on, e.g. "cpu".
     """
     own = list(directory.finished().values())
-    records = [(record, directory) for record in own] or _records_beside(cells, directory, device_kind)
+    records = [(record, directory) for record in own] or _records_beside(cells, directory, kind)
     if not records or not cells:
         return RunEstimate(None if cells else 0.0, None if cells else 0.0, "nothing like it ran here")
     files = [
@@ -120,16 +120,14 @@ def _estimate(cells: Sequence[Cell], directory: RunDirectory, *, device_kind: st
     return RunEstimate(seconds_left(sized, [Took.of(record) for record, _ in records]), len(cells) * size, basis)
 
 
-def _records_beside(
-    cells: Sequence[Cell], directory: RunDirectory, device_kind: str
-) -> list[tuple[Record, RunDirectory]]:
+def _records_beside(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> list[tuple[Record, RunDirectory]]:
     wanted = [(cell.model.fingerprint, cell.model.dtype, without_code(cell.evaluation)) for cell in cells]
     alike = []
     for path in sorted(directory.path.absolute().parent.glob("*/records")):
         there = RunDirectory(path.parent)
         for record in there.finished().values():
             same_machine = record.provenance.get("platform") == platform.platform()
-            same_kind = record.cost.device.partition(":")[0] == device_kind
+            same_kind = device_kind(record.cost.device) == kind
             measured = (record.model.fingerprint, record.model.dtype, without_code(record.evaluation))
             if same_machine and same_kind and measured in wanted:
                 alike.append((record, there))

@@ -57,16 +57,17 @@ def resolve_spec(
     limits = [] if limit is None else [(["tasks", name, "limit"], limit) for name in settings["tasks"]]
     scorers = [] if scorer is None else [(["tasks", "toxicity", "scorer"], scorer)]
     for key_path, value in [*flags, *limits, *scorers]:
-        _check_flag(settings, key_path)
+        if key_path[0] == "tasks" and key_path[1] not in settings["tasks"]:  # which this would silently add
+            flag, present = "--" + key_path[2].replace("_", "-"), ",".join(settings["tasks"])
+            raise UsageError(f"{flag} is for the {key_path[1]} task, which is not among --tasks {present}")
         settings = assign(_before_preset(settings, key_path, value), key_path, value)
     key_paths = sorted(map(parse_assignment, assignments), key=lambda parsed: not _is_preset(parsed[0]))
     for key_path, value in key_paths:
         kind, *rest = key_path
-        if (
-            kind in ("methods", "tasks") and len(rest) > 1 and rest[0] not in (settings.get(kind) or {})
-        ):  # it would silently add it
-            present = ", ".join(settings.get(kind) or {})
-            raise UsageError(f"--set {'.'.join(key_path)}: '{rest[0]}' is not in this run's {kind} ({present})")
+        there = settings.get(kind) or {}
+        if kind in ("methods", "tasks") and len(rest) > 1 and rest[0] not in there:  # which this would silently add
+            key = ".".join(key_path)
+            raise UsageError(f"--set {key}: '{rest[0]}' is not in this run's {kind} ({', '.join(there)})")
         settings = assign(_before_preset(settings, key_path, value), key_path, value)
     settings = _without_stale_tuning(settings, [key_path for key_path, _ in key_paths])
     spec = validated(RunSpec, settings, "")
@@ -94,12 +95,8 @@ def _is_preset(key_path: Sequence[str]) -> bool:
 
 
 def _without_stale_tuning(settings: dict[str, Any], key_paths: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """What a row says of its tuning holds for the hyperparameters beside it, and not for others put in their place.
-
-    Arguments:
-        settings: with what stands at `places` changed already.
-        places: in which --set has put something.
-    """
+    """What a row says of its tuning holds for the hyperparameters beside it, and not for others put in their place, as
+    --set has done at `key_paths`."""
     changed: dict[str, set[str]] = {}
     for kind, *rest in key_paths:
         if kind == "methods" and len(rest) > 1:
@@ -153,12 +150,3 @@ def _choose(settings: Mapping[str, Any], kind: str, names: Sequence[str], regist
         if name not in written and name not in registered:
             raise unknown(kind.removesuffix("s"), name, [*registered, *written])
     return {**settings, kind: {name: written.get(name) or {} for name in names}}
-
-
-def _check_flag(settings: Mapping[str, Any], key_path: Sequence[str]) -> None:
-    """Refuse a flag for a task that is not part of the run: it would silently add it."""
-    if key_path[0] == "tasks" and key_path[1] not in settings["tasks"]:
-        flag = "--" + key_path[2].replace("_", "-")
-        raise UsageError(
-            f"{flag} is for the {key_path[1]} task, which is not among --tasks {','.join(settings['tasks'])}"
-        )

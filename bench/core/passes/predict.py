@@ -88,7 +88,7 @@ class FrozenPass(LightningModule, ABC, Generic[Row]):
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
-                inference_mode=False,  # tensors a model caches meanwhile must stay usable in later training (torch 2.13)
+                inference_mode=False,  # tensors a model caches meanwhile must stay usable in training (torch 2.13)
                 plugins=[LightningEnvironment()],  # one process, where Lightning 2.6 would join a cluster's job
             )
             trainer.predict(self, loader, return_predictions=False)
