@@ -161,7 +161,7 @@ def _on_the_hub(model: str) -> str:
     source = resolve_model(model)
     if not isinstance(source, HubModel):
         return "none"
-    commit = hub.known_commit(source.repository, source.asked or "main")
+    commit = hub.known_commit(source.repository, source.reference)
     here = commit is not None and hub.cached_folder(source.repository, commit) is not None
     return "in its cache" if here else "to download"
 
