@@ -58,9 +58,9 @@ def _sections(table: Table) -> list[str]:
             changes = [_TASK_CHANGES] if table.compares else []
             columns = [_task_column(column, name) for name in names]
             sections += [f"### {escaped(column.metric)} by task", *changes, _grid(table, columns)]
-    for side in side_tables(table):
-        title = side.title[0].upper() + side.title[1:]
-        sections += [f"### {escaped(title)}", side.about, _grid(table, side.columns)]
+    for beside in side_tables(table):
+        title = beside.title[0].upper() + beside.title[1:]
+        sections += [f"### {escaped(title)}", beside.about, _grid(table, beside.columns)]
     if table.has_aligned:
         device = TextColumn("device", lambda row: row.device, left=True)
         sections += ["### Budget", _grid(table, [*budget_columns(table), device])]

@@ -54,7 +54,7 @@ DETAILS = TypeAdapter(tuple[Details, ...]).validate_python(
 
 def side_tables(table: Table) -> list[SideTable]:
     """Those that some row has something in."""
-    of_details = [side for column in table.columns for kind in DETAILS for side in _side_table(table, column, kind)]
+    of_details = [shown for column in table.columns for kind in DETAILS for shown in _side_table(table, column, kind)]
     return [*_preserved(table), *of_details]
 
 

@@ -75,10 +75,10 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     for column in table.columns:
         if names := task_names(table, column):
             yield _by_task(table, column, names, gap)
-    for side in side_tables(table):
-        if side.needed:
-            columns = [_folded(column) for column in side.columns]
-            yield RowGrid(table.rows, [SHORT_NAME], columns, side.title, gap)
+    for beside in side_tables(table):
+        if beside.needed:
+            columns = [_folded(column) for column in beside.columns]
+            yield RowGrid(table.rows, [SHORT_NAME], columns, beside.title, gap)
     if table.has_aligned:
         yield _budget(table)
     if shows_spread(table):
