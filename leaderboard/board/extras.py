@@ -36,7 +36,7 @@ def extras(metrics: Sequence[Metric]) -> dict[str, Extra]:
 
 
 def corrected(records: Sequence[Record], metric: str, validations: Validations) -> dict[str, Extra]:
-    """The share behind what the scorer of `metric` called toxic, corrected for that scorer's errors; none where its errors are not known.
+    """The share behind what the scorer of `metric` called toxic, corrected for its errors where these are known.
 
     Texts of one prompt are not independent, nor are seeds: as many trials are counted as there are prompts.
 
