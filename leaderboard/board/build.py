@@ -72,7 +72,7 @@ def _age(record: Record) -> tuple[datetime, str]:
 
 def group_distinctions(groups: Sequence[Sequence[Record]]) -> list[dict[str, str]]:
     """For each group, what tells it from the others of models had from the same place."""
-    differences: list[dict[str, str]] = [{} for _ in groups]
+    differences: dict[int, dict[str, str]] = {}
     for locator in {group[-1].model.locator for group in groups}:
         alike = [index for index, group in enumerate(groups) if group[-1].model.locator == locator]
         settings = [
@@ -80,9 +80,8 @@ def group_distinctions(groups: Sequence[Sequence[Record]]) -> list[dict[str, str
             | _evaluation(groups[index])
             for index in alike
         ]
-        for index, distinction in zip(alike, distinctions(settings), strict=True):
-            differences[index] = distinction
-    return differences
+        differences |= zip(alike, distinctions(settings), strict=True)
+    return [differences[index] for index in range(len(groups))]
 
 
 def _evaluation(group: Sequence[Record]) -> dict[str, Any]:

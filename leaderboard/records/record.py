@@ -155,7 +155,12 @@ def read_record(path: Path) -> Record:
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise BenchError(f"{path} is not a record: {_first_fault(error)}; {advice}") from error
+        first = error.errors(include_url=False)[0]
+        location = ".".join(map(str, first["loc"]))
+        fault = f"{location}: {first['msg']}" if location else first["msg"]
+        if first["loc"] == ("schema_version",):
+            fault = f"it has schema version {first['input']!r}, this alignment-bench reads {SCHEMA_VERSION}"
+        raise BenchError(f"{path} is not a record: {fault}; {advice}") from error
     if record.cell_id != path.stem:
         raise BenchError(f"{path} holds the record of another cell, {record.cell_id}; {advice}")
     return record
@@ -180,14 +185,6 @@ def record_schema() -> dict[str, Any]:
         for name, text in _field_docstrings(value).items() if value.__name__ in parts else ():
             parts[value.__name__]["properties"][name]["description"] = text
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
-
-
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    if first["loc"] == ("schema_version",):
-        return f"it has schema version {first['input']!r}, this alignment-bench reads {SCHEMA_VERSION}"
-    location = ".".join(map(str, first["loc"]))
-    return f"{location}: {first['msg']}" if location else str(first["msg"])
 
 
 def _field_docstrings(value: type[Value]) -> dict[str, str]:

@@ -59,11 +59,9 @@ def layer_reports(record: Record) -> Sequence[LayerReport]:
 
 def angles_to_clean(record: Record) -> list[list[float]]:
     """Of each layer that noise turned, the principal angles to what would have been removed without it, in degrees."""
-    layers = record.alignment.details.get("layers")
-    if not isinstance(layers, list | tuple):
-        return []
-    angles = [layer.get("angles_to_clean_degrees") for layer in layers if isinstance(layer, Mapping)]
-    return [list(of_layer) for of_layer in angles if of_layer]
+    details = record.alignment.details.get("layers")
+    layers = [layer for layer in details if isinstance(layer, Mapping)] if isinstance(details, list | tuple) else []
+    return [list(angles) for layer in layers if (angles := layer.get("angles_to_clean_degrees"))]
 
 
 def held_out_report(record: Record) -> HeldOutReport | None:

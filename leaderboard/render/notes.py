@@ -88,8 +88,8 @@ def shows_ranks(table: Table, column: Column) -> bool:
 
 
 def _rank_labels(table: Table, column: Column) -> list[str]:
-    scores = [row.scores[column.metric] for row in table.rows if column.metric in row.scores]
-    return [score.rank for score in scores if score.rank]
+    scores = (row.scores.get(column.metric) for row in table.rows)
+    return [score.rank for score in scores if score and score.rank]
 
 
 def _reading(table: Table) -> Note:
@@ -138,14 +138,13 @@ def _preserved(table: Table) -> Iterator[Note]:
 
 
 def _detectable_in(table: Table, column: Column) -> str:
-    rows = [row for row in table.rows if column.metric in row.scores]
-    changes = [(row, row.scores[column.metric].change) for row in rows]
-    sizes = [change.detectable for _, change in changes if change is not None and change.detectable]
+    changed = [row for row in table.rows if column.metric in row.scores and row.scores[column.metric].change]
+    changes = [change for row in changed if (change := row.scores[column.metric].change)]
+    sizes = [change.detectable for change in changes if change.detectable]
     if not sizes:
         return ""
-    style = style_of(column)
-    items = max(change.n for _, change in changes if change is not None)
-    seeds = sorted({len(row.seeds) for row, change in changes if change is not None})
+    style, items = style_of(column), max(change.n for change in changes)
+    seeds = sorted({len(row.seeds) for row in changed})
     runs = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     spans = f"{size_text(median(sizes), style)} ({size_text(max(sizes), style)})"
     return f"{column.metric} {spans} with {count_text(items)} items and {runs} seed{'' if runs == '1' else 's'}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import yaml
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.errors import UsageError
@@ -14,7 +16,6 @@ from bench.methods.base import AlignmentContext, AlignmentMethod
 from bench.methods.pairs.passages import PassagePairs, Pooling
 from bench.methods.projection.anatomy import check_config
 from bench.methods.projection.layers import Layers, LayersOrSearch, blocks
-from bench.methods.projection.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from bench.methods.projection.embeddings import Activations
     from bench.methods.projection.subspace import Subspace
 
+PRESETS: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8")
+)
+"""Fields that a preset sets where they are not given; the file says where they are from."""
 REFERENCE_BATCH = 50
 """Rows that the reference code embeds at a time; it drops what does not fill a batch."""
 
@@ -38,7 +43,9 @@ Rank = Annotated[PositiveInt | Literal["screenot", "cv"], BeforeValidator(_read_
 class ProjectionSettings(AlignmentMethod):
     """How an edit is made: the settings of ProFS and of its controls, without the edit itself."""
 
-    preset: Preset = "paper"
+    preset: Literal["paper", "reference", "gpt2-medium", "gpt-j-6b", "mistral-7b", "mistral-7b-sft", "opt-6.7b"] = (
+        "paper"
+    )
     """Where the defaults come from: the paper's equations, its code, whose choices change numbers, or a model of it."""
     rank: Rank = 2
     """Directions removed in each layer, or who chooses them: `screenot` for each layer, `cv` for all."""

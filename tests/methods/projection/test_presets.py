@@ -26,8 +26,8 @@ from transformers import (
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext
-from bench.methods.projection.presets import PRESETS
 from bench.methods.projection.profs import ProFS
+from bench.methods.projection.settings import PRESETS
 from bench.methods.shared import SharedWork
 
 MakeModel = Callable[..., PreTrainedModel]
