@@ -39,13 +39,14 @@ def watched_modules(anatomy: Anatomy, depth: int, last_block: Reading) -> Iterat
     Reference: Uppaal/detox-edit at f0e20db, detox.py, which calls `last_layer(hidden_states[-2])`.
     """
     blocks = anatomy.blocks[:depth]
-    model_type = getattr(anatomy.body.config, "model_type", "")
+    config: Any = anatomy.body.config
+    model_type = getattr(config, "model_type", "")
     with ExitStack() as hooks:
         if last_block == "reference" and depth == len(anatomy.blocks):
             if model_type in AFTER_NORM:
                 blocks = (*blocks[:-1], anatomy.body.get_submodule(AFTER_NORM[model_type]))
             elif model_type in WITHOUT_PADDING_MASK:
-                implementation = anatomy.body.config._attn_implementation  # transformers' own; there is no public name
+                implementation = config._attn_implementation  # transformers' own; there is no public name
                 if implementation not in MASKABLE:
                     raise UsageError(
                         f"last_block=reference needs attention that takes a mask, {' or '.join(MASKABLE)}, and this "
