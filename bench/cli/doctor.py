@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,10 +40,10 @@ def doctor(
         from bench.display.doctor import show_invariance
         from bench.spec.overrides import split_integers
 
-        places = {"prompts": prompts or PROMPTS, "dtype": dtype, "device": device}
+        settings: dict[str, Any] = {"prompts": prompts or PROMPTS, "dtype": dtype, "device": device}
         sizes = parsed(batch_sizes, "--batch-sizes", split_integers)
         with progress_display() as progress:
-            result = measure_invariance(batch_invariance, progress, sizes=sizes, limit=limit or LIMIT, **places)
+            result = measure_invariance(batch_invariance, progress, sizes=sizes, limit=limit or LIMIT, **settings)
         healthy = show_invariance(result)
     if not healthy:
         raise typer.Exit(1)
