@@ -77,8 +77,8 @@ def matched_beginnings(passages: Sequence[str], lengths: Sequence[int]) -> list[
     unused = dict.fromkeys(range(len(passages)))
     beginnings = []
     for length in lengths:
-        found = ((index, words) for index in unused for words in sentences[index] if len(words) >= length)
-        index, words = next(found, (None, []))
+        usable = ((index, words) for index in unused for words in sentences[index] if len(words) >= length)
+        index, words = next(usable, (None, []))
         if index is None:
             raise ValueError(f"no passage is left with a sentence of {length} words")
         del unused[index]
