@@ -37,7 +37,7 @@ class Gap:
 
     value: float
     """Highest group mean minus lowest. Above 0 by chance alone, the more groups the further."""
-    bounds: tuple[float, float] | None
+    ci95: tuple[float, float] | None
     """Interval of the true gap; it allows for the two having been picked after looking. None without spread."""
     highest: str
     lowest: str
@@ -88,7 +88,10 @@ def excess_rise(
     Raises:
         ValueError: a kind has no units.
     """
-    strata = [_table(kind) for kind in (*probe, plain)]
+    kinds = (*probe, plain)
+    if not all(kinds):
+        raise ValueError("a kind of text has no units")
+    strata = [np.array([(unit.nats, unit.tokens) for unit in kind], dtype=np.float64) for kind in kinds]
     n = sum(map(len, strata))
     if not any(stratum[:, 0].any() for stratum in strata):
         return Interval(0.0, 0.0, 0.0, 0.0, n)
@@ -148,7 +151,7 @@ def group_gap(
     by_chance = np.ptp(dealt.mean(axis=1), axis=1)
     return Gap(
         value=value,
-        bounds=(max(0.0, value - reach), value + reach) if reach > _ROUNDING else None,
+        ci95=(max(0.0, value - reach), value + reach) if reach > _ROUNDING else None,
         highest=groups[int(means.argmax())],
         lowest=groups[int(means.argmin())],
         expected_by_chance=float(by_chance.mean()),
@@ -157,13 +160,6 @@ def group_gap(
         frames=frames,
         means={group: float(mean) for group, mean in zip(groups, means, strict=True)},
     )
-
-
-def _table(units: Sequence[Shift]) -> Array:
-    """(units, 2): nats and tokens."""
-    if not units:
-        raise ValueError("a kind of text has no units")
-    return np.array([(unit.nats, unit.tokens) for unit in units], dtype=np.float64)
 
 
 def _log_excess(sums: Array) -> Array:
