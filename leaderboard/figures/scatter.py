@@ -15,8 +15,9 @@ from bench.core.values import BASE
 from bench.leaderboard.figures.style import (
     BASE_LINE,
     axis_number,
+    base_handle,
+    degenerate_handles,
     grid,
-    hollow_handle,
     legend,
     levels,
     look,
@@ -25,6 +26,8 @@ from bench.leaderboard.figures.style import (
     numbers,
     paler,
     percent_text,
+    point_handle,
+    rows_by,
 )
 from bench.leaderboard.study.cells import rate_label
 from bench.leaderboard.study.chart_rows import MEAN, SHARE_OF_BASE, Row
@@ -40,10 +43,9 @@ RING: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "non
 
 def draw_tradeoff(chart: Chart) -> Figure:
     """Toxicity against each other metric: a point a place, paler the more noise, and the staircase of the front."""
-    metrics = list(dict.fromkeys(row["metric"] for row in chart.rows))
+    metrics = rows_by(chart.rows, "metric")
     figure, panels = grid(len(metrics), columns=2, height=3.0)
-    for axes, metric in zip(panels, metrics, strict=True):
-        rows = [row for row in chart.rows if row["metric"] == metric]
+    for axes, (metric, rows) in zip(panels, metrics.items(), strict=True):
         for row in rows:
             _draw_place(axes, row, chart)
         _draw_paths(axes, rows, chart)
@@ -126,46 +128,24 @@ def _size(row: Row, chart: Chart) -> float:
 def _tradeoff_handles(chart: Chart) -> list[Any]:
     handles: list[Any] = method_handles(chart.methods, chart.rows, linestyle="", markersize=7)
     if any(row["method"] == BASE for row in chart.rows):
-        handles.append(Line2D([], [], color="k", marker="*", markersize=10, linestyle="", label=f"{BASE} (unaligned)"))
-    rates = levels(chart.rows, "rate")
-    if rates[-1] > 0:
-        share = PALEST * rates[0] / rates[-1]
-        for rate, white in ((rates[0], share), (rates[-1], PALEST)):
-            handles.append(_rate_handle(rate, white))
-    sizes = levels(chart.rows, "pairs")
+        handles.append(point_handle(f"{BASE} (unaligned)", color="k", marker="*", markersize=10))
+    rates, sizes = levels(chart.rows, "rate"), levels(chart.rows, "pairs")
+    for rate in (rates[0], rates[-1]) if rates[-1] > 0 else ():
+        white = paler("0.3", PALEST * rate / rates[-1])
+        handles.append(point_handle(f"{rate_label(rate)} noise", markersize=7, markerfacecolor=white))
     if len(sizes) > 1:
-        for size, points in ((sizes[0], 4.0), (sizes[-1], 8.0)):
-            handles.append(
-                Line2D([], [], color="0.3", marker="o", markersize=points, linestyle="", label=f"{size:,.0f} pairs")
-            )
-    handles.append(Line2D([], [], **FRONT, **RING, label="Pareto front"))
-    if any(row["degenerate"] for row in chart.rows):
-        handles.append(hollow_handle())
-    return handles
-
-
-def _rate_handle(rate: float, white: float) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        color="0.3",
-        marker="o",
-        markersize=7,
-        markerfacecolor=paler("0.3", white),
-        linestyle="",
-        label=f"{rate_label(rate)} noise",
-    )
+        handles += [point_handle(f"{n:,.0f} pairs", markersize=size) for n, size in ((sizes[0], 4.0), (sizes[-1], 8.0))]
+    return [*handles, Line2D([], [], **FRONT, **RING, label="Pareto front"), *degenerate_handles(chart.rows)]
 
 
 def draw_seeds(chart: Chart) -> Figure:
     """A line of dots for each place, one a seed, with a bar at the mean; base as a dashed line."""
-    metrics = list(dict.fromkeys(row["metric"] for row in chart.rows))
+    metrics = rows_by(chart.rows, "metric")
     places = list(dict.fromkeys(_place(row) for row in chart.rows if row["method"] != BASE))
     columns = min(STRIP_COLUMNS, len(metrics))
     figure, panels = grid(len(metrics), columns=columns, height=max(1.2, STRIP_INCHES * len(places) + 0.6), sharey=True)
     several = len({place[1] for place in places}) > 1
-    for index, (axes, metric) in enumerate(zip(panels, metrics, strict=True)):
-        rows = [row for row in chart.rows if row["metric"] == metric]
+    for index, (axes, rows) in enumerate(zip(panels, metrics.values(), strict=True)):
         _draw_strips(axes, rows, places, chart)
         axes.set_title(metric_title(rows[0]))
         axes.set_xlabel(str(rows[0]["unit"]).replace("mean toxicity probability", "mean probability"))
@@ -211,10 +191,6 @@ def _place(row: Row) -> tuple[str, int, float]:
 def _strip_handles(chart: Chart) -> list[Any]:
     handles: list[Any] = method_handles(chart.methods, chart.rows, linestyle="", markersize=4)
     if any(row["method"] == BASE for row in chart.rows):
-        handles.append(Line2D([], [], **BASE_LINE, label=f"{BASE} (unaligned)"))
-    handles.append(
-        Line2D([], [], color="0.3", marker="|", markersize=9, markeredgewidth=1.6, linestyle="", label="mean")
-    )
-    if any(row["degenerate"] for row in chart.rows):
-        handles.append(hollow_handle())
-    return handles
+        handles.append(base_handle())
+    mean = point_handle("mean", marker="|", markersize=9, markeredgewidth=1.6)
+    return [*handles, mean, *degenerate_handles(chart.rows)]

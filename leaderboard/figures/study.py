@@ -18,9 +18,10 @@ from bench.leaderboard.figures.style import (
     BAND_ALPHA,
     BASE_LINE,
     axis_number,
+    base_handle,
+    degenerate_handles,
     drawing_style,
     grid,
-    hollow_handle,
     legend,
     levels,
     look,
@@ -29,6 +30,7 @@ from bench.leaderboard.figures.style import (
     numbers,
     panel_columns,
     percent_text,
+    rows_by,
 )
 from bench.leaderboard.study.chart_rows import MEAN, SHARE_OF_BASE, Row
 from bench.leaderboard.study.charts import Chart
@@ -62,15 +64,14 @@ def draw_chart(chart: Chart) -> Figure:
 
 def _draw_curves(chart: Chart) -> Figure:
     """A panel for each metric: a line a method with its band, a dot a seed, base as a dashed line."""
-    metrics = list(dict.fromkeys(row["metric"] for row in chart.rows))
+    metrics = rows_by(chart.rows, "metric")
     figure, panels = grid(len(metrics), columns=panel_columns(len(metrics)), height=2.5)
-    for axes, metric in zip(panels, metrics, strict=True):
-        rows = [row for row in chart.rows if row["metric"] == metric]
+    for axes, (metric, rows) in zip(panels, metrics.items(), strict=True):
         _draw_base(axes, rows, changes=chart.kind == "changes")
         for method in chart.methods:
             _draw_method(axes, [row for row in rows if row["method"] == method], chart)
         axes.set(title=metric_title(rows[0]), ylabel=_height_label(chart, rows[0]))
-        _set_heights(axes, chart, str(metric))
+        _set_heights(axes, chart, metric)
         _set_places(axes, chart)
     legend(figure, _curve_handles(chart))
     return figure
@@ -101,12 +102,9 @@ def _draw_method(axes: Axes, rows: Sequence[Row], chart: Chart) -> None:
     x = numbers(means, chart.over)
     _draw_band(axes, x, means, style.colour, style.dashes)
     axes.plot(x, numbers(means, "value"), **style.line)
-    hollow = [row for row in means if row["degenerate"]]
-    axes.plot(
-        numbers(hollow, chart.over),
-        numbers(hollow, "value"),
-        **{**style.line, "linestyle": "", "markerfacecolor": "w", "zorder": 3.5},
-    )
+    if hollow := [row for row in means if row.get("degenerate")]:
+        face = {"linestyle": "", "markerfacecolor": "w", "zorder": 3.5}
+        axes.plot(numbers(hollow, chart.over), numbers(hollow, "value"), **{**style.line, **face})
     seeds = [row for row in rows if row["seed"] != MEAN]
     if len(seeds) > len(means):
         axes.plot(numbers(seeds, chart.over), numbers(seeds, "value"), **_dots(style.colour))
@@ -139,14 +137,12 @@ def _dots(colour: str) -> dict[str, Any]:
 def _curve_handles(chart: Chart) -> list[Any]:
     handles: list[Any] = method_handles(chart.methods, chart.rows)
     if chart.kind == "changes" or any(row["method"] == BASE for row in chart.rows):
-        handles.append(Line2D([], [], **BASE_LINE, label=f"{BASE} (unaligned)"))
+        handles.append(base_handle())
     if any(row["low"] is not None for row in chart.rows):
         handles.append(Patch(color="0.5", alpha=0.35, linewidth=0, label="95 % interval"))
     if any(row["seeds"] > 1 for row in chart.rows if isinstance(row["seeds"], int)):
         handles.append(Line2D([], [], **_dots("0.3"), label="one seed"))
-    if any(row["degenerate"] for row in chart.rows):
-        handles.append(hollow_handle())
-    return handles
+    return [*handles, *degenerate_handles(chart.rows)]
 
 
 def _height_label(chart: Chart, row: Row) -> str:
@@ -193,11 +189,11 @@ def set_rate_ticks(axes: Axes, rates: Sequence[float]) -> None:
 
 def _spread(sizes: Sequence[float], least: float) -> list[float]:
     """Sizes whose labels do not touch on a logarithmic axis; the largest is always among them."""
-    kept: list[float] = []
+    shown: list[float] = []
     for size in reversed(sizes):
-        if not kept or math.log(kept[-1] / size) >= least:
-            kept.append(size)
-    return kept[::-1]
+        if not shown or math.log(shown[-1] / size) >= least:
+            shown.append(size)
+    return shown[::-1]
 
 
 WHY = {
@@ -209,13 +205,13 @@ WHY = {
 
 def _draw_why(chart: Chart) -> Figure:
     """Angles with the range of their layers, reward accuracies with Wilson's intervals, against the rate."""
-    quantities = [name for name in WHY if any(row["quantity"] == name for row in chart.rows)]
+    by_quantity = rows_by(chart.rows, "quantity")
+    quantities = [name for name in WHY if name in by_quantity]
     figure, panels = grid(len(quantities), columns=2, height=2.7)
     rates = levels(chart.rows, "rate")
     for axes, quantity in zip(panels, quantities, strict=True):
-        rows = [row for row in chart.rows if row["quantity"] == quantity]
         for method in chart.methods:
-            _draw_reason(axes, [row for row in rows if row["method"] == method], chart)
+            _draw_method(axes, [row for row in by_quantity[quantity] if row["method"] == method], chart)
         title, label = WHY[quantity]
         axes.set(title=title, ylabel=label)
         set_rate_ticks(axes, rates)
@@ -231,23 +227,10 @@ def _draw_why(chart: Chart) -> Figure:
     return figure
 
 
-def _draw_reason(axes: Axes, rows: Sequence[Row], chart: Chart) -> None:
-    means = [row for row in rows if row["seed"] == MEAN]
-    if not means:
-        return
-    style = look(chart.methods, str(means[0]["method"]))
-    x = numbers(means, "rate")
-    _draw_band(axes, x, means, style.colour, style.dashes)
-    axes.plot(x, numbers(means, "value"), **style.line)
-    seeds = [row for row in rows if row["seed"] != MEAN]
-    if len(seeds) > len(means):
-        axes.plot(numbers(seeds, "rate"), numbers(seeds, "value"), **_dots(style.colour))
-
-
 def _why_handles(chart: Chart, quantities: Sequence[str]) -> list[Any]:
     handles: list[Any] = method_handles(chart.methods, chart.rows)
     names = {"subspace angle": "range of layers", "reward accuracy": "95 % interval"}
-    bands = " | ".join(names[each] for each in quantities)
+    bands = " | ".join(names[quantity] for quantity in quantities)
     handles.append(Patch(color="0.5", alpha=0.35, linewidth=0, label=bands))
     if len({row["seed"] for row in chart.rows} - {MEAN}) > 1:
         handles.append(Line2D([], [], **_dots("0.3"), label="one seed"))

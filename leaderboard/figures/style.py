@@ -15,6 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.core.values import BASE
 from bench.leaderboard.render.numbers import MINUS
 from bench.leaderboard.study.chart_rows import Row
 
@@ -152,11 +153,27 @@ def method_handles(methods: Sequence[str], rows: Sequence[Row], **changes: Any) 
     ]
 
 
-def hollow_handle() -> Line2D:
-    """Legend entry of points whose text is hardly text."""
-    return Line2D(
-        [], [], color="0.3", marker="o", markersize=5, markerfacecolor="w", linestyle="", label="degenerate text"
-    )
+def point_handle(label: str, **changes: Any) -> Line2D:
+    """Legend entry of points: grey discs, but for what is said of them."""
+    return Line2D([], [], label=label, **{"color": "0.3", "marker": "o", "markersize": 5, "linestyle": "", **changes})
+
+
+def base_handle() -> Line2D:
+    """Legend entry of the unaligned model's line."""
+    return Line2D([], [], **BASE_LINE, label=f"{BASE} (unaligned)")
+
+
+def degenerate_handles(rows: Sequence[Row]) -> list[Line2D]:
+    """Legend entry of points whose text is hardly text, where there are any."""
+    return [point_handle("degenerate text", markerfacecolor="w")] if any(row["degenerate"] for row in rows) else []
+
+
+def rows_by(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
+    """Rows by what they have in one column, in order of appearance."""
+    parts: dict[str, list[Row]] = {}
+    for row in rows:
+        parts.setdefault(str(row[name]), []).append(row)
+    return parts
 
 
 def shades(count: int) -> list[Any]:
