@@ -11,10 +11,10 @@ from bench.core.reports import (
     Estimate,
     GuardReport,
     HeldOutReport,
-    Report,
     ScrubbingReport,
     SubspaceReport,
     TrainingReport,
+    TypedReport,
 )
 from bench.core.values import AlignmentReport
 from bench.leaderboard.records.record import Record
@@ -30,9 +30,9 @@ from bench.leaderboard.records.reports import (
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 
 
-def recorded() -> list[tuple[type[Report], Any]]:
+def recorded() -> list[tuple[type[TypedReport], Any]]:
     """Every report of a known kind in the published records."""
-    found: list[tuple[type[Report], Any]] = []
+    found: list[tuple[type[TypedReport], Any]] = []
     for path in sorted(RESULTS.glob("*/records/*.json")):
         record = json.loads(path.read_bytes())
         details = record["alignment"]["details"]
