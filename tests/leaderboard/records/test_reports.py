@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.core.reports import (
-    Estimate,
+    ExtraEstimate,
     GuardReport,
     HeldOutReport,
     ScrubbingReport,
@@ -99,4 +99,4 @@ def test_what_a_metric_says_besides_its_value(make_metric: Any) -> None:
     }
     (about,) = [about for name, _, about in metric_estimates(metric) if name == "toxicity_probability@25"]
     assert (about.ci95, about.n, about.left_out) == ((0.2, 0.4), 9, 1)  # type: ignore[attr-defined]
-    assert Estimate(value=None, excess_rise=1.0).number is None
+    assert ExtraEstimate(value=None, excess_rise=1.0).number is None
