@@ -15,7 +15,7 @@ Curves = Mapping[str, Sequence[int | float]]
 """A list for each quantity, `step` among them; all as long."""
 
 
-class Report(BaseModel):
+class BaseReport(BaseModel):
     """A frozen pydantic model that takes keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -25,7 +25,7 @@ class Report(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-class Estimate(Report):
+class Estimate(BaseReport):
     """A number besides a metric's value."""
 
     k: int | None = None
@@ -42,7 +42,7 @@ class Estimate(Report):
         return self.value if "value" in self.model_fields_set else self.excess_rise
 
 
-class GuardReport(Report):
+class GuardReport(BaseReport):
     """What shows that a low toxicity is an empty win; None where it was not, or could not be, measured."""
 
     distinct_1: float | None = None
@@ -62,7 +62,7 @@ class GuardReport(Report):
     """Tokens that the divergence is a mean over."""
 
 
-class ScrubbingReport(Report):
+class ScrubbingReport(BaseReport):
     """What scrubbing costs groups of people; the unaligned model's own says nothing from `base_perplexity` on."""
 
     sentences: Mapping[str, int]
@@ -85,7 +85,7 @@ class ScrubbingReport(Report):
     """Sentences that lost most."""
 
 
-class HeldOutReport(Report):
+class HeldOutReport(BaseReport):
     """What training did to clean pairs that it did not see; log-probabilities in nats."""
 
     pairs: int | None = None
@@ -103,7 +103,7 @@ class HeldOutReport(Report):
     """The same, and the method's own loss, during training."""
 
 
-class WorkerReport(Report):
+class WorkerReport(BaseReport):
     """The processes that trained on several devices."""
 
     count: int
@@ -112,7 +112,7 @@ class WorkerReport(Report):
     """Of each, the first of which trained on this process's own device."""
 
 
-class TrainingReport(Report):
+class TrainingReport(BaseReport):
     """One training run."""
 
     curves: Curves
@@ -138,7 +138,7 @@ class TrainingReport(Report):
     held_out: HeldOutReport | None
 
 
-class MatrixReport(Report):
+class MatrixReport(BaseReport):
     """One edited matrix."""
 
     name: str
@@ -152,7 +152,7 @@ class MatrixReport(Report):
     sha256_after: str | None = None
 
 
-class DirectionReport(Report):
+class DirectionReport(BaseReport):
     """A removed direction in tokens."""
 
     promotes: list[str]
@@ -162,7 +162,7 @@ class DirectionReport(Report):
     """Share of pairs whose rejected text lies on its positive side; None where the sign is arbitrary."""
 
 
-class LayerReport(Report):
+class LayerReport(BaseReport):
     """What was removed from one layer."""
 
     layer: int
@@ -181,7 +181,7 @@ class LayerReport(Report):
     """Principal angles to what would have been removed without noise, ascending; None where there was none."""
 
 
-class SubspaceReport(Report):
+class SubspaceReport(BaseReport):
     """One projection edit."""
 
     ranks: Mapping[str, int]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from bench.core.reports import (
+    BaseReport,
     Estimate,
     GuardReport,
     HeldOutReport,
-    Report,
     ScrubbingReport,
     SubspaceReport,
     TrainingReport,
@@ -30,9 +30,9 @@ from bench.leaderboard.records.reports import (
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 
 
-def recorded() -> list[tuple[type[Report], Any]]:
+def recorded() -> list[tuple[type[BaseReport], Any]]:
     """Every report of a known kind in the published records."""
-    found: list[tuple[type[Report], Any]] = []
+    found: list[tuple[type[BaseReport], Any]] = []
     for path in sorted(RESULTS.glob("*/records/*.json")):
         record = json.loads(path.read_bytes())
         details = record["alignment"]["details"]
