@@ -67,7 +67,8 @@ def sample_continuations(
                     continue
                 inside = _Inside(progress, advance)
                 shard = generate(model, tokenizer, chunk, settings, seed=seed, batch_size=batch_size, progress=inside)
-                shards[index], rows = shard, [asdict(continuation) for continuation in shard]
+                shards[index] = shard
+                rows = [asdict(continuation) for continuation in shard]
                 with writing(_shard(folder, chunk)):
                     write_json(_shard(folder, chunk), {"sha256": sha256_json(rows), "continuations": rows})
     return [continuation for shard in shards for continuation in shard or ()]
