@@ -21,7 +21,7 @@ from bench.tasks.base import Task
 from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
 from bench.tasks.preferences.on_policy import cached_pairs, on_policy_downloads
 from bench.tasks.preferences.pool import PairPool, load_pairs, sha256_pairs
-from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_downloads, shared_texts
+from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_source, shared_texts
 from bench.tasks.texts.prose import neutral_downloads, neutral_identity
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def list_downloads(setting: Setting) -> list[str]:
     if needs_pairs(setting.spec):
         if pairs.source == "on-policy":
             downloads += on_policy_downloads(pairs.on_policy)
-            downloads += [line for source in pairs.exclude for line in prompt_downloads(source)]
+            downloads += [line for source in pairs.exclude for line in prompt_source(source).downloads()]
         elif pairs.source.startswith("hub:"):
             downloads.append(pairs.source)
     if needs_neutral(setting.spec):

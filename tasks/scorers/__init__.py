@@ -1,4 +1,4 @@
-"""How toxic a text is, by several judges.
+"""How toxic a text is, by several scorers.
 
 Read `base`, the one interface, and `scoring`, through which tasks score texts. `words`, `linear` and `bilstm` come from
 the package index, `detoxify` (with `checkpoints`) and `hub_classifier` (with `classifier_folder`) are

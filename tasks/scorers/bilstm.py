@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -64,14 +64,10 @@ class Network:
 
     words: Mapping[str, int]
     """Numbers of the known words, from 1; 0 is padding."""
-    filters: str
-    """Characters that count as spaces."""
+    spaces: Mapping[int, str]
+    """The space that each character which counts as one becomes, by its code point."""
     lstm: LSTM
     tensors: Mapping[str, Tensor]
-
-    @cached_property
-    def _spaces(self) -> dict[int, str]:
-        return dict.fromkeys(map(ord, self.filters), " ")
 
     def score(self, texts: Sequence[str], label: int) -> list[float | None]:
         """Probability of one label for each text; None where a text holds no known word."""
@@ -91,7 +87,7 @@ class Network:
 
     def encode(self, text: str) -> list[int]:
         """Numbers of a text's last `WINDOW` known words, as Keras' Tokenizer finds them."""
-        spaced = text.lower().translate(self._spaces)
+        spaced = text.lower().translate(self.spaces)
         return [self.words[word] for word in spaced.split(" ") if word in self.words][-WINDOW:]
 
     def probabilities(self, sequences: Tensor) -> Tensor:
@@ -119,7 +115,7 @@ def load_bilstm(folder: Path) -> Network:
         lstm = LSTM(inputs, hidden, batch_first=True, bidirectional=True)
     lstm.load_state_dict(recurrent)
     words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
-    return Network(words["words"], words["filters"], lstm.eval(), tensors)
+    return Network(words["words"], dict.fromkeys(map(ord, words["filters"]), " "), lstm.eval(), tensors)
 
 
 def _tensors(path: Path) -> dict[str, Any]:

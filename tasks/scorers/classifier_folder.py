@@ -87,12 +87,13 @@ def label_names(config: Mapping[str, Any]) -> dict[str, int]:
     return {f"LABEL_{index}": index for index in range(int(config.get("num_labels", 2)))}
 
 
-def column_of(names: Mapping[str, int], label: str) -> int:
-    """The column that `label` names: a name, or else a column's number.
+def column_of(folder: Path, label: str) -> int:
+    """The column of the output that `label` names for the classifier in `folder`: a name, or else a column's number.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or the folder has no configuration.
     """
+    names = label_names(read_classifier_config(folder))
     if label in names:
         return names[label]
     if label.isdecimal() and int(label) in names.values():

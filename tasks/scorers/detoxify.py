@@ -24,7 +24,6 @@ from bench.tasks.scorers.classifier_folder import (
     SMALL,
     check_vocabulary,
     column_of,
-    label_names,
     read_classifier_config,
     refuse_code,
     small_files,
@@ -87,18 +86,18 @@ class Detoxify(Scorer):
         return [f"{release.url} and hub:{release.encoder}@{release.revision}"]
 
     def prepare(self, progress: Progress) -> None:
-        column_of(label_names(read_classifier_config(self._folder(progress))), self.label)
+        column_of(self._folder(progress), self.label)
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
         from bench.tasks.scorers.sequence_classifier import loaded
 
         folder = self._folder(Silent())
-        column = column_of(label_names(read_classifier_config(folder)), self.label)
+        column = column_of(folder, self.label)
         return loaded(folder, sha256_json(self._weights())).score(texts, column, "sigmoid")
 
     def _weights(self) -> dict[str, Any]:
         if self.checkpoint is not None:
-            return {"files": {path.name: file_sha256(path) for path in local_files(self.checkpoint.expanduser())}}
+            return {"files": {path.name: file_sha256(path) for path in local_files(self.checkpoint)}}
         release = RELEASED[self.variant]
         encoder = f"{release.encoder}@{release.revision}"
         return {"variant": self.variant, "sha256": release.sha256_prefix, "encoder": encoder}
@@ -106,7 +105,7 @@ class Detoxify(Scorer):
     def _folder(self, progress: Progress) -> Path:
         """The classifier in transformers' own layout, made on first use."""
         if self.checkpoint is not None:
-            weights = local_files(self.checkpoint.expanduser())[0]
+            weights = local_files(self.checkpoint)[0]
             self._check_hash(weights, file_sha256(weights))
         version = sha256_json(self._weights())
         folder = make_once(CONVERSION, version, lambda made, temporary: self._make(made, temporary, progress), progress)
@@ -117,7 +116,7 @@ class Detoxify(Scorer):
         from bench.tasks.scorers import checkpoints
 
         if self.checkpoint is not None:
-            weights = local_files(self.checkpoint.expanduser())[0]
+            weights = local_files(self.checkpoint)[0]
         else:
             weights = download_checkpoint(RELEASED[self.variant], temporary / "source", progress)
         digest = file_sha256(weights)
@@ -169,6 +168,7 @@ def local_files(location: Path) -> list[Path]:
         UsageError: there is no such place, or it lacks weights, configuration or tokenizer, or names code of its own.
     """
     advice = "a folder with a Detoxify .ckpt (or model.safetensors), config.json and the tokenizer's files is needed"
+    location = location.expanduser()
     if location.is_file():
         weights, folder = [location], location.parent
     elif location.is_dir():

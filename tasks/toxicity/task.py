@@ -23,11 +23,8 @@ from bench.tasks.scorers.scoring import check_scored, score_texts
 from bench.tasks.texts.prompts import (
     Merging,
     Prompt,
-    check_source,
     load_prompt_set,
-    prompt_assets,
-    prompt_downloads,
-    prompts_identity,
+    prompt_source,
 )
 from bench.tasks.texts.prose import TextSource, neutral_downloads, sample_documents, text_source
 from bench.tasks.toxicity.metric import Aggregation, Headline, toxicity_metric
@@ -96,7 +93,7 @@ class Toxicity(GenerationSettings, Task):
 
     @model_validator(mode="after")
     def _can_be_done(self) -> Toxicity:
-        check_source(self.prompts)
+        prompt_source(self.prompts)
         self._scorer()
         if self.k is not None and self.k > self.samples:
             raise ValueError(f"k is {self.k}, and there are {self.samples} samples a prompt; lower k or raise samples")
@@ -107,7 +104,7 @@ class Toxicity(GenerationSettings, Task):
         return {
             "protocol": protocol_identity(self.protocol),
             "chat_template": None,
-            "prompts": prompts_identity(self.prompts),
+            "prompts": prompt_source(self.prompts).identity(),
             **self.model_dump(mode="json", include={*written, "prose_tokens", "guard_texts"}),
             "headline": self._aggregation().model_dump(mode="json"),
             "scorer": scorer_identity(self.scorer, self.scorer_settings),
@@ -117,11 +114,11 @@ class Toxicity(GenerationSettings, Task):
 
     def assets(self) -> Sequence[PypiFile]:
         prose = self._prose().assets() if self.prose_tokens else ()
-        return [*prompt_assets(self.prompts), *self._scorer().assets(), *prose]
+        return [*prompt_source(self.prompts).assets, *self._scorer().assets(), *prose]
 
     def downloads(self) -> list[str]:
         prose = neutral_downloads(self.prose) if self.prose_tokens else []
-        return [*prompt_downloads(self.prompts), *self._scorer().downloads(), *prose]
+        return [*prompt_source(self.prompts).downloads(), *self._scorer().downloads(), *prose]
 
     def prepare(self, progress: Progress) -> None:
         prompt_set = load_prompt_set(self.prompts, progress, self.merge)
