@@ -14,11 +14,11 @@ FOREIGN = 0.1
 
 def make_budget(records: Sequence[Record]) -> Budget:
     """The budget of the row that `records`, of one seed each or of one metric each, make up."""
-    found = [record.ledger for record in records]
-    ledgers = [ledger for ledger in found if ledger is not None]
+    recorded = [record.ledger for record in records]
+    ledgers = [ledger for ledger in recorded if ledger is not None]
     stated = records[-1].method.tuned
     trials = {"trials": stated.trials if stated else None, "tuning_seconds": stated.seconds if stated else None}
-    if len(ledgers) < len(found):
+    if len(ledgers) < len(recorded):
         return Budget(**trials)
     return Budget(
         **trials,
@@ -46,8 +46,8 @@ def _is_its_own(record: Record) -> bool:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     """None where any is: a mean over some seeds would be taken for one over all."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if len(known) == len(values) else None
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if len(numbers) == len(values) else None
 
 
 def _highest(values: Sequence[int | None]) -> int | None:

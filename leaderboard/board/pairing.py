@@ -141,7 +141,7 @@ def make_sheet(columns: Sequence[Strata]) -> Sheet | None:
 def spreads(table: Sheet) -> list[bool]:
     """For each column, whether its values differ by more than rounding: between items, or between seeds."""
     ranges = np.ptp(table.values, axis=(0, 1))
-    return [bool(each) for each in ranges > ROUNDING * np.abs(table.values).max(axis=(0, 1))]
+    return [bool(differs) for differs in ranges > ROUNDING * np.abs(table.values).max(axis=(0, 1))]
 
 
 def mean_of(strata: Strata) -> float:

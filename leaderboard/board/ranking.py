@@ -62,7 +62,7 @@ def with_ranks(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[R
             Contender(metrics[name], row.is_base) if name in metrics and degenerate.isdisjoint(row.flags) else None
             for row, metrics in zip(rows, measured, strict=True)
         ]
-        (higher_is_better, *_) = [m.higher_is_better for each in measured for m in each.get(name, {}).values()]
+        (higher_is_better, *_) = [m.higher_is_better for by_name in measured for m in by_name.get(name, {}).values()]
         for index, label in enumerate(rank(contenders, higher_is_better=higher_is_better)):
             if label is not None:
                 row = ranked[index]
@@ -89,7 +89,7 @@ def rank(contenders: Sequence[Contender | None], *, higher_is_better: bool) -> l
     if len(ranked) < FEWEST:
         return labels
     position = {index: number for number, index in enumerate(ranked)}
-    better = surely_better(len(ranked), {(position[a], position[b]): found for (a, b), found in comparisons.items()})
+    better = surely_better(len(ranked), {(position[a], position[b]): comparisons[a, b] for a, b in comparisons})
     with suppress(ValueError):  # rows measured on different items can beat each other in a circle
         for index, label in zip(ranked, rank_labels(tie_ranks(better)), strict=True):
             labels[index] = label
@@ -108,7 +108,10 @@ def _comparisons(
             if matched:
                 pairing = _Pairing((a, b), join_seeds([minus(*seeds) for seeds in matched], ""))
                 batches.setdefault(pairing.pattern, []).append(pairing)
-    return {pair: found for batch in batches.values() for pair, found in _tested(batch, higher_is_better).items()}
+    comparisons: dict[tuple[int, int], RankComparison] = {}
+    for batch in batches.values():
+        comparisons |= _tested(batch, higher_is_better)
+    return comparisons
 
 
 def _tested(batch: Sequence[_Pairing], higher_is_better: bool) -> dict[tuple[int, int], RankComparison]:

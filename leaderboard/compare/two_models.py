@@ -138,12 +138,12 @@ def _few(settings: Mapping[str, str]) -> str:
 def _adjusted(metrics: Sequence[PairedMetric]) -> list[PairedMetric]:
     """With Holm's p-values, over the metrics and the parts of each; called better only where these say so too."""
     adjusted = iter(holm([metric.p for metric in metrics if metric.p is not None]))
-    found = []
+    updates: list[dict[str, Any]] = []
     for metric in metrics:
         p = None if metric.p is None else next(adjusted)
         change = _uncredited(metric.change) if p is not None and p > ALPHA else metric.change
-        found.append(metric.model_copy(update={"p_holm": p, "change": change, "parts": tuple(_adjusted(metric.parts))}))
-    return found
+        updates.append({"p_holm": p, "change": change, "parts": tuple(_adjusted(metric.parts))})
+    return [metric.model_copy(update=update) for metric, update in zip(metrics, updates, strict=True)]
 
 
 def _uncredited(change: Change) -> Change:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle
+from itertools import cycle, zip_longest
 from operator import attrgetter
 from statistics import fmean
 from typing import Any
@@ -58,11 +58,8 @@ def draw_record(record: Record) -> Figure:
         columns = min(2, len(panels))
         rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.3))
-        places = figure.subplots(rows, columns, squeeze=False).flat
-        for panel, axes in zip(panels, places, strict=False):
-            panel(axes)
-        for axes in list(places)[len(panels) :]:
-            axes.set_axis_off()
+        for panel, axes in zip_longest(panels, figure.subplots(rows, columns, squeeze=False).flat):
+            (panel or Axes.set_axis_off)(axes)
         figure.suptitle(_title(record))
     return figure
 
@@ -97,10 +94,10 @@ def _spectra(layers: Layers, axes: Axes) -> None:
     axes.set(title="spectrum of the differences", xlabel="direction", ylabel="singular value")
     _from_zero(axes, max(max(layer.singular_values) for layer in shown))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    places = ScalarMappable(
+    steps = ScalarMappable(
         BoundaryNorm([index - 0.5 for index in range(len(shown) + 1)], len(shown)), ListedColormap(colours)
     )
-    bar = axes.figure.colorbar(places, ax=axes, label="layer", pad=0.02)
+    bar = axes.figure.colorbar(steps, ax=axes, label="layer", pad=0.02)
     ticks = range(0, len(shown), math.ceil(len(shown) / 10))
     bar.set_ticks(list(ticks), labels=[str(numbers[index]) for index in ticks])
     bar.minorticks_off()
@@ -194,10 +191,10 @@ HELD_OUT_COURSES = (
 
 def _curve_panels(curves: Curves, held_out: HeldOutReport | None) -> list[Panel]:
     """Those of `COURSES` that were reported, or four of another method's own; then those on held-out pairs."""
-    known = [course for course in COURSES if all(curves.get(name) for name in course.labels)]
+    standard = [course for course in COURSES if all(curves.get(name) for name in course.labels)]
     others = [Course(name.replace("_", " "), "", {name: "training"}) for name in curves if name != "step"]
     watched: Curves = (held_out.curve if held_out else None) or {"step": []}
-    panels: list[Panel] = [partial(_course, course, curves, held_out) for course in known or others[: len(COURSES)]]
+    panels: list[Panel] = [partial(_course, course, curves, held_out) for course in standard or others[: len(COURSES)]]
     if len(watched["step"]) > 1:
         panels += [partial(_course, course, watched, None) for course in HELD_OUT_COURSES]
     return panels

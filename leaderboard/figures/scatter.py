@@ -47,7 +47,7 @@ def draw_tradeoff(chart: Chart) -> Figure:
     figure, panels = grid(len(metrics), columns=2, height=3.0)
     for axes, (metric, rows) in zip(panels, metrics.items(), strict=True):
         for row in rows:
-            _draw_place(axes, row, chart)
+            _draw_point(axes, row, chart)
         _draw_paths(axes, rows, chart)
         _draw_front(axes, rows)
         changes = rows[0]["scale"] == "change"
@@ -64,7 +64,7 @@ def draw_tradeoff(chart: Chart) -> Figure:
     return figure
 
 
-def _draw_place(axes: Axes, row: Row, chart: Chart) -> None:
+def _draw_point(axes: Axes, row: Row, chart: Chart) -> None:
     is_base = row["method"] == BASE
     style = None if is_base else look(chart.methods, str(row["method"]))
     colour = style.colour if style else "k"
@@ -121,8 +121,8 @@ def _noise_share(row: Row, chart: Chart) -> float:
 def _size(row: Row, chart: Chart) -> float:
     """Smaller for fewer pairs."""
     sizes = levels(chart.rows, "pairs")
-    place = sizes.index(axis_number(row, "pairs"))
-    return 7.0 if len(sizes) == 1 else 4.0 + 4.0 * place / (len(sizes) - 1)
+    index = sizes.index(axis_number(row, "pairs"))
+    return 7.0 if len(sizes) == 1 else 4.0 + 4.0 * index / (len(sizes) - 1)
 
 
 def _tradeoff_handles(chart: Chart) -> list[Any]:
@@ -141,30 +141,30 @@ def _tradeoff_handles(chart: Chart) -> list[Any]:
 def draw_seeds(chart: Chart) -> Figure:
     """A line of dots for each place, one a seed, with a bar at the mean; base as a dashed line."""
     metrics = rows_by(chart.rows, "metric")
-    places = list(dict.fromkeys(_place(row) for row in chart.rows if row["method"] != BASE))
+    strips = list(dict.fromkeys(_strip(row) for row in chart.rows if row["method"] != BASE))
     columns = min(STRIP_COLUMNS, len(metrics))
-    figure, panels = grid(len(metrics), columns=columns, height=max(1.2, STRIP_INCHES * len(places) + 0.6), sharey=True)
-    several = len({place[1] for place in places}) > 1
+    figure, panels = grid(len(metrics), columns=columns, height=max(1.2, STRIP_INCHES * len(strips) + 0.6), sharey=True)
+    several = len({strip[1] for strip in strips}) > 1
     for index, (axes, rows) in enumerate(zip(panels, metrics.values(), strict=True)):
-        _draw_strips(axes, rows, places, chart)
+        _draw_strips(axes, rows, strips, chart)
         axes.set_title(metric_title(rows[0]))
         axes.set_xlabel(str(rows[0]["unit"]).replace("mean toxicity probability", "mean probability"))
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.set_ylim(len(places) - 0.5, -0.5)
+        axes.set_ylim(len(strips) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         if index % columns == 0:
-            labels = [f"{method}{f', n = {n:,}' if several else ''}, {rate_label(rate)}" for method, n, rate in places]
-            axes.set_yticks(range(len(places)), labels)
+            labels = [f"{method}{f', n = {n:,}' if several else ''}, {rate_label(rate)}" for method, n, rate in strips]
+            axes.set_yticks(range(len(strips)), labels)
     legend(figure, _strip_handles(chart))
     return figure
 
 
-def _draw_strips(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[str, int, float]], chart: Chart) -> None:
+def _draw_strips(axes: Axes, rows: Sequence[Row], strips: Sequence[tuple[str, int, float]], chart: Chart) -> None:
     for row in rows:
         if row["method"] == BASE:
             axes.axvline(axis_number(row, "value"), **BASE_LINE)
             continue
-        y = places.index(_place(row))
+        y = strips.index(_strip(row))
         style = look(chart.methods, str(row["method"]))
         if row["seed"] == MEAN:
             axes.vlines([axis_number(row, "value")], y - 0.36, y + 0.36, color=style.colour, linewidth=1.6, zorder=2)
@@ -179,12 +179,12 @@ def _draw_strips(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[str, in
             alpha=0.8,
             markerfacecolor=face,
         )
-    starts = [y for y in range(1, len(places)) if places[y][0] != places[y - 1][0]]
+    starts = [y for y in range(1, len(strips)) if strips[y][0] != strips[y - 1][0]]
     for y in starts:
         axes.axhline(y - 0.5, color="0.75", linewidth=0.8)
 
 
-def _place(row: Row) -> tuple[str, int, float]:
+def _strip(row: Row) -> tuple[str, int, float]:
     return str(row["method"]), int(axis_number(row, "pairs")), axis_number(row, "rate")
 
 

@@ -72,7 +72,7 @@ def _draw_curves(chart: Chart) -> Figure:
             _draw_method(axes, [row for row in rows if row["method"] == method], chart)
         axes.set(title=metric_title(rows[0]), ylabel=_height_label(chart, rows[0]))
         _set_heights(axes, chart, metric)
-        _set_places(axes, chart)
+        _set_across(axes, chart)
     legend(figure, _curve_handles(chart))
     return figure
 
@@ -165,7 +165,7 @@ def _set_heights(axes: Axes, chart: Chart, metric: str) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
-def _set_places(axes: Axes, chart: Chart) -> None:
+def _set_across(axes: Axes, chart: Chart) -> None:
     """Ticks where something was measured; a logarithmic axis for numbers of pairs."""
     there = levels(chart.rows, chart.over)
     if chart.over == "rate":

@@ -113,10 +113,10 @@ def grid(n_panels: int, *, columns: int, height: float, sharey: bool = False) ->
     rows = math.ceil(n_panels / columns)
     width = WIDTH if columns > 1 else 0.65 * WIDTH
     figure = Figure(figsize=(width, rows * height + 0.8))
-    places = list(figure.subplots(rows, columns, squeeze=False, sharey="row" if sharey else False).flat)
-    for axes in places[n_panels:]:
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey="row" if sharey else False).flat)
+    for axes in panels[n_panels:]:
         axes.set_axis_off()
-    return figure, places[:n_panels]
+    return figure, panels[:n_panels]
 
 
 def panel_columns(n_panels: int) -> int:

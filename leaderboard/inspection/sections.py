@@ -44,8 +44,8 @@ def inspect_sections(record: Record, directions: int = 1) -> list[Section]:
 def inspection_json(record: Record) -> dict[str, Any]:
     """What the tables are made of, at full precision: the record without values per item and provenance."""
     plain = record.model_dump(mode="json", exclude={"schema_version", "provenance", "evaluation", "metrics"})
-    kept = {"value", "stderr", "ci95", "n", "unit", "counts"}
-    metrics = {name: metric.model_dump(mode="json", include=kept) for name, metric in record.metrics.items()}
+    shown = {"value", "stderr", "ci95", "n", "unit", "counts"}
+    metrics = {name: metric.model_dump(mode="json", include=shown) for name, metric in record.metrics.items()}
     return {**plain, "metrics": metrics}
 
 
@@ -77,8 +77,8 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
         name: next((need for start, need in MATTERS_FOR.items() if name.startswith(start)), None) for name in config
     }
     chosen = {value for value in config.values() if isinstance(value, str)}
-    kept = {name: value for name, value in config.items() if needs[name] is None or needs[name] in chosen}
-    return {name: text for name, text in flat(kept).items() if name and text not in ("null", "[]")}
+    shown = {name: value for name, value in config.items() if needs[name] is None or needs[name] in chosen}
+    return {name: text for name, text in flat(shown).items() if name and text not in ("null", "[]")}
 
 
 def _measured(name: str, metric: Metric) -> str:

@@ -66,14 +66,14 @@ class Quirk(Value):
 
     def touches(self, figure: str, model: str, source: str, *, row: str, metric: str) -> bool:
         """Whether it could show in what a source says of a metric, beside one of our rows."""
-        asked = (
+        conditions = (
             (self.figures, figure),
             (self.models, model),
             (self.sources, source),
             (self.rows, row),
             (self.metrics, metric.partition(".")[0]),
         )
-        return all(allowed is None or found in allowed for allowed, found in asked)
+        return all(allowed is None or value in allowed for allowed, value in conditions)
 
 
 class Published(Value):
@@ -100,8 +100,7 @@ class Published(Value):
 
     def explaining(self, figure: str, model: str, source: str, *, row: str, metric: str) -> tuple[str, ...]:
         """Ids of the quirks that could show there."""
-        place = (figure, model, source)
-        return tuple(quirk.id for quirk in self.quirks if quirk.touches(*place, row=row, metric=metric))
+        return tuple(quirk.id for quirk in self.quirks if quirk.touches(figure, model, source, row=row, metric=metric))
 
     def rows_beside(self, table: PublishedTable, method: str) -> Sequence[str]:
         """Rows of ours beside which a published method stands."""

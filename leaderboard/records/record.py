@@ -203,8 +203,8 @@ def _first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     if first["loc"] == ("schema_version",):
         return f"it has schema version {first['input']!r}, this alignment-bench reads {SCHEMA_VERSION}"
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+    location = ".".join(map(str, first["loc"]))
+    return f"{location}: {first['msg']}" if location else str(first["msg"])
 
 
 def _field_docstrings(value: type[Value]) -> dict[str, str]:

@@ -59,9 +59,9 @@ def _sections(table: Table) -> list[str]:
             changes = [_TASK_CHANGES] if table.compares else []
             columns = [_task_column(column, name) for name in names]
             sections += [f"### {escaped(column.metric)} by task", *changes, _grid(table, columns)]
-    for side in side_tables(table):
-        sections += [f"### {escaped(side.title[0].upper() + side.title[1:])}", side.about]
-        sections.append(_grid(table, map(_unbroken, side.columns)))
+    for beside in side_tables(table):
+        sections += [f"### {escaped(beside.title[0].upper() + beside.title[1:])}", beside.about]
+        sections.append(_grid(table, map(_unbroken, beside.columns)))
     if table.has_aligned:
         device = TextColumn("device", lambda row: escaped(row.device))
         sections += ["### Budget", _grid(table, [*map(_unbroken, budget_columns(table)), device])]

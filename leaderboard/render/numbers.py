@@ -99,9 +99,9 @@ def preserved_text(change: Change | None, style: NumberStyle) -> str:
     """`PASS [−0.4, +0.9]`: the verdict on a change, with the 90 % interval that it rests on; or a dash."""
     if change is None or change.preserved is None:
         return MISSING
-    found = change.preserved
-    interval = _no_interval(change.n) if found.ci90 is None else _change_brackets(found.ci90, style)
-    return f"{found.verdict} {interval}"
+    preserved = change.preserved
+    interval = _no_interval(change.n) if preserved.ci90 is None else _change_brackets(preserved.ci90, style)
+    return f"{preserved.verdict} {interval}"
 
 
 def size_text(change: float, style: NumberStyle) -> str:

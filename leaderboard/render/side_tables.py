@@ -40,8 +40,11 @@ class _Kind:
 
 def side_tables(table: Table) -> list[SideTable]:
     """Those that some row has something in."""
-    of_details = [found for column in table.columns for kind in KINDS for found in _side_table(table, column, kind)]
-    return [*_preserved(table), *of_details]
+    tables = [*_preserved(table)]
+    for column in table.columns:
+        for kind in KINDS:
+            tables += _side_table(table, column, kind)
+    return tables
 
 
 def _preserved(table: Table) -> Iterator[SideTable]:
@@ -80,18 +83,18 @@ def _column(metric: str, name: str, kind: _Kind) -> TextColumn:
 
     def text(row: Row) -> str:
         score = row.scores.get(metric)
-        aside = score.asides.get(name) if score else None
-        return MISSING if aside is None else _aside_text(aside, style)
+        extra = score.asides.get(name) if score else None
+        return MISSING if extra is None else _extra_text(extra, style)
 
     return TextColumn(kind.heads.get(name, name.partition(".")[2] or name.replace("_", " ")), text)
 
 
-def _aside_text(aside: Extra, style: Text) -> str:
-    if aside.ci95 is not None:
-        return f"{style(aside.value)} [{style(aside.ci95[0])}, {style(aside.ci95[1])}]"
-    if aside.lowest is not None and aside.highest is not None:
-        return f"{style(aside.value)} ({style(aside.lowest)} to {style(aside.highest)})"
-    return style(aside.value)
+def _extra_text(extra: Extra, style: Text) -> str:
+    if extra.ci95 is not None:
+        return f"{style(extra.value)} [{style(extra.ci95[0])}, {style(extra.ci95[1])}]"
+    if extra.lowest is not None and extra.highest is not None:
+        return f"{style(extra.value)} ({style(extra.lowest)} to {style(extra.highest)})"
+    return style(extra.value)
 
 
 def _share(value: float) -> str:

@@ -71,10 +71,10 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     for column in table.columns:
         if names := task_names(table, column):
             yield _by_task(table, column, names, gap)
-    for side in side_tables(table):
-        if side.needed:
-            columns = [_side_column(column) for column in side.columns]
-            yield RowGrid(table.rows, [SHORT_NAME], columns, side.title, gap)
+    for beside in side_tables(table):
+        if beside.needed:
+            columns = [_beside_column(column) for column in beside.columns]
+            yield RowGrid(table.rows, [SHORT_NAME], columns, beside.title, gap)
     if table.has_aligned:
         yield _budget(table)
     if shows_spread(table):
@@ -176,7 +176,7 @@ def _by_task(table: Table, column: Column, names: Sequence[str], gap: int) -> Ro
     return RowGrid(table.rows, [SHORT_NAME], [task_column(name) for name in names], title, gap)
 
 
-def _side_column(column: TextColumn) -> GridColumn:
+def _beside_column(column: TextColumn) -> GridColumn:
     def cell(row: Row) -> Text:
         return Text(column.text(row).replace(" [", "\n[").replace(" (", "\n("))
 

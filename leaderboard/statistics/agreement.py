@@ -57,9 +57,9 @@ def spearman(first: Sequence[float], second: Sequence[float], *, seed: int = 0, 
         raise ValueError("a rank correlation needs two different values on either side")
 
     def statistic(weights: Array) -> Array:
-        ranks = [_midranks(side, weights) for side in (a, b)]
+        ranks = [_midranks(values, weights) for values in (a, b)]
         total = weights.sum(axis=1, keepdims=True)
-        x, y = (side - (weights * side).sum(axis=1, keepdims=True) / total for side in ranks)
+        x, y = (values - (weights * values).sum(axis=1, keepdims=True) / total for values in ranks)
         covariance, of_x, of_y = ((weights * product).sum(axis=1) for product in (x * y, x * x, y * y))
         scale = np.sqrt(of_x * of_y)
         correlation: Array = np.divide(covariance, scale, out=np.full_like(scale, np.nan), where=scale > 0)
@@ -109,10 +109,10 @@ def krippendorff_alpha(
         expected = np.where(expected > 1e-12 * n**2, expected, np.nan)
         return 1 - (n - 1) * (weights @ disagreement) / expected
 
-    found = _bootstrap(statistic, groups[pairable], seed, resamples)
-    if math.isnan(found.value):
+    interval = _bootstrap(statistic, groups[pairable], seed, resamples)
+    if math.isnan(interval.value):
         raise ValueError("agreement needs two different ratings; all are the same")
-    return found
+    return interval
 
 
 @dataclass(frozen=True, slots=True)

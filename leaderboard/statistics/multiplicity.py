@@ -26,7 +26,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
         raise ValueError("p-values lie between 0 and 1")
     adjusted = [0.0] * len(p_values)
     highest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted

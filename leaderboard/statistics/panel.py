@@ -73,16 +73,16 @@ class Sheet:
         """Standard deviation between seeds beyond what residuals explain, (columns,); None with one seed or item."""
         if self.n_seeds == 1 or self.n_items == 1:
             return None
-        found: Array = np.sqrt(np.maximum(self.variance_between() - self.residual_variance(), 0))
-        return found
+        spread: Array = np.sqrt(np.maximum(self.variance_between() - self.residual_variance(), 0))
+        return spread
 
     def residual_sd(self) -> Array | None:
         """Of one value beyond its item's and its seed's mean, (columns,); None with one seed or item."""
         if self.n_seeds == 1 or self.n_items == 1:
             return None
         freedom = (self.n_seeds - 1) * (self.n_items - 1)
-        found: Array = np.sqrt((self.residuals**2).sum(axis=(0, 1)) / freedom)
-        return found
+        spread: Array = np.sqrt((self.residuals**2).sum(axis=(0, 1)) / freedom)
+        return spread
 
     def variance_between(self) -> Array:
         """Of the seeds' means, (columns,)."""
@@ -121,8 +121,8 @@ def paired(values: ArrayLike, base: ArrayLike) -> Array:
     Raises:
         ValueError: they do not match.
     """
-    ours, theirs = np.asarray(values, dtype=np.float64), np.atleast_2d(np.asarray(base, dtype=np.float64))
-    if ours.ndim != 2 or theirs.shape not in {(1, *ours.shape[1:]), ours.shape}:
-        raise ValueError(f"{ours.shape} seeds × items cannot be paired with {theirs.shape}: one base seed, or the same")
-    difference: Array = ours - theirs
+    a, b = np.asarray(values, dtype=np.float64), np.atleast_2d(np.asarray(base, dtype=np.float64))
+    if a.ndim != 2 or b.shape not in {(1, *a.shape[1:]), a.shape}:
+        raise ValueError(f"{a.shape} seeds × items cannot be paired with {b.shape}: one base seed, or the same")
+    difference: Array = a - b
     return difference

@@ -19,13 +19,13 @@ def on_front(
         better: which side of each is better.
         eligible: whether a point counts; one that does not neither lies on the front nor beats any other.
     """
-    signs = [1.0 if side == "lower" else -1.0 for side in better]
+    signs = [1.0 if direction == "lower" else -1.0 for direction in better]
     costs = [(signs[0] * x, signs[1] * y) for x, y in points]
 
-    def beaten(mine: tuple[float, float]) -> bool:
+    def beaten(point: tuple[float, float]) -> bool:
         return any(
-            counts and other != mine and other[0] <= mine[0] and other[1] <= mine[1]
+            counts and other != point and other[0] <= point[0] and other[1] <= point[1]
             for other, counts in zip(costs, eligible, strict=True)
         )
 
-    return [counts and not beaten(mine) for mine, counts in zip(costs, eligible, strict=True)]
+    return [counts and not beaten(point) for point, counts in zip(costs, eligible, strict=True)]

@@ -36,7 +36,7 @@ def surely_better(
     """
     if any(not 0 <= a < b < n_rows for a, b in comparisons):
         raise ValueError(f"pairs of rows are (a, b) with 0 <= a < b < {n_rows}")
-    tested = {pair: found.p for pair, found in comparisons.items() if found.p is not None}
+    tested = {pair: comparison.p for pair, comparison in comparisons.items() if comparison.p is not None}
     better = [[False] * n_rows for _ in range(n_rows)]
     for (a, b), adjusted in zip(tested, holm(list(tested.values())), strict=True):
         if adjusted <= alpha:

@@ -46,7 +46,7 @@ CHOICES = {2: (0.1, 3.0), 3: (0.2, 1.2)}
 """By number of seeds: the share of the residual that is taken off their variance, and what the rest is multiplied by
 where it decides on degrees of freedom, since few seeds more often lie too close together than too far apart."""
 MANY_SEEDS = (0.3, 1.0)
-_KEPT_WEIGHTS = 3_000_000
+_CACHED_WEIGHTS = 3_000_000
 """Weights that are kept for the next call with as many items; more are drawn anew each time."""
 
 
@@ -163,14 +163,14 @@ def replicate_means(table: Sheet, along: ArrayLike, *, seed: int = 0, resamples:
     if table.n_items == 1:
         raise ValueError("one item shows no spread")
     n, generator = table.n_items, np.random.default_rng((seed, 1))
-    asked = _asked(table, along)
-    parts = _parts(asked)
+    total = _asked(table, along)
+    parts = _parts(total)
     # Bayesian weights give the mean of n items a variance of s² (n - 1) / n / (n + 1); s² / n is wanted.
-    weight = np.sqrt((n + 1) / (n - 1) * _ratio(parts.items, asked.item_variance()))
+    weight = np.sqrt((n + 1) / (n - 1) * _ratio(parts.items, total.item_variance()))
     steps = weight * (_weighted_means(table, seed, resamples) - table.means)
     if table.n_seeds > 1:
         draws = generator.standard_normal((resamples, table.n_seeds)) / np.sqrt(table.n_seeds - 1)
-        steps += np.sqrt(_ratio(parts.seeds, asked.variance_between())) * (draws @ table.deviations)
+        steps += np.sqrt(_ratio(parts.seeds, total.variance_between())) * (draws @ table.deviations)
     pivots = generator.chisquare(parts.freedom, (resamples, 1))
     replicates: Array = table.means + np.sqrt(parts.freedom / pivots) * steps
     return replicates
@@ -205,7 +205,7 @@ def bounds_of(
     acceleration = float((pulls**3).sum()) / (6 * max(own, central**2) ** 1.5) if own > 0 else 0.0
     below = float((drawn < value).mean())
     bias = _NORMAL.inv_cdf(min(max(below, 1 / len(drawn)), 1 - 1 / len(drawn)))
-    shifted = [bias + side * _NORMAL.inv_cdf(0.5 + level / 2) for side in (-1, 1)]
+    shifted = [bias + sign * _NORMAL.inv_cdf(0.5 + level / 2) for sign in (-1, 1)]
     levels = [_NORMAL.cdf(bias + shift / (1 - acceleration * shift)) for shift in shifted]
     low, high = np.quantile(drawn, levels)
     return float(low), float(high)
@@ -331,16 +331,16 @@ def _ratio(part: Array, whole: Array) -> Array:
 def _gradient(statistic: Statistic, table: Sheet) -> Array:
     """How much the statistic changes with each column's mean, (columns,), by small steps to both sides."""
     steps = 1e-4 * np.maximum(np.abs(table.means), np.sqrt(table.item_variance()) + np.finfo(float).tiny)
-    aside = np.diag(steps)
-    gradient: Array = (statistic(table.means + aside) - statistic(table.means - aside)) / (2 * steps)
+    shifts = np.diag(steps)
+    gradient: Array = (statistic(table.means + shifts) - statistic(table.means - shifts)) / (2 * steps)
     return gradient
 
 
 def _weighted_means(table: Sheet, seed: int, resamples: int) -> Array:
     """Columns' means under random weights of the items, (resamples, columns)."""
     weighted = np.column_stack([table.weights[:, None] * table.item_means, table.weights])
-    if table.n_items * resamples <= _KEPT_WEIGHTS:
-        totals = _kept_weights(seed, resamples, table.n_items) @ weighted
+    if table.n_items * resamples <= _CACHED_WEIGHTS:
+        totals = _cached_weights(seed, resamples, table.n_items) @ weighted
     else:
         generator = np.random.default_rng((seed, 0))
         totals = np.concatenate(
@@ -351,7 +351,7 @@ def _weighted_means(table: Sheet, seed: int, resamples: int) -> Array:
 
 
 @lru_cache(maxsize=4)
-def _kept_weights(seed: int, resamples: int, n_items: int) -> NDArray[np.float64]:
+def _cached_weights(seed: int, resamples: int, n_items: int) -> NDArray[np.float64]:
     weights = _draw(np.random.default_rng((seed, 0)), resamples, n_items)
     weights.setflags(write=False)
     return weights

@@ -70,20 +70,20 @@ class StudyCells:
 
     @property
     def methods(self) -> list[str]:
-        return list(dict.fromkeys(place.method for place in self.cells))
+        return list(dict.fromkeys(cell.method for cell in self.cells))
 
     @property
     def noises(self) -> list[str]:
         """Noise models that corrupted anything."""
-        return list(dict.fromkeys(place.noise for place in self.cells if place.noise is not None))
+        return list(dict.fromkeys(cell.noise for cell in self.cells if cell.noise is not None))
 
     @property
     def sizes(self) -> list[int]:
-        return sorted({place.n_pairs for place in self.cells})
+        return sorted({cell.n_pairs for cell in self.cells})
 
     @property
     def rates(self) -> list[float]:
-        return sorted({place.rate for place in self.cells})
+        return sorted({cell.rate for cell in self.cells})
 
     @property
     def seeds(self) -> list[int]:
@@ -99,22 +99,22 @@ class StudyCells:
     def points(self) -> Mapping[tuple[CurvePoint, str], Point]:
         """Every place and metric with something measured."""
         points = {}
-        for place, by_seed in self.cells.items():
+        for cell, by_seed in self.cells.items():
             for metric in self.columns:
                 point = _point(metrics_by_seed(by_seed, metric), self.base.get(metric))
                 if point is not None:
-                    points[place, metric] = point
+                    points[cell, metric] = point
         return points
 
     def over_rates(self, method: str, noise: str, n_pairs: int) -> list[CurvePoint]:
         """Places of one curve over noise, from rate 0 on where that was run."""
         wanted = [p for p in self.cells if p.method == method and p.n_pairs == n_pairs and p.noise in (None, noise)]
-        return sorted(wanted, key=lambda place: place.rate)
+        return sorted(wanted, key=lambda cell: cell.rate)
 
     def over_sizes(self, method: str, noise: str | None, rate: float) -> list[CurvePoint]:
         """Places of one curve over numbers of pairs."""
         wanted = [p for p in self.cells if p.method == method and p.noise == noise and p.rate == rate]
-        return sorted(wanted, key=lambda place: place.n_pairs)
+        return sorted(wanted, key=lambda cell: cell.n_pairs)
 
     def noise_facets(self) -> list[tuple[str, int]]:
         """Noise models and numbers of pairs under which some method has more than one rate."""
@@ -127,7 +127,7 @@ class StudyCells:
 
     def size_facets(self) -> list[tuple[str | None, float]]:
         """Noise models and rates under which some method has more than one number of pairs."""
-        settings = sorted({(p.noise or "", p.rate) for p in self.cells}, key=lambda each: (each[1], each[0]))
+        settings = sorted({(p.noise or "", p.rate) for p in self.cells}, key=lambda setting: setting[::-1])
         return [
             (noise or None, rate)
             for noise, rate in settings
@@ -138,7 +138,7 @@ class StudyCells:
         """Places and seeds that the grid of what was run lacks: every method × noise × size × seed that others have."""
         settings = sorted({(p.noise or "", p.rate, p.n_pairs) for p in self.cells})
         wanted = [CurvePoint(method, noise or None, rate, n) for method in self.methods for noise, rate, n in settings]
-        return [(place, seed) for place in wanted for seed in self.seeds if seed not in self.cells.get(place, {})]
+        return [(cell, seed) for cell in wanted for seed in self.seeds if seed not in self.cells.get(cell, {})]
 
 
 def study_cells(history: Sequence[Record]) -> StudyCells:
@@ -149,24 +149,27 @@ def study_cells(history: Sequence[Record]) -> StudyCells:
     """
     aligned = [record for record in history if record.method.name != BASE]
     labels = _labels(aligned)
-    found: dict[CurvePoint, dict[int, Record]] = {}
+    by_cell: dict[CurvePoint, dict[int, Record]] = {}
     for record in aligned:
         data = record.data
         noise = data.noise.model if data.noise.rate else None
-        place = CurvePoint(labels[_identity(record)], noise, data.noise.rate, _drawn(record))
-        found.setdefault(place, {})[data.seed] = record
-    places = sorted(found, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
+        cell = CurvePoint(labels[_identity(record)], noise, data.noise.rate, _drawn(record))
+        by_cell.setdefault(cell, {})[data.seed] = record
+    cells = sorted(by_cell, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
     return StudyCells(
         columns=make_columns(history),
-        cells={place: dict(sorted(found[place].items())) for place in places},
+        cells={cell: dict(sorted(by_cell[cell].items())) for cell in cells},
         base=newest_metrics(record for record in history if record.method.name == BASE),
     )
 
 
 def metrics_by_seed(by_seed: Mapping[int, Record], metric: str) -> dict[int, Metric]:
     """One metric of a place's records, where there is anything measured."""
-    each = {seed: record.metrics.get(metric) for seed, record in by_seed.items()}
-    return {seed: found for seed, found in each.items() if found is not None and found.value is not None}
+    return {
+        seed: measured
+        for seed, record in by_seed.items()
+        if (measured := record.metrics.get(metric)) is not None and measured.value is not None
+    }
 
 
 def _identity(record: Record) -> str:
@@ -181,19 +184,15 @@ def _labels(records: Sequence[Record]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for name in {record.method.name for record in newest.values()}:
         alike = {key: record for key, record in newest.items() if record.method.name == name}
-        told = distinctions([_settings(record) for record in alike.values()])
-        labels |= {key: f"{name} ({joined(each)})" if each else name for key, each in zip(alike, told, strict=True)}
+        differences = distinctions([_settings(record) for record in alike.values()])
+        for key, difference in zip(alike, differences, strict=True):
+            labels[key] = f"{name} ({joined(difference)})" if difference else name
     return labels
 
 
 def _settings(record: Record) -> dict[str, object]:
-    data = record.data
-    origin = {
-        "pairs": data.source,
-        "pairs sha": data.pool_sha256,
-        "held out": data.held_out,
-        "code": record.method.code,
-    }
+    data, code = record.data, record.method.code
+    origin = {"pairs": data.source, "pairs sha": data.pool_sha256, "held out": data.held_out, "code": code}
     return {**record.method.config, **origin}
 
 
@@ -203,18 +202,18 @@ def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
     if not values:
         return None
     metrics = [by_seed[seed] for seed in values]
-    found = metric_score(by_seed, base)
-    assert found.value is not None
+    score = metric_score(by_seed, base)
+    assert score.value is not None
     return Point(
         by_seed=values,
-        value=found.value,
-        ci95=found.ci95,
-        change=found.change.value if found.change else None,
-        change_ci95=found.change.ci95 if found.change else None,
-        change_by_seed=dict(zip(values, _changes(metrics, base), strict=True)) if found.change and base else {},
-        n=found.n,
-        note=f"not compared with base: {found.unpaired}" if found.unpaired else None,
-        degenerate=tuple(degenerate(found.asides, {} if base is None else extras([base]))),
+        value=score.value,
+        ci95=score.ci95,
+        change=score.change.value if score.change else None,
+        change_ci95=score.change.ci95 if score.change else None,
+        change_by_seed=dict(zip(values, _changes(metrics, base), strict=True)) if score.change and base else {},
+        n=score.n,
+        note=f"not compared with base: {score.unpaired}" if score.unpaired else None,
+        degenerate=tuple(degenerate(score.asides, {} if base is None else extras([base]))),
     )
 
 
@@ -240,16 +239,16 @@ def rate_label(rate: float) -> str:
     return f"{100 * rate:.4g} %"
 
 
-def place_text(place: CurvePoint, seed: int | None = None) -> str:
+def cell_text(cell: CurvePoint, seed: int | None = None) -> str:
     """`dpo, flip 30 %, 164 pairs, seed 2`."""
-    noise = f"{place.noise} {rate_label(place.rate)}" if place.noise else "no noise"
-    parts = [place.method, noise, pairs_text(place.n_pairs), *([] if seed is None else [f"seed {seed}"])]
+    noise = f"{cell.noise} {rate_label(cell.rate)}" if cell.noise else "no noise"
+    parts = [cell.method, noise, pairs_text(cell.n_pairs), *([] if seed is None else [f"seed {seed}"])]
     return ", ".join(parts)
 
 
 def iterate_points(study: StudyCells, metric: str) -> Iterator[tuple[CurvePoint, Point]]:
     """Places where a metric was measured, in order."""
-    for place in study.cells:
-        point = study.points.get((place, metric))
+    for cell in study.cells:
+        point = study.points.get((cell, metric))
         if point is not None:
-            yield place, point
+            yield cell, point

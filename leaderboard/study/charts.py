@@ -64,19 +64,19 @@ def slug(text: str) -> str:
 
 
 def _over_rates(study: StudyCells, noise: str, size: int) -> list[Chart]:
-    places = [place for method in study.methods for place in study.over_rates(method, noise, size)]
+    cells = [cell for method in study.methods for cell in study.over_rates(method, noise, size)]
     stem, title, methods = slug(f"noise-{noise}-n{size}"), f"{noise}, {pairs_text(size)}", tuple(study.methods)
     return [
-        Chart(stem, "values", f"By noise rate: {title}", value_rows(study, places), methods),
-        Chart(f"{stem}-change", "changes", f"Change by noise rate: {title}", change_rows(study, places), methods),
+        Chart(stem, "values", f"By noise rate: {title}", value_rows(study, cells), methods),
+        Chart(f"{stem}-change", "changes", f"Change by noise rate: {title}", change_rows(study, cells), methods),
     ]
 
 
 def _over_sizes(study: StudyCells, noise: str | None, rate: float) -> list[Chart]:
-    places = [place for method in study.methods for place in study.over_sizes(method, noise, rate)]
+    cells = [cell for method in study.methods for cell in study.over_sizes(method, noise, rate)]
     title = f"{noise} {rate_label(rate)}" if noise else "no noise"
     stem, methods = slug(f"size-{noise}-{100 * rate:.4g}" if noise else "size"), tuple(study.methods)
-    values, changes = value_rows(study, places), change_rows(study, places)
+    values, changes = value_rows(study, cells), change_rows(study, cells)
     return [
         Chart(stem, "values", f"By number of pairs: {title}", values, methods, "pairs"),
         Chart(f"{stem}-change", "changes", f"Change by number of pairs: {title}", changes, methods, "pairs"),
@@ -101,13 +101,14 @@ def _why(study: StudyCells, noise: str, size: int) -> Chart:
 
 def _scaled(charts: Sequence[Chart]) -> list[Chart]:
     """With the spans of all charts of a kind that share their scale."""
-    heights: dict[tuple[Kind, str], list[float]] = {}
+    heights: dict[Kind, dict[str, list[float]]] = {}
     for chart in charts:
         for row in chart.rows if chart.kind in SHARED_SCALE else ():
             numbers = [row[name] for name in ("value", "low", "high")]
-            found = heights.setdefault((chart.kind, str(row["metric"])), [])
-            found += [number for number in numbers if isinstance(number, int | float)]
-    return [
-        replace(chart, spans={m: (min(each), max(each)) for (kind, m), each in heights.items() if kind == chart.kind})
-        for chart in charts
-    ]
+            values = heights.setdefault(chart.kind, {}).setdefault(str(row["metric"]), [])
+            values += [number for number in numbers if isinstance(number, int | float)]
+    spans = {
+        kind: {metric: (min(values), max(values)) for metric, values in metrics.items()}
+        for kind, metrics in heights.items()
+    }
+    return [replace(chart, spans=spans.get(chart.kind, {})) for chart in charts]

@@ -24,8 +24,8 @@ def noise_tables(summaries: Sequence[NoiseSummary], columns: Mapping[str, Column
     """
     heads = ("method", "metric", "Δ without noise", "area", "slope", "ε₅₀", "breakdown")
     tables = []
-    for (noise, n_pairs), some in groupby(summaries, lambda each: (each.noise, each.n_pairs)):
-        rows = tuple(_noise_row(each, columns[each.metric], between) for each in some)
+    for (noise, n_pairs), group in groupby(summaries, lambda summary: (summary.noise, summary.n_pairs)):
+        rows = tuple(_noise_row(summary, columns[summary.metric], between) for summary in group)
         tables.append(Section(f"Over noise rates: {noise}, {pairs_text(n_pairs)}", heads, rows))
     return tables
 
@@ -34,8 +34,8 @@ def size_tables(summaries: Sequence[SizeSummary], columns: Mapping[str, Column],
     """A table for each noise model and rate."""
     heads = ("method", "metric", "Δ with most pairs", "n₉₀")
     tables = []
-    for (noise, rate), some in groupby(summaries, lambda each: (each.noise, each.rate)):
-        rows = tuple(_size_row(each, columns[each.metric], between) for each in some)
+    for (noise, rate), group in groupby(summaries, lambda summary: (summary.noise, summary.rate)):
+        rows = tuple(_size_row(summary, columns[summary.metric], between) for summary in group)
         setting = f"{noise} {rate_label(rate)}" if noise else "no noise"
         tables.append(Section(f"Over numbers of pairs: {setting}", heads, rows))
     return tables
@@ -72,20 +72,19 @@ def _start(summary: CurveSummary, column: Column, between: str) -> str:
     return f"{change_text(change, style)}{head}{between}{change_interval_text(change, style)}"
 
 
-def _summary(found: degradation.Summary | None, text: Callable[[float], str], between: str) -> str:
-    if found is None:
+def _summary(estimate: degradation.Summary | None, text: Callable[[float], str], between: str) -> str:
+    if estimate is None:
         return MISSING
-    interval = NO_INTERVAL if found.ci95 is None else f"[{', '.join(map(text, found.ci95))}]"
-    return f"{text(found.value)}{between}{interval}"
+    interval = NO_INTERVAL if estimate.ci95 is None else f"[{', '.join(map(text, estimate.ci95))}]"
+    return f"{text(estimate.value)}{between}{interval}"
 
 
-def _crossing(found: degradation.Crossing | None, text: Callable[[float], str], between: str) -> str:
+def _crossing(estimate: degradation.Crossing | None, text: Callable[[float], str], between: str) -> str:
     """Ends that lie beyond what was measured say so: `> 50 %`."""
-    if found is None:
+    if estimate is None:
         return MISSING
-    value, low, high = (
-        f"> {text(found.beyond)}" if end is None else text(end) for end in (found.value, found.low, found.high)
-    )
+    ends = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (f"> {text(estimate.beyond)}" if end is None else text(end) for end in ends)
     return f"{value}{between}[{low}, {high}]"
 
 
@@ -93,7 +92,7 @@ def _whole_percent(rate: float) -> str:
     return f"{number(100 * rate, 0)} %"
 
 
-def _breakdown(found: degradation.Breakdown | None) -> str:
-    if found is None:
+def _breakdown(estimate: degradation.Breakdown | None) -> str:
+    if estimate is None:
         return MISSING
-    return f"none up to {rate_label(found.beyond)}" if found.rate is None else rate_label(found.rate)
+    return f"none up to {rate_label(estimate.beyond)}" if estimate.rate is None else rate_label(estimate.rate)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.statistics.pareto import on_front
 from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, iterate_points
-from bench.leaderboard.study.chart_rows import Ends, Row, change_unit, direction_of, place_cells
+from bench.leaderboard.study.chart_rows import Ends, Row, cell_columns, change_unit, direction_of
 
 TOXICITY = "toxicity"
 AGAINST = ("perplexity", "capability")
@@ -18,7 +18,7 @@ AGAINST = ("perplexity", "capability")
 class _Spot:
     """One point of a trade-off."""
 
-    place: CurvePoint | None
+    cell: CurvePoint | None
     across: tuple[float, Ends]
     upwards: tuple[float, Ends]
     guards: tuple[str, ...]
@@ -33,22 +33,22 @@ def tradeoff_rows(study: StudyCells, noise: str | None) -> tuple[Row, ...]:
         return ()
     rows: list[Row] = []
     for other in (name for name in AGAINST if name in study.columns):
-        found = [
-            (place, study.points[place, other], point)
-            for place, point in iterate_points(study, TOXICITY)
-            if place.noise in (None, noise) and (place, other) in study.points
+        pairs = [
+            (cell, study.points[cell, other], point)
+            for cell, point in iterate_points(study, TOXICITY)
+            if cell.noise in (None, noise) and (cell, other) in study.points
         ]
-        changes = all(x.change is not None and y.change is not None for _, x, y in found)
-        spots = [_spot(place, x, y, changes) for place, x, y in found]
+        changes = all(x.change is not None and y.change is not None for _, x, y in pairs)
+        spots = [_spot(cell, x, y, changes) for cell, x, y in pairs]
         rows += _rows([*_base(study, other, changes), *spots], study.columns[other], study.columns[TOXICITY], changes)
     return tuple(rows)
 
 
-def _spot(place: CurvePoint | None, x: Point, y: Point, changes: bool) -> _Spot:
+def _spot(cell: CurvePoint | None, x: Point, y: Point, changes: bool) -> _Spot:
     guards = tuple(dict.fromkeys([*x.degenerate, *y.degenerate]))
     if not changes or x.change is None or y.change is None:
-        return _Spot(place, (x.value, x.ci95), (y.value, y.ci95), guards)
-    return _Spot(place, (x.change, x.change_ci95), (y.change, y.change_ci95), guards)
+        return _Spot(cell, (x.value, x.ci95), (y.value, y.ci95), guards)
+    return _Spot(cell, (x.change, x.change_ci95), (y.change, y.change_ci95), guards)
 
 
 def _base(study: StudyCells, other: str, changes: bool) -> list[_Spot]:
@@ -73,7 +73,7 @@ def _rows(spots: Sequence[_Spot], across: Column, upwards: Column, changes: bool
                 "scale": "change" if changes else "value",
                 "unit": change_unit(across) if changes else across.unit,
                 "better": direction_of(across),
-                **place_cells(spot.place),
+                **cell_columns(spot.cell),
                 "value": spot.across[0],
                 "low": x_low,
                 "high": x_high,
