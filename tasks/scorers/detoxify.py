@@ -165,7 +165,7 @@ def local_files(location: Path) -> list[Path]:
         location: a folder with one weights file, or a weights file.
 
     Raises:
-        UsageError: there is no such place, or it lacks weights, configuration or tokenizer, or names code of its own.
+        UsageError: no such file or folder, or it lacks weights, configuration or tokenizer, or names code of its own.
     """
     advice = "a folder with a Detoxify .ckpt (or model.safetensors), config.json and the tokenizer's files is needed"
     location = location.expanduser()
