@@ -18,7 +18,9 @@ def budget_columns(table: Table) -> list[TextColumn]:
     """The columns that follow a row's name: those that all boards have, and those that some row has something in."""
     budgets = [row.budget for row in table.rows]
     columns = [
-        TextColumn("steps", lambda row: _whole(row.budget.steps), "steps"),
+        TextColumn(
+            "steps", lambda row: count_text(None if row.budget.steps is None else round(row.budget.steps)), "steps"
+        ),
         TextColumn("tokens trained", lambda row: rough_count_text(row.budget.tokens_trained), "tokens"),
         TextColumn("tokens read", lambda row: rough_count_text(row.budget.tokens_forward), "tokens"),
         trials_column(),
