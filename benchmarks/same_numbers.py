@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -73,7 +74,7 @@ class Side:
         return done.stdout
 
     def bench(self, command: str, *arguments: str) -> Path:
-        """Run a verb; returns its folder of output."""
+        """Run a command; returns its folder of output."""
         out = self.own / command.split()[0]
         self.python("-m", "bench.cli", *command.split(), *arguments, "--out", str(out))
         return out
@@ -103,11 +104,22 @@ class Side:
         cells["bench edit profs"] = {"files": sha256s, "about": json.loads((edited / "alignment.json").read_text())}
         config = write_config(place, self.own / "profs.yaml", {"profs": {"layers": "all"}})
         tuned = self.bench("tune profs", "--config", config, "--noise", "0.3", "--trials", "4")
-        trials, best = json.loads((tuned / "trials.json").read_text()), (tuned / "best.yaml").read_text()
-        cells["bench tune profs"] = {"search": trials, "best": yaml.safe_load(best)}
+        best = yaml.safe_load((tuned / "best.yaml").read_text())
+        cells["bench tune profs"] = {"trials": trials(tuned), "best": best}
         overlap = self.bench("analyse overlap", "--config", config, "--sizes", "8,16")
         cells["bench analyse overlap"] = json.loads((overlap / "overlap.json").read_text())
         return cells
+
+
+def trials(out: Path) -> list[Any]:
+    """What each trial of a search came to; revisions before the journal kept them as plain JSON."""
+    if (out / "trials.json").exists():
+        rows = json.loads((out / "trials.json").read_text())["trials"]
+    else:
+        backend = optuna.storages.journal.JournalFileBackend(str(out / "trials.journal"))
+        study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
+        rows = [{**trial.user_attrs, "number": trial.number} for trial in study.get_trials()]
+    return [dict(sorted(row.items())) for row in rows]
 
 
 def records(out: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "batch_invariance": ["InvarianceRequest", "measure_invariance"],
+        "batch_invariance": ["Invariance", "measure_invariance"],
         "doctor": ["Finding", "diagnose"],
         "overlap": ["OverlapReport", "analyse_subspaces"],
         "report": ["read_report", "write_pages"],

@@ -6,7 +6,7 @@ import ast
 import hashlib
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 OURS = frozenset({"bench"})
@@ -23,7 +23,9 @@ def code_version(module: str) -> str:
         module: dotted name; it is read, not imported.
     """
     roots = OURS | {module.partition(".")[0]}
-    statements = {text for name in _closure(module, roots) for text in _statements(name, roots)}
+    clean = _WithoutPlaces(roots)
+    trees = [clean.visit(ast.parse(_source(name) or "")) for name in _closure(module, roots)]
+    statements = {text for tree in trees for text in map(ast.unparse, tree.body) if text}
     return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()[:16]
 
 
@@ -72,8 +74,8 @@ def _origin(node: ast.ImportFrom, module: str) -> str:
     if node.level == 0:
         return node.module or ""
     path = _path(module)
-    parts = module.split(".") if path is not None and path.name == "__init__.py" else module.split(".")[:-1]
-    return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
+    package = module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
+    return resolve_name("." * node.level + (node.module or ""), package)
 
 
 @cache
@@ -102,14 +104,8 @@ def _path(module: str) -> Path | None:
     return None
 
 
-def _statements(module: str, roots: frozenset[str]) -> Iterator[str]:
-    """A module's top-level statements as text, without imports, docstrings and the names of modules."""
-    tree = _WithoutPlaces(roots).visit(ast.parse(_source(module) or ""))
-    return (text for text in map(ast.unparse, tree.body) if text)
-
-
 class _WithoutPlaces(ast.NodeTransformer):
-    """Takes out of a syntax tree what says where code is and not what it does."""
+    """Takes out of a syntax tree what says where code is and not what it does: imports, docstrings, module names."""
 
     def __init__(self, roots: frozenset[str]) -> None:
         self._roots = roots

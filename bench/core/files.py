@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,15 @@ def write_json(path: Path, value: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Write one JSON value a line, atomically."""
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def remove_leftovers(paths: Iterable[Path], seconds: float) -> None:
+    """Remove those of some files and folders that nobody changed for so long, which killed processes left behind."""
+    oldest = time.time() - seconds
+    for path in paths:
+        with suppress(FileNotFoundError):  # another process may remove it too
+            if path.stat().st_mtime < oldest:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def read_text(path: Path) -> str:

@@ -121,7 +121,8 @@ def bootstrap_mean(
     Raises:
         ValueError: no item was measured, a value is not finite, a weight is not positive, or lengths differ.
     """
-    return _bootstrap([_stratum([values], weights)], _difference_of(transform), seed, resamples, level)
+    statistic = _difference if transform is None else lambda means: _difference(transform(means))
+    return _bootstrap([_stratum([values], weights)], statistic, seed, resamples, level)
 
 
 def paired_difference(
@@ -129,42 +130,24 @@ def paired_difference(
     b: Sequence[float | None],
     *,
     weights: Sequence[float] | None = None,
-    transform: Transform | None = None,
+    relative: bool = False,
     seed: int = 0,
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """Mean of `a` minus mean of `b` over the same items (each mean transformed first); `n` counts items in both.
+    """Mean of `a` minus mean of `b` over the same items; `n` counts items in both.
 
     Arguments:
         a, b: item i of one is item i of the other; an item with None on either side is left out.
-        weights, transform, seed, resamples, level: as for `bootstrap_mean`.
-
-    Raises:
-        ValueError: as for `bootstrap_mean`.
-    """
-    return _bootstrap([_stratum([a, b], weights)], _difference_of(transform), seed, resamples, level)
-
-
-def relative_difference(
-    a: Sequence[float | None],
-    b: Sequence[float | None],
-    *,
-    weights: Sequence[float] | None = None,
-    seed: int = 0,
-    resamples: int = 2000,
-    level: float = 0.95,
-) -> Interval:
-    """Exponential of the mean of `a` over that of `b`, minus one, e.g. the share by which a perplexity rose.
-
-    Arguments:
-        a, b: logarithms, e.g. losses; item i of one is item i of the other.
+        relative: take them for logarithms, e.g. losses, and give the exponential of the difference minus one, e.g. the
+            share by which a perplexity rose.
         weights, seed, resamples, level: as for `bootstrap_mean`.
 
     Raises:
         ValueError: as for `bootstrap_mean`.
     """
-    return _bootstrap([_stratum([a, b], weights)], _ratio_minus_one, seed, resamples, level)
+    statistic = (lambda means: np.expm1(_difference(means))) if relative else _difference
+    return _bootstrap([_stratum([a, b], weights)], statistic, seed, resamples, level)
 
 
 def bootstrap_strata(
@@ -175,16 +158,11 @@ def bootstrap_strata(
     Raises:
         ValueError: there is no group, or a group in which nothing was measured, or a value that is not finite.
     """
-    return _bootstrap([_stratum([group], None) for group in groups], _difference_of(None), seed, resamples, level)
+    return _bootstrap([_stratum([group], None) for group in groups], _difference, seed, resamples, level)
 
 
 def paired_strata(
-    a: Sequence[Sequence[float | None]],
-    b: Sequence[Sequence[float | None]],
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
-    level: float = 0.95,
+    a: Sequence[Sequence[float | None]], b: Sequence[Sequence[float | None]], *, level: float = 0.95
 ) -> Interval:
     """Mean over groups of `a` minus that of `b`, item i of group g of one paired with the same of the other.
 
@@ -192,7 +170,7 @@ def paired_strata(
         ValueError: as for `bootstrap_strata`, or the groups differ in number or length.
     """
     strata = [_stratum(pair, None) for pair in zip(a, b, strict=True)]
-    return _bootstrap(strata, _difference_of(None), seed, resamples, level)
+    return _bootstrap(strata, _difference, seed=0, resamples=2000, level=level)
 
 
 def proportion(outcomes: Sequence[float], *, level: float = 0.95) -> Interval:
@@ -250,20 +228,10 @@ def _bootstrap(strata: Sequence[_Stratum], statistic: Statistic, seed: int, resa
     return Interval(value, float(replicates.std(ddof=1)), low, high, n)
 
 
-def _difference_of(transform: Transform | None) -> Statistic:
-    """The first side, minus the second where there is one, each transformed first."""
-
-    def statistic(means: Array) -> Array:
-        moved = means if transform is None else transform(means)
-        difference: Array = moved[..., 0] if moved.shape[-1] == 1 else moved[..., 0] - moved[..., 1]
-        return difference
-
-    return statistic
-
-
-def _ratio_minus_one(means: Array) -> Array:
-    ratio: Array = np.expm1(means[..., 0] - means[..., 1])
-    return ratio
+def _difference(means: Array) -> Array:
+    """The first side, minus the second where there is one."""
+    difference: Array = means[..., 0] if means.shape[-1] == 1 else means[..., 0] - means[..., 1]
+    return difference
 
 
 def _influences(strata: Sequence[_Stratum], statistic: Statistic) -> list[Array]:

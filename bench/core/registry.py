@@ -14,9 +14,9 @@ from bench.core.errors import UsageError
 T = TypeVar("T")
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown(kind: str, name: str, available: Iterable[str]) -> UsageError:
     """The error for a name nobody registered: what was asked, what is near, what there is."""
-    names = sorted(set(known))
+    names = sorted(set(available))
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ";"
     return UsageError(f"unknown {kind} '{name}'{hint} known: {', '.join(names)}")
@@ -54,8 +54,7 @@ class Registry(Generic[T]):
     @contextmanager
     def temporarily(self, name: str, cls: type[T]) -> Iterator[type[T]]:
         """Makes a class known by `name`, in another's place if need be, for the length of a block."""
-        self._search()
-        path, loaded = self._paths.pop(name, None), self._loaded.pop(name, None)
+        path, loaded = self._all_paths.pop(name, None), self._loaded.pop(name, None)
         try:
             yield self.register(name)(cls)
         finally:
@@ -71,28 +70,27 @@ class Registry(Generic[T]):
         Raises:
             UsageError: nobody registered it.
         """
-        self._search()
         if name not in self._loaded:
-            if name not in self._paths:
-                raise unknown(self.kind, name, self._paths)
-            module, _, attribute = self._paths[name].partition(":")
+            if name not in self._all_paths:
+                raise unknown(self.kind, name, self._all_paths)
+            module, _, attribute = self._all_paths[name].partition(":")
             self._loaded[name] = getattr(import_module(module), attribute)
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
-        self._search()
-        return iter(sorted(self._paths))
+        return iter(sorted(self._all_paths))
 
     def __contains__(self, name: object) -> bool:
-        self._search()
-        return name in self._paths
+        return name in self._all_paths
 
     def __len__(self) -> int:
-        self._search()
-        return len(self._paths)
+        return len(self._all_paths)
 
-    def _search(self) -> None:
+    @property
+    def _all_paths(self) -> dict[str, str]:
+        """Name to "module:attribute", entry points included, which are searched when they are first needed."""
         if not self._searched:
             self._searched = True
             for point in entry_points(group=self.group):
                 self._paths.setdefault(point.name, point.value)
+        return self._paths

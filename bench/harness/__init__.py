@@ -1,7 +1,7 @@
 """From a spec to finished records: look names up, plan the cells, take turns, align and measure each, keep the record.
 
-Read run, resolved, cells, turns, execute and align in this order; then plan and estimate, which say beforehand what a
-run would do, states and status, which say how far one is, directory, and provenance.
+Read run, resolved, cells, turns, execute and align in this order; then plan, which says beforehand what a run would
+do, states and status, which say how far one is, directory, and provenance.
 
 May import: core, core.store, core.passes, models, spec, meters, methods, tasks, tasks.texts, tasks.preferences,
 leaderboard, leaderboard.board, leaderboard.records.
@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = attach(
         "align": ["alignment_context", "set_up_pairs"],
         "cells": ["Cell", "expand_cells"],
         "directory": ["RunDirectory"],
-        "plan": ["Plan", "plan_run", "plan_study"],
+        "plan": ["Plan", "plan_study"],
         "run": ["Outcome", "make_pairs", "run_study"],
         "status": ["Status", "read_status"],
     },

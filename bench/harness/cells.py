@@ -13,6 +13,7 @@ from bench.core.values import BASE
 from bench.leaderboard.records.ledger import TuningNote
 from bench.leaderboard.records.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from bench.methods.base import AlignmentMethod
+from bench.models.devices import device_kind
 from bench.spec.run_spec import RunSpec, build_methods, is_oracle, needs_pairs, stated_tuning
 from bench.tasks.base import Task
 from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferences
@@ -55,22 +56,23 @@ class Cell:
         )
 
 
-def expand_cells(
-    spec: RunSpec, model: ModelInfo, device_kind: str, pool: PairPool, tasks: Mapping[str, Task]
-) -> list[Cell]:
+def expand_cells(spec: RunSpec, model: ModelInfo, kind: str, pool: PairPool, tasks: Mapping[str, Task]) -> list[Cell]:
     """Every cell of a run: `base` once, then methods × sizes × noise rates × seeds, cells that share data side by side.
 
     Arguments:
         spec: what was asked for.
         model: identity of the weights.
-        device_kind: "cpu", "cuda", …: arithmetic differs between them, so results do.
+        kind: of device, "cpu", "cuda", …: arithmetic differs between them, so results do.
         pool: all the pairs there are.
         tasks: what is measured, by name.
 
     Raises:
         UsageError: more pairs asked for than exist, or neutral texts in a file that does not.
     """
-    evaluation = {name: task_identity(task) for name, task in tasks.items()}
+    # Everything but the model that a task's number depends on.
+    evaluation = {
+        name: {**task.identity(), "code": code_version(type(task).__module__)} for name, task in tasks.items()
+    }
     methods = build_methods(spec)
 
     @cache
@@ -86,7 +88,7 @@ def expand_cells(
         neutral = neutral_identity(spec.pairs.neutral) if method.needs_neutral else {}
         identity = {
             "model": model.model_dump(mode="json", include={"fingerprint", "dtype"}),
-            "device": device_kind,
+            "device": kind,
             "method": [
                 type(method).__qualname__,
                 method.model_dump(mode="json"),
@@ -125,31 +127,26 @@ def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> li
     return lines
 
 
-def made_by_other_code(cells: Sequence[Cell], finished: Mapping[str, Record], device_kind: str) -> list[str]:
-    """Finished cells that differ from some of `cells` in the version of the code alone, which their ids hold."""
+def made_by_other_code(cells: Sequence[Cell], finished: Mapping[str, Record], kind: str) -> list[str]:
+    """Finished cells on a kind of device that differ from some of `cells` in the version of the code alone."""
     ids = {cell.id for cell in cells}
-    others = [
-        record
-        for id, record in finished.items()
-        if id not in ids and record.cost.device.partition(":")[0] == device_kind
-    ]
+    others = [record for id, record in finished.items() if id not in ids and device_kind(record.cost.device) == kind]
     wanted = [
-        _apart_from_code(cell.name, cell.model, cell.method_info, cell.data_info, cell.evaluation)
+        _apart_from_code(cell.model, cell.method_info, cell.data_info, cell.evaluation)
         for cell in (cells if others else ())
         if cell.id not in finished
     ]
     return [
         record.cell_id
         for record in others
-        if _apart_from_code(record.method.name, record.model, record.method, record.data, record.evaluation) in wanted
+        if _apart_from_code(record.model, record.method, record.data, record.evaluation) in wanted
     ]
 
 
-def _apart_from_code(
-    name: str, model: ModelInfo, method: MethodInfo, data: DataInfo, evaluation: Mapping[str, Any]
-) -> list[Any]:
+def _apart_from_code(model: ModelInfo, method: MethodInfo, data: DataInfo, evaluation: Mapping[str, Any]) -> list[Any]:
     """What a cell is made of, as its record has it."""
-    made_of = [name, model.fingerprint, model.dtype, method.config, data.model_dump(exclude={"source"}), evaluation]
+    pairs = data.model_dump(exclude={"source"})
+    made_of = [method.name, model.fingerprint, model.dtype, method.config, pairs, evaluation]
     return [without_code(part) for part in made_of]
 
 
@@ -158,11 +155,6 @@ def without_code(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {key: without_code(inner) for key, inner in value.items() if key != "code"}
-
-
-def task_identity(task: Task) -> dict[str, Any]:
-    """Everything but the model that a task's number depends on, its code included."""
-    return {**task.identity(), "code": code_version(type(task).__module__)}
 
 
 def plan_draws(spec: RunSpec) -> list[Draw]:
@@ -180,15 +172,10 @@ def plan_draws(spec: RunSpec) -> list[Draw]:
 def describe_data(data: PreferenceData | None) -> DataInfo:
     """What a record says of its pairs."""
     if data is None:
-        noise = NoiseInfo(model="none", rate=0.0, n_flipped=0, flips_sha256=sha256_json([]))
+        none, nothing = "none", sha256_json([])
+        noise = NoiseInfo(model=none, rate=0.0, n_flipped=0, flips_sha256=nothing)
         return DataInfo(
-            source="none",
-            pool_sha256=sha256_json([]),
-            held_out=0,
-            n_pairs=0,
-            pairs_sha256=sha256_json([]),
-            noise=noise,
-            seed=0,
+            source=none, pool_sha256=nothing, held_out=0, n_pairs=0, pairs_sha256=nothing, noise=noise, seed=0
         )
     # Where noise changes texts, they tell corrupted pairs apart; which ones were reversed says all of `flip`s.
     reverses = data.noise_model.startswith("flip")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bench.core.errors import BenchError, UsageError
-from bench.core.files import write_atomic, write_json, write_jsonl
+from bench.core.files import remove_leftovers, write_atomic, write_json, write_jsonl
 from bench.core.store.locks import sweep
 from bench.harness.states import GridCell
 from bench.leaderboard.records.failures import read_failure
@@ -39,29 +37,18 @@ class CannotWriteError(BenchError):
     """The directory takes no more: no cell after this one could be kept either."""
 
 
-@dataclass(frozen=True)
 class RunDirectory:
     """Records, generations and the board of one or more runs."""
 
-    path: Path
-
-    @property
-    def records(self) -> Path:
-        return self.path / RECORDS
-
-    @property
-    def failures(self) -> Path:
-        return self.path / FAILURES
-
-    @property
-    def checkpoints(self) -> Path:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records = path / RECORDS
+        self.checkpoints = path / CHECKPOINTS
         """What interrupted cells go on from, a folder for each; empty when all cells are recorded."""
-        return self.path / CHECKPOINTS
-
-    @property
-    def locks(self) -> Path:
+        self.locks = path / LOCKS
         """Who is at work on which cell."""
-        return self.path / LOCKS
+        self._failures = path / FAILURES
+        self._cells = path / CELLS
 
     def record_path(self, cell_id: str) -> Path:
         """Where a finished cell's record lies."""
@@ -129,11 +116,7 @@ class RunDirectory:
     def clean_up(self) -> None:
         """Remove what killed processes have left behind: locks of finished cells, and half-written files."""
         sweep(self.locks, self.is_finished)
-        oldest = time.time() - _LEFTOVER_SECONDS
-        for path in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:
-            with suppress(FileNotFoundError):  # another process may remove it too
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
+        remove_leftovers([*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")], _LEFTOVER_SECONDS)
 
     def save_settings(self, settings: Mapping[str, Any], cells: Sequence[GridCell]) -> None:
         """Keep the resolved settings of the newest run, and which cells it has, beside its results."""
@@ -155,10 +138,6 @@ class RunDirectory:
             raise UsageError(
                 f"{self._cells} does not say which cells there are: give the directory of a run or study"
             ) from error
-
-    @property
-    def _cells(self) -> Path:
-        return self.path / CELLS
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -201,7 +180,7 @@ class RunDirectory:
 
     def failures_seen(self) -> dict[str, int]:
         """Cells that failed when they were last tried, each with what changes when it fails again."""
-        return {path.stem: path.stat().st_mtime_ns for path in json_files(self.failures)}
+        return {path.stem: path.stat().st_mtime_ns for path in json_files(self._failures)}
 
     def failure(self, cell_id: str) -> str | None:
         """The message of a cell that failed when it was last tried; None where it did not."""
@@ -218,7 +197,7 @@ class RunDirectory:
             self.checkpoints.rmdir()
 
     def _failure(self, cell_id: str) -> Path:
-        return self.failures / f"{cell_id}.json"
+        return self._failures / f"{cell_id}.json"
 
 
 def _refuse_newer(path: Path) -> None:

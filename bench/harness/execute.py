@@ -21,7 +21,7 @@ from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind
 from bench.models.placed import PlacedModel
 from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
-from bench.tasks.base import EvaluationContext, Task, TaskResult
+from bench.tasks.base import EvaluationContext, Task
 from bench.tasks.preferences.pool import PairPool
 
 if TYPE_CHECKING:
@@ -69,16 +69,19 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         peak = peak_device_memory(device)
         ledger = meter.ledger(cell.method_info, cell.data_info, report, seconds=align_seconds, peak_device_bytes=peak)
         start = time.perf_counter()
-        results = _evaluate(bench, model, tokenizer)
+        context = EvaluationContext(batch_size=bench.batch_size, progress=bench.progress)
+        results = {name: task.evaluate(model, tokenizer, context=context) for name, task in bench.tasks.items()}
         evaluate_seconds = time.perf_counter() - start
         weights = weights_sha256(tensor_sha256s(model))
         start = time.perf_counter()
-        if any(task.needs_base for task in bench.tasks.values()):
+        against_base = {name: task for name, task in bench.tasks.items() if task.needs_base}
+        if against_base:
             if module is not None:
                 del model
                 free_memory(device)
                 model, tokenizer = bench.model.load(bench.progress)
-            results = _against_base(results, bench, model, tokenizer)
+            for name, task in against_base.items():
+                results[name] = task.against_base(results[name], model, tokenizer, context=context)
         evaluate_seconds += time.perf_counter() - start
     own_bytes, all_bytes = peak_device_memory(device), ledger.peak_device_bytes
     cost = Cost(
@@ -131,24 +134,6 @@ def _align(
         seconds = time.perf_counter() - start
     billed = max(0.0, seconds + bench.shared.reused_seconds - reused - report.diagnostic_seconds)
     return report, billed + report.earlier_seconds
-
-
-def _evaluate(bench: Workbench, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, TaskResult]:
-    context = EvaluationContext(batch_size=bench.batch_size, progress=bench.progress)
-    return {name: task.evaluate(model, tokenizer, context=context) for name, task in bench.tasks.items()}
-
-
-def _against_base(
-    results: Mapping[str, TaskResult],
-    bench: Workbench,
-    base: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-) -> dict[str, TaskResult]:
-    context = EvaluationContext(batch_size=bench.batch_size, progress=bench.progress)
-    return {
-        name: task.against_base(results[name], base, tokenizer, context=context) if task.needs_base else results[name]
-        for name, task in bench.tasks.items()
-    }
 
 
 def reset_device_memory(device: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.core.progress import Silent
-from bench.harness.cells import Cell
+from bench.harness.cells import Cell, without_code
 from bench.harness.directory import RunDirectory
-from bench.harness.estimate import Estimate, estimate
 from bench.harness.resolved import (
     Setting,
     check_methods,
@@ -19,10 +19,24 @@ from bench.harness.resolved import (
     read_file_pairs,
     resolve_setting,
 )
+from bench.harness.states import GridCell, Took, seconds_left
 from bench.leaderboard.board.effects import smallest_effects
+from bench.leaderboard.records.layout import GENERATIONS
+from bench.leaderboard.records.record import Record
 from bench.models.devices import device_kind
-from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """What is left to do."""
+
+    seconds: float | None
+    """None where a cell is of a kind that never ran."""
+    bytes: float | None
+    """On disk; None where no cell ran yet."""
+    basis: str
+    """What both rest on, in words."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +50,10 @@ class Plan:
     finished: frozenset[str]
     downloads: Sequence[str]
     pairs_ready: bool
-    estimate: Estimate
+    estimate: RunEstimate
     """Of the cells that are to do; of nothing where those are not known yet."""
     smallest_effects: Sequence[str] = ()
     """One line for each measurement, judged by what is finished; empty where nothing is."""
-
-
-def plan_run(spec: RunSpec) -> Plan:
-    """As `plan_study`, of a run."""
-    return plan_study(Study.of_run(spec))
 
 
 def plan_study(study: Study) -> Plan:
@@ -71,7 +80,7 @@ def plan_study(study: Study) -> Plan:
         frozenset(finished),
         downloads,
         ready,
-        estimate(to_do if ready else [], directory, device_kind=device_kind(settings[0].model.device)),
+        _estimate(to_do if ready else [], directory, device_kind(settings[0].model.device)),
         tuple(smallest_effects(finished.values(), len(study.spec.seeds))),
     )
 
@@ -85,3 +94,41 @@ def _look(setting: Setting) -> tuple[list[str], list[Cell] | None]:
     if setting.spec.pairs.source.startswith("file:"):
         read_file_pairs(setting, Silent())
     return downloads, None
+
+
+def _estimate(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> RunEstimate:
+    """What cells that are yet to run will take, one after the other.
+
+    Arguments:
+        cells: those.
+        directory: theirs. Its finished cells are what is judged by; where there are none, those of the directories
+            beside it that measured the same things on the same model and machine.
+        kind: of device, which the cells will run on, e.g. "cpu".
+    """
+    own = list(directory.finished().values())
+    records = [(record, directory) for record in own] or _records_beside(cells, directory, kind)
+    if not records or not cells:
+        return RunEstimate(None if cells else 0.0, None if cells else 0.0, "nothing like it ran here")
+    files = [
+        path
+        for record, there in records
+        for path in (there.record_path(record.cell_id), *(there.path / GENERATIONS).glob(f"{record.cell_id}.*"))
+    ]
+    size = sum(path.stat().st_size for path in files) / len(records)  # of a record and its generated text
+    sized = [GridCell.of(cell) for cell in cells]
+    basis = f"{len(records)} finished cells {'here' if own else 'of the runs beside it'}"
+    return RunEstimate(seconds_left(sized, [Took.of(record) for record, _ in records]), len(cells) * size, basis)
+
+
+def _records_beside(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> list[tuple[Record, RunDirectory]]:
+    wanted = [(cell.model.fingerprint, cell.model.dtype, without_code(cell.evaluation)) for cell in cells]
+    alike = []
+    for path in sorted(directory.path.absolute().parent.glob("*/records")):
+        there = RunDirectory(path.parent)
+        for record in there.finished().values():
+            same_machine = record.provenance.get("platform") == platform.platform()
+            same_kind = device_kind(record.cost.device) == kind
+            measured = (record.model.fingerprint, record.model.dtype, without_code(record.evaluation))
+            if same_machine and same_kind and measured in wanted:
+                alike.append((record, there))
+    return alike

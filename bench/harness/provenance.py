@@ -38,7 +38,7 @@ def package_version(name: str) -> str | None:
 @cache
 def git_state() -> dict[str, Any] | None:
     """The commit of the suite's own checkout and whether it was changed since; None outside a checkout."""
-    folder = PACKAGE
+    folder = PACKAGE.parent
 
     def git(*arguments: str) -> str | None:
         try:

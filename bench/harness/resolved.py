@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
-from bench.core.values import PreferencePair
 from bench.harness.cells import Cell, expand_cells, plan_draws
 from bench.leaderboard.records.record import ModelInfo
 from bench.methods.base import AlignmentMethod
 from bench.models.devices import device_kind
 from bench.models.placed import PlacedModel, place_model
-from bench.models.sources import ModelSource
 from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs
 from bench.tasks.base import Task
 from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
 from bench.tasks.preferences.on_policy import cached_pairs, on_policy_downloads
 from bench.tasks.preferences.pool import PairPool, load_pairs, sha256_pairs
-from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_downloads, shared_texts
+from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_source, shared_texts
 from bench.tasks.texts.prose import neutral_downloads, neutral_identity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-NO_PAIRS = PairPool("none", (), sha256_pairs(()))
 
 
 @dataclass(frozen=True)
@@ -44,20 +41,6 @@ class Setting:
     def spec(self) -> RunSpec:
         """For all that the specs have in common."""
         return self.specs[0]
-
-    @property
-    def source(self) -> ModelSource:
-        """Where the weights come from."""
-        return self.model.source
-
-    @property
-    def model_info(self) -> ModelInfo:
-        return ModelInfo(
-            locator=self.source.locator,
-            revision=self.source.revision,
-            fingerprint=self.source.fingerprint(),
-            dtype=self.model.dtype,
-        )
 
 
 def resolve_setting(specs: Sequence[RunSpec]) -> Setting:
@@ -84,12 +67,13 @@ def make_cells(setting: Setting, pool: PairPool) -> list[Cell]:
     Raises:
         UsageError: more pairs asked for than exist.
     """
-    found: dict[str, Cell] = {}
+    source, dtype, kind = setting.model.source, setting.model.dtype, device_kind(setting.model.device)
+    model = ModelInfo(locator=source.locator, revision=source.revision, fingerprint=source.fingerprint(), dtype=dtype)
+    cells: dict[str, Cell] = {}
     for spec in setting.specs:
-        kind = device_kind(setting.model.device)
-        for cell in expand_cells(spec, setting.model_info, kind, pool, setting.tasks):
-            found.setdefault(cell.id, cell)
-    return list(found.values())
+        for cell in expand_cells(spec, model, kind, pool, setting.tasks):
+            cells.setdefault(cell.id, cell)
+    return list(cells.values())
 
 
 def count_combinations(setting: Setting) -> int:
@@ -103,28 +87,35 @@ def count_combinations(setting: Setting) -> int:
 def list_downloads(setting: Setting) -> list[str]:
     """One line for each thing that a run would download now."""
     pairs = setting.spec.pairs
-    found = [*setting.source.missing(), *(line for task in setting.tasks.values() for line in task.downloads())]
+    downloads = [*setting.model.source.missing()]
+    for task in setting.tasks.values():
+        downloads += task.downloads()
     if needs_pairs(setting.spec):
         if pairs.source == "on-policy":
-            found += on_policy_downloads(pairs.on_policy)
-            found += [line for source in pairs.exclude for line in prompt_downloads(source)]
+            downloads += on_policy_downloads(pairs.on_policy)
+            downloads += [line for source in pairs.exclude for line in prompt_source(source).downloads()]
         elif pairs.source.startswith("hub:"):
-            found.append(pairs.source)
+            downloads.append(pairs.source)
     if needs_neutral(setting.spec):
-        found += neutral_downloads(pairs.neutral)
-    return list(dict.fromkeys(found))
+        downloads += neutral_downloads(pairs.neutral)
+    return list(dict.fromkeys(downloads))
 
 
 def pool_at_hand(setting: Setting, progress: Progress) -> PairPool | None:
     """The pairs, unless they are yet to be sampled from the model."""
     pairs = setting.spec.pairs
     if not needs_pairs(setting.spec):
-        return NO_PAIRS
+        return PairPool("none", (), sha256_pairs(()))
     prompts = never_trained_on(setting, progress)
     if pairs.source == "on-policy":
         return cached_pairs(pairs.on_policy, model_fingerprint=setting.model.key, exclude=prompts)
-    pool = load_pairs(pairs.source, progress, load_tokenizer=setting.source.load_tokenizer)
-    _refuse_overlap(pool, prompts)
+    pool = load_pairs(pairs.source, progress, load_tokenizer=setting.model.source.load_tokenizer)
+    shared = shared_texts((make_prompt(pair.prompt) for pair in pool.pairs), prompts)
+    if shared:
+        raise UsageError(
+            f"{len(shared)} of the prompts in {pool.source} are also evaluation prompts, e.g. {shared[0]!r}; "
+            "take them out of one side, or evaluate on others with --set tasks.toxicity.prompts=SOURCE"
+        )
     return pool
 
 
@@ -140,17 +131,15 @@ def read_file_pairs(setting: Setting, progress: Progress) -> None:
 
     if not needs_pairs(setting.spec):
         return
-    try:
+    with suppress(_ModelNeededError):
         pool = load_pairs(setting.spec.pairs.source, progress, load_tokenizer=load_tokenizer)
-    except _ModelNeededError:
-        return
-    for draw in plan_draws(setting.spec):
-        prepare_preferences(pool, draw)
+        for draw in plan_draws(setting.spec):
+            prepare_preferences(pool, draw)
 
 
 def check_methods(setting: Setting) -> None:
     """Refuse what cannot work whatever the pairs are, before time is spent on making them."""
-    config = setting.source.config()
+    config = setting.model.source.config()
     for method in build_methods(setting.spec).values():
         for size in setting.spec.pairs.sizes:
             n_pairs = sys.maxsize if size is None else size
@@ -172,7 +161,8 @@ def check_texts(
     seen: set[str] = set()
     for name, method, data in reads:
         for what, pairs in (("", data.pairs), ("held-out ", data.held_out)):
-            key = sha256_json([type(method).__qualname__, method.model_dump(mode="json"), _texts(pairs)])
+            texts = sorted([pair.prompt, *sorted((pair.chosen, pair.rejected))] for pair in pairs)
+            key = sha256_json([type(method).__qualname__, method.model_dump(mode="json"), texts])
             if key in seen:
                 continue
             seen.add(key)
@@ -182,22 +172,9 @@ def check_texts(
                 raise UsageError(f"{name}: {what}{error}") from error
 
 
-def _texts(pairs: Sequence[PreferencePair]) -> list[list[str]]:
-    return sorted([pair.prompt, *sorted((pair.chosen, pair.rejected))] for pair in pairs)
-
-
 def never_trained_on(setting: Setting, progress: Progress) -> list[Prompt]:
     """Evaluation prompts, whatever this run measures and however many of them, so that neither changes the pairs."""
     own = getattr(setting.tasks.get("toxicity"), "prompts", None)
     sources = dict.fromkeys([*setting.spec.pairs.exclude, *([own] if own else [])])
     prompts = {prompt.id: prompt for source in sources for prompt in load_prompts(source, progress)}
     return list(prompts.values())
-
-
-def _refuse_overlap(pool: PairPool, prompts: Sequence[Prompt]) -> None:
-    shared = shared_texts((make_prompt(pair.prompt) for pair in pool.pairs), prompts)
-    if shared:
-        raise UsageError(
-            f"{len(shared)} of the prompts in {pool.source} are also evaluation prompts, e.g. {shared[0]!r}; "
-            "take them out of one side, or evaluate on others with --set tasks.toxicity.prompts=SOURCE"
-        )

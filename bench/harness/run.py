@@ -25,10 +25,9 @@ from bench.harness.resolved import (
     read_file_pairs,
     resolve_setting,
 )
-from bench.harness.states import CellStates, CellWatcher, GridCell, State, Took
+from bench.harness.states import CellStates, CellWatcher, GridCell, State
 from bench.harness.turns import Turns
 from bench.leaderboard.export import write_leaderboard
-from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.validation import copy_validations
 from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind, resolve_batch_size
@@ -89,11 +88,14 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     directory.make()
     earlier = made_by_other_code(cells, finished, device_kind(settings[0].model.device))
     _say_what_changed(study, directory, len(finished.keys() - {cell.id for cell in cells}), len(earlier), progress)
-    directory.save_settings(study.settings(), [GridCell.of(cell) for cell in cells])
+    states = CellStates([GridCell.of(cell) for cell in cells], finished)
+    directory.save_settings(study.settings(), states.cells)
     for line in restated_tuning(cells, finished):
         progress.note(line)
     directory.clean_up()
-    turns = Turns(directory, _states(cells, finished, progress), progress, WAIT_SECONDS)
+    if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):
+        progress.watch(states)
+    turns = Turns(directory, states, progress, WAIT_SECONDS)
     try:
         for setting, pool, planned in grid:
             _run_setting(setting, pool, [cell for cell in planned if cell.id not in finished], turns)
@@ -112,13 +114,13 @@ def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
     """The pairs that a run of `spec` would use, built now if they have to be."""
     progress = progress or Silent()
     setting = resolve_setting([spec])
-    setting.source.fetch(progress)
+    setting.model.source.fetch(progress)
     return pool_at_hand(setting, progress) or _build_pool(setting, progress)
 
 
 def _cells_of(setting: Setting, progress: Progress) -> tuple[PairPool, list[Cell]]:
     """The pairs and the cells of one model, which is fetched and its pairs built where that is to do."""
-    setting.source.fetch(progress)
+    setting.model.source.fetch(progress)
     pool = pool_at_hand(setting, progress)
     if pool is None:
         _prepare_tasks(setting, progress)  # before minutes of sampling, not after
@@ -130,30 +132,18 @@ def _cells_of(setting: Setting, progress: Progress) -> tuple[PairPool, list[Cell
     return pool, cells
 
 
-def _states(cells: Sequence[Cell], finished: Mapping[str, Record], progress: Progress) -> CellStates:
-    states = CellStates([GridCell.of(cell) for cell in cells])
-    states.finished += [Took.of(record) for record in finished.values()]
-    for cell in cells:
-        if cell.id in finished:
-            states.mark(cell.id, State.done)
-    if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):
-        progress.watch(states)
-    return states
-
-
 def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turns: Turns) -> None:
     """Run what no other process has taken of one model's cells; those taken are left to `turns`."""
     if not pending:
         return
-    neutral = _prepare(setting, pool, pending, turns.progress)
     bench = Workbench(
+        neutral=_prepare(setting, pool, pending, turns.progress),
         model=setting.model,
         pool=pool,
         batch_size=resolve_batch_size(setting.spec.batch_size, setting.model.device),
         tasks=setting.tasks,
         progress=turns.progress,
         shared=SharedWork(),
-        neutral=neutral,
         checkpoints=turns.directory.checkpoints,
     )
     turns.take(pending, lambda cell: execute(cell, bench))
@@ -207,7 +197,7 @@ def _build_pool(setting: Setting, progress: Progress) -> PairPool:
 
 def _prepare_tasks(setting: Setting, progress: Progress) -> None:
     """Everything that a measurement needs besides the weights, checked against the model's tokenizer."""
-    tokenizer = setting.source.load_tokenizer()
+    tokenizer = setting.model.source.load_tokenizer()
     for task in setting.tasks.values():
         task.prepare(progress)
         task.check(tokenizer)
@@ -215,7 +205,7 @@ def _prepare_tasks(setting: Setting, progress: Progress) -> None:
 
 def _prepare(setting: Setting, pool: PairPool, pending: Sequence[Cell], progress: Progress) -> list[str]:
     """Everything that can fail before a model is loaded; returns the neutral texts, where a method needs any."""
-    config, model = setting.source.config(), setting.model
+    config, model = setting.model.source.config(), setting.model
     aligned = [(cell, cell.draw) for cell in pending if cell.draw is not None]
 
     @lru_cache(maxsize=2)  # cells that share pairs lie side by side, those of oracles among them
@@ -227,7 +217,7 @@ def _prepare(setting: Setting, pool: PairPool, pending: Sequence[Cell], progress
         cell.method.check_pairs(drawn(draw).pairs, draw.seed)
     _prepare_tasks(setting, progress)
     reads = ((cell.name, cell.method, drawn(draw)) for cell, draw in aligned)
-    check_texts(reads, setting.source.load_tokenizer())
+    check_texts(reads, setting.model.source.load_tokenizer())
     if not needs_neutral(setting.spec):
         return []
     needed = [2 * cell.data_info.n_pairs for cell, _ in aligned if cell.method.needs_neutral]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -66,13 +67,19 @@ class Took(NamedTuple):
 
 
 class CellStates:
-    """The cells of a study in their order, each with its state; changes while they run."""
+    """The cells of a study in their order, each with its state; changes while they run.
 
-    def __init__(self, cells: Sequence[GridCell]) -> None:
+    Arguments:
+        cells: of the study.
+        finished: records that are there already, by cell; those of other cells count for the remaining time.
+    """
+
+    def __init__(self, cells: Sequence[GridCell], finished: Mapping[str, Record] | None = None) -> None:
+        finished = finished or {}
         self.cells = cells
-        self.finished: list[Took] = []
+        self.finished = [Took.of(record) for record in finished.values()]
         """What the remaining time is judged by."""
-        self._states = dict.fromkeys((cell.id for cell in cells), State.pending)
+        self._states = {cell.id: State.done if cell.id in finished else State.pending for cell in cells}
         self._listeners: list[Callable[[State], None]] = []
 
     def __getitem__(self, cell_id: str) -> State:
@@ -119,20 +126,19 @@ class CellWatcher(Progress, Protocol):
 
 def seconds_left(cells: Iterable[GridCell], finished: Iterable[Took]) -> float | None:
     """Seconds that cells will take one after the other; None where one of them is of a method that never ran."""
-    by_method: dict[str, list[Took]] = {}
+    by_method: dict[str, list[Took]] = defaultdict(list)
     for took in finished:
-        by_method.setdefault(took.method, []).append(took)
+        by_method[took.method].append(took)
     total = 0.0
     for cell in cells:
         if cell.method not in by_method:
             return None
-        total += _seconds(cell, by_method)
+        total += _seconds(cell, by_method[cell.method])
     return total
 
 
-def _seconds(cell: GridCell, by_method: Mapping[str, Sequence[Took]]) -> float:
+def _seconds(cell: GridCell, same_method: Sequence[Took]) -> float:
     """Of the cells with the most similar number of pairs: measuring takes as long, aligning as many pairs as long."""
-    same_method = by_method[cell.method]
     closest = min(abs(took.n_pairs - cell.n_pairs) for took in same_method)
     alike = [took for took in same_method if abs(took.n_pairs - cell.n_pairs) == closest]
     scaled = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.core.store.locks import Owner, owner_of
 from bench.harness.directory import RunDirectory
-from bench.harness.states import CellStates, State, Took
+from bench.harness.states import CellStates, State
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,11 @@ def read_status(path: Path) -> Status:
         BenchError: a record is a newer version's.
     """
     directory = RunDirectory(path)
-    cells = directory.cells()
-    states = CellStates(cells)
-    finished = directory.finished()
-    states.finished += [Took.of(record) for record in finished.values()]
+    cells, finished = directory.cells(), directory.finished()
+    states = CellStates(cells, finished)
     running, left_behind, failures = {}, {}, {}
     for cell in cells:
         if cell.id in finished:
-            states.mark(cell.id, State.done)
             continue
         owner = owner_of(directory.locks, cell.id)
         message = directory.failure(cell.id)

@@ -44,19 +44,15 @@ class Turns:
     def wait_for_others(self) -> None:
         """Wait until the other processes are done with what they hold, and take what they leave behind when killed."""
         while self._held:
-            self._say_who(self._held)
+            for cell, _ in self._held:
+                if cell.id not in self._said:
+                    self._said.add(cell.id)
+                    owner = owner_of(self.directory.locks, cell.id)
+                    self.progress.note(f"waiting for cell {cell.id}, which {owner or 'another process'} is running")
             left = [(cell, execute) for cell, execute in self._held if not self._settle(cell, execute)]
             if len(left) == len(self._held):
                 time.sleep(self._wait_seconds)
             self._held = left
-
-    def _say_who(self, held: Sequence[tuple[Cell, Execute]]) -> None:
-        """Name the cells that this process waits for, each once."""
-        for cell, _ in held:
-            if cell.id not in self._said:
-                self._said.add(cell.id)
-                owner = owner_of(self.directory.locks, cell.id)
-                self.progress.note(f"waiting for cell {cell.id}, which {owner or 'another process'} is running")
 
     def _settle(self, cell: Cell, execute: Execute) -> bool:
         """Whether the cell is finished or failed, here or elsewhere; False where another process is at it."""
@@ -88,16 +84,13 @@ class Turns:
             raise
         except Exception as error:
             message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            self._note_failure(cell, message, traceback.format_exc())
+            self.failed[cell.id] = message
+            self._states.mark(cell.id, State.failed)
+            self.directory.save_failure(cell.id, message, traceback.format_exc())
+            self.progress.note(f"cell {cell.id} failed: {message}")
+            checkpoint = self.directory.kept_checkpoint(cell.id)
+            if checkpoint is not None:
+                self.progress.note(f"the next run goes on from {checkpoint}; delete it to start that cell over")
         else:
             self.executed.append(cell.id)
             self._states.mark(cell.id, State.done, record)
-
-    def _note_failure(self, cell: Cell, message: str, trace: str) -> None:
-        self.failed[cell.id] = message
-        self._states.mark(cell.id, State.failed)
-        self.directory.save_failure(cell.id, message, trace)
-        self.progress.note(f"cell {cell.id} failed: {message}")
-        checkpoint = self.directory.kept_checkpoint(cell.id)
-        if checkpoint is not None:
-            self.progress.note(f"the next run goes on from {checkpoint}; delete it to start that cell over")

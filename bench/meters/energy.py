@@ -11,11 +11,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from bench.models.devices import device_kind
 
-POWERCAP = Path("/sys/class/powercap")
 INTERVAL_SECONDS = 60.0
 """From one reading to the next: a package at 1 kW goes round its counter, of some 260 kJ, in four minutes."""
 
@@ -35,7 +33,7 @@ class Counter:
 class Counters:
     """Everything that counts for a device; all of it can be read."""
 
-    found: tuple[Counter, ...]
+    readable: tuple[Counter, ...]
     missing: str | None = None
     """Why there are none; None where there are."""
 
@@ -53,20 +51,19 @@ def energy_counters(device: str, devices: int = 1) -> Counters:
         return rapl_counters()
     if kind != "cuda":
         return Counters((), f"nothing known here counts the energy of {kind}")
-    boards = [_board(name) for name in ([device] if devices == 1 else [f"cuda:{i}" for i in range(devices)])]
-    if any(board.missing for board in boards):
-        return Counters((), next(board.missing for board in boards if board.missing))
-    return Counters((*(counter for board in boards for counter in board.found), *rapl_counters().found))
-
-
-def _board(device: str) -> Counters:
     import torch
 
-    facts = torch.cuda.get_device_properties(device)
-    return nvml_counter(str(facts.uuid), facts.name)
+    counters: list[Counter] = []
+    for name in [device] if devices == 1 else [f"cuda:{index}" for index in range(devices)]:
+        properties = torch.cuda.get_device_properties(name)
+        board = nvml_counter(str(properties.uuid), properties.name)
+        if board.missing:
+            return board
+        counters += board.readable
+    return Counters((*counters, *rapl_counters().readable))
 
 
-def rapl_counters(root: Path = POWERCAP) -> Counters:
+def rapl_counters(root: Path = Path("/sys/class/powercap")) -> Counters:
     """The processor packages of this machine; their cores and graphics are part of them.
 
     Arguments:
@@ -75,14 +72,14 @@ def rapl_counters(root: Path = POWERCAP) -> Counters:
     zones = [zone for zone in sorted(root.glob("intel-rapl:*")) if zone.name.count(":") == 1]
     try:
         packages = [zone for zone in zones if _text(zone / "name").startswith("package")]
-        found = tuple(_package(zone) for zone in packages)
-        for counter in found:
+        counters = tuple(_package_counter(zone) for zone in packages)
+        for counter in counters:
             counter.read()
     except PermissionError as error:
         return Counters((), f"{error.filename} may be read by root alone")
     except (OSError, ValueError) as error:
         return Counters((), f"the packages of {root} cannot be read: {error}")
-    return Counters(found) if found else Counters((), f"this machine shows no RAPL package in {root}")
+    return Counters(counters) if counters else Counters((), f"this machine shows no RAPL package in {root}")
 
 
 def nvml_counter(uuid: str, name: str) -> Counters:
@@ -131,7 +128,7 @@ class EnergyMeter:
     def __init__(self, counters: Counters, interval: float = INTERVAL_SECONDS) -> None:
         self.missing = counters.missing
         """Why there is no energy; None where there is."""
-        self._counters = counters.found
+        self._counters = counters.readable
         self._interval = interval
         self._last: Sequence[int] = ()
         self._microjoules = 0
@@ -153,9 +150,7 @@ class EnergyMeter:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._done.set()
         self._thread.join()
         self._read()
@@ -180,7 +175,7 @@ class EnergyMeter:
         self._last = counts
 
 
-def _package(zone: Path) -> Counter:
+def _package_counter(zone: Path) -> Counter:
     return Counter(
         f"RAPL {_text(zone / 'name')}", lambda: int(_text(zone / "energy_uj")), int(_text(zone / "max_energy_range_uj"))
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
+from contextlib import suppress
 
 import psutil
 
@@ -33,9 +33,7 @@ class PeakMemory:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._done.set()
         self._thread.join()
 
@@ -45,12 +43,8 @@ class PeakMemory:
             if self._family and time.monotonic() >= next_census:
                 self._started = self._process.children(recursive=True)
                 next_census = time.monotonic() + CENSUS_SECONDS
-            self.bytes = max(self.bytes, self._process.memory_info().rss + sum(map(_resident, self._started)))
-
-
-def _resident(process: psutil.Process) -> int:
-    """Resident bytes; 0 of a process that has ended."""
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
+            resident = self._process.memory_info().rss
+            for process in self._started:
+                with suppress(psutil.Error):  # it has ended
+                    resident += process.memory_info().rss
+            self.bytes = max(self.bytes, resident)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from types import TracebackType
 
 from bench.core.values import AlignmentReport, Effort
 from bench.leaderboard.records.ledger import Ledger
@@ -34,9 +33,7 @@ class Meter:
         self._seconds = -time.perf_counter()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._seconds += time.perf_counter()
         self._open.close()
 
@@ -60,6 +57,8 @@ class Meter:
         """
         effort = report.effort or Effort()
         joules = self._energy.joules
+        # Of several devices the first is this process's own, which has left it to its worker meanwhile.
+        first, *others = worker_peaks(report) or [0]
         return Ledger(
             pairs=data.n_pairs or None,
             steps=effort.steps,
@@ -69,18 +68,9 @@ class Meter:
             tuning_seconds=method.tuned.seconds if method.tuned else None,
             seconds=round(seconds, 3),
             peak_rss_bytes=self._memory.bytes,
-            peak_device_bytes=_with_workers(peak_device_bytes, report),
+            peak_device_bytes=None if peak_device_bytes is None else max(peak_device_bytes, first) + sum(others),
             energy_joules=None if joules is None else round(joules, 3),
             energy_seconds=round(self._seconds, 3),
             energy_source=self._energy.source,
             energy_missing=self._energy.missing,
         )
-
-
-def _with_workers(own: int | None, report: AlignmentReport) -> int | None:
-    """Highest accelerator memory of all devices together, where a method trained on several.
-
-    The first of them is this process's own, which has left it to its worker meanwhile.
-    """
-    first, *others = worker_peaks(report) or [0]
-    return None if own is None else max(own, first) + sum(others)

@@ -91,7 +91,7 @@ def load_checkpoint(
         device: of torch, e.g. "cpu" or "cuda:0".
 
     Raises:
-        UsageError: the configuration cannot be used (see `read_config`), or the tokenizer can neither pad nor end.
+        UsageError: the configuration cannot be used (see `read_model_config`), or the tokenizer (see `load_tokenizer`).
         BenchError: the files cannot be read, or do not hold every weight of the model.
     """
     import torch
@@ -119,14 +119,19 @@ def load_checkpoint(
         ) from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BenchError(f"{locator} could not be loaded from {folder}: {_first_line(error)}") from error
-    _check_every_weight_was_there(loading, locator)
+    absent = sorted(loading["missing_keys"])  # of which transformers only warns, and makes random ones up
+    if absent:
+        raise BenchError(
+            f"the files of {locator} hold no values for {len(absent)} of its weights (the first: {absent[0]}); "
+            "the checkpoint is incomplete or of another architecture than its config.json says"
+        )
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 
 
 def load_tokenizer(folder: Path, locator: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, with a padding token.
+    """The tokenizer of a checkpoint, with a padding token: its end token, where it has none; such positions are masked.
 
     Raises:
         UsageError: it can neither pad nor end.
@@ -139,24 +144,14 @@ def load_tokenizer(folder: Path, locator: str) -> PreTrainedTokenizerBase:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise BenchError(f"the tokenizer of {locator} could not be loaded: {_first_line(error)}") from error
-    pad_with_end(tokenizer, locator)
-    return cast("PreTrainedTokenizerBase", tokenizer)
-
-
-def pad_with_end(tokenizer: PreTrainedTokenizerBase, locator: str) -> None:
-    """Give a tokenizer without a padding token its end token for one; padded positions are masked everywhere.
-
-    Raises:
-        UsageError: it has neither.
-    """
-    if tokenizer.pad_token is not None:
-        return
-    if tokenizer.eos_token is None:
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
         raise UsageError(
             f"the tokenizer of {locator} has neither a padding nor an end token, so that texts cannot be batched; "
             "set pad_token or eos_token in its tokenizer_config.json"
         )
-    tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return cast("PreTrainedTokenizerBase", tokenizer)
 
 
 @contextmanager
@@ -187,16 +182,6 @@ def _weight_files(there: set[str]) -> list[str]:
         if shards and index in there and len(shards) == int(shards[0][2]):
             return [index, *(match[0] for match in shards)]
     return []
-
-
-def _check_every_weight_was_there(loading: dict[str, Any], locator: str) -> None:
-    """Transformers only warns of weights that it did not find, and makes random ones up."""
-    absent = sorted(loading["missing_keys"])
-    if absent:
-        raise BenchError(
-            f"the files of {locator} hold no values for {len(absent)} of its weights (the first: {absent[0]}); "
-            "the checkpoint is incomplete or of another architecture than its config.json says"
-        )
 
 
 def _first_line(error: Exception) -> str:

@@ -17,27 +17,10 @@ OTHER = "other"
 CARD = "README.md"
 _TEXTS = re.compile(r"(licen[sc]e|notice|use_policy|copying)(\.\w+)?", re.IGNORECASE)
 
-NOTICES: Mapping[str, str] = {
-    "gemma": "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
-    "llama2": "Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Meta Platforms, Inc. All Rights "
-    "Reserved",
-    "llama3": "Meta Llama 3 is licensed under the Meta Llama 3 Community License, Copyright © Meta Platforms, Inc. All "
-    "Rights Reserved",
-    "llama3.1": "Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright © Meta Platforms, Inc. All "
-    "Rights Reserved",
-    "llama3.2": "Llama 3.2 is licensed under the Llama 3.2 Community License, Copyright © Meta Platforms, Inc. All "
-    "Rights Reserved",
-    "llama3.3": "Llama 3.3 is licensed under the Llama 3.3 Community License, Copyright © Meta Platforms, Inc. All "
-    "Rights Reserved",
-}
-"""Sentences that the terms want in a NOTICE file beside every copy, by the hub's identifier of the licence."""
-
-LINKS: Mapping[str, str] = {
-    "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
-    "gemma": "https://ai.google.dev/gemma/terms",
-    "mit": "https://opensource.org/license/mit",
-}
-"""Where the terms stand, by the hub's identifier of the licence."""
+LICENCES: Mapping[str, Mapping[str, str]] = yaml.safe_load(
+    Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8")
+)
+"""By the hub's identifier: `link`, where the terms stand, and `notice`, the sentence that they want beside a copy."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,7 @@ class Licence:
     @property
     def notice(self) -> str | None:
         """A sentence that has to accompany every copy."""
-        return NOTICES.get(self.identifier)
+        return LICENCES.get(self.identifier, {}).get("notice")
 
 
 def terms_files(names: Iterable[str]) -> list[str]:
@@ -80,24 +63,23 @@ def find_licence(folder: Path, entry: ModelEntry | None) -> Licence:
     """
     names = terms_files(path.name for path in folder.iterdir() if path.is_file())
     files = tuple(folder / name for name in names if name != CARD)
-    identifier, name, link, origin = _stated(folder, entry, files)
-    if link is None:
-        link = LINKS.get(identifier) or (files[0].name if files else None)
-    return Licence(identifier, name, link, origin, files)
-
-
-def _stated(folder: Path, entry: ModelEntry | None, files: tuple[Path, ...]) -> tuple[str, str | None, str | None, str]:
-    """Identifier, name, link, and who says so."""
     card = _front_matter(folder / CARD)
     stated = card.get("license")
+    identifier, origin = UNKNOWN, ""
+    name: str | None = None
+    link: str | None = None
     if isinstance(stated, str) and stated not in ("", UNKNOWN):
-        return stated, _text(card.get("license_name")), _text(card.get("license_link")), "the model card"
-    if entry is not None:
-        named = entry.licence if entry.licence_id == OTHER else None
-        return entry.licence_id, named, None, "the catalogue of alignment-bench"
-    if files:
-        return OTHER, "see-licence-file", files[0].name, "a licence text beside the weights"
-    return UNKNOWN, None, None, ""
+        identifier, origin = stated, "the model card"
+        named, linked = card.get("license_name"), card.get("license_link")
+        name, link = named if isinstance(named, str) else None, linked if isinstance(linked, str) else None
+    elif entry is not None:
+        identifier, origin = entry.licence_id, "the catalogue of alignment-bench"
+        name = entry.licence if identifier == OTHER else None
+    elif files:
+        identifier, name, link, origin = OTHER, "see-licence-file", files[0].name, "a licence text beside the weights"
+    if link is None:
+        link = LICENCES.get(identifier, {}).get("link") or (files[0].name if files else None)
+    return Licence(identifier, name, link, origin, files)
 
 
 def _front_matter(path: Path) -> Mapping[str, Any]:
@@ -108,7 +90,3 @@ def _front_matter(path: Path) -> Mapping[str, Any]:
         return metadata_load(path) or {}
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

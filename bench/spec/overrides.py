@@ -41,11 +41,6 @@ def assign(settings: Mapping[str, Any], path: Sequence[str], value: Any) -> dict
     return {**settings, head: assign(inner or {}, rest, value)}
 
 
-def select(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The named entries of a mapping, in the order of `names`, empty where there is none."""
-    return {name: settings.get(name) or {} for name in names}
-
-
 def split_list(text: str, flag: str) -> list[str]:
     """The parts of `a,b` or `a b`.
 

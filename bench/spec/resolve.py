@@ -10,7 +10,7 @@ from bench.core.registry import unknown
 from bench.core.values import BASE
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
-from bench.spec.overrides import assign, parse_assignment, select
+from bench.spec.overrides import assign, parse_assignment
 from bench.spec.run_spec import RunSpec, Settings, find_config, read_yaml
 from bench.tasks.base import TASKS
 from bench.tasks.toxicity.protocols import protocol_settings
@@ -37,7 +37,7 @@ def resolve_spec(
         methods, tasks: the only ones to run; settings the file has for them are kept.
         flags: places in the spec and what to put there.
         limit: items for every task.
-        scorer: the judge of the toxicity task.
+        scorer: of the toxicity task.
         assignments: `key=value` texts of --set, applied last.
 
     Returns:
@@ -54,12 +54,20 @@ def resolve_spec(
         settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)
     if tasks is not None:
         settings = _choose(settings, "tasks", tasks, TASKS)
-    for key_path, value in [*flags, *_task_flags(settings, limit, scorer)]:
-        _check_flag(settings, key_path)
+    limits = [] if limit is None else [(["tasks", name, "limit"], limit) for name in settings["tasks"]]
+    scorers = [] if scorer is None else [(["tasks", "toxicity", "scorer"], scorer)]
+    for key_path, value in [*flags, *limits, *scorers]:
+        if key_path[0] == "tasks" and key_path[1] not in settings["tasks"]:  # which this would silently add
+            flag, present = "--" + key_path[2].replace("_", "-"), ",".join(settings["tasks"])
+            raise UsageError(f"{flag} is for the {key_path[1]} task, which is not among --tasks {present}")
         settings = assign(_before_preset(settings, key_path, value), key_path, value)
     key_paths = sorted(map(parse_assignment, assignments), key=lambda parsed: not _is_preset(parsed[0]))
     for key_path, value in key_paths:
-        _check_key_path(settings, key_path)
+        kind, *rest = key_path
+        there = settings.get(kind) or {}
+        if kind in ("methods", "tasks") and len(rest) > 1 and rest[0] not in there:  # which this would silently add
+            key = ".".join(key_path)
+            raise UsageError(f"--set {key}: '{rest[0]}' is not in this run's {kind} ({', '.join(there)})")
         settings = assign(_before_preset(settings, key_path, value), key_path, value)
     settings = _without_stale_tuning(settings, [key_path for key_path, _ in key_paths])
     spec = validated(RunSpec, settings, "")
@@ -87,12 +95,8 @@ def _is_preset(key_path: Sequence[str]) -> bool:
 
 
 def _without_stale_tuning(settings: dict[str, Any], key_paths: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """What a row says of its tuning holds for the hyperparameters beside it, and not for others put in their place.
-
-    Arguments:
-        settings: with what stands at `places` changed already.
-        places: in which --set has put something.
-    """
+    """What a row says of its tuning holds for the hyperparameters beside it, and not for others put in their place, as
+    --set has done at `key_paths`."""
     changed: dict[str, set[str]] = {}
     for kind, *rest in key_paths:
         if kind == "methods" and len(rest) > 1:
@@ -145,31 +149,4 @@ def _choose(settings: Mapping[str, Any], kind: str, names: Sequence[str], regist
     for name in names:
         if name not in written and name not in registered:
             raise unknown(kind.removesuffix("s"), name, [*registered, *written])
-    return {**settings, kind: select(written, names)}
-
-
-def _task_flags(settings: Mapping[str, Any], limit: int | None, scorer: str | None) -> list[Assignment]:
-    tasks = settings["tasks"]
-    task_flags: list[Assignment] = []
-    if limit is not None:
-        task_flags += [(["tasks", name, "limit"], limit) for name in tasks]
-    if scorer is not None:
-        task_flags.append((["tasks", "toxicity", "scorer"], scorer))
-    return task_flags
-
-
-def _check_flag(settings: Mapping[str, Any], key_path: Sequence[str]) -> None:
-    """Refuse a flag for a task that is not part of the run: it would silently add it."""
-    if key_path[0] == "tasks" and key_path[1] not in settings["tasks"]:
-        flag = "--" + key_path[2].replace("_", "-")
-        raise UsageError(
-            f"{flag} is for the {key_path[1]} task, which is not among --tasks {','.join(settings['tasks'])}"
-        )
-
-
-def _check_key_path(settings: Mapping[str, Any], key_path: Sequence[str]) -> None:
-    """Refuse settings for a method or task that is not part of the run: they would silently add it."""
-    kind, *rest = key_path
-    if kind in ("methods", "tasks") and len(rest) > 1 and rest[0] not in (settings.get(kind) or {}):
-        present = ", ".join(settings.get(kind) or {})
-        raise UsageError(f"--set {'.'.join(key_path)}: '{rest[0]}' is not in this run's {kind} ({present})")
+    return {**settings, kind: {name: written.get(name) or {} for name in names}}

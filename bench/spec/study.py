@@ -74,7 +74,7 @@ class Study(Value):
         return settings
 
 
-class Asked(NamedTuple):
+class StudyRequest(NamedTuple):
     """A study and what there is to say of how it was read."""
 
     study: Study
@@ -90,7 +90,7 @@ def read_study(
     limit: int | None = None,
     assignments: Sequence[str] = (),
     amendments: Sequence[str] = (),
-) -> Asked:
+) -> StudyRequest:
     """The study that a command line asks for.
 
     Arguments:
@@ -133,15 +133,15 @@ def read_study(
         raise UsageError(
             f"{path}: methods: the grid is empty, as there is no method besides '{BASE}'; name at least one"
         )
-    return Asked(study, notes)
+    return StudyRequest(study, notes)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One line for each setting in which two studies differ; where results go and how fast are no such settings."""
     ignored = ("out", "device", "batch_size")
     old, new = dict(_leaves(before)), dict(_leaves(now))
-    keys = [key for key in dict.fromkeys([*old, *new]) if key not in ignored]
-    return [f"{key}: {_shown(old, key)} → {_shown(new, key)}" for key in keys if old.get(key) != new.get(key)]
+    changed = [key for key in old | new if key not in ignored and old.get(key) != new.get(key)]
+    return [f"{key}: {old.get(key, 'not set')} → {new.get(key, 'not set')}" for key in changed]
 
 
 def stored_settings(directory: Path) -> dict[str, Any] | None:
@@ -226,19 +226,17 @@ def _amend(settings: dict[str, Any], text: str, notes: list[str]) -> dict[str, A
         return assign(settings, keys, _union(there, distinct_parts(values)))
     default = {"seeds": RunSpec().seeds, "rates": RunSpec().noise.rates, "sizes": RunSpec().pairs.sizes}[key]
     there = _at(settings, keys) or list(default)
-    amended = _union(there, _amended_values(key, values))
+    if key == "sizes":
+        more: list[Any] = parse_sizes(values, "--amend sizes")
+    else:
+        parse = split_numbers if key == "rates" else split_integers
+        more = list(parse(",".join(distinct_parts(values)), f"--amend {key}"))
+    if key == "seeds" and len(more) == 1 and "," not in values:
+        more = list(range(more[0]))
+    amended = _union(there, more)
     if amended == there:
         notes.append(f"--amend {text}: all of them were there already")
     return assign(settings, keys, amended)
-
-
-def _amended_values(key: str, values: str) -> list[Any]:
-    if key == "sizes":
-        return parse_sizes(values, "--amend sizes")
-    if key == "rates":
-        return split_numbers(",".join(distinct_parts(values)), "--amend rates")
-    numbers = split_integers(",".join(distinct_parts(values)), "--amend seeds")
-    return list(range(numbers[0])) if len(numbers) == 1 and "," not in values else numbers
 
 
 def parse_sizes(text: str, flag: str) -> list[int | None]:
@@ -273,7 +271,3 @@ def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _shown(leaves: Mapping[str, Any], key: str) -> str:
-    return str(leaves[key]) if key in leaves else "not set"

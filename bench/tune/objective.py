@@ -22,7 +22,7 @@ from bench.methods.shared import SharedWork
 from bench.models.placed import PlacedModel
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from bench.tasks.preferences.data_module import PreferenceDataModule
 
@@ -71,7 +71,10 @@ class HeldOutObjective:
         """
         from bench.methods.pairs.likelihoods import shared_logps
 
-        model, tokenizer = self._load()
+        if self._last() is not None:
+            gc.collect()  # trainers sit in reference cycles with their model, and two may not fit
+        model, tokenizer = self.model.load(self.progress)
+        self._last = weakref.ref(model)
         # Neither the pairs before noise nor the clean ones held out by the run: no choice may rest on them.
         with alignment_context(
             self.model, self.module, progress=self.progress, diagnostics=False, shared=self.shared
@@ -87,13 +90,6 @@ class HeldOutObjective:
         if not all(map(math.isfinite, after.values())):
             raise AlignmentFailedError("the aligned model gives held-out completions no finite probability")
         return held_out_gain(self.validation, before, after, beta=BETA), report
-
-    def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        if self._last() is not None:
-            gc.collect()  # trainers sit in reference cycles with their model, and two may not fit
-        model, tokenizer = self.model.load(self.progress)
-        self._last = weakref.ref(model)
-        return model, tokenizer
 
     def _logps(self, model: PreTrainedModel) -> dict[Any, float]:
         """As `shared_logps`, in whose order an unchanged model gives unchanged numbers to the last bit."""

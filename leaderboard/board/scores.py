@@ -10,13 +10,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from bench.core.intervals import (
-    Interval,
-    Transform,
-    paired_difference,
-    paired_strata,
-    relative_difference,
-)
+from bench.core.intervals import Interval, Transform, paired_difference, paired_strata
 from bench.core.values import Metric
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.margins import preserved
@@ -176,8 +170,8 @@ def _over_items(a: Strata, b: Strata, exponential: bool, level: float) -> Interv
     after, before = columns_of(a), columns_of(b)
     if len(a) > 1:
         return paired_strata(after, before, level=level)
-    compare = relative_difference if exponential else paired_difference
-    return compare(after[0], before[0], weights=next(iter(a.values())).weights, level=level)
+    weights = next(iter(a.values())).weights
+    return paired_difference(after[0], before[0], weights=weights, relative=exponential, level=level)
 
 
 def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[float, float] | None:

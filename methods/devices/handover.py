@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODEL = "model"
 """A folder: the model as it came, with its tokenizer."""
 JOB = "job.json"
+"""A `DeviceJob`."""
 START = "start.safetensors"
 """Adapters as they were initialised; none where all weights are trained."""
 TRAINED = "trained.safetensors"
@@ -92,13 +93,8 @@ def load_model(job: DeviceJob, folder: Path, device: str) -> tuple[PreTrainedMod
     return cast("PreTrainedModel", model.to(device).eval()), tokenizer
 
 
-def write_job(job: DeviceJob, folder: Path) -> None:
-    """Write everything but the weights."""
-    write_json(folder / JOB, asdict(job))
-
-
 def read_job(folder: Path) -> DeviceJob:
-    """What `write_job` wrote."""
+    """Everything but the weights."""
     return DeviceJob(**json.loads((folder / JOB).read_text(encoding="utf-8")))
 
 

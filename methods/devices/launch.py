@@ -55,7 +55,7 @@ def run_job(name: str, folder: Path, processes: int, advance: Advance) -> float:
 
     Arguments:
         name: of the method, for messages.
-        folder: what `write_job` wrote.
+        folder: has the model and the job.
         processes: how many share the work.
         advance: told the steps.
 

@@ -6,14 +6,16 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 
+from bench.core.files import write_json
 from bench.core.passes.memory import free_memory
 from bench.core.reports import WorkerReport
-from bench.methods.devices.handover import RESULT, START, TRAINED, DeviceJob, write_job, write_model
+from bench.methods.devices.handover import JOB, RESULT, START, TRAINED, DeviceJob, write_model
 from bench.methods.devices.launch import run_job
 from bench.methods.training.settings import Row, TrainingSettings
 from bench.methods.training.watch import Watch
@@ -52,7 +54,7 @@ class SeveralDevices:
                 f"{method.name}: training on {method.devices} devices writes no checkpoints; "
                 "if it is interrupted, it starts over"
             )
-        write_job(self._describe(rows, validation), folder)
+        write_json(folder / JOB, asdict(self._describe(rows, validation)))
         if method.tuning != "full":
             save_weights(adapted, folder / START)
         device = job.model.device

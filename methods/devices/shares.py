@@ -69,14 +69,9 @@ class Exchange:
         self._sizes: Sequence[int] | None = None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Gather nothing from others: they are not doing what this process does."""
-        with self.of_shares(()):
-            yield
-
-    @contextmanager
     def of_shares(self, sizes: Sequence[int]) -> Iterator[None]:
-        """Gather one value a row, or one a process, and leave out those that count for nothing."""
+        """Gather one value a row, or one a process, and leave out those that count for nothing; of no shares, gather
+        nothing from others."""
         self._sizes = sizes
         try:
             yield
@@ -112,15 +107,14 @@ class DividedBatches(Trainer):
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor | Any],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        num_items_in_batch: Any = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The loss of this process's share, so weighted that the mean over processes is the loss of the batch."""
         sizes = cast(Sequence[int] | None, inputs.pop(SIZES, None))
         if sizes is None:  # a look at other rows, by one process alone
-            looked: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            return cast(torch.Tensor, looked)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         with self.exchange.of_shares(sizes):
             loss = cast(torch.Tensor, super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch))
         if num_items_in_batch is not None:
@@ -129,7 +123,7 @@ class DividedBatches(Trainer):
         return loss * worth
 
     def prediction_step(self, *args: Any, **settings: Any) -> Any:
-        with self.exchange.alone():
+        with self.exchange.of_shares(()):  # the others are not doing what this process does
             return super().prediction_step(*args, **settings)
 
 

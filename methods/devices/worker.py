@@ -31,7 +31,7 @@ from bench.methods.training.borrowing import borrowed
 from bench.methods.training.held_out import HeldOut
 from bench.methods.training.selection import WeightSelection
 from bench.methods.training.trainers import TrainerParts, make_trainer
-from bench.methods.training.watch import Glances, Watch, refuse_divergence
+from bench.methods.training.watch import Watch, refuse_divergence
 from bench.methods.training.weights import restore_weights, save_weights
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Worker:
     ) -> None:
         """Train as the first process: it looks on as on one device, and says what it saw."""
         job, folder = self._job, self._folder
-        held_out = HeldOut(method, context, job.precision)
+        held_out = HeldOut(method, model, context, job.precision)
         held_out.take_over(job.held_out, trainer)
         with (folder / PROGRESS).open("w", encoding="utf-8", buffering=1) as progress:
             watch = Watch(method, lambda steps: tell(progress, steps))
@@ -112,7 +112,7 @@ class Worker:
                 selection = WeightSelection(
                     method, trainer, job.validation, job.n_pairs, folder / "selected.safetensors"
                 )
-            for callback in (watch, selection, Glances(held_out, model), Agreement(trainer.args.device, job.owner)):
+            for callback in (watch, selection, held_out, Agreement(trainer.args.device, job.owner)):
                 if callback is not None:
                     trainer.add_callback(callback)
             tell(progress, 0)
@@ -123,7 +123,7 @@ class Worker:
         result = {
             "watch": watch.remembered(folder),
             "selection": None if selection is None else selection.remembered(folder),
-            "held_out": held_out.given_back(),
+            "held_out": {**held_out.remembered(folder), "seconds": held_out.seconds},
             "peak_device_bytes": self._peaks(trainer),
         }
         write_json(folder / RESULT, result)

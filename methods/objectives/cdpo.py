@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from bench.methods.objectives.losses import dpo_recipe
-from bench.methods.objectives.method import TuningMethod
+from bench.methods.objectives.method import ReferenceMethod
 from bench.methods.pairs.completions import PairTokens
 from bench.methods.training.recipe import Recipe
-from bench.methods.training.rows import ACCURACY_CURVE, BASIC_CURVES, REWARD_CURVES, SUM_CURVES, late_mean, scored_rows
-from bench.methods.training.settings import Curves, Row, Score
+from bench.methods.training.rows import PAIR_CURVES, SUM_CURVES, scored_rows
+from bench.methods.training.settings import Row, Score
 
 UNIT_SLOPE = 1 / 3
 """The smoothing at which TRL's `robust` loss is its `sigmoid` loss minus the scaled margin, once."""
 
 
-class CDPO(TuningMethod):
+class CDPO(ReferenceMethod):
     """Conservative DPO (Mitchell 2023, "A note on DPO with noisy preferences & relationship to IPO").
 
     With z the margin scaled by beta, the loss is (1 - e) * -log sigmoid(z) + e * -log sigmoid(-z), e the assumed share
@@ -29,10 +29,8 @@ class CDPO(TuningMethod):
 
     name: ClassVar[str] = "cdpo"
     trl_module: ClassVar[str] = "trl.trainer.dpo_trainer"
-    curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, **REWARD_CURVES, **ACCURACY_CURVE, **SUM_CURVES}
+    curves: ClassVar[Mapping[str, str]] = {**PAIR_CURVES, **SUM_CURVES}
 
-    beta: PositiveFloat = 0.1
-    """Strength of the pull towards the reference model."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=0.5)
     """Assumed share of reversed labels."""
 
@@ -42,6 +40,3 @@ class CDPO(TuningMethod):
     def recipe(self) -> Recipe:
         losses = {"sigmoid": 1 + self.label_smoothing, "robust": -self.label_smoothing}
         return dpo_recipe(losses, beta=self.beta, label_smoothing=UNIT_SLOPE)
-
-    def chosen_gain(self, curves: Curves, length: float) -> float:
-        return late_mean(curves["chosen_reward"]) / self.beta / length

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 from pydantic import Field, PositiveFloat, field_validator
 
 from bench.methods.objectives.losses import canonical_loss, dpo_recipe, smoothing_fault
-from bench.methods.objectives.method import TuningMethod
+from bench.methods.objectives.method import ReferenceMethod
 from bench.methods.pairs.completions import PairTokens
 from bench.methods.training.recipe import Recipe
-from bench.methods.training.rows import ACCURACY_CURVE, BASIC_CURVES, REWARD_CURVES, SUM_CURVES, late_mean, scored_rows
-from bench.methods.training.settings import Curves, Row, Score
+from bench.methods.training.rows import PAIR_CURVES, SUM_CURVES, scored_rows
+from bench.methods.training.settings import Row, Score
 
 
-class DPO(TuningMethod):
+class DPO(ReferenceMethod):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) through TRL's DPOTrainer.
 
     Every loss of that trainer can take the place of the paper's, alone or in a weighted sum (docs/align/tuning.md).
@@ -23,7 +23,7 @@ class DPO(TuningMethod):
 
     name: ClassVar[str] = "dpo"
     trl_module: ClassVar[str] = "trl.trainer.dpo_trainer"
-    curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, **REWARD_CURVES, **ACCURACY_CURVE, **SUM_CURVES}
+    curves: ClassVar[Mapping[str, str]] = {**PAIR_CURVES, **SUM_CURVES}
 
     beta: PositiveFloat = 0.1
     """Strength of the pull towards the reference model; the losses that have no such term ignore it (`sft`)."""
@@ -50,6 +50,3 @@ class DPO(TuningMethod):
 
     def recipe(self) -> Recipe:
         return dpo_recipe(self.loss_weights, beta=self.beta, label_smoothing=self.label_smoothing)
-
-    def chosen_gain(self, curves: Curves, length: float) -> float:
-        return late_mean(curves["chosen_reward"]) / self.beta / length

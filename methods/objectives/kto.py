@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from pydantic import PositiveFloat
 
-from bench.methods.objectives.method import TuningMethod
+from bench.methods.objectives.method import ReferenceMethod
 from bench.methods.pairs.completions import PairTokens
 from bench.methods.training.recipe import Recipe
-from bench.methods.training.rows import BASIC_CURVES, REWARD_CURVES, SUM_CURVES, late_mean, unpaired_rows
-from bench.methods.training.settings import Curves, Row, Score
+from bench.methods.training.rows import BASIC_CURVES, REWARD_CURVES, SUM_CURVES, unpaired_rows
+from bench.methods.training.settings import Row, Score
 
 
-class KTO(TuningMethod):
+class KTO(ReferenceMethod):
     """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv 2402.01306) through TRL's KTOTrainer.
 
     A pair becomes two examples, its chosen completion a desirable and its rejected one an undesirable text. A batch of
@@ -27,8 +27,6 @@ class KTO(TuningMethod):
     trl_module: ClassVar[str] = "trl.trainer.kto_trainer"
     curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, **REWARD_CURVES, **SUM_CURVES, "divergence": "kl"}
 
-    beta: PositiveFloat = 0.1
-    """Strength of the pull towards the reference model."""
     desirable_weight: PositiveFloat = 1.0
     """Of the losses of chosen completions."""
     undesirable_weight: PositiveFloat = 1.0
@@ -53,6 +51,3 @@ class KTO(TuningMethod):
             needs_reference=True,
             whole_batches="it estimates a divergence on whole batches, whose order is part of the method",
         )
-
-    def chosen_gain(self, curves: Curves, length: float) -> float:
-        return late_mean(curves["chosen_reward"]) / self.beta / length

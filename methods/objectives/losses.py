@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from bench.core.registry import unknown
 from bench.methods.training.recipe import Recipe
@@ -14,45 +16,20 @@ from bench.methods.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class LossFacts:
-    """What is worth knowing of a loss before training with it."""
+    """What is worth knowing of a loss before training with it; losses.yaml says what each field means."""
 
     source: str
-    """Where it was proposed."""
     smoothed: bool = False
-    """Whether TRL's code for it reads `label_smoothing`; it ignores it silently in all others."""
     labels: bool = True
-    """Whether it says which completion is better, so that smoothing would mean something."""
+    whole_batch: str | None = None
 
 
-LOSSES: Mapping[str, LossFacts] = MappingProxyType(
-    {
-        "sigmoid": LossFacts("DPO, arXiv 2305.18290"),
-        "sigmoid_norm": LossFacts("length-normalised DPO of Tulu 3, arXiv 2411.15124"),
-        "hinge": LossFacts("SLiC-HF, arXiv 2305.10425"),
-        "ipo": LossFacts("IPO, arXiv 2310.12036, on log-probabilities per token"),
-        "robust": LossFacts("robust DPO (rDPO), arXiv 2403.00409", smoothed=True),
-        "exo_pair": LossFacts("EXO, arXiv 2402.00856", smoothed=True),
-        "nca_pair": LossFacts("NCA, arXiv 2402.05369"),
-        "bco_pair": LossFacts("BCO, arXiv 2404.04656"),
-        "sppo_hard": LossFacts("SPPO with hard labels, arXiv 2405.00675"),
-        "aot": LossFacts("alignment by optimal transport, arXiv 2406.05882", smoothed=True),
-        "aot_unpaired": LossFacts("the same, unpaired, arXiv 2406.05882", smoothed=True),
-        "apo_zero": LossFacts("anchored preference optimisation, arXiv 2408.06266"),
-        "apo_down": LossFacts("the same, for chosen texts worse than the model's own, arXiv 2408.06266"),
-        "discopop": LossFacts("DiscoPOP, arXiv 2406.08414"),
-        "sft": LossFacts("likelihood of the chosen completion, mean over tokens", labels=False),
-    }
-)
-"""By TRL's `loss_type`; a test holds the table to the TRL that is installed."""
-WHOLE_BATCH_LOSSES: Mapping[str, str] = MappingProxyType(
-    {
-        "aot": "sorts the pairs of a whole batch",
-        "aot_unpaired": "sorts the pairs of a whole batch",
-        "sft": "is a mean over the tokens of a whole batch",
-    }
-)
-"""Those that are no mean over pairs, and what they are instead."""
-ALIASES: Mapping[str, str] = MappingProxyType({"dpo": "sigmoid", "rdpo": "robust"})
+LOSSES: Mapping[str, LossFacts] = {
+    name: LossFacts(**facts)
+    for name, facts in yaml.safe_load(Path(__file__).with_name("losses.yaml").read_text(encoding="utf-8")).items()
+}
+"""By TRL's `loss_type`."""
+ALIASES: Mapping[str, str] = {"dpo": "sigmoid", "rdpo": "robust"}
 """Names from the papers. `cdpo` is no loss of TRL's but a method here."""
 
 
@@ -80,7 +57,7 @@ def canonical_loss(losses: Any) -> str | dict[str, float]:
 
 def dpo_recipe(losses: Mapping[str, float], *, beta: float, label_smoothing: float) -> Recipe:
     """TRL's DPOTrainer for a weighted sum of losses."""
-    whole = [f"its loss {loss} {WHOLE_BATCH_LOSSES[loss]}" for loss in losses if loss in WHOLE_BATCH_LOSSES]
+    reasons = [f"its loss {loss} {LOSSES[loss].whole_batch}" for loss in losses if LOSSES[loss].whole_batch]
     return Recipe(
         "trl:DPOTrainer",
         "trl:DPOConfig",
@@ -92,7 +69,7 @@ def dpo_recipe(losses: Mapping[str, float], *, beta: float, label_smoothing: flo
         },
         reward_scale=beta,
         needs_reference=True,
-        whole_batches=whole[0] if whole else None,
+        whole_batches=reasons[0] if reasons else None,
     )
 
 

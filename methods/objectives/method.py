@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import PositiveFloat
 
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import AlignmentContext
+from bench.methods.pairs.completions import PairTokens
 from bench.methods.training.data import check_validation, method_tokens
-from bench.methods.training.settings import TrainingSettings
+from bench.methods.training.rows import MEAN_CURVES, PAIR_CURVES, labelled_rows, late_mean
+from bench.methods.training.settings import Curves, Row, Score, TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -30,7 +34,7 @@ class TuningMethod(TrainingSettings):
 
         with own_randomness(torch.device("cpu")):  # in here, since importing TRL draws random numbers
             importlib.import_module("bench.methods.training.run")
-            importlib.import_module("bench.methods.training.trainers").trainer_class(self.recipe())
+            importlib.import_module("bench.methods.training.trainers").import_class(self.recipe().trainer)
 
     def check_pairs(self, pairs: Sequence[PreferencePair], seed: int) -> None:
         check_validation(self, pairs, seed)
@@ -58,3 +62,25 @@ class TuningMethod(TrainingSettings):
             from bench.methods.devices.parent import SeveralDevices  # in here, since hardly anybody has several
 
             return align_by_training(self, model, tokenizer, pairs, context, devices=SeveralDevices)
+
+
+class ReferenceMethod(TuningMethod):
+    """Compares the model with what it was: rewards are log-ratios to the reference, times `beta`."""
+
+    beta: PositiveFloat = 0.1
+    """Strength of the pull towards the reference model."""
+
+    def chosen_gain(self, curves: Curves, length: float) -> float:
+        return late_mean(curves["chosen_reward"]) / self.beta / length
+
+
+class MeanLogpMethod(TuningMethod):
+    """Compares mean log-probabilities of a completion's tokens, without a reference model."""
+
+    curves: ClassVar[Mapping[str, str]] = {**PAIR_CURVES, **MEAN_CURVES}
+
+    def rows(self, pairs: Sequence[PairTokens], score: Score, seed: int) -> list[Row]:
+        return labelled_rows(pairs)
+
+    def chosen_gain(self, curves: Curves, length: float) -> float:
+        return late_mean(curves["chosen_logp_per_token"]) - curves["chosen_logp_per_token"][0]

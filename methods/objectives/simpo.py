@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from bench.methods.objectives.method import TuningMethod
-from bench.methods.pairs.completions import PairTokens
+from bench.methods.objectives.method import MeanLogpMethod
 from bench.methods.training.recipe import Recipe
-from bench.methods.training.rows import (
-    ACCURACY_CURVE,
-    BASIC_CURVES,
-    MEAN_CURVES,
-    REWARD_CURVES,
-    labelled_rows,
-    late_mean,
-)
-from bench.methods.training.settings import Curves, Row, Score
 
 
-class SimPO(TuningMethod):
+class SimPO(MeanLogpMethod):
     """Simple preference optimisation (Meng et al. 2024, arXiv 2405.14734) through TRL's experimental CPOTrainer.
 
     The loss is -log sigmoid(beta * (c - r) - margin), with c and r the mean log-probabilities of a token of the chosen
@@ -30,7 +19,6 @@ class SimPO(TuningMethod):
 
     name: ClassVar[str] = "simpo"
     trl_module: ClassVar[str] = "trl.experimental.cpo"
-    curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, **REWARD_CURVES, **ACCURACY_CURVE, **MEAN_CURVES}
 
     beta: PositiveFloat = 2.0
     """Scale of the difference in nats per token."""
@@ -40,9 +28,6 @@ class SimPO(TuningMethod):
     """Assumed share of reversed labels."""
     sft_weight: NonNegativeFloat = 0.0
     """Weight of the chosen completions' negative log-likelihood, added to the loss: CPO-SimPO."""
-
-    def rows(self, pairs: Sequence[PairTokens], score: Score, seed: int) -> list[Row]:
-        return labelled_rows(pairs)
 
     def recipe(self) -> Recipe:
         return Recipe(
@@ -58,6 +43,3 @@ class SimPO(TuningMethod):
             counts_tokens=False,
             whole_batches="its likelihood term is a mean over the tokens of a whole batch" if self.sft_weight else None,
         )
-
-    def chosen_gain(self, curves: Curves, length: float) -> float:
-        return late_mean(curves["chosen_logp_per_token"]) - curves["chosen_logp_per_token"][0]

@@ -120,9 +120,14 @@ def pair_texts(pairs: Sequence[PreferencePair]) -> list[str]:
 
 
 def text_ids(pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> dict[str, Ids]:
-    """Token ids of all of `pair_texts`, whole, without an end-of-text token that the tokenizer puts after a text."""
-    texts = pair_texts(pairs)
-    return dict(zip(texts, _tokenize(texts, tokenizer), strict=True))
+    """Token ids of all of `pair_texts`, whole: with what the tokenizer puts before a text, but without an end-of-text
+    token that it puts after one."""
+    texts, end, end_id = pair_texts(pairs), tokenizer.eos_token, tokenizer.eos_token_id
+    rows = {text: tuple(ids) for text, ids in zip(texts, tokenizer(texts)["input_ids"], strict=True)}
+    for text, ids in rows.items():
+        if len(ids) > 1 and ids[-1] == end_id and not (end is not None and text.endswith(str(end))):
+            rows[text] = ids[:-1]
+    return rows
 
 
 def _texts(pair: PreferencePair) -> tuple[str, str, str]:
@@ -136,14 +141,3 @@ def _shortened(prompt: Ids, limit: int | None, opening: Ids) -> Ids:
     if prompt[:1] == opening:
         return prompt[:1] + prompt[len(prompt) - limit + 1 :]
     return prompt[-limit:]
-
-
-def _tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Ids]:
-    """Ids of each text, with what the tokenizer puts before a text but without an end-of-text token it puts after."""
-    end = tokenizer.eos_token_id
-    rows = [tuple(ids) for ids in tokenizer(list(texts))["input_ids"]]
-    ends_itself = [tokenizer.eos_token is not None and text.endswith(str(tokenizer.eos_token)) for text in texts]
-    return [
-        ids[:-1] if ids and ids[-1] == end and len(ids) > 1 and not keep else ids
-        for ids, keep in zip(rows, ends_itself, strict=True)
-    ]

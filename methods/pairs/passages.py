@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -117,7 +116,10 @@ def _passages(
 def _encode(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, *, offsets: bool
 ) -> BatchEncoding:
-    with _settings_kept(tokenizer):
+    """Tokenise; a fast tokenizer, which would save each call's truncation with the model, gets its own back."""
+    backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+    truncation, padding = (None, None) if backend is None else (backend.truncation, backend.padding)
+    try:
         encoded: BatchEncoding = tokenizer(
             list(texts),
             truncation=True,
@@ -126,23 +128,12 @@ def _encode(
             return_special_tokens_mask=True,
             return_offsets_mapping=offsets,
         )
-    return encoded
-
-
-@contextmanager
-def _settings_kept(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
-    """A fast tokenizer remembers each call's truncation, and would save it with the model; give it its own back."""
-    if not tokenizer.is_fast:
-        yield
-        return
-    backend = tokenizer.backend_tokenizer
-    truncation, padding = backend.truncation, backend.padding
-    try:
-        yield
+        return encoded
     finally:
-        backend.no_truncation()
-        backend.no_padding()
-        if truncation is not None:
-            backend.enable_truncation(**truncation)
-        if padding is not None:
-            backend.enable_padding(**padding)
+        if backend is not None:
+            backend.no_truncation()
+            backend.no_padding()
+            if truncation is not None:
+                backend.enable_truncation(**truncation)
+            if padding is not None:
+                backend.enable_padding(**padding)

@@ -7,12 +7,13 @@ Uppaal et al., "Model Editing as a Robust and Denoised variant of DPO: A Case St
     ℓ = L0 … L               `layer`, a block of the model, counted from 0
     X⁺, X⁻                   `rejected` and `chosen`: sentence embeddings after block ℓ, (N, D) with D = d_model
     T⁰, T                    `differences` before and after centring, (N, D)
-    µ                        the mean of the rows of X⁻
+    µ                        the mean of the rows of X⁻, which is projected away and not subtracted
     k, v₁ … vₖ               `rank`, and a subspace's `directions`: orthonormal rows, (k, D)
     P = Σ vᵢ vᵢᵀ             never built, as (I - P) W = W - Vᵀ (V W) with the vᵢ as rows of V
     W                        the MLP matrix that writes the residual stream, (D, d_ff)
 
-`profs.ProFS` is run as written; the controls of `methods.controls` exchange its rows or its directions.
+How a text becomes an embedding, which the paper leaves open, is in `embeddings`. ProFS runs as written here; each of
+its controls, in `methods.controls`, exchanges either the rows or the directions.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ SPECTRUM = 20
 def edit_weights(
     job: EditJob, before_edit: Callable[[EditPlan, Mapping[int, Subspace]], None]
 ) -> Mapping[str, WeightChange]:
-    """Algorithm 1: project what rejected texts have and chosen ones have not out of the MLPs' weights, IN PLACE.
+    """Algorithm 1: find the directions in which rejected texts differ from chosen ones, project them out IN PLACE.
 
     Arguments:
         job: the model, its pairs, and how it is to be edited.
@@ -55,9 +56,9 @@ def edit_weights(
     Raises:
         BenchError: the pairs or the model do not allow it; the model is then as it was.
     """
-    plan = choose_ranks_and_layers(job)  # k and L0 … L
+    plan = choose_ranks_and_layers(job)  # the inputs k and L0 … L
     subspaces = find_subspaces(job, job.texts, plan)  # v₁ … vₖ of every ℓ, by equations 1 and 2
-    before_edit(plan, subspaces)  # all that can fail is done
+    before_edit(plan, subspaces)  # nothing that can fail is left to do
     return edit_blocks(job.anatomy, subspaces, job.method.weights, biases=job.method.edit_bias)  # (I - P) W, equation 3
 
 
@@ -102,7 +103,7 @@ def choose_ranks_and_layers(job: EditJob) -> EditPlan:
     choices = method.candidate_layers(len(job.anatomy.blocks))
     if method.searched or method.rank == "screenot":
         job.activations.embed(rows.chosen + rows.rejected, max(layers[-1] for layers in choices) + 1)
-    find = partial(_unwanted_directions, job)
+    find = partial(_shared_subspace, job)
     if method.rank == "screenot":
         plans = [screenot_plan(method, rows, layers, find) for layers in choices]
     else:
@@ -111,9 +112,10 @@ def choose_ranks_and_layers(job: EditJob) -> EditPlan:
 
 
 def _find_subspace(job: EditJob, rows: PassagePairs, layer: int, rank: int) -> Subspace:
+    """Equations 1 and 2 for one block, or what a control puts in their place."""
     subspace = job.method.control_directions(job.activations, rows, layer, rank, job.context.seed)
     if subspace is None:
-        subspace = _unwanted_directions(job, rows, layer, rank)
+        subspace = _shared_subspace(job, rows, layer, rank)
     if len(subspace.directions) < rank:
         raise BenchError(
             f"in layer {layer} the {len(rows.chosen)} pairs differ along only {len(subspace.directions)} of the "
@@ -122,12 +124,11 @@ def _find_subspace(job: EditJob, rows: PassagePairs, layer: int, rank: int) -> S
     return subspace.first(rank)
 
 
-def _unwanted_directions(job: EditJob, rows: PassagePairs, layer: int, count: int) -> Subspace:
+def _shared_subspace(job: EditJob, rows: PassagePairs, layer: int, count: int) -> Subspace:
     """At least `count` directions of a block where there are as many, found once for all edits of the same rows."""
     count, center = max(count, SPECTRUM), job.method.center
-
-    def compute() -> Subspace:
-        chosen, rejected = job.activations.matrices(rows, layer)
-        return unwanted_subspace(chosen, rejected, count, center)
-
-    return job.activations.shared("profs subspace", layer, center, count, rows.identity, compute=compute)
+    return job.activations.shared(
+        "profs subspace",
+        *(layer, center, count, rows.identity),
+        compute=lambda: unwanted_subspace(*job.activations.matrices(rows, layer), count, center),
+    )

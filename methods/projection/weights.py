@@ -14,6 +14,7 @@ from bench.core.errors import UsageError
 from bench.methods.projection.anatomy import KEYS_UNKNOWN, Anatomy, Matrix
 from bench.methods.projection.subspace import Subspace
 
+EditedWeights = Literal["value", "key", "both"]
 RESOLUTION = 1e-5
 """Singular values of a change below this share of the largest are rounding."""
 
@@ -67,7 +68,7 @@ def remove_from_bias(bias: nn.Parameter, directions: Tensor) -> None:
     bias.copy_(wide - (V @ wide) @ V)
 
 
-def edited_matrices(anatomy: Anatomy, layer: int, weights: Literal["value", "key", "both"]) -> tuple[Matrix, ...]:
+def edited_matrices(anatomy: Anatomy, layer: int, weights: EditedWeights) -> tuple[Matrix, ...]:
     """The matrices of one block that `weights` means.
 
     Raises:
@@ -88,7 +89,7 @@ def edited_parameters(matrix: Matrix, *, bias: bool) -> dict[str, nn.Parameter]:
 
 
 def edit_blocks(
-    anatomy: Anatomy, subspaces: Mapping[int, Subspace], weights: Literal["value", "key", "both"], *, biases: bool
+    anatomy: Anatomy, subspaces: Mapping[int, Subspace], weights: EditedWeights, *, biases: bool
 ) -> dict[str, WeightChange]:
     """Take each block's directions out of its matrices IN PLACE, and if `biases` out of the biases of those that write.
 
@@ -108,7 +109,7 @@ def edit_blocks(
 
 @contextmanager
 def edited_for_now(
-    anatomy: Anatomy, subspaces: Mapping[int, Subspace], weights: Literal["value", "key", "both"], *, biases: bool
+    anatomy: Anatomy, subspaces: Mapping[int, Subspace], weights: EditedWeights, *, biases: bool
 ) -> Iterator[None]:
     """The model as the edit would leave it while the block runs; afterwards, whatever happens, as it was."""
     originals = [

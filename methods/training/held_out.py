@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bench.core.errors import UsageError
 from bench.core.reports import HeldOutReport
@@ -22,19 +25,22 @@ if TYPE_CHECKING:
 
     from bench.methods.training.settings import Row, TrainingSettings
 
-
+LOOKS = 5
+"""Points of the held-out curve after the first, evenly spread over a run."""
 CURVE = ("step", "loss", "margin", "accuracy", "reward_accuracy", "chosen_logp", "rejected_logp")
 """The method's own loss; log-probabilities summed over a completion's tokens, in nats, and their difference; shares of
 pairs whose difference is positive, and whose difference has grown: none has before training."""
 
 
-class HeldOut:
-    """The held-out pairs of one alignment; `look` comes before training, `attach` when there is a trainer, `glance`
-    during training, `compare` after it."""
+class HeldOut(TrainerCallback):
+    """The held-out pairs of one alignment, if there are any; `look` comes before training, `attach` when there is a
+    trainer, which this then looks on at, and `compare` after training."""
 
-    def __init__(self, method: TrainingSettings, context: AlignmentContext, precision: Precision) -> None:
+    def __init__(
+        self, method: TrainingSettings, model: PreTrainedModel, context: AlignmentContext, precision: Precision
+    ) -> None:
         self._bill = OffTheBill(context.shared)
-        self._method, self._context, self._precision = method, context, precision
+        self._method, self._model, self._context, self._precision = method, model, context, precision
         self._pairs: Sequence[PairTokens] = ()
         self._before: Mapping[Completion, float] = {}
         self._trainer: Trainer | None = None
@@ -46,7 +52,7 @@ class HeldOut:
         """Spent here so far. Work found ready is not charged to the method's cost either."""
         return self._bill.seconds
 
-    def look(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def look(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Take the log-probabilities under the weights as they came.
 
         Raises:
@@ -59,7 +65,7 @@ class HeldOut:
                 self._pairs = method_tokens(self._method, self._context.held_out, tokenizer, self._context)
             except UsageError as error:
                 raise UsageError(f"held-out {error}") from error
-            self._before = shared_logps(model, self._pairs, self._precision, self._context)
+            self._before = shared_logps(self._model, self._pairs, self._precision, self._context)
             self._add(0, self._before)
 
     def attach(self, trainer: Trainer) -> None:
@@ -71,23 +77,23 @@ class HeldOut:
             if not self._curve["loss"]:
                 self._curve["loss"].append(self._loss())
 
-    def make_rows(self, method: TrainingSettings, model: PreTrainedModel, label: str) -> None:
-        """Make the rows that `method` trains on, of the pairs, while `model` has the reference's weights; `label` names
-        those."""
+    def make_rows(self, method: TrainingSettings, label: str) -> None:
+        """Make the rows that `method` trains on, of the pairs, while the model has the reference's weights; `label`
+        names those."""
         if not self._pairs:
             return
 
         def score(completions: Sequence[Completion]) -> Mapping[Completion, float]:
-            return shared_completion_logps(model, completions, self._precision, self._context, label)
+            return shared_completion_logps(self._model, completions, self._precision, self._context, label)
 
         with self._bill:
             self._rows = method.rows(self._pairs, score, self._context.seed)
 
-    def glance(self, model: PreTrainedModel, step: int) -> None:
-        """Add a point to the curve, while `model` is in training; nothing without held-out pairs."""
-        if self._pairs:
-            with self._bill, evaluating(model):
-                self._add(step, self._logps(model))
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        looks = {math.ceil(state.max_steps * look / LOOKS) for look in range(1, LOOKS + 1)}
+        if self._pairs and state.global_step in looks:
+            with self._bill, evaluating(self._model):
+                self._add(state.global_step, self._logps())
             with self._bill:
                 self._curve["loss"].append(self._loss())
 
@@ -102,13 +108,13 @@ class HeldOut:
         self._curve = state["curve"]
 
     def handed_over(self) -> dict[str, Any]:
-        """What another process needs to glance at the pairs, as plain JSON."""
+        """What another process needs to look at the pairs, as plain JSON."""
         pairs = [[pair.chosen.prompt, pair.chosen.answer, pair.rejected.answer] for pair in self._pairs]
         before = [self._before[completion] for completion in all_completions(self._pairs)]
         return {"pairs": pairs, "before": before, "rows": list(self._rows), "curve": self._curve}
 
     def take_over(self, state: Mapping[str, Any], trainer: Trainer) -> None:
-        """Glance at the pairs for the process that handed them over, with a trainer of its own."""
+        """Look at the pairs for the process that handed them over, with a trainer of its own."""
         self._pairs = [
             PairTokens(Completion(prompt, chosen), Completion(prompt, rejected), truncated=False, merged=False)
             for prompt, chosen, rejected in (map(tuple, ids) for ids in state["pairs"])
@@ -116,21 +122,17 @@ class HeldOut:
         self._before = dict(zip(all_completions(self._pairs), state["before"], strict=True))
         self._rows, self._curve, self._trainer = state["rows"], state["curve"], trainer
 
-    def given_back(self) -> dict[str, Any]:
-        """What was seen in the place of another process, and the seconds that it took."""
-        return {"curve": self._curve, "seconds": self.seconds}
-
     def take_back(self, state: Mapping[str, Any]) -> None:
         """Know what another process saw, and leave its time out of the bill as well."""
         self._curve = state["curve"]
         self._bill.seconds += state["seconds"]
 
-    def compare(self, model: PreTrainedModel) -> HeldOutReport | None:
+    def compare(self) -> HeldOutReport | None:
         """Log-probability margins in nats before and after, and implicit rewards; None without held-out pairs."""
         if not self._pairs:
             return None
         with self._bill:
-            old, new = self._differences(self._before), self._differences(self._logps(model))
+            old, new = self._differences(self._before), self._differences(self._logps())
             gains = [late - early for early, late in zip(old, new, strict=True)]
             scale = self._method.recipe().reward_scale
             return HeldOutReport(
@@ -149,9 +151,9 @@ class HeldOut:
         with evaluating(cast("torch.nn.Module", self._trainer.model)):
             return own_loss(self._trainer, self._rows)
 
-    def _logps(self, model: PreTrainedModel) -> Mapping[Completion, float]:
+    def _logps(self) -> Mapping[Completion, float]:
         completions = all_completions(self._pairs)
-        logps = completion_logps(model, completions, self._precision, lambda units: None)
+        logps = completion_logps(self._model, completions, self._precision, lambda units: None)
         return dict(zip(completions, logps, strict=True))
 
     def _add(self, step: int, logps: Mapping[Completion, float]) -> None:

@@ -23,7 +23,8 @@ REWARD_CURVES: Mapping[str, str] = {
     "chosen_reward": "rewards/chosen",
     "rejected_reward": "rewards/rejected",
 }
-ACCURACY_CURVE: Mapping[str, str] = {"reward_accuracy": "rewards/accuracies"}
+PAIR_CURVES: Mapping[str, str] = {**BASIC_CURVES, **REWARD_CURVES, "reward_accuracy": "rewards/accuracies"}
+"""What trainers that compare the completions of a pair log."""
 SUM_CURVES: Mapping[str, str] = {"chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected"}
 """Log-probabilities summed over a completion's tokens, in nats."""
 MEAN_CURVES: Mapping[str, str] = {"chosen_logp_per_token": "logps/chosen", "rejected_logp_per_token": "logps/rejected"}
@@ -89,7 +90,10 @@ def unpaired_rows(
             for half in (0, 1)
             for pair, other in zip(batch, [last, *batch[:-1]], strict=True)
         ]
-    rows = [(text, desirable, _mismatched(text, other, max_length)) for text, desirable, other in pieces]
+    rows = [
+        (text, desirable, Completion(text.prompt, other.answer[: max_length - len(text.prompt)]))
+        for text, desirable, other in pieces
+    ]
     matched, mismatched = score([text for text, *_ in rows]), score([other for *_, other in rows])
     return [
         {
@@ -108,14 +112,9 @@ def _labels(completion: Completion) -> list[int]:
     return [IGNORED] * len(completion.prompt) + list(completion.answer)
 
 
-def _mismatched(completion: Completion, other: Completion, max_length: int) -> Completion:
-    return Completion(completion.prompt, other.answer[: max_length - len(completion.prompt)])
-
-
 def late_mean(values: Sequence[float]) -> float:
     """Mean over the last quarter of a curve."""
-    last = values[-math.ceil(len(values) / 4) :]
-    return mean(last)
+    return mean(values[-math.ceil(len(values) / 4) :])
 
 
 def mean(values: Sequence[float]) -> float:

@@ -28,7 +28,7 @@ from bench.methods.training.rows import mean
 from bench.methods.training.selection import WeightSelection
 from bench.methods.training.settings import TrainingSettings
 from bench.methods.training.trainers import TrainerParts, make_trainer
-from bench.methods.training.watch import Glances, Watch, refuse_divergence
+from bench.methods.training.watch import Watch, refuse_divergence
 from bench.methods.training.weights import AdapterWeights, AllWeights, Weights
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ MakeProcesses = Callable[[TrainingSettings, Job], OtherProcesses]
 class TrainingRun:
     """What is known of a training run that went well."""
 
-    method: TrainingSettings
-    """With the batches that fitted into memory."""
     changed: tuple[str, ...]
     """Names of the parameters that differ from before."""
     trainable: int
@@ -79,10 +77,10 @@ def align_by_training(
         BenchError: training diverged. The weights are then as before: a failed training has no result to measure.
     """
     precision = autocast_precision(method, model)
-    held_out = HeldOut(method, context, precision)
+    held_out = HeldOut(method, model, context, precision)
     with borrowed(model):
         data = training_data(method, pairs, tokenizer, context)
-        held_out.look(model, tokenizer)
+        held_out.look(tokenizer)
         run = train_within_memory(method, Job(model, tokenizer, data, precision, context, held_out), devices)
     context.progress.note(_summary(method, run))
     tokens: list[PairTokens] = [*data.training, *data.validation]
@@ -93,7 +91,7 @@ def align_by_training(
         memory_backoff=list(run.checkpoints.splits),
         resumed_at=list(run.checkpoints.resumed_at),
         pairs=len(data.training),
-        validation=None if run.selection is None else run.selection.report(len(data.validation)),
+        validation=run.selection and {"pairs": len(data.validation), **run.selection.choice()},
         truncated=sum(pair.truncated for pair in tokens),
         merged_boundaries=sum(pair.merged for pair in tokens),
         trainable_parameters=run.trainable,
@@ -103,7 +101,7 @@ def align_by_training(
         workers=run.workers,
         optimizer=optimizer_name(method, model.device),
         activation_checkpointing=checkpoints_activations(method, model),
-        held_out=held_out.compare(model),
+        held_out=held_out.compare(),
     )
     return AlignmentReport(
         changed=run.changed,
@@ -161,7 +159,7 @@ def train(method: TrainingSettings, job: Job, devices: MakeProcesses | None, ear
     try:
         examples = make_examples(method, job, weights.label)
         validation = examples.validation
-        held_out.make_rows(method, model, weights.label)
+        held_out.make_rows(method, weights.label)
         started, unbilled = time.perf_counter(), held_out.seconds
 
         def spent() -> float:
@@ -194,7 +192,6 @@ def train(method: TrainingSettings, job: Job, devices: MakeProcesses | None, ear
             processes.close()
     effort = training_effort(trainer, watch, examples.reference, selection, validation)
     return TrainingRun(
-        method=method,
         changed=weights.keep(trainer),
         trainable=sum(weight.numel() for weight in trained),
         watch=watch,
@@ -241,7 +238,7 @@ def _run(
         saved = earlier.checkpoint
         if saved is not None:
             progress.note(f"{method.name}: resumed at step {saved.step} of {steps}")
-        for callback in (watch, selection, Glances(job.held_out, job.model)):
+        for callback in (watch, selection, job.held_out):
             if callback is not None:
                 trainer.add_callback(callback)
         if job.context.checkpoints is not None:

@@ -76,7 +76,7 @@ class WeightSelection(TrainerCallback):
         if self.chosen_step:
             shutil.copyfile(self._path, folder / BEST)
         best = self._best if math.isfinite(self._best) else None  # JSON has no infinity
-        return {**self._choice(), "best": best, "disappointments": self._disappointments}
+        return {**self.choice(), "best": best, "disappointments": self._disappointments}
 
     def remember(self, state: Mapping[str, Any], folder: Path) -> None:
         self.curve, self.chosen_step = state["curve"], state["chosen_step"]
@@ -85,11 +85,8 @@ class WeightSelection(TrainerCallback):
         if self.chosen_step:
             shutil.copyfile(folder / BEST, self._path)
 
-    def report(self, n_pairs: int) -> dict[str, Any]:
+    def choice(self) -> dict[str, Any]:
         """Plain JSON for the record."""
-        return {"pairs": n_pairs, **self._choice()}
-
-    def _choice(self) -> dict[str, Any]:
         return {"curve": self.curve, "chosen_step": self.chosen_step, "stopped_early": self.stopped_early}
 
     def _measure(self, step: int) -> float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import yaml
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.errors import UsageError
@@ -14,7 +16,6 @@ from bench.core.passes.footprint import context_window
 from bench.methods.base import AlignmentMethod
 from bench.methods.pairs.completions import Completion, PairTokens
 from bench.methods.training.availability import missing_for_qlora, missing_from_trl
-from bench.methods.training.presets import TUNING_PRESETS, TuningPreset
 from bench.methods.training.recipe import Recipe
 
 Row = dict[str, Any]
@@ -22,6 +23,10 @@ Row = dict[str, Any]
 Score = Callable[[Sequence[Completion]], Mapping[Completion, float]]
 """Gives the log-probabilities of completions under the weights as they came, in nats."""
 Curves = Mapping[str, Sequence[float]]
+TUNING_PRESETS: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8")
+)
+"""Fields that a preset sets where they are not given; the file says where they are from."""
 
 
 class TrainingSettings(AlignmentMethod):
@@ -34,7 +39,7 @@ class TrainingSettings(AlignmentMethod):
     curves: ClassVar[Mapping[str, str]]
     """Our names of what the trainer logs."""
 
-    preset: TuningPreset = "default"
+    preset: Literal["default", "paper", "lee2024"] = "default"
     """Where the defaults come from: ours, the ProFS `paper`'s baseline, or Lee et al.'s recipe (`lee2024`)."""
     learning_rate: PositiveFloat = 1e-4
     epochs: PositiveFloat = 1.0
@@ -117,17 +122,9 @@ class TrainingSettings(AlignmentMethod):
         return self.validation if isinstance(self.validation, int) else math.ceil(self.validation * n_pairs)
 
     def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
-        fault = self.unavailable() or self.fault()
+        fault = next(self._faults(model_config, n_pairs, dtype, device), None)
         if fault is not None:
             raise UsageError(f"{self.name}: {fault}")
-        if not self.lora_target:
-            raise UsageError(f"{self.name}: lora_target is empty; name modules, or 'all-linear' for all")
-        self._check_pairs(n_pairs)
-        window = context_window(model_config)
-        if window is not None and self.max_length > window:
-            raise UsageError(f"{self.name}: max_length {self.max_length} exceeds the model's window of {window} tokens")
-        self._check_weights(dtype, device)
-        self._check_devices(device)
 
     def fault(self) -> str | None:
         """What is wrong with the settings of the loss, and what to do about it; None where they fit together."""
@@ -156,46 +153,42 @@ class TrainingSettings(AlignmentMethod):
             length: mean tokens of a chosen completion.
         """
 
-    def _check_pairs(self, n_pairs: int) -> None:
+    def _faults(self, model_config: Any, n_pairs: int, dtype: str, device: str) -> Iterator[str]:
+        """What forbids training: what was found, and what to do."""
+        fault = self.unavailable() or self.fault()
+        if fault is not None:
+            yield fault
+        if not self.lora_target:
+            yield "lora_target is empty; name modules, or 'all-linear' for all"
         if n_pairs < 2:
-            raise UsageError(f"{self.name}: too few preference pairs to train on: {n_pairs}; give at least 2")
+            yield f"too few preference pairs to train on: {n_pairs}; give at least 2"
         held_out = self.n_validation(n_pairs)
         if held_out > n_pairs - 2:
-            raise UsageError(
-                f"{self.name}: validation holds out {held_out} of {n_pairs} pairs, "
+            yield (
+                f"validation holds out {held_out} of {n_pairs} pairs, "
                 f"which leaves {max(0, n_pairs - held_out)} to train on; lower validation or give more pairs"
             )
         if self.patience is not None and not held_out:
-            raise UsageError(f"{self.name}: patience is {self.patience} but validation is 0; give it pairs to look at")
-
-    def _check_weights(self, dtype: str, device: str) -> None:
-        """Refuse arithmetic that training would be lost in.
-
-        Raises:
-            UsageError: says what was found and what to do.
-        """
-        kind = device.partition(":")[0]
+            yield f"patience is {self.patience} but validation is 0; give it pairs to look at"
+        window = context_window(model_config)
+        if window is not None and self.max_length > window:
+            yield f"max_length {self.max_length} exceeds the model's window of {window} tokens"
         if dtype == "float16":
-            raise UsageError(
-                f"{self.name}: float16 weights lose small gradients; load the model in bfloat16 or float32"
-            )
+            yield "float16 weights lose small gradients; load the model in bfloat16 or float32"
         if self.tuning == "full" and dtype != "float32":
-            raise UsageError(
-                f"{self.name}: full tuning of {dtype} weights rounds small updates away; load the model in float32, "
+            yield (
+                f"full tuning of {dtype} weights rounds small updates away; load the model in float32, "
                 "or set tuning to lora"
             )
+        kind, _, index = device.partition(":")
         if self.tuning == "qlora":
             missing = missing_for_qlora() or (f"needs a CUDA GPU; the device is {device}" if kind != "cuda" else None)
             if missing is not None:
-                raise UsageError(f"{self.name}: tuning qlora {missing}; or set tuning to lora")
+                yield f"tuning qlora {missing}; or set tuning to lora"
+        yield from self._device_faults(kind, index)
 
-    def _check_devices(self, device: str) -> None:
-        """Refuse devices that are not there, and batches or losses that cannot be shared among them as they are.
-
-        Raises:
-            UsageError: says what was found and what to do.
-        """
-        kind, _, index = device.partition(":")
+    def _device_faults(self, kind: str, index: str) -> Iterator[str]:
+        """What is wrong with devices that are not there, and with batches or losses that devices cannot share."""
         visible = None
         if kind == "cuda":
             import torch  # in here, so that what needs no GPU is checked without it
@@ -203,25 +196,27 @@ class TrainingSettings(AlignmentMethod):
             visible = torch.cuda.device_count()
         if self.devices == 1:
             if visible is not None and visible > 1:  # transformers would split every batch among them
-                raise UsageError(
-                    f"{self.name}: several GPUs are visible and one is used; set CUDA_VISIBLE_DEVICES to one of them, "
+                yield (
+                    f"several GPUs are visible and one is used; set CUDA_VISIBLE_DEVICES to one of them, "
                     f"or devices to {visible}"
                 )
             return
-        fault = self._devices_fault(kind, index, visible)
-        if fault is not None:
-            raise UsageError(f"{self.name}: devices is {self.devices}, {fault}")
-
-    def _devices_fault(self, kind: str, index: str, visible: int | None) -> str | None:
+        start = f"devices is {self.devices}, "
         if kind not in ("cuda", "cpu"):
-            return f"but only CUDA GPUs and CPUs can share training, and the device is {kind}; set devices to 1"
+            yield f"{start}but only CUDA GPUs and CPUs can share training, and the device is {kind}; set devices to 1"
         if visible is not None and visible < self.devices:
-            return f"but {visible} GPUs are visible; set CUDA_VISIBLE_DEVICES to more of them, or devices to {visible}"
+            yield (
+                f"{start}but {visible} GPUs are visible; set CUDA_VISIBLE_DEVICES to more of them, "
+                f"or devices to {visible}"
+            )
         if index not in ("", "0"):
-            return f"which begins at the first visible GPU, and the device is {kind}:{index}; set it to {kind}"
+            yield f"{start}which begins at the first visible GPU, and the device is {kind}:{index}; set it to {kind}"
         if self.batch_size % self.devices:
-            return f"which does not divide batch_size {self.batch_size}; every device gets as many pairs of a batch"
+            yield (
+                f"{start}which does not divide batch_size {self.batch_size}; every device gets as many pairs of a batch"
+            )
         if self.tuning == "qlora":
-            return "and 4-bit weights are trained on one GPU alone; set tuning to lora, or devices to 1"
+            yield f"{start}and 4-bit weights are trained on one GPU alone; set tuning to lora, or devices to 1"
         reason = self.recipe().whole_batches
-        return None if reason is None else f"but {reason}; set devices to 1"
+        if reason is not None:
+            yield f"{start}but {reason}; set devices to 1"

@@ -19,7 +19,6 @@ from trl.trainer import utils
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.likelihoods import Precision
 from bench.methods.training.hardware import checkpoints_activations, optimizer_name
-from bench.methods.training.recipe import Recipe
 from bench.methods.training.settings import Row, TrainingSettings
 from bench.methods.training.weights import adapter_settings, restore_weights, save_weights
 
@@ -64,15 +63,18 @@ def make_trainer(settings: TrainingSettings, parts: TrainerParts) -> Trainer:
         arguments["precompute_ref_log_probs"] = adapter is None  # else TRL would load a second model
     if not recipe.counts_tokens:
         arguments |= {"max_length": settings.max_length, "remove_unused_columns": False}
-    base, config = trainer_class(recipe), _imported(recipe.config)
+    base, config = import_class(recipe.trainer), import_class(recipe.config)
     if "disable_dropout" in config.__dataclass_fields__:
         arguments["disable_dropout"] = False  # off already; this switch would turn off the adapter's too
+    tokenizer = copy.deepcopy(parts.tokenizer)  # which trainers may change
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # padding is masked, so that any token will do
     own = type(f"Own{base.__name__}", (OwnRows if recipe.counts_tokens else TokenCounter, base), {})
     trainer: Trainer = own(
         model=parts.model,
         args=config(**{**arguments, **recipe.settings}),
         train_dataset=Dataset.from_list(list(parts.rows)) if recipe.counts_tokens else FinishedRows(parts.rows),
-        processing_class=_padding_tokenizer(parts.tokenizer),
+        processing_class=tokenizer,
         peft_config=adapter,
     )
     if recipe.needs_reference:  # the setting of that name would also hash all weights, for a cache unused here
@@ -81,12 +83,8 @@ def make_trainer(settings: TrainingSettings, parts: TrainerParts) -> Trainer:
     return trainer
 
 
-def trainer_class(recipe: Recipe) -> Any:
-    """TRL's trainer, imported: draws random numbers the first time."""
-    return _imported(recipe.trainer)
-
-
-def _imported(path: str) -> Any:
+def import_class(path: str) -> Any:
+    """A class of TRL's by its MODULE:CLASS; the first import draws random numbers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You are importing from 'trl.experimental'")  # said by `bench list methods`
         return resolve_name(path)
@@ -138,8 +136,7 @@ class OwnRows(Trainer):
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
-    def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset
+    _precompute_ref_logps = _prepare_dataset
 
     def _send_telemetry(self) -> None:
         """Nothing about a user's run leaves the machine."""
@@ -164,15 +161,11 @@ class TokenCounter(OwnRows):
     """As TRL's other trainers name it: tokens of both sides trained on so far, padding left out."""
 
     def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor | Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        self, model: torch.nn.Module, inputs: dict[str, Any], *rest: Any, **settings: Any
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         tokens = inputs["chosen_attention_mask"].sum() + inputs["rejected_attention_mask"].sum()
         self._total_train_tokens += int(self.accelerator.gather(tokens).sum())
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return super().compute_loss(model, inputs, *rest, **settings)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log({**logs, "num_tokens": self._total_train_tokens}, start_time)
@@ -184,14 +177,6 @@ class FinishedRows(list[Row]):
     def map(self, *_: Any, **__: Any) -> FinishedRows:
         """These rows: there is nothing left to prepare."""
         return self
-
-
-def _padding_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """A copy that trainers may change and that can pad; padding is masked, so that any token will do."""
-    own = copy.deepcopy(tokenizer)
-    if own.pad_token is None and own.eos_token is None:
-        own.pad_token = own.convert_ids_to_tokens(0)
-    return own
 
 
 @contextmanager

@@ -1,25 +1,18 @@
-"""What looks on while TRL trains: the curves, the progress, the held-out pairs, and a run that has gone wrong."""
+"""What looks on while TRL trains: the curves, the progress, and a run that has gone wrong."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bench.core.errors import BenchError
 from bench.core.progress import Advance
-from bench.methods.training.held_out import HeldOut
 from bench.methods.training.settings import TrainingSettings
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-LOOKS = 5
-"""Points of the held-out curve after the first, evenly spread over a run."""
 
 
 class Watch(TrainerCallback):
@@ -64,18 +57,6 @@ class Watch(TrainerCallback):
     def remember(self, state: Mapping[str, Any], folder: Path) -> None:
         self.curves, self.steps = state["curves"], state["steps"]
         self._advance(self.steps)
-
-
-class Glances(TrainerCallback):
-    """Looks at the held-out pairs now and then."""
-
-    def __init__(self, held_out: HeldOut, model: PreTrainedModel) -> None:
-        self._held_out, self._model = held_out, model
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        looks = {math.ceil(state.max_steps * look / LOOKS) for look in range(1, LOOKS + 1)}
-        if state.global_step in looks:
-            self._held_out.glance(self._model, state.global_step)
 
 
 def refuse_divergence(method: TrainingSettings, watch: Watch, trained: Sequence[torch.nn.Parameter]) -> None:

@@ -75,8 +75,16 @@ def adapter_settings(method: TrainingSettings, model: PreTrainedModel) -> LoraCo
     if method.tuning == "full":
         return None
     if method.lora_target != "all-linear":
+        head = cast(Any, model).get_output_embeddings()  # transformers gives it no type
         for target in method.lora_target:
-            _refuse_target(method.name, target, model)
+            modules = [part for path, part in model.named_modules() if path == target or path.endswith(f".{target}")]
+            if not modules:
+                raise UsageError(f"{method.name}: lora_target '{target}' names no module of {type(model).__name__}")
+            if head in modules:
+                raise UsageError(
+                    f"{method.name}: lora_target cannot hold the output head '{target}': "
+                    "TRL reads its weights past an adapter"
+                )
     return LoraConfig(
         r=method.lora_rank,
         lora_alpha=method.lora_alpha,
@@ -85,17 +93,6 @@ def adapter_settings(method: TrainingSettings, model: PreTrainedModel) -> LoraCo
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         task_type="CAUSAL_LM",
     )
-
-
-def _refuse_target(name: str, target: str, model: PreTrainedModel) -> None:
-    targets = [module for path, module in model.named_modules() if path == target or path.endswith(f".{target}")]
-    if not targets:
-        raise UsageError(f"{name}: lora_target '{target}' names no module of {type(model).__name__}")
-    head = cast(Any, model).get_output_embeddings()  # transformers gives it no type
-    if head in targets:
-        raise UsageError(
-            f"{name}: lora_target cannot hold the output head '{target}': TRL reads its weights past an adapter"
-        )
 
 
 def merge_adapter(adapted: PeftModel) -> tuple[str, ...]:

@@ -91,7 +91,16 @@ def cut_batches(
     work: Pass[Item], rows: Sequence[Item], most_rows: int, most_bytes: int | None = None
 ) -> list[list[Item]]:
     """Rows by falling width, cut so that no batch of two or more takes more than is allowed. Narrow rows share more."""
-    return by_width(rows, work.width, lambda width: _room(work, width, most_rows, most_bytes))
+
+    def most(width: int) -> int:
+        room = most_rows
+        if most_bytes is not None:
+            room = min(room, most_bytes // work.footprint.row(width))
+        if work.most_tokens is not None:
+            room = min(room, work.most_tokens // max(1, width))
+        return room
+
+    return by_width(rows, work.width, most)
 
 
 def by_width(rows: Iterable[Item], width: Callable[[Item], int], most: Callable[[int], int]) -> list[list[Item]]:
@@ -119,16 +128,6 @@ def pad_rows(
         ids[index, start : start + len(tokens)] = torch.tensor(tokens)
         mask[index, start : start + len(tokens)] = 1
     return ids, mask
-
-
-def _room(work: Pass[Item], width: int, most_rows: int, most_bytes: int | None) -> int:
-    """Rows of a batch whose widest row has `width` tokens; 0 where not even one fits."""
-    room = most_rows
-    if most_bytes is not None:
-        room = min(room, most_bytes // work.footprint.row(width))
-    if work.most_tokens is not None:
-        room = min(room, work.most_tokens // max(1, width))
-    return room
 
 
 def _limit(work: Pass[Item], size: BatchSize, device: torch.device) -> int | None:

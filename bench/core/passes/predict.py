@@ -79,8 +79,19 @@ class FrozenPass(LightningModule, ABC, Generic[Row]):
             collate_fn=self.collate,
             generator=torch.Generator(),
         )
+        device = self.model_device
         with _quiet(), _interruptible():
-            _trainer(self.model_device).predict(self, loader, return_predictions=False)
+            trainer = Trainer(
+                accelerator=device.type,
+                devices=1 if device.index is None or device.type != "cuda" else [device.index],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                inference_mode=False,  # tensors a model caches meanwhile must stay usable in training (torch 2.13)
+                plugins=[LightningEnvironment()],  # one process, where Lightning 2.6 would join a cluster's job
+            )
+            trainer.predict(self, loader, return_predictions=False)
 
     def predict_step(self, batch: Batch, batch_index: int) -> Sequence[Row]:
         """One batch, as Lightning hands it over; gives back its rows, since Lightning 2.6 warns of None."""
@@ -88,20 +99,6 @@ class FrozenPass(LightningModule, ABC, Generic[Row]):
         self.process(rows, batch)
         self._advance(len(rows))
         return rows
-
-
-def _trainer(device: torch.device) -> Trainer:
-    """A trainer that writes no file and prints nothing."""
-    return Trainer(
-        accelerator=device.type,
-        devices=1 if device.index is None or device.type != "cuda" else [device.index],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        inference_mode=False,  # tensors a model caches meanwhile must stay usable in later training (torch 2.13)
-        plugins=[LightningEnvironment()],  # one process, where Lightning 2.6 would join a cluster's job
-    )
 
 
 @contextmanager

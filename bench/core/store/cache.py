@@ -7,13 +7,12 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.core.errors import BenchError
-from bench.core.files import write_json
+from bench.core.files import remove_leftovers, write_json
 from bench.core.hashing import sha256_file
 
 HOME_VARIABLE = "ALIGNMENT_BENCH_HOME"
@@ -42,7 +41,7 @@ def workspace() -> Iterator[Path]:
         root.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=root))
     try:
-        _remove_leftovers(root)
+        remove_leftovers(root.iterdir(), _LEFTOVER_SECONDS)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -105,11 +104,3 @@ def fault(folder: Path) -> str | None:
         if file_sha256(path) != expected["sha256"]:
             return f"{name} has another hash than when it was written"
     return None
-
-
-def _remove_leftovers(root: Path) -> None:
-    oldest = time.time() - _LEFTOVER_SECONDS
-    for folder in root.iterdir():
-        with suppress(FileNotFoundError):  # another process may be removing it too
-            if folder.stat().st_mtime < oldest:
-                shutil.rmtree(folder, ignore_errors=True)

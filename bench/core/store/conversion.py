@@ -28,10 +28,10 @@ def make_once(name: str, sha256: str, make: Callable[[Path, Path], None], progre
         BenchError: the cache cannot be written, or what `make` raises.
     """
     folder = converted_path(name, sha256)
-    broken = fault(folder) if folder.is_dir() else None
-    if folder.is_dir() and broken is None:
-        return folder
-    if broken is not None:
+    if folder.is_dir():
+        broken = fault(folder)
+        if broken is None:
+            return folder
         progress.note(f"{folder} is corrupted: {broken}; making it again")
     with workspace() as temporary:
         made = temporary / "made"
@@ -40,18 +40,13 @@ def make_once(name: str, sha256: str, make: Callable[[Path, Path], None], progre
         write_manifest(made)
         for path in (made, *made.rglob("*")):  # some writers keep files from others, who may share the cache
             path.chmod(0o755 if path.is_dir() else 0o644)
-        _publish(made, folder, temporary / "broken")
+        with writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.is_dir() and fault(folder) is not None:
+                folder.rename(temporary / "broken")
+            try:
+                made.rename(folder)
+            except OSError:  # another process may just have put a whole one there
+                if not folder.is_dir():
+                    raise
     return folder
-
-
-def _publish(made: Path, folder: Path, grave: Path) -> None:
-    """Rename `made` to `folder`, unless another process has just put a whole one there."""
-    with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.is_dir() and fault(folder) is not None:
-            folder.rename(grave)
-        try:
-            made.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise

@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_json
 from bench.core.progress import Advance, Progress
@@ -44,7 +42,7 @@ def read_receipt(repository: str, revision: str) -> Receipt | None:
     """The receipt of a revision that was downloaded whole; None where there is none to read."""
     try:
         return Receipt.model_validate_json(_receipt_path(repository, revision).read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
+    except (OSError, ValueError):
         return None
 
 

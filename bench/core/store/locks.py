@@ -7,7 +7,6 @@ for people to read.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from pydantic import ValidationError
 
 from bench.core.files import write_json
 from bench.core.store.cache import home
@@ -76,7 +74,7 @@ def claim(folder: Path, name: str, *, is_done: Callable[[], bool] = lambda: Fals
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    path, owner = folder / f"{name}.lock", _owner_path(folder, name)
+    path, owner = folder / f"{name}.lock", folder / f"{name}.json"
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
@@ -120,10 +118,6 @@ def building(name: str, wait: Callable[[Owner | None], None]) -> Iterator[None]:
 def owner_of(folder: Path, name: str) -> Owner | None:
     """Who holds the lock, or held it when it died; None where nobody does."""
     try:
-        return Owner.model_validate(json.loads(_owner_path(folder, name).read_bytes()))
-    except (OSError, ValueError, ValidationError):
+        return Owner.model_validate_json((folder / f"{name}.json").read_bytes())
+    except (OSError, ValueError):
         return None
-
-
-def _owner_path(folder: Path, name: str) -> Path:
-    return folder / f"{name}.json"

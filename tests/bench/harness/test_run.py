@@ -12,12 +12,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
-from bench.harness.plan import plan_run
+from bench.harness.plan import Plan, plan_study
 from bench.harness.run import make_pairs, run
 from bench.leaderboard.records.record import read_records
 from bench.spec.run_spec import RunSpec
+from bench.spec.study import Study
 from bench.tasks.preferences.draw import prepare_preferences
 from bench.tasks.scorers.base import SCORERS, Scorer
+
+
+def plan_run(spec: RunSpec) -> Plan:
+    return plan_study(Study.of_run(spec))
 
 
 class VowelScorer(Scorer):

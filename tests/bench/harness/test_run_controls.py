@@ -11,13 +11,18 @@ import pytest
 
 from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport
-from bench.harness.plan import plan_run
+from bench.harness.plan import Plan, plan_study
 from bench.harness.run import run
 from bench.leaderboard.records.record import read_records
 from bench.methods.base import AlignmentContext, AlignmentMethod
 from bench.spec.run_spec import RunSpec
+from bench.spec.study import Study
 
 CONTROLS = ("profs-random", "profs-rematched", "profs-clean", "mean-difference")
+
+
+def plan_run(spec: RunSpec) -> Plan:
+    return plan_study(Study.of_run(spec))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_runs_of_the_same_machine_beside_it_are_a_basis_too(
     other = fake_study.small(tmp_path, out=str(tmp_path / "other"), seeds=[5])
     assert plan_study(other).estimate.seconds == 5 * 3.0
     assert "beside" in plan_study(other).estimate.basis
-    monkeypatch.setattr("bench.harness.estimate.platform.platform", lambda: "another machine")
+    monkeypatch.setattr("bench.harness.plan.platform.platform", lambda: "another machine")
     assert plan_study(other).estimate.seconds is None
 
 

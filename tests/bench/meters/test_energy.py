@@ -28,7 +28,7 @@ def test_packages_are_read_and_what_is_part_of_them_is_not(tmp_path: Path) -> No
     zone(tmp_path, "intel-rapl-mmio:0", "package-0")
     counters = rapl_counters(tmp_path)
     assert counters.missing is None
-    assert [(c.name, c.read(), c.wraps_at) for c in counters.found] == [
+    assert [(c.name, c.read(), c.wraps_at) for c in counters.readable] == [
         ("RAPL package-0", 1_000_000, 5_000_000),
         ("RAPL package-1", 2_000_000, 7_000_000),
     ]
@@ -135,7 +135,7 @@ def nvml(millijoules: int | None) -> SimpleNamespace:
 
 def test_a_board_is_found_by_its_uuid_and_counts_in_millijoules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml(1234))
-    (counter,) = nvml_counter("1-2", "NVIDIA X").found
+    (counter,) = nvml_counter("1-2", "NVIDIA X").readable
     assert (counter.name, counter.read(), counter.wraps_at) == ("NVML NVIDIA X", 1_234_000, None)
 
 
@@ -153,8 +153,8 @@ def test_of_several_devices_all_boards_count_or_none(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("torch.cuda.get_device_properties", properties.__getitem__)
     monkeypatch.setattr("bench.meters.energy.rapl_counters", lambda: Counters(()))
     monkeypatch.setitem(sys.modules, "pynvml", nvml(1234))
-    assert [counter.name for counter in energy_counters("cuda").found] == ["NVML NVIDIA 1-2"]
-    assert [counter.name for counter in energy_counters("cuda", 2).found] == ["NVML NVIDIA 1-2", "NVML NVIDIA 3-4"]
+    assert [counter.name for counter in energy_counters("cuda").readable] == ["NVML NVIDIA 1-2"]
+    assert [counter.name for counter in energy_counters("cuda", 2).readable] == ["NVML NVIDIA 1-2", "NVML NVIDIA 3-4"]
     monkeypatch.setattr(
         "bench.meters.energy.nvml_counter",
         lambda uuid, name: Counters((), "this one does not count") if uuid == "3-4" else nvml_counter(uuid, name),

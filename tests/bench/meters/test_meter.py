@@ -12,7 +12,7 @@ import pytest
 from bench.core.errors import UsageError
 from bench.core.progress import Silent
 from bench.core.values import AlignmentReport, Effort
-from bench.harness.plan import plan_run
+from bench.harness.plan import Plan, plan_study
 from bench.harness.run import run
 from bench.leaderboard.records.ledger import TuningNote
 from bench.leaderboard.records.record import DataInfo, MethodInfo, NoiseInfo, Record, read_records
@@ -20,9 +20,14 @@ from bench.meters import meter as module
 from bench.meters.energy import Counter, Counters
 from bench.meters.meter import Meter
 from bench.spec.run_spec import RunSpec
+from bench.spec.study import Study
 
 IMPORTS = 150 * 2**20
 """Bytes that a process with torch in it has at least."""
+
+
+def plan_run(spec: RunSpec) -> Plan:
+    return plan_study(Study.of_run(spec))
 
 
 def data(n_pairs: int) -> DataInfo:

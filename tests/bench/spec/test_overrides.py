@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bench.core.errors import UsageError
-from bench.spec.overrides import assign, parse_assignment, select, split_integers, split_list, split_numbers
+from bench.spec.overrides import assign, parse_assignment, split_integers, split_list, split_numbers
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,6 @@ def test_assign_copies_and_makes_room() -> None:
 def test_assign_refuses_to_go_through_a_value() -> None:
     with pytest.raises(UsageError, match="'a' holds 1"):
         assign({"a": 1}, ["a", "b"], 2)
-
-
-def test_select_keeps_settings_and_order() -> None:
-    assert select({"dpo": {"beta": 1}, "profs": None}, ["profs", "dpo", "kto"]) == {
-        "profs": {},
-        "dpo": {"beta": 1},
-        "kto": {},
-    }
 
 
 def test_lists_are_split_at_commas_and_spaces() -> None:

@@ -169,7 +169,7 @@ def test_what_counts_for_nothing_is_not_gathered() -> None:
     with exchange.of_shares([2, 1, 0]):
         assert exchange.gather(torch.tensor([1.0, 2.0])).tolist() == [1, 2, 7]
         assert exchange.gather(torch.tensor(4.0)).tolist() == [4, 7]
-        with exchange.alone():
+        with exchange.of_shares(()):
             assert exchange.gather(torch.tensor(4.0)).tolist() == 4
     assert exchange.gather(torch.tensor(4.0)).tolist() == [4, 7, 9]
 

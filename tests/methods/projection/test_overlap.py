@@ -18,6 +18,7 @@ from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import tokenize_pairs
 from bench.methods.pairs.passages import Passage, PassagePairs
 from bench.methods.projection import overlap
+from bench.methods.projection.algorithm import unwanted_subspace
 from bench.methods.projection.anatomy import locate
 from bench.methods.projection.overlap import (
     BETA,
@@ -32,7 +33,6 @@ from bench.methods.projection.overlap import (
     share,
 )
 from bench.methods.projection.profs import ProFS
-from bench.methods.projection.subspace import unwanted_subspace
 
 Plant = Callable[..., list[PreferencePair]]
 
