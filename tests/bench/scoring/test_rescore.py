@@ -333,7 +333,7 @@ def test_several_samples_a_prompt_are_aggregated_as_the_cell_says(run: Path) -> 
     kept["metrics"]["toxicity"]["counts"] |= {"merged": 4}
     path.write_text(json.dumps(kept))
     rescore(run, judges("test-bad"), cells="base-*")
-    (score,) = read_sidecars(run, [BASE]).kept
+    (score,) = read_sidecars(run, [BASE]).used
     assert score.metric.unit == "expected maximum toxicity of 2 × 100"
     assert score.metric.items is not None
     assert score.metric.items.values == (100.0, 0.0, 100.0, 100.0, None, 0.0)  # the worst of two; of one there is none
