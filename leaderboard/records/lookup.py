@@ -77,7 +77,8 @@ def matching_records(directory: Path, cell: str) -> list[Path]:
     failed = json_files(directory / FAILURES)
     if failure := next((path for path in failed if path.stem.startswith(cell)), None):
         raise UsageError(f"cell '{failure.stem}' failed and has no record; {failure} says why")
-    close = difflib.get_close_matches(cell, [path.stem for path in records] + _heads(records), n=1, cutoff=0.5)
+    rows = sorted({path.stem.partition("-")[0] for path in records})  # as names stand before the first hyphen
+    close = difflib.get_close_matches(cell, [*(path.stem for path in records), *rows], n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else ";"
     raise UsageError(f"no cell begins with '{cell}'{hint} {choices(directory, records)}")
 
@@ -106,11 +107,6 @@ def _only_record(directory: Path) -> Path:
     if len(aligned) != 1:
         raise UsageError(f"{directory} holds {len(aligned)} records of aligned models; {choices(directory, aligned)}")
     return aligned[0]
-
-
-def _heads(records: Sequence[Path]) -> list[str]:
-    """Names of rows, as they stand before the first hyphen."""
-    return sorted({path.stem.partition("-")[0] for path in records})
 
 
 def _nearest_folder(path: Path) -> str:

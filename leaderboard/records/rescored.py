@@ -52,7 +52,7 @@ class Rescored(Value):
         return sha256_json(self.identity["scorer"])
 
     @property
-    def judge(self) -> str:
+    def scorer_and_code(self) -> str:
         """Hash of what must be the same in all cells of a column: scorer, and code that aggregated."""
         return sha256_json([self.identity["scorer"], self.identity.get(AGGREGATION)])
 
@@ -66,8 +66,8 @@ class Rescored(Value):
 class Sidecars:
     """The scores beside a run's records."""
 
-    kept: Sequence[Rescored]
-    aside: Mapping[Path, str]
+    used: Sequence[Rescored]
+    unused: Mapping[Path, str]
     """Files that are not used, and why not."""
 
 
@@ -106,28 +106,25 @@ def read_sidecars(directory: Path, cells: Sequence[str]) -> Sidecars:
     and the others' are put aside until they are made anew.
     """
     read: dict[Path, Rescored] = {}
-    aside: dict[Path, str] = {}
+    unused: dict[Path, str] = {}
     for path in json_files(directory / SCORES):
         try:
             score = read_rescored(path, directory)
         except ValueError as reason:
-            aside[path] = str(reason)
+            unused[path] = str(reason)
             continue
         if score.cell_id in cells:
             read[path] = score
         else:
-            aside[path] = f"there is no record of cell {score.cell_id}"
-    newest = {score.metric_name: score.judge for score in sorted(read.values(), key=_age)}
-    kept = [score for score in read.values() if score.judge == newest[score.metric_name]]
-    there = {(score.cell_id, score.metric_name) for score in kept}
+            unused[path] = f"there is no record of cell {score.cell_id}"
+    by_age = sorted(read.values(), key=lambda score: (datetime.fromisoformat(score.created_at), score.scorer_and_code))
+    newest = {score.metric_name: score.scorer_and_code for score in by_age}
+    used = [score for score in read.values() if score.scorer_and_code == newest[score.metric_name]]
+    there = {(score.cell_id, score.metric_name) for score in used}
     for path, score in read.items():
         if (score.cell_id, score.metric_name) not in there:
-            aside[path] = f"newer scores of '{score.metric_name}' were made by another version of the scorer"
-    return Sidecars(kept, aside)
-
-
-def _age(score: Rescored) -> tuple[datetime, str]:
-    return datetime.fromisoformat(score.created_at), score.judge
+            unused[path] = f"newer scores of '{score.metric_name}' were made by another version of the scorer"
+    return Sidecars(used, unused)
 
 
 def with_scores(records: Sequence[Record], scores: Sequence[Rescored]) -> list[Record]:
@@ -163,6 +160,6 @@ def read_scored_records(directory: Path) -> list[Record]:
     """
     records = read_records(directory / RECORDS)
     sidecars = read_sidecars(directory, [record.cell_id for record in records])
-    for path, reason in sidecars.aside.items():
+    for path, reason in sidecars.unused.items():
         LOG.warning("%s is left out: %s; `bench score` with its scorer makes it anew, or delete it", path, reason)
-    return with_scores(records, sidecars.kept)
+    return with_scores(records, sidecars.used)
