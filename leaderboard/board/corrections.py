@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from bench.core.hashing import sha256_json
-from bench.core.values import Metric
 from bench.leaderboard.board.values import Extra
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import share_toxic
@@ -34,11 +33,7 @@ def corrected(records: Sequence[Record], metric: str, validations: Validations) 
     validation = validations.get(scorers.pop())
     if validation is None:
         return {}
-    n = min(map(_prompts, metrics))
+    values = [metric.items.values if metric.items is not None else () for metric in metrics]
+    n = min(len(of_one) - of_one.count(None) or metric.n for metric, of_one in zip(metrics, values, strict=True))
     true = corrected_share(fmean(shares) * n, n, validation)
     return {} if true.value is None else {"corrected_share": Extra(value=true.value, ci95=true.bounds, n=n)}
-
-
-def _prompts(metric: Metric) -> int:
-    values = metric.items.values if metric.items is not None else ()
-    return sum(value is not None for value in values) or metric.n

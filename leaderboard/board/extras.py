@@ -22,9 +22,8 @@ def extras(metrics: Sequence[Metric]) -> dict[str, Extra]:
     if len(by_seed) == 1:
         return by_seed[0]
     shared = [name for name in by_seed[0] if all(name in numbers for numbers in by_seed)] if by_seed else []
-    return {name: _mean([numbers[name] for numbers in by_seed]) for name in shared}
-
-
-def _mean(seeds: Sequence[Extra]) -> Extra:
-    values = [extra.value for extra in seeds]
-    return Extra(value=fmean(values), n=seeds[0].n, lowest=min(values), highest=max(values))
+    values = {name: [numbers[name].value for numbers in by_seed] for name in shared}
+    return {
+        name: Extra(value=fmean(numbers), n=by_seed[0][name].n, lowest=min(numbers), highest=max(numbers))
+        for name, numbers in values.items()
+    }

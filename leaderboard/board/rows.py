@@ -19,7 +19,7 @@ from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
 from bench.leaderboard.board.scores import NO_BASE, metric_score
 from bench.leaderboard.board.values import Row, Score
 from bench.leaderboard.records.labels import distinctions
-from bench.leaderboard.records.record import Cost, Record
+from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
 
 SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long")
@@ -137,7 +137,7 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
         measured[name] = {seed: record.metrics[name] for seed, record in judged.items()}
         scores[name], warnings = _score(name, judged, against)
         degenerations |= {f"{name}: {warning}": None for warning in warnings}
-    newest = group[-1]
+    newest, costs = group[-1], [record.cost for record in used.values()]
     row = Row(
         method=newest.method.name,
         settings=label,
@@ -151,8 +151,13 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
             *_flags(used.values(), [(name, record.metrics[name]) for (name, _), record in chosen.items()], scores),
         ),
         cells=tuple(sorted(used)),
-        **_data(newest, used.values()),
-        **_costs([record.cost for record in used.values()]),
+        **({} if _is_base(newest) else _data(newest, used.values())),
+        align_seconds=fmean(cost.align_seconds for cost in costs),
+        evaluate_seconds=fmean(cost.evaluate_seconds for cost in costs),
+        peak_rss_bytes=max(cost.peak_rss_bytes for cost in costs),
+        peak_device_bytes=max(
+            (cost.peak_device_bytes for cost in costs if cost.peak_device_bytes is not None), default=None
+        ),
     )
     return row, measured
 
@@ -172,9 +177,6 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
 
 
 def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
-    if _is_base(record):
-        nothing = dict.fromkeys(("source", "pool_sha256", "held_out", "n_pairs", "noise_model", "noise_rate"))
-        return {**nothing, "seeds": ()}
     return {
         "source": record.data.source,
         "pool_sha256": record.data.pool_sha256,
@@ -183,17 +185,6 @@ def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
         "noise_model": record.data.noise.model,
         "noise_rate": record.data.noise.rate,
         "seeds": tuple(sorted({record.data.seed for record in used})),
-    }
-
-
-def _costs(costs: Sequence[Cost]) -> dict[str, Any]:
-    return {
-        "align_seconds": fmean(cost.align_seconds for cost in costs),
-        "evaluate_seconds": fmean(cost.evaluate_seconds for cost in costs),
-        "peak_rss_bytes": max(cost.peak_rss_bytes for cost in costs),
-        "peak_device_bytes": max(
-            (cost.peak_device_bytes for cost in costs if cost.peak_device_bytes is not None), default=None
-        ),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from statistics import fmean, stdev
@@ -51,10 +52,9 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
             None where that is not asked.
     """
     measured = {seed: metric for seed, metric in sorted(by_seed.items()) if metric.value is not None}
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for metric in by_seed.values():
-        for name, count in metric.counts.items():
-            counts[name] = counts.get(name, 0) + count
+        counts.update(metric.counts)
     if not measured:
         return Score(value=None, ci95=None, n=0, counts=counts, asides=extras(list(by_seed.values())))
     metrics = list(measured.values())
@@ -112,12 +112,11 @@ def paired_change(after: Sequence[Metric], before: Sequence[Metric], *, margin: 
 
 def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Score]:
     of_base = (base.tasks or {}) if base else {}
-    names = sorted({name for metric in measured.values() for name in metric.tasks or {}})
-    tasks = {seed: metric.tasks or {} for seed, metric in measured.items()}
-    return {
-        name: metric_score({seed: tasks[seed][name] for seed in tasks if name in tasks[seed]}, of_base.get(name))
-        for name in names
-    }
+    parts: dict[str, dict[int, Metric]] = {}
+    for seed, metric in measured.items():
+        for name, part in (metric.tasks or {}).items():
+            parts.setdefault(name, {})[seed] = part
+    return {name: metric_score(parts[name], of_base.get(name)) for name in sorted(parts)}
 
 
 def _average(metrics: Sequence[Metric]) -> tuple[float, tuple[float, float] | None, int]:

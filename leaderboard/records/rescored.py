@@ -20,6 +20,7 @@ from bench.leaderboard.records.reports import metric_flags
 
 LABELLER = "labelled-pairs"
 """Flag of a score by the scorer that labelled the pairs."""
+LABELLER_NOTE = " by the scorer that labelled the pairs, which rewards whatever it gets wrong"
 AFTERWARDS = "afterwards"
 """Setting of a column that says how its scores came to be, which no score depends on."""
 AGGREGATION = "aggregation"
@@ -129,27 +130,18 @@ def read_sidecars(directory: Path, cells: Sequence[str]) -> Sidecars:
 
 def with_scores(records: Sequence[Record], scores: Sequence[Rescored]) -> list[Record]:
     """Copies of the records with each score as a further metric, which says that it was measured afterwards."""
-    by_cell: dict[str, list[Rescored]] = {}
-    for score in scores:
-        by_cell.setdefault(score.cell_id, []).append(score)
     labelled = {score.metric_name for score in scores if score.by_labeller}
-    return [_with_scores(record, by_cell.get(record.cell_id, []), labelled) for record in records]
-
-
-def _with_scores(record: Record, scores: Sequence[Rescored], labelled: set[str]) -> Record:
-    metrics = {score.metric_name: score.metric for score in scores}
-    evaluation = {
-        score.metric_name: {AFTERWARDS: _how(score.metric_name in labelled), **score.identity} for score in scores
-    }
-    return record.model_copy(
-        update={"metrics": {**record.metrics, **metrics}, "evaluation": {**record.evaluation, **evaluation}}
-    )
-
-
-def _how(by_labeller: bool) -> str:
-    """What a column's note says; the name of the setting is part of the sentence, and sorts before the others."""
-    labeller = " by the scorer that labelled the pairs, which rewards whatever it gets wrong" if by_labeller else ""
-    return f"scored from the stored text{labeller}"
+    copies = []
+    for record in records:
+        metrics, evaluation = dict(record.metrics), dict(record.evaluation)
+        for score in scores:
+            if score.cell_id == record.cell_id:
+                # The name of the setting is part of the sentence in a column's note, and sorts before the others.
+                note = LABELLER_NOTE if score.metric_name in labelled else ""
+                metrics[score.metric_name] = score.metric
+                evaluation[score.metric_name] = {AFTERWARDS: f"scored from the stored text{note}", **score.identity}
+        copies.append(record.model_copy(update={"metrics": metrics, "evaluation": evaluation}))
+    return copies
 
 
 def read_scored_records(directory: Path) -> list[Record]:

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from bench.core.errors import BenchError, UsageError
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.passages import Passage, PassagePairs, Pooling, read_texts
-from bench.methods.projection.method import ProjectionEdit
+from bench.methods.projection.profs import ProjectionEdit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,8 +12,8 @@ from bench.core.errors import UsageError
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.passages import Passage, PassagePairs
 from bench.methods.projection.anatomy import Anatomy
-from bench.methods.projection.embeddings import EmbeddingStore, embed
-from bench.methods.projection.last_block import Reading
+from bench.methods.projection.embeddings import Embedder, EmbeddingStore
+from bench.methods.projection.last_block import Reading, watched_modules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Activations:
         self._store = self.shared("profs embeddings", compute=EmbeddingStore)
 
     def embed(self, passages: Sequence[Passage], depth: int) -> None:
-        """Make the embeddings of `passages` after each of the first `depth` blocks known.
+        """Make the embeddings of `passages` after each of the first `depth` blocks known: longest texts first.
 
         Raises:
             UsageError: padding counts and the tokenizer has none, or `last_block` does not suit the model's attention.
@@ -56,18 +56,18 @@ class Activations:
         fresh = [passage for passage in dict.fromkeys(passages) if self._depths.get(passage, 0) < depth]
         self._depths |= dict.fromkeys(fresh, depth)
         self.tokens += sum(len(passage.ids) for passage in fresh)
-        shared = self.context.shared
-        shared.reused_seconds += self._store.seconds_saved(passages, depth)
-        self.n_embedded += embed(
-            self._store,
-            self.anatomy,
-            passages,
-            depth,
-            padding_id=padding_id or 0,  # masked, and averaged only where it was required above
-            batch_size=self.batch_size,
-            last_block=self.last_block,
-            progress=self.context.progress,
-        )
+        self.context.shared.reused_seconds += self._store.seconds_saved(passages, depth)
+        missing = self._store.missing(passages, depth)
+        missing.sort(key=lambda passage: max(len(passage.ids), passage.stop), reverse=True)
+        self.n_embedded += len(missing)
+        if missing:
+            batches = [missing[start : start + self.batch_size] for start in range(0, len(missing), self.batch_size)]
+            with (
+                watched_modules(self.anatomy, depth, self.last_block) as watched,
+                self.context.progress.track("embed texts", len(missing)) as advance,
+            ):
+                # Padding is masked, and averaged only where it was required above.
+                Embedder(self.anatomy, watched, self._store, padding_id=padding_id or 0).run(batches, advance)
 
     def matrices(self, rows: PassagePairs, layer: int) -> tuple[Tensor, Tensor]:
         """Embeddings of the chosen and of the rejected side after block `layer`, each (pairs, d_model)."""

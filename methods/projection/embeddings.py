@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from bench.core.errors import BenchError
 from bench.core.passes.predict import Batch, FrozenPass
-from bench.core.progress import Progress
 from bench.methods.pairs.passages import Passage
 from bench.methods.projection.anatomy import Anatomy
-from bench.methods.projection.last_block import Reading, watched_modules
 
 
 class EmbeddingStore:
@@ -45,49 +43,17 @@ class EmbeddingStore:
         return passage in self._rows and len(self._rows[passage]) >= depth
 
 
-def embed(
-    store: EmbeddingStore,
-    anatomy: Anatomy,
-    passages: Sequence[Passage],
-    depth: int,
-    *,
-    padding_id: int,
-    batch_size: int,
-    last_block: Reading,
-    progress: Progress,
-) -> int:
-    """Bring into `store` what it lacks of the residual stream after the first `depth` blocks, before any final norm.
+class Embedder(FrozenPass[Passage]):
+    """Feeds a store with one batch after another of the residual stream after each block, before any final norm.
 
-    Runs the body alone, longest texts first, and stops after block `depth` - 1. Positions are averaged as each block
-    is left, so that memory never holds a sequence of activations for more than one block. The model is not changed.
+    Positions are averaged as each block is left, so that memory never holds a sequence of activations for more than one
+    block. The model is not changed.
 
     Arguments:
+        watched: modules whose outputs are that stream: `last_block.watched_modules`.
         store: of this model, and of this reading of its last block.
-        depth: blocks wanted, from the first.
         padding_id: token that fills up the rows of a batch on the right; seen only by poolings that count padding.
-        batch_size: texts a pass.
-        last_block: whether the model's last block is read as it is or as the reference code reads it.
-
-    Returns:
-        Number of texts that were run.
-
-    Raises:
-        BenchError: an activation is NaN or infinite; names the layer.
-        UsageError: the model's attention does not allow this reading of the last block.
     """
-    missing = sorted(store.missing(passages, depth), key=lambda p: max(len(p.ids), p.stop), reverse=True)
-    if missing:
-        groups = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-        with (
-            watched_modules(anatomy, depth, last_block) as watched,
-            progress.track("embed texts", len(missing)) as advance,
-        ):
-            _Embedder(anatomy, watched, store, padding_id=padding_id).run(groups, advance)
-    return len(missing)
-
-
-class _Embedder(FrozenPass[Passage]):
-    """Feeds a store with one batch of embeddings after another."""
 
     def __init__(
         self, anatomy: Anatomy, watched: Sequence[nn.Module], store: EmbeddingStore, *, padding_id: int
