@@ -59,10 +59,6 @@ def read_text(path: Path) -> str:
     Raises:
         UsageError: it is in another encoding; names file and line.
     """
-    return _decoded(path).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _decoded(path: Path) -> str:
     content = path.read_bytes()
     likely = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "its own encoding"
     try:
@@ -70,11 +66,11 @@ def _decoded(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(
-            f"{path}:{line} is not UTF-8 (byte {error.start} of the file); save it as UTF-8, e.g. with iconv from {likely}"
+            f"{path}:{line} is not UTF-8 (byte {error.start}); save it as UTF-8, e.g. with iconv from {likely}"
         ) from error
     if "\0" in text:  # ASCII in UTF-16 is valid UTF-8, with a zero byte at every second place
         raise UsageError(f"{path} holds zero bytes and looks like UTF-16; save it as UTF-8, e.g. with iconv")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
@@ -85,7 +81,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
     Raises:
         UsageError: the file is not UTF-8, or a line is not JSON; names file and line.
     """
-    for number, line in enumerate(_decoded(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             try:
                 yield number, json.loads(line)

@@ -217,7 +217,7 @@ def test_a_malformed_file_is_refused_with_file_and_line(tmp_path: Path, text: st
 def test_a_file_in_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(GOOD.encode() + GOOD.replace("b", "é").encode("latin-1"))
-    with pytest.raises(UsageError, match=r"pairs\.jsonl is not UTF-8 \(byte 75\); save it as UTF-8"):
+    with pytest.raises(UsageError, match=r"pairs\.jsonl:2 is not UTF-8 \(byte 75\); save it as UTF-8"):
         read_pool(path)
 
 
