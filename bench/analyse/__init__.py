@@ -1,8 +1,9 @@
 """Looks at a model (overlap, batch_invariance), a machine (doctor) or a finished study (report), and changes none of
 them. The files know nothing of each other.
 
-May import: core, core.store, core.passes, models, spec, harness, methods.projection, tasks.outputs, tasks.preferences,
-tasks.texts, leaderboard.board, leaderboard.records, leaderboard.render, leaderboard.study, leaderboard.figures.
+May import: core, core.store, core.passes, models, spec, harness, methods, methods.projection, tasks.outputs,
+tasks.preferences, tasks.texts, leaderboard.board, leaderboard.records, leaderboard.render, leaderboard.study,
+leaderboard.figures.
 """
 
 from lazy_loader import attach

@@ -16,6 +16,7 @@ from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.directory import RunDirectory
 from bench.harness.provenance import provenance
 from bench.harness.run import make_pairs
+from bench.methods.base import PlannedAlignment
 from bench.methods.projection.profs import ProFS
 from bench.models.placed import place_model
 from bench.spec.messages import validated
@@ -153,7 +154,7 @@ def _measure(
     placed = place_model(spec.model, device=spec.device, dtype=spec.dtype)
     sizes = [size for size in spec.pairs.sizes if size is not None]
     for size in sizes:
-        method.check(placed.source.config(), size, dtype=placed.dtype, device=placed.device)
+        method.check(PlannedAlignment(placed.source.config(), size, dtype=placed.dtype, device=placed.device))
     from bench.methods.projection.overlap import measure_overlap
 
     model, tokenizer = placed.load(progress)

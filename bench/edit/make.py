@@ -22,6 +22,7 @@ from bench.harness.provenance import provenance
 from bench.harness.resolved import check_texts
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.records.record import Record
+from bench.methods.base import PlannedAlignment
 from bench.models.licence import Licence, find_licence
 from bench.models.sources import FileModel
 from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
@@ -122,9 +123,17 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
         history = read_with_base(request.record, edit.record)
     n_pairs = len(module.pairs)
     edit.source.fetch(progress)
-    edit.method.check(edit.source.config(), n_pairs, dtype=edit.model.dtype, device=edit.model.device)
-    edit.method.check_pairs(module.pairs, edit.draw.seed)
-    check_texts([(edit.name, edit.method, module.data)], edit.source.load_tokenizer())
+    planned = PlannedAlignment(
+        edit.source.config(),
+        n_pairs,
+        dtype=edit.model.dtype,
+        device=edit.model.device,
+        pairs=module.pairs,
+        held_out=module.held_out,
+        seed=edit.draw.seed,
+    )
+    edit.method.check(planned)
+    check_texts([(edit.name, edit.method, planned)], edit.source.load_tokenizer())
     neutral = neutral_texts(edit.neutral, 2 * n_pairs, progress) if edit.method.needs_neutral else ()
     licence = find_licence(edit.source.fetch_terms(progress), edit.source.entry)
     if not licence.is_known:

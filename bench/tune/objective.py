@@ -15,7 +15,7 @@ from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.harness.align import alignment_context
-from bench.methods.base import AlignmentMethod
+from bench.methods.base import AlignmentMethod, PlannedAlignment
 from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.gain import HeldOutGain, held_out_gain
 from bench.methods.shared import SharedWork
@@ -59,8 +59,17 @@ class HeldOutObjective:
         Raises:
             UsageError: the model or the number of pairs does not allow it.
         """
-        method.check(self.model.source.config(), len(self.fit), dtype=self.model.dtype, device=self.model.device)
-        method.check_pairs(self.fit, self.module.draw.seed)
+        model = self.model
+        method.check(
+            PlannedAlignment(
+                model.source.config(),
+                len(self.fit),
+                dtype=model.dtype,
+                device=model.device,
+                pairs=self.fit,
+                seed=self.module.draw.seed,
+            )
+        )
 
     def evaluate(self, method: AlignmentMethod) -> tuple[HeldOutGain, AlignmentReport]:
         """Align a fresh copy of the model and compare it with the model as it was.
