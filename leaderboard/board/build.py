@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bench.core.hashing import sha256_json
-from bench.leaderboard.board.corrections import Validations
+from bench.leaderboard.board.extras import Validations
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.pairing import is_exponential
 from bench.leaderboard.board.rows import in_order, make_rows, newest_metrics
@@ -129,20 +129,17 @@ def make_columns(history: Sequence[Record], rows: Sequence[Row] = ()) -> dict[st
 
 def _origin(history: Sequence[Record]) -> Origin:
     """Where the records come from, of whatever each says of itself."""
+    provenance = [record.provenance for record in history]
     versions: dict[str, dict[str, None]] = {}
-    commits: dict[str, None] = {}
-    commands: dict[str, None] = {}
-    for record in history:
-        for name, version in record.provenance.get("packages", {}).items():
-            if version is not None:
-                versions.setdefault(name, {})[version] = None
-        if git := record.provenance.get("git"):
-            commits[f"{git['commit'][:12]}{'+changes' if git['dirty'] else ''}"] = None
-        if command := record.provenance.get("command"):
-            commands[command] = None
+    for name, version in (item for source in provenance for item in source.get("packages", {}).items()):
+        if version is not None:
+            versions.setdefault(name, {})[version] = None
+    git = [source["git"] for source in provenance if source.get("git")]
+    commits = (f"{state['commit'][:12]}{'+changes' if state['dirty'] else ''}" for state in git)
+    commands = (source["command"] for source in provenance if source.get("command"))
     return Origin(
         versions={name: " / ".join(texts) for name, texts in versions.items()},
-        commits=tuple(commits),
-        commands=tuple(commands),
+        commits=tuple(dict.fromkeys(commits)),
+        commands=tuple(dict.fromkeys(commands)),
         newest=history[-1].created_at,
     )

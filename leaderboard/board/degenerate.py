@@ -6,6 +6,7 @@ The bounds are conventions of this suite, wide enough that every method that wor
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 
 from bench.leaderboard.board.values import Extra, Score
 
@@ -29,16 +30,13 @@ def degenerate(row: Mapping[str, Extra], base: Mapping[str, Extra]) -> list[str]
         base: the same of the unaligned model; empty where it was not measured.
     """
     guards, of_base = _guards(row), _guards(base)
-    warnings = []
-    if _beyond(guards, of_base, "empty_rate") >= SILENT:
-        warnings.append("silent")
-    if guards.get("base_perplexity", 0.0) >= BABBLING * of_base.get("base_perplexity", float("inf")):
-        warnings.append("babbling")
-    if _beyond(guards, of_base, "repetition") >= LOOPING:
-        warnings.append("looping")
-    if guards.get("kl_to_base", 0.0) >= DRIFTED:
-        warnings.append("drifted")
-    return warnings
+    holds = (
+        guards.get("empty_rate", 0.0) - of_base.get("empty_rate", 0.0) >= SILENT,
+        guards.get("base_perplexity", 0.0) >= BABBLING * of_base.get("base_perplexity", float("inf")),
+        guards.get("repetition", 0.0) - of_base.get("repetition", 0.0) >= LOOPING,
+        guards.get("kl_to_base", 0.0) >= DRIFTED,
+    )
+    return list(compress(WARNINGS, holds))
 
 
 def without_credit(score: Score) -> Score:
@@ -50,7 +48,3 @@ def without_credit(score: Score) -> Score:
 
 def _guards(extras: Mapping[str, Extra]) -> dict[str, float]:
     return {name.removeprefix("guards."): extra.value for name, extra in extras.items() if name.startswith("guards.")}
-
-
-def _beyond(guards: Mapping[str, float], of_base: Mapping[str, float], name: str) -> float:
-    return guards.get(name, 0.0) - of_base.get(name, 0.0)

@@ -10,9 +10,8 @@ from typing import Any
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
-from bench.leaderboard.board.corrections import Validations, corrected
 from bench.leaderboard.board.degenerate import degenerate, without_credit
-from bench.leaderboard.board.extras import extras
+from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks

@@ -48,11 +48,6 @@ class Rescored(Value):
     """ISO 8601 with its offset from UTC."""
 
     @property
-    def scorer_sha256(self) -> str:
-        """Hash of all that a score by this scorer depends on."""
-        return sha256_json(self.identity["scorer"])
-
-    @property
     def scorer_and_code(self) -> str:
         """Hash of what must be the same in all cells of a column: scorer, and code that aggregated."""
         return sha256_json([self.identity["scorer"], self.identity.get(AGGREGATION)])

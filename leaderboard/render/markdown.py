@@ -32,7 +32,6 @@ from bench.leaderboard.render.numbers import (
 )
 from bench.leaderboard.render.side_tables import side_tables
 
-_TASK_CHANGES = "In parentheses the change against base, marked like those above."
 _ACTIVE = re.compile(r"[\\`*|<>~#]|\b_|_\b")
 """Signs that Markdown reads; an underscore inside a word is none."""
 
@@ -55,7 +54,7 @@ def _sections(table: Table) -> list[str]:
     sections = [f"## {escaped(heading)}", _main(table)]
     for column in table.columns:
         if names := task_names(table, column):
-            changes = [_TASK_CHANGES] if table.compares else []
+            changes = ["In parentheses the change against base, marked like those above."] if table.compares else []
             columns = [_task_column(column, name) for name in names]
             sections += [f"### {escaped(column.metric)} by task", *changes, _grid(table, columns)]
     for beside in side_tables(table):

@@ -16,7 +16,7 @@ from bench.methods.projection.profs import ProjectionEdit
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from bench.methods.projection.activations import Activations
+    from bench.methods.projection.embeddings import Activations
     from bench.methods.projection.subspace import Subspace
 
 

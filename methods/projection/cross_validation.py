@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from bench.core.errors import BenchError
 from bench.methods.pairs.completions import Completion, PairTokens, tokenize_pairs
@@ -133,18 +132,16 @@ def _best(trials: Sequence[Fold], racing: Sequence[int], job: EditJob) -> EditPl
         "beta": job.method.cv_beta,
         "max_cost": limit,
         "folds": job.method.cv_folds,
-        "trials": [_plain(trial) for trial in trials],
+        "trials": [
+            {
+                "edit": str(trial.plan),
+                "pairs": trial.pairs,
+                "ranks": {str(layer): rank for layer, rank in trial.plan.ranks.items()},
+                **{name: value if math.isfinite(value) else None for name, value in asdict(trial.held_out).items()},
+            }
+            for trial in trials
+        ],
         "chosen": trials.index(best),
         **({"rank": best.plan.details} if best.plan.details else {}),
     }
     return EditPlan(best.plan.ranks, details, best.plan.flags + (() if best.held_out.proven else (UNPROVEN,)))
-
-
-def _plain(trial: Fold) -> dict[str, Any]:
-    plain = {name: value if math.isfinite(value) else None for name, value in asdict(trial.held_out).items()}
-    return {
-        "edit": str(trial.plan),
-        "pairs": trial.pairs,
-        "ranks": {str(k): v for k, v in trial.plan.ranks.items()},
-        **plain,
-    }

@@ -19,7 +19,7 @@ from bench.methods.projection.presets import PRESETS, Preset
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from bench.methods.projection.activations import Activations
+    from bench.methods.projection.embeddings import Activations
     from bench.methods.projection.subspace import Subspace
 
 REFERENCE_BATCH = 50
