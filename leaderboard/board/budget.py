@@ -20,14 +20,14 @@ def make_budget(records: Sequence[Record]) -> Budget:
     trials = {"trials": stated.trials if stated else None, "tuning_seconds": stated.seconds if stated else None}
     if len(ledgers) < len(recorded):
         return Budget(**trials)
-    peaks = [ledger.peak_device_bytes for ledger in ledgers]
+    on_devices = [ledger.peak_device_bytes for ledger in ledgers]
     return Budget(
         **trials,
         steps=_mean([ledger.steps for ledger in ledgers]),
         tokens_trained=_mean([ledger.tokens_trained for ledger in ledgers]),
         tokens_forward=_mean([ledger.tokens_forward for ledger in ledgers]),
         peak_rss_bytes=max(ledger.peak_rss_bytes for ledger in ledgers),
-        peak_device_bytes=max((peak for peak in peaks if peak is not None), default=None),
+        peak_device_bytes=max((size for size in on_devices if size is not None), default=None),
         energy_joules=_mean([ledger.energy_joules for ledger in ledgers]),
         energy_is_its_own=all(map(_is_its_own, records)),
         energy_sources=tuple(sorted({ledger.energy_source for ledger in ledgers if ledger.energy_source})),

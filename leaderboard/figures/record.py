@@ -59,7 +59,11 @@ def draw_record(record: Record) -> Figure:
         rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.3))
         for panel, axes in zip_longest(panels, figure.subplots(rows, columns, squeeze=False).flat):
-            (panel or Axes.set_axis_off)(axes)
+            if panel is None:
+                axes.set_axis_off()
+            else:
+                panel(axes)
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.suptitle(_title(record))
     return figure
 
@@ -93,7 +97,6 @@ def _spectra(layers: Layers, axes: Axes) -> None:
     axes.legend(handletextpad=0.2)
     axes.set(title="spectrum of the differences", xlabel="direction", ylabel="singular value")
     _from_zero(axes, max(max(layer.singular_values) for layer in shown))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     steps = ScalarMappable(
         BoundaryNorm([index - 0.5 for index in range(len(shown) + 1)], len(shown)), ListedColormap(colours)
     )
@@ -115,7 +118,6 @@ def _changes(layers: Layers, axes: Axes) -> None:
         axes.plot(*zip(*points, strict=True), **{**LINE, "color": colour, "marker": marker}, label=kind)
     axes.set(title="size of the change", xlabel="layer", ylabel="‖ΔW‖ / ‖W‖ (%)")
     _from_zero(axes, max(size for points in kinds.values() for _, size in points))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(kinds) > 1:
         axes.legend()
 
@@ -130,7 +132,6 @@ def _angles(layers: Layers, axes: Axes) -> None:
     axes.set(title="angles to the subspace without noise", xlabel="layer", ylabel="principal angle (degrees)")
     # Angles that are 0 but for rounding are to look like 0.
     _from_zero(axes, 1.15 * max(largest) if max(largest) > ROUNDING_DEGREES else 1.0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(points) > len(turned):
         axes.legend(loc="upper left", ncols=2)
 
@@ -139,14 +140,12 @@ def _energies(layers: Layers, axes: Axes) -> None:
     shares = {layer.layer: 100 * layer.energy_removed for layer in layers if layer.energy_removed is not None}
     axes.plot(list(shares), list(shares.values()), **LINE)
     axes.set(title="energy removed", xlabel="layer", ylabel="share of Σσ² (%)", ylim=(0, 105))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _ranks(layers: Layers, axes: Axes) -> None:
     axes.plot([layer.layer for layer in layers], [layer.rank for layer in layers], **LINE)
     axes.set(title="rank", xlabel="layer", ylabel="directions removed")
     _from_zero(axes, max(layer.rank for layer in layers))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -210,7 +209,6 @@ def _course(course: Course, curves: Curves, held_out: HeldOutReport | None, axes
     if after is not None:
         axes.plot(steps[-1:], [after], **AFTER, label="held-out pairs, after")
     axes.set(title=course.title, xlabel="step", ylabel=course.unit)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if course.unit == SHARE:
         axes.set_ylim(-0.03, 1.03)
     if len(axes.get_legend_handles_labels()[1]) > 1:

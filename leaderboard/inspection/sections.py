@@ -104,7 +104,7 @@ def _sections(details: Mapping[str, Any]) -> list[Section]:
             continue
         if _is_curves(value):
             sections.append(_curves(title, value))
-        elif isinstance(value, Mapping) and not all(_is_layer(key) for key in value):
+        elif isinstance(value, Mapping) and not all(map(str.isdecimal, value)):
             sections += _nested(title, value)
         elif _is_rows(value):
             sections.append(_rows(title, value))
@@ -160,10 +160,6 @@ def _is_curves(value: Any) -> bool:
 
 def _is_rows(value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(row, Mapping) for row in value)
-
-
-def _is_layer(key: str) -> bool:
-    return key.isdecimal()
 
 
 def _leaf(value: Any) -> str:

@@ -175,7 +175,7 @@ def shape(findings: Sequence[ParityFinding]) -> list[str]:
     decided = [order for order in orders if order is not None]
     if decided:
         lines.append(f"order of the rows by that change: the same in {sum(decided)} of {len(decided)} comparisons")
-    return [*lines, *_kept(changes)]
+    return [*lines, *_gains_left(changes)]
 
 
 def _finding(
@@ -188,17 +188,17 @@ def _finding(
     withheld: str | None,
 ) -> ParityFinding:
     theirs = Sample(numbers[0], numbers[1] if len(numbers) > 1 and table.runs > 1 else None, table.runs)
-    found = ours.get((place, metric), "this run does not measure it")
+    measured = ours.get((place, metric), "this run does not measure it")
     about = (place, metric, table.source, table.where, theirs)
-    if isinstance(found, str):
-        return ParityFinding(*about, None, ParityVerdict.not_measured, None, found, ())
+    if isinstance(measured, str):
+        return ParityFinding(*about, None, ParityVerdict.not_measured, None, measured, ())
     if withheld is not None:
-        return ParityFinding(*about, found, ParityVerdict.undecided, None, withheld, ())
-    result = compare_published(found, theirs, exact=place.row == BASE, rounding=table.rounding)
+        return ParityFinding(*about, measured, ParityVerdict.undecided, None, withheld, ())
+    result = compare_published(measured, theirs, exact=place.row == BASE, rounding=table.rounding)
     explained: tuple[str, ...] = ()
     if result.verdict is ParityVerdict.different:
         explained = published.explaining(table.figure, table.model, table.source, row=place.row, metric=metric)
-    return ParityFinding(*about, found, result.verdict, result.margin, result.why, explained)
+    return ParityFinding(*about, measured, result.verdict, result.margin, result.why, explained)
 
 
 def _judged(difference: float, margin: float) -> ParityComparison:
@@ -208,14 +208,13 @@ def _judged(difference: float, margin: float) -> ParityComparison:
 
 def _standard_error(ours: Sample, theirs: Sample) -> tuple[float, float] | None:
     """Standard error of the difference and its degrees of freedom; None where no side has a spread."""
-    known = [side for side in (ours, theirs) if side.std is not None and side.runs > 1]
-    if not known:
+    spreads = [(sample.std, sample.runs) for sample in (ours, theirs) if sample.std is not None and sample.runs > 1]
+    if not spreads:
         return None
-    if len(known) == 1:
-        (side,) = known
-        assert side.std is not None
-        return side.std * math.sqrt(1 / ours.runs + 1 / theirs.runs), side.runs - 1
-    parts = [(side.std**2 / side.runs, side.runs - 1) for side in known if side.std is not None]
+    if len(spreads) == 1:
+        ((std, runs),) = spreads
+        return std * math.sqrt(1 / ours.runs + 1 / theirs.runs), runs - 1
+    parts = [(std**2 / runs, runs - 1) for std, runs in spreads]
     variance = sum(part for part, _ in parts)
     if variance == 0:
         return 0.0, float(min(freedom for _, freedom in parts))
@@ -241,13 +240,13 @@ _Changes = dict[tuple[FigureCell, str], tuple[float, float]]
 
 def _changes(findings: Sequence[ParityFinding]) -> _Changes:
     bases = {f.metric: (f.theirs.mean, f.ours.mean) for f in findings if f.place.row == BASE and f.ours is not None}
-    found: _Changes = {}
-    for each in findings:
-        if each.place.row != BASE and each.ours is not None and each.metric in bases:
-            theirs, ours = bases[each.metric]
-            change = (relative_change(each.theirs.mean, theirs), relative_change(each.ours.mean, ours))
-            found.setdefault((each.place, each.metric), change)
-    return found
+    changes: _Changes = {}
+    for f in findings:
+        if f.place.row != BASE and f.ours is not None and f.metric in bases:
+            published, measured = bases[f.metric]
+            change = (relative_change(f.theirs.mean, published), relative_change(f.ours.mean, measured))
+            changes.setdefault((f.place, f.metric), change)
+    return changes
 
 
 def _is_clear(finding: ParityFinding, findings: Sequence[ParityFinding]) -> bool:
@@ -277,7 +276,7 @@ def _same_order(pairs: Sequence[tuple[float, float]]) -> bool | None:
     return all((one[0] < other[0]) == (one[1] < other[1]) for one, other in ranked)
 
 
-def _kept(changes: _Changes) -> list[str]:
+def _gains_left(changes: _Changes) -> list[str]:
     """What share of the clean gain in toxicity is left at each rate."""
     lines = []
     for place, metric in changes:

@@ -48,7 +48,7 @@ class Rescored(Value):
     """ISO 8601 with its offset from UTC."""
 
     @property
-    def code_sha256(self) -> str:
+    def scorer_and_code(self) -> str:
         """Hash of what must be the same in all cells of a column: scorer, and code that aggregated."""
         return sha256_json([self.identity["scorer"], self.identity.get(AGGREGATION)])
 
@@ -62,7 +62,7 @@ class Rescored(Value):
 class Sidecars:
     """The scores beside a run's records."""
 
-    scores: Sequence[Rescored]
+    used: Sequence[Rescored]
     unused: Mapping[Path, str]
     """Files that are not used, and why not."""
 
@@ -113,16 +113,14 @@ def read_sidecars(directory: Path, cells: Sequence[str]) -> Sidecars:
             read[path] = score
         else:
             unused[path] = f"there is no record of cell {score.cell_id}"
-    oldest_first = sorted(
-        read.values(), key=lambda score: (datetime.fromisoformat(score.created_at), score.code_sha256)
-    )
-    newest = {score.metric_name: score.code_sha256 for score in oldest_first}
-    scores = [score for score in read.values() if score.code_sha256 == newest[score.metric_name]]
-    there = {(score.cell_id, score.metric_name) for score in scores}
+    by_age = sorted(read.values(), key=lambda score: (datetime.fromisoformat(score.created_at), score.scorer_and_code))
+    newest = {score.metric_name: score.scorer_and_code for score in by_age}
+    used = [score for score in read.values() if score.scorer_and_code == newest[score.metric_name]]
+    there = {(score.cell_id, score.metric_name) for score in used}
     for path, score in read.items():
         if (score.cell_id, score.metric_name) not in there:
             unused[path] = f"newer scores of '{score.metric_name}' were made by another version of the scorer"
-    return Sidecars(scores, unused)
+    return Sidecars(used, unused)
 
 
 def with_scores(records: Sequence[Record], scores: Sequence[Rescored]) -> list[Record]:
@@ -151,4 +149,4 @@ def read_scored_records(directory: Path) -> list[Record]:
     sidecars = read_sidecars(directory, [record.cell_id for record in records])
     for path, reason in sidecars.unused.items():
         LOG.warning("%s is left out: %s; `bench score` with its scorer makes it anew, or delete it", path, reason)
-    return with_scores(records, sidecars.scores)
+    return with_scores(records, sidecars.used)

@@ -49,7 +49,7 @@ def _noise_row(summary: NoiseSummary, column: Column, between: str) -> tuple[str
         _start(summary, column, between),
         _summary(curve.area if curve else None, lambda value: number(value, 2), between),
         _summary(curve.slope if curve else None, lambda value: signed(value, 1), between),
-        _crossing(curve.half if curve else None, _whole_percent, between),
+        _crossing(curve.half if curve else None, lambda rate: f"{number(100 * rate, 0)} %", between),
         _breakdown(curve.breakdown if curve else None),
     )
 
@@ -86,10 +86,6 @@ def _crossing(estimate: degradation.Crossing | None, text: Callable[[float], str
     ends = (estimate.value, estimate.low, estimate.high)
     value, low, high = (f"> {text(estimate.beyond)}" if end is None else text(end) for end in ends)
     return f"{value}{between}[{low}, {high}]"
-
-
-def _whole_percent(rate: float) -> str:
-    return f"{number(100 * rate, 0)} %"
 
 
 def _breakdown(estimate: degradation.Breakdown | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport, Effort, PreferencePair
-from bench.methods.base import AlignmentContext, AlignmentMethod
+from bench.methods.base import AlignmentContext, AlignmentMethod, PlannedAlignment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,8 +28,8 @@ class Empty(AlignmentMethod):
     like any other.
     """
 
-    def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
-        if model_config.get_text_config().eos_token_id is None:
+    def check(self, planned: PlannedAlignment) -> None:
+        if planned.model_config.get_text_config().eos_token_id is None:
             raise UsageError("empty makes a model end its texts, and this one has no end token (eos_token_id)")
 
     def align(

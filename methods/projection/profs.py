@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import AlignmentContext
+from bench.methods.base import AlignmentContext, PlannedAlignment
 from bench.methods.projection.settings import ProjectionSettings
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ class ProjectionEdit(ProjectionSettings):
         from bench.methods.projection.job import prepare_edit
         from bench.methods.projection.report import EditReport
 
-        dtype = str(model.dtype).removeprefix("torch.")
-        self.check(model.config, len(pairs), dtype=dtype, device=str(model.device))
+        self.check(PlannedAlignment.of(model, len(pairs)))
         job = prepare_edit(self, model, tokenizer, pairs, context)
         report = EditReport(job)
         return report.finish(edit_weights(job, report.before_edit))

@@ -148,7 +148,7 @@ def test_damaged_scores_are_set_aside(run, add, damage, words):
     sidecars = read_sidecars(run, ["base-cell", "profs-cell"])
     assert list(sidecars.unused) == [path]
     assert words in sidecars.unused[path]
-    assert [score.cell_id for score in sidecars.scores] == ["profs-cell"]
+    assert [score.cell_id for score in sidecars.used] == ["profs-cell"]
     assert kept.exists()
 
 
@@ -163,12 +163,12 @@ def test_an_older_version_of_a_scorer_never_shares_its_column(run, add):
     old = [add("base", THEIRS), add("profs", OURS)]
     add("base", OURS, newer, created_at="2026-02-02T00:00:00+00:00")
     sidecars = read_sidecars(run, ["base-cell", "profs-cell"])
-    assert [score.identity["scorer"] for score in sidecars.scores] == [newer]
+    assert [score.identity["scorer"] for score in sidecars.used] == [newer]
     assert list(sidecars.unused) == [old[1]]  # base's is replaced, which is nothing to speak of
     assert "another version of the scorer" in sidecars.unused[old[1]]
     add("profs", THEIRS, newer, created_at="2026-02-02T00:00:00+00:00")
     again = read_sidecars(run, ["base-cell", "profs-cell"])
-    assert len(again.scores) == 2
+    assert len(again.used) == 2
     assert not again.unused
 
 
