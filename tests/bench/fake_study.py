@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -99,6 +100,9 @@ def kill_often(folder: Path, kills: int, seed: int) -> dict[str, int]:
     rehearsal = make_study(folder, "rehearsal", seeds=[0])
     fake(0.0, folder / "rehearsal.log")
     harness.run_study(rehearsal)  # so that forks find ready what is imported and hashed once in a process
+    start = time.monotonic()
+    assert not _start_and_kill(make_study(folder, "undisturbed"), folder / "undisturbed.log", math.inf)
+    whole_run = time.monotonic() - start  # kills keep pace with a machine that has other work
     while killed < kills:
         out = f"out{finished}"
         log = folder / f"{out}.log"
@@ -107,7 +111,7 @@ def kill_often(folder: Path, kills: int, seed: int) -> dict[str, int]:
         done = False
         while not done and killed < kills:
             before = len(begun(log))
-            done = not _start_and_kill(study, log, draw.uniform(0.01, 0.15))
+            done = not _start_and_kill(study, log, draw.uniform(0.05, 0.3) * whole_run)
             killed += not done
             now = {path.stem: path.read_bytes() for path in (study.out / "records").glob("[!.]*.json")}
             assert whole.items() <= now.items(), "a record was lost or written again"
