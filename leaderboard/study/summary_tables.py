@@ -9,7 +9,7 @@ from bench.leaderboard.board.values import Change, Column
 from bench.leaderboard.render.numbers import MISSING, change_interval_text, change_text, number, signed, style_of
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.statistics import curves as degradation
-from bench.leaderboard.study.cells import pairs_text, rate_label
+from bench.leaderboard.study.cells import noise_text, pairs_text, rate_label
 from bench.leaderboard.study.summaries import CurveSummary, NoiseSummary, SizeSummary
 
 NO_INTERVAL = "(no interval)"
@@ -23,21 +23,19 @@ def noise_tables(summaries: Sequence[NoiseSummary], columns: Mapping[str, Column
         between: stands between a number and its interval; Markdown allows no line break there.
     """
     heads = ("method", "metric", "Δ without noise", "area", "slope", "ε₅₀", "breakdown")
-    tables = []
-    for (noise, n_pairs), some in groupby(summaries, lambda each: (each.noise, each.n_pairs)):
-        rows = tuple(_noise_row(each, columns[each.metric], between) for each in some)
-        tables.append(Section(f"Over noise rates: {noise}, {pairs_text(n_pairs)}", heads, rows))
-    return tables
+    return [
+        Section(title, heads, tuple(_noise_row(summary, columns[summary.metric], between) for summary in group))
+        for title, group in groupby(summaries, lambda s: f"Over noise rates: {s.noise}, {pairs_text(s.n_pairs)}")
+    ]
 
 
 def size_tables(summaries: Sequence[SizeSummary], columns: Mapping[str, Column], *, between: str) -> list[Section]:
     """A table for each noise model and rate."""
     heads = ("method", "metric", "Δ with most pairs", "n₉₀")
     tables = []
-    for (noise, rate), some in groupby(summaries, lambda each: (each.noise, each.rate)):
-        rows = tuple(_size_row(each, columns[each.metric], between) for each in some)
-        setting = f"{noise} {rate_label(rate)}" if noise else "no noise"
-        tables.append(Section(f"Over numbers of pairs: {setting}", heads, rows))
+    for (noise, rate), group in groupby(summaries, lambda summary: (summary.noise, summary.rate)):
+        rows = tuple(_size_row(summary, columns[summary.metric], between) for summary in group)
+        tables.append(Section(f"Over numbers of pairs: {noise_text(noise, rate)}", heads, rows))
     return tables
 
 
@@ -49,7 +47,7 @@ def _noise_row(summary: NoiseSummary, column: Column, between: str) -> tuple[str
         _start(summary, column, between),
         _summary(curve.area if curve else None, lambda value: number(value, 2), between),
         _summary(curve.slope if curve else None, lambda value: signed(value, 1), between),
-        _crossing(curve.half if curve else None, _whole_percent, between),
+        _crossing(curve.half if curve else None, lambda rate: f"{number(100 * rate, 0)} %", between),
         _breakdown(curve.breakdown if curve else None),
     )
 
@@ -83,14 +81,9 @@ def _crossing(found: degradation.Crossing | None, text: Callable[[float], str], 
     """Ends that lie beyond what was measured say so: `> 50 %`."""
     if found is None:
         return MISSING
-    value, low, high = (
-        f"> {text(found.beyond)}" if end is None else text(end) for end in (found.value, found.low, found.high)
-    )
+    ends = (found.value, found.low, found.high)
+    value, low, high = (f"> {text(found.beyond)}" if end is None else text(end) for end in ends)
     return f"{value}{between}[{low}, {high}]"
-
-
-def _whole_percent(rate: float) -> str:
-    return f"{number(100 * rate, 0)} %"
 
 
 def _breakdown(found: degradation.Breakdown | None) -> str:
