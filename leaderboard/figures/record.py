@@ -18,24 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bench.core.reports import Curves, HeldOutReport, LayerReport
-from bench.leaderboard.figures.style import COLOURS, drawing_style, shades
+from bench.leaderboard.figures.style import COLOURS, WIDTH, drawing_style, grid, shades
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import held_out_report, layer_reports, training_curves
 
 Layers = Sequence[LayerReport]
 Panel = Callable[[Axes], None]
 
-PANEL_INCHES = (3.5, 2.6)
-"""Two of them side by side fill a printed page's width."""
 LINE: Mapping[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4, "linewidth": 1.2}
-AFTER: Mapping[str, Any] = {
-    "color": "k",
-    "marker": "D",
-    "markersize": 5,
-    "linestyle": "",
-    "clip_on": False,
-    "zorder": 3,
-}
+AFTER: dict[str, Any] = {"color": "k", "marker": "D", "markersize": 5, "linestyle": "", "clip_on": False, "zorder": 3}
 ROUNDING_DEGREES = 1e-3
 STRETCHES = 12
 """That a course is averaged over, about, where it has at least twice as many points."""
@@ -55,23 +46,15 @@ def draw_record(record: Record) -> Figure:
             panels = _curve_panels(curves, held_out_report(record))
         else:
             raise ValueError(f"there is nothing to draw of {record.cell_id}")
-        columns = min(2, len(panels))
-        rows = math.ceil(len(panels) / columns)
-        figure = Figure(figsize=(columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.3))
-        places = figure.subplots(rows, columns, squeeze=False).flat
-        for panel, axes in zip(panels, places, strict=False):
+        figure, places = grid(len(panels), columns=2, height=2.6, one_wide=WIDTH / 2, besides=0.3)
+        for panel, axes in zip(panels, places, strict=True):
             panel(axes)
-        for axes in list(places)[len(panels) :]:
-            axes.set_axis_off()
-        figure.suptitle(_title(record))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        data = record.data
+        noise = f", {100 * data.noise.rate:g} % noise" if data.noise.rate else ""
+        pairs = f", {data.n_pairs:,} pairs{noise}, seed {data.seed}" if data.n_pairs else ""
+        figure.suptitle(f"{record.method.name}: {record.model.locator.rpartition('/')[2]}{pairs}")
     return figure
-
-
-def _title(record: Record) -> str:
-    data = record.data
-    noise = f", {100 * data.noise.rate:g} % noise" if data.noise.rate else ""
-    pairs = f", {data.n_pairs:,} pairs{noise}, seed {data.seed}" if data.n_pairs else ""
-    return f"{record.method.name}: {record.model.locator.rpartition('/')[2]}{pairs}"
 
 
 def _edit_panels(layers: Layers) -> list[Panel]:
@@ -96,11 +79,9 @@ def _spectra(layers: Layers, axes: Axes) -> None:
     axes.legend(handletextpad=0.2)
     axes.set(title="spectrum of the differences", xlabel="direction", ylabel="singular value")
     _from_zero(axes, max(max(layer.singular_values) for layer in shown))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    places = ScalarMappable(
-        BoundaryNorm([index - 0.5 for index in range(len(shown) + 1)], len(shown)), ListedColormap(colours)
-    )
-    bar = axes.figure.colorbar(places, ax=axes, label="layer", pad=0.02)
+    bounds = [index - 0.5 for index in range(len(shown) + 1)]
+    colour_map = ScalarMappable(BoundaryNorm(bounds, len(shown)), ListedColormap(colours))
+    bar = axes.figure.colorbar(colour_map, ax=axes, label="layer", pad=0.02)
     ticks = range(0, len(shown), math.ceil(len(shown) / 10))
     bar.set_ticks(list(ticks), labels=[str(numbers[index]) for index in ticks])
     bar.minorticks_off()
@@ -118,7 +99,6 @@ def _changes(layers: Layers, axes: Axes) -> None:
         axes.plot(*zip(*points, strict=True), **{**LINE, "color": colour, "marker": marker}, label=kind)
     axes.set(title="size of the change", xlabel="layer", ylabel="‖ΔW‖ / ‖W‖ (%)")
     _from_zero(axes, max(size for points in kinds.values() for _, size in points))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(kinds) > 1:
         axes.legend()
 
@@ -133,7 +113,6 @@ def _angles(layers: Layers, axes: Axes) -> None:
     axes.set(title="angles to the subspace without noise", xlabel="layer", ylabel="principal angle (degrees)")
     # Angles that are 0 but for rounding are to look like 0.
     _from_zero(axes, 1.15 * max(largest) if max(largest) > ROUNDING_DEGREES else 1.0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(points) > len(turned):
         axes.legend(loc="upper left", ncols=2)
 
@@ -142,14 +121,12 @@ def _energies(layers: Layers, axes: Axes) -> None:
     shares = {layer.layer: 100 * layer.energy_removed for layer in layers if layer.energy_removed is not None}
     axes.plot(list(shares), list(shares.values()), **LINE)
     axes.set(title="energy removed", xlabel="layer", ylabel="share of Σσ² (%)", ylim=(0, 105))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _ranks(layers: Layers, axes: Axes) -> None:
     axes.plot([layer.layer for layer in layers], [layer.rank for layer in layers], **LINE)
     axes.set(title="rank", xlabel="layer", ylabel="directions removed")
     _from_zero(axes, max(layer.rank for layer in layers))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -174,17 +151,13 @@ class Course:
     """What a model that learnt nothing would give."""
 
 
+REWARDS = {"chosen_reward": "chosen", "rejected_reward": "rejected"}
 REWARD_ACCURACY, REWARD_MARGIN = attrgetter("reward_accuracy"), attrgetter("reward_margin")
 COURSES = (
     Course("loss", "loss (nats)", {"loss": "training"}),
     Course("reward accuracy", SHARE, {"reward_accuracy": "training"}, REWARD_ACCURACY, 0.5),
     Course("reward margin", "chosen − rejected (nats × β)", {"reward_margin": "training"}, REWARD_MARGIN, 0.0),
-    Course(
-        "rewards",
-        "log-ratio to before (nats × β)",
-        {"chosen_reward": "chosen", "rejected_reward": "rejected"},
-        chance=0.0,
-    ),
+    Course("rewards", "log-ratio to before (nats × β)", REWARDS, chance=0.0),
 )
 HELD_OUT_COURSES = (
     Course("margin on held-out pairs", "log p chosen − rejected (nats)", {"margin": "held-out"}),
@@ -194,10 +167,11 @@ HELD_OUT_COURSES = (
 
 def _curve_panels(curves: Curves, held_out: HeldOutReport | None) -> list[Panel]:
     """Those of `COURSES` that were reported, or four of another method's own; then those on held-out pairs."""
-    known = [course for course in COURSES if all(curves.get(name) for name in course.labels)]
+    standard = [course for course in COURSES if all(curves.get(name) for name in course.labels)]
     others = [Course(name.replace("_", " "), "", {name: "training"}) for name in curves if name != "step"]
     watched: Curves = (held_out.curve if held_out else None) or {"step": []}
-    panels: list[Panel] = [partial(_course, course, curves, held_out) for course in known or others[: len(COURSES)]]
+    courses = standard or others[: len(COURSES)]
+    panels: list[Panel] = [partial(_course, course, curves, held_out) for course in courses]
     if len(watched["step"]) > 1:
         panels += [partial(_course, course, watched, None) for course in HELD_OUT_COURSES]
     return panels
@@ -213,7 +187,6 @@ def _course(course: Course, curves: Curves, held_out: HeldOutReport | None, axes
     if after is not None:
         axes.plot(steps[-1:], [after], **AFTER, label="held-out pairs, after")
     axes.set(title=course.title, xlabel="step", ylabel=course.unit)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if course.unit == SHARE:
         axes.set_ylim(-0.03, 1.03)
     if len(axes.get_legend_handles_labels()[1]) > 1:

@@ -18,9 +18,10 @@ from bench.leaderboard.figures.style import (
     BAND_ALPHA,
     BASE_LINE,
     axis_number,
+    base_handle,
     drawing_style,
     grid,
-    hollow_handle,
+    hollow_handles,
     legend,
     levels,
     look,
@@ -29,6 +30,8 @@ from bench.leaderboard.figures.style import (
     numbers,
     panel_columns,
     percent_text,
+    point_handle,
+    rows_by,
 )
 from bench.leaderboard.study.chart_rows import MEAN, SHARE_OF_BASE, Row
 from bench.leaderboard.study.charts import Chart
@@ -62,15 +65,13 @@ def draw_chart(chart: Chart) -> Figure:
 
 def _draw_curves(chart: Chart) -> Figure:
     """A panel for each metric: a line a method with its band, a dot a seed, base as a dashed line."""
-    metrics = list(dict.fromkeys(row["metric"] for row in chart.rows))
+    metrics = rows_by(chart.rows, "metric")
     figure, panels = grid(len(metrics), columns=panel_columns(len(metrics)), height=2.5)
-    for axes, metric in zip(panels, metrics, strict=True):
-        rows = [row for row in chart.rows if row["metric"] == metric]
+    for axes, (metric, rows) in zip(panels, metrics.items(), strict=True):
         _draw_base(axes, rows, changes=chart.kind == "changes")
-        for method in chart.methods:
-            _draw_method(axes, [row for row in rows if row["method"] == method], chart)
+        _draw_methods(axes, rows, chart)
         axes.set(title=metric_title(rows[0]), ylabel=_height_label(chart, rows[0]))
-        _set_heights(axes, chart, str(metric))
+        _set_heights(axes, chart, metric)
         _set_places(axes, chart)
     legend(figure, _curve_handles(chart))
     return figure
@@ -83,33 +84,25 @@ def _draw_base(axes: Axes, rows: Sequence[Row], *, changes: bool) -> None:
         if row["method"] == BASE:
             axes.axhline(axis_number(row, "value"), **BASE_LINE)
             if row["low"] is not None:
-                axes.axhspan(
-                    axis_number(row, "low"),
-                    axis_number(row, "high"),
-                    color="0.5",
-                    alpha=BAND_ALPHA,
-                    linewidth=0,
-                    zorder=0.5,
-                )
+                low, high = axis_number(row, "low"), axis_number(row, "high")
+                axes.axhspan(low, high, color="0.5", alpha=BAND_ALPHA, linewidth=0, zorder=0.5)
 
 
-def _draw_method(axes: Axes, rows: Sequence[Row], chart: Chart) -> None:
-    means = [row for row in rows if row["seed"] == MEAN]
-    if not means:
-        return
-    style = look(chart.methods, str(means[0]["method"]))
-    x = numbers(means, chart.over)
-    _draw_band(axes, x, means, style.colour, style.dashes)
-    axes.plot(x, numbers(means, "value"), **style.line)
-    hollow = [row for row in means if row["degenerate"]]
-    axes.plot(
-        numbers(hollow, chart.over),
-        numbers(hollow, "value"),
-        **{**style.line, "linestyle": "", "markerfacecolor": "w", "zorder": 3.5},
-    )
-    seeds = [row for row in rows if row["seed"] != MEAN]
-    if len(seeds) > len(means):
-        axes.plot(numbers(seeds, chart.over), numbers(seeds, "value"), **_dots(style.colour))
+def _draw_methods(axes: Axes, rows: Sequence[Row], chart: Chart) -> None:
+    """A method's means with their band, and its seeds where there are several."""
+    by_method = rows_by(rows, "method")
+    for method in (method for method in chart.methods if method in by_method):
+        means = [row for row in by_method[method] if row["seed"] == MEAN]
+        seeds = [row for row in by_method[method] if row["seed"] != MEAN]
+        style, x = look(chart.methods, method), numbers(means, chart.over)
+        _draw_band(axes, x, means, style.colour, style.dashes)
+        axes.plot(x, numbers(means, "value"), **style.line)
+        if chart.kind != "why":
+            hollow = [row for row in means if row["degenerate"]]
+            points = {**style.line, "linestyle": "", "markerfacecolor": "w", "zorder": 3.5}
+            axes.plot(numbers(hollow, chart.over), numbers(hollow, "value"), **points)
+        if len(seeds) > len(means):
+            axes.plot(numbers(seeds, chart.over), numbers(seeds, "value"), **_dots(style.colour))
 
 
 def _draw_band(axes: Axes, x: Sequence[float], rows: Sequence[Row], colour: str, dashes: Any) -> None:
@@ -125,28 +118,23 @@ def _draw_band(axes: Axes, x: Sequence[float], rows: Sequence[Row], colour: str,
 
 def _dots(colour: str) -> dict[str, Any]:
     """On top of the means, with a rim that sets them off."""
-    return {
-        "color": colour,
-        "marker": ".",
-        "markersize": 6,
-        "markeredgecolor": "w",
-        "markeredgewidth": 0.5,
-        "linestyle": "",
-        "zorder": 4,
-    }
+    rim = {"markeredgecolor": "w", "markeredgewidth": 0.5}
+    return {"color": colour, "marker": ".", "markersize": 6, "linestyle": "", "zorder": 4, **rim}
 
 
 def _curve_handles(chart: Chart) -> list[Any]:
-    handles: list[Any] = method_handles(chart.methods, chart.rows)
+    handles = method_handles(chart.methods, chart.rows)
     if chart.kind == "changes" or any(row["method"] == BASE for row in chart.rows):
-        handles.append(Line2D([], [], **BASE_LINE, label=f"{BASE} (unaligned)"))
+        handles.append(base_handle())
     if any(row["low"] is not None for row in chart.rows):
-        handles.append(Patch(color="0.5", alpha=0.35, linewidth=0, label="95 % interval"))
+        handles.append(_band_handle("95 % interval"))
     if any(row["seeds"] > 1 for row in chart.rows if isinstance(row["seeds"], int)):
-        handles.append(Line2D([], [], **_dots("0.3"), label="one seed"))
-    if any(row["degenerate"] for row in chart.rows):
-        handles.append(hollow_handle())
-    return handles
+        handles.append(point_handle("one seed", **_dots("0.3")))
+    return [*handles, *hollow_handles(chart.rows)]
+
+
+def _band_handle(label: str) -> Patch:
+    return Patch(color="0.5", alpha=0.35, linewidth=0, label=label)
 
 
 def _height_label(chart: Chart, row: Row) -> str:
@@ -171,14 +159,14 @@ def _set_heights(axes: Axes, chart: Chart, metric: str) -> None:
 
 def _set_places(axes: Axes, chart: Chart) -> None:
     """Ticks where something was measured; a logarithmic axis for numbers of pairs."""
-    there = levels(chart.rows, chart.over)
+    places = levels(chart.rows, chart.over)
     if chart.over == "rate":
-        set_rate_ticks(axes, there)
+        set_rate_ticks(axes, places)
         return
     axes.set_xscale("log")
     axes.set_xlabel("preference pairs (log scale)")
-    axes.set_xlim(there[0] / 1.15, there[-1] * 1.15)
-    axes.set_xticks(_spread(there, math.log(there[-1] / there[0]) / MOST_TICKS))
+    axes.set_xlim(places[0] / 1.15, places[-1] * 1.15)
+    axes.set_xticks(_spread(places, math.log(places[-1] / places[0]) / MOST_TICKS))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
@@ -193,30 +181,28 @@ def set_rate_ticks(axes: Axes, rates: Sequence[float]) -> None:
 
 def _spread(sizes: Sequence[float], least: float) -> list[float]:
     """Sizes whose labels do not touch on a logarithmic axis; the largest is always among them."""
-    kept: list[float] = []
+    labelled: list[float] = []
     for size in reversed(sizes):
-        if not kept or math.log(kept[-1] / size) >= least:
-            kept.append(size)
-    return kept[::-1]
+        if not labelled or math.log(labelled[-1] / size) >= least:
+            labelled.append(size)
+    return labelled[::-1]
 
 
 WHY = {
-    "subspace angle": ("angle to the subspace without noise", "largest principal angle (degrees)"),
-    "reward accuracy": ("reward accuracy on clean held-out pairs", "share of pairs (%)"),
+    "subspace angle": ("angle to the subspace without noise", "largest principal angle (degrees)", "range of layers"),
+    "reward accuracy": ("reward accuracy on clean held-out pairs", "share of pairs (%)", "95 % interval"),
 }
-"""Title and vertical axis of each quantity."""
+"""Title and vertical axis of each quantity, and what its band is."""
 
 
 def _draw_why(chart: Chart) -> Figure:
     """Angles with the range of their layers, reward accuracies with Wilson's intervals, against the rate."""
-    quantities = [name for name in WHY if any(row["quantity"] == name for row in chart.rows)]
+    by_quantity, rates = rows_by(chart.rows, "quantity"), levels(chart.rows, "rate")
+    quantities = [name for name in WHY if name in by_quantity]
     figure, panels = grid(len(quantities), columns=2, height=2.7)
-    rates = levels(chart.rows, "rate")
     for axes, quantity in zip(panels, quantities, strict=True):
-        rows = [row for row in chart.rows if row["quantity"] == quantity]
-        for method in chart.methods:
-            _draw_reason(axes, [row for row in rows if row["method"] == method], chart)
-        title, label = WHY[quantity]
+        _draw_methods(axes, by_quantity[quantity], chart)
+        title, label, _ = WHY[quantity]
         axes.set(title=title, ylabel=label)
         set_rate_ticks(axes, rates)
         axes.set_xlim(rates[0] - 0.02, rates[-1] + 0.02)
@@ -231,26 +217,11 @@ def _draw_why(chart: Chart) -> Figure:
     return figure
 
 
-def _draw_reason(axes: Axes, rows: Sequence[Row], chart: Chart) -> None:
-    means = [row for row in rows if row["seed"] == MEAN]
-    if not means:
-        return
-    style = look(chart.methods, str(means[0]["method"]))
-    x = numbers(means, "rate")
-    _draw_band(axes, x, means, style.colour, style.dashes)
-    axes.plot(x, numbers(means, "value"), **style.line)
-    seeds = [row for row in rows if row["seed"] != MEAN]
-    if len(seeds) > len(means):
-        axes.plot(numbers(seeds, "rate"), numbers(seeds, "value"), **_dots(style.colour))
-
-
 def _why_handles(chart: Chart, quantities: Sequence[str]) -> list[Any]:
-    handles: list[Any] = method_handles(chart.methods, chart.rows)
-    names = {"subspace angle": "range of layers", "reward accuracy": "95 % interval"}
-    bands = " | ".join(names[each] for each in quantities)
-    handles.append(Patch(color="0.5", alpha=0.35, linewidth=0, label=bands))
+    bands = _band_handle(" | ".join(WHY[quantity][2] for quantity in quantities))
+    handles = [*method_handles(chart.methods, chart.rows), bands]
     if len({row["seed"] for row in chart.rows} - {MEAN}) > 1:
-        handles.append(Line2D([], [], **_dots("0.3"), label="one seed"))
+        handles.append(point_handle("one seed", **_dots("0.3")))
     if "reward accuracy" in quantities:
         handles.append(Line2D([], [], color="0.35", linestyle=":", linewidth=1, label="coin toss"))
     return handles

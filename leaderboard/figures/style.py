@@ -15,6 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.core.values import BASE
 from bench.leaderboard.render.numbers import MINUS
 from bench.leaderboard.study.chart_rows import Row
 
@@ -101,21 +102,30 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=DPI, metadata=dateless[path.suffix])
 
 
-def grid(n_panels: int, *, columns: int, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+def grid(
+    n_panels: int,
+    *,
+    columns: int,
+    height: float,
+    sharey: bool = False,
+    one_wide: float = 0.65 * WIDTH,
+    besides: float = 0.8,
+) -> tuple[Figure, list[Axes]]:
     """A page-wide figure with that many panels; places that are left over stay blank.
 
     Arguments:
         columns: at most that many.
-        height: of a panel, inches.
+        height: of a panel, inches; so are the next two.
+        one_wide: width where there is one column.
+        besides: height that titles and legend take.
     """
     columns = min(columns, n_panels)
     rows = math.ceil(n_panels / columns)
-    width = WIDTH if columns > 1 else 0.65 * WIDTH
-    figure = Figure(figsize=(width, rows * height + 0.8))
-    places = list(figure.subplots(rows, columns, squeeze=False, sharey="row" if sharey else False).flat)
-    for axes in places[n_panels:]:
+    figure = Figure(figsize=(WIDTH if columns > 1 else one_wide, rows * height + besides))
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey="row" if sharey else False).flat)
+    for axes in panels[n_panels:]:
         axes.set_axis_off()
-    return figure, places[:n_panels]
+    return figure, panels[:n_panels]
 
 
 def panel_columns(n_panels: int) -> int:
@@ -142,21 +152,26 @@ def legend(figure: Figure, handles: Sequence[Any]) -> None:
     )
 
 
-def method_handles(methods: Sequence[str], rows: Sequence[Row], **changes: Any) -> list[Line2D]:
+def method_handles(methods: Sequence[str], rows: Sequence[Row], **changes: Any) -> list[Any]:
     """Legend entries of the methods that rows are of."""
-    there = {row["method"] for row in rows}
-    return [
-        Line2D([], [], **{**look(methods, method).line, **changes}, label=method)
-        for method in methods
-        if method in there
-    ]
+    by_method = rows_by(rows, "method")
+    lines = {method: {**look(methods, method).line, **changes} for method in methods if method in by_method}
+    return [Line2D([], [], **line, label=method) for method, line in lines.items()]
 
 
-def hollow_handle() -> Line2D:
-    """Legend entry of points whose text is hardly text."""
-    return Line2D(
-        [], [], color="0.3", marker="o", markersize=5, markerfacecolor="w", linestyle="", label="degenerate text"
-    )
+def base_handle(line: Mapping[str, Any] = BASE_LINE) -> Line2D:
+    """Legend entry of the unaligned model."""
+    return Line2D([], [], **line, label=f"{BASE} (unaligned)")
+
+
+def point_handle(label: str, **changes: Any) -> Line2D:
+    """Legend entry of a grey point."""
+    return Line2D([], [], **{"color": "0.3", "marker": "o", "markersize": 5, "linestyle": "", **changes}, label=label)
+
+
+def hollow_handles(rows: Sequence[Row]) -> list[Line2D]:
+    """Legend entry of points whose text is hardly text, where there are any."""
+    return [point_handle("degenerate text", markerfacecolor="w")] if any(row["degenerate"] for row in rows) else []
 
 
 def shades(count: int) -> list[Any]:
@@ -169,6 +184,14 @@ def paler(colour: str, share: float) -> tuple[float, float, float]:
     """A colour with that share of white in it."""
     red, green, blue = (channel + share * (1 - channel) for channel in to_rgb(colour))
     return red, green, blue
+
+
+def rows_by(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
+    """Rows by what they hold in a column, in order of appearance."""
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(str(row[name]), []).append(row)
+    return grouped
 
 
 def metric_title(row: Row) -> str:
