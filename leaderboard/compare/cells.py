@@ -35,10 +35,6 @@ class ComparedCells:
     def is_base(self) -> bool:
         return self.records[0].method.name == BASE
 
-    @property
-    def choices(self) -> str:
-        return "\n".join(f"  {self.directory}:{record.cell_id}" for record in self.records)
-
 
 def matched_cells(first: str, second: str) -> tuple[ComparedCells, ComparedCells]:
     """A and B, with the seeds that both have; base, which has none, and lone cells go with any.
@@ -57,9 +53,12 @@ def matched_cells(first: str, second: str) -> tuple[ComparedCells, ComparedCells
         return a, b
     common = set(a.seeds) & set(b.seeds)
     if not common:
+        choices_text = "\n".join(
+            f"  {cells.directory}:{record.cell_id}" for cells in (a, b) for record in cells.records
+        )
         raise UsageError(
             f"{first} has seeds {a.seeds} and {second} has {b.seeds}: none in common; name one cell on each side:\n"
-            f"{a.choices}\n{b.choices}"
+            f"{choices_text}"
         )
     return _restricted(a, common), _restricted(b, common)
 

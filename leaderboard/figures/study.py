@@ -70,7 +70,9 @@ def _draw_curves(chart: Chart) -> Figure:
     for axes, (metric, rows) in zip(panels, metrics.items(), strict=True):
         _draw_base(axes, rows, changes=chart.kind == "changes")
         _draw_methods(axes, rows, chart)
-        axes.set(title=metric_title(rows[0]), ylabel=_height_label(chart, rows[0]))
+        unit = str(rows[0]["unit"])
+        change = "change against base (%)" if unit == SHARE_OF_BASE else "change against base"
+        axes.set(title=metric_title(rows[0]), ylabel=change if chart.kind == "changes" else unit)
         _set_heights(axes, chart, metric)
         _set_places(axes, chart)
     legend(figure, _curve_handles(chart))
@@ -135,12 +137,6 @@ def _curve_handles(chart: Chart) -> list[Any]:
 
 def _band_handle(label: str) -> Patch:
     return Patch(color="0.5", alpha=0.35, linewidth=0, label=label)
-
-
-def _height_label(chart: Chart, row: Row) -> str:
-    if chart.kind == "values":
-        return str(row["unit"])
-    return "change against base (%)" if row["unit"] == SHARE_OF_BASE else "change against base"
 
 
 def _set_heights(axes: Axes, chart: Chart, metric: str) -> None:

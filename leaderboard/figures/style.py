@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -20,25 +21,6 @@ from bench.leaderboard.render.numbers import MINUS
 from bench.leaderboard.study.chart_rows import Row
 
 DPI = 200
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.framealpha": 0.85,
-    "legend.edgecolor": "none",
-    "legend.fancybox": False,
-    "figure.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "0.92",
-    "figure.constrained_layout.use": True,
-    "svg.hashsalt": "alignment-bench",
-}
 WIDTH = 7.0
 """Inches: a printed page's text."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -87,7 +69,7 @@ def drawing_style() -> Iterator[None]:
     """Our settings over matplotlib's own defaults, whatever a person's matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")))
         yield
 
 
