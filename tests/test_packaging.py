@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 LINKED = ("methods", "tasks", "leaderboard", "configs")
 """Folders at the top of the repository that `bench` holds as links."""
 PACKAGED = ("bench", *LINKED, "pyproject.toml", "README.md", "LICENSE")
-KINDS = {".py", ".yaml", ".jsonl"}
+KINDS = {".py", ".yaml", ".jsonl", ".jinja"}
 
 
 def python(*arguments: str, folder: Path, **environment: str) -> str:

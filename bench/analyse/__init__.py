@@ -1,8 +1,9 @@
 """Looks at a model (overlap, batch_invariance), a machine (doctor) or a finished study (report), and changes none of
 them. The files know nothing of each other.
 
-May import: core, core.store, core.passes, models, spec, harness, methods.projection, tasks.outputs, tasks.preferences,
-tasks.texts, leaderboard.board, leaderboard.records, leaderboard.render, leaderboard.study, leaderboard.figures.
+May import: core, core.store, core.passes, models, spec, harness, methods, methods.projection, tasks.outputs,
+tasks.preferences, tasks.texts, leaderboard.board, leaderboard.records, leaderboard.render, leaderboard.study,
+leaderboard.figures.
 """
 
 from lazy_loader import attach
@@ -10,7 +11,7 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "batch_invariance": ["InvarianceRequest", "measure_invariance"],
+        "batch_invariance": ["Invariance", "measure_invariance"],
         "doctor": ["Finding", "diagnose"],
         "overlap": ["OverlapReport", "analyse_subspaces"],
         "report": ["read_report", "write_pages"],

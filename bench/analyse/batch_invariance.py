@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError, UsageError
@@ -90,44 +91,38 @@ class Invariance(Value):
         return InvarianceVerdict.identical
 
 
-@dataclass(frozen=True)
-class InvarianceRequest:
-    """What to measure."""
-
-    model: str
-    sizes: Sequence[int] | None = None
-    """Batch sizes; None for `SIZES`, none of them larger than there are prompts."""
-    limit: int = LIMIT
-    """Prompts."""
-    prompts: str = PROMPTS
-    """A source, as for the toxicity task."""
-    dtype: str | None = None
-    device: str | None = None
-
-
-def measure_invariance(request: InvarianceRequest, progress: Progress) -> Invariance:
+def measure_invariance(
+    model: str,
+    progress: Progress,
+    *,
+    sizes: Sequence[int] | None = None,
+    limit: int = LIMIT,
+    prompts: str = PROMPTS,
+    dtype: str | None = None,
+    device: str | None = None,
+) -> Invariance:
     """Let a model write after the same prompts, and measure the same documents, at several batch sizes.
+
+    Arguments:
+        sizes: of batches; None for `SIZES`, none of them larger than there are prompts.
+        limit: how many prompts.
+        prompts: a source, as for the toxicity task.
 
     Raises:
         UsageError: the model, prompts, device or sizes are not what can be measured.
         BenchError: something cannot be had, does not fit memory, or the model's numbers are not finite.
     """
-    if request.sizes is not None:
-        _check_sizes(request.sizes, request.limit)
-    given = {"model": request.model, "dtype": request.dtype, "device": request.device}
+    if sizes is not None:
+        _check_sizes(sizes, limit)
+    given = {"model": model, "dtype": dtype, "device": device}
     spec = validated(RunSpec, {name: value for name, value in given.items() if value is not None}, "")
-    model = place_model(spec.model, device=spec.device, dtype=spec.dtype)
-    prompts = load_prompts(request.prompts, progress)[: request.limit]
-    sizes = sorted(request.sizes or {min(size, len(prompts)) for size in SIZES})
-    _check_sizes(sizes, len(prompts))
-    findings = _measure(model, prompts, sizes, progress)
-    return Invariance(
-        model=model.source.locator,
-        dtype=model.dtype,
-        device=model.device,
-        prompts=len(prompts),
-        sizes=tuple(findings),
-    )
+    placed = place_model(spec.model, device=spec.device, dtype=spec.dtype)
+    read = load_prompts(prompts, progress)[:limit]
+    sizes = sorted(sizes or {min(size, len(read)) for size in SIZES})
+    _check_sizes(sizes, len(read))
+    findings = tuple(_measure(placed, read, sizes, progress))
+    locator = placed.source.locator
+    return Invariance(model=locator, dtype=placed.dtype, device=placed.device, prompts=len(read), sizes=findings)
 
 
 def _check_sizes(sizes: Sequence[int], prompts: int) -> None:
@@ -222,9 +217,8 @@ def compare_batches(reference: Behaviour, behaviour: Behaviour, size: int) -> Si
     Raises:
         BenchError: one of them holds numbers that are not finite.
     """
-    changes = [
-        position for position in map(first_difference, reference.tokens, behaviour.tokens) if position is not None
-    ]
+    differences = map(first_difference, reference.tokens, behaviour.tokens)
+    changes = [position for position in differences if position is not None]
     log_probability = max(  # infinities that agree, as of tokens ruled out, differ by nothing
         float((one - other).abs().where(one != other, 0.0).max())
         for one, other in zip(reference.log_probabilities, behaviour.log_probabilities, strict=True)
@@ -248,7 +242,5 @@ def compare_batches(reference: Behaviour, behaviour: Behaviour, size: int) -> Si
 
 def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
     """Place, counted from 1, of the first token in which two texts differ; None where they are the same."""
-    for position, (left, right) in enumerate(zip(one, other, strict=False), 1):
-        if left != right:
-            return position
-    return None if len(one) == len(other) else min(len(one), len(other)) + 1
+    pairs = zip_longest(one, other)  # a text that is over has no token there, which equals none of the other's
+    return next((position for position, (left, right) in enumerate(pairs, start=1) if left != right), None)

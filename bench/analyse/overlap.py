@@ -16,6 +16,7 @@ from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.directory import RunDirectory
 from bench.harness.provenance import provenance
 from bench.harness.run import make_pairs
+from bench.methods.base import PlannedAlignment
 from bench.methods.projection.profs import ProFS
 from bench.models.placed import place_model
 from bench.spec.messages import validated
@@ -132,22 +133,18 @@ def write_overlap(report: OverlapReport, out: Path) -> None:
 def to_csv(report: OverlapReport) -> str:
     """One line for each size and block; `low` and `high` are the extremes of the draws."""
     lines = io.StringIO()
-    rows = [_flat(asdict(row)) for row in report.rows]
+    rows: list[dict[str, Any]] = []
+    for row in report.rows:
+        rows.append({})
+        for name, value in asdict(row).items():
+            if isinstance(value, dict):
+                rows[-1] |= {name: value["mean"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
+            else:
+                rows[-1][name] = value
     writer = csv.DictWriter(lines, [*rows[0], "expected"], lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, "expected": report.expected} for row in rows)
     return lines.getvalue()
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """`random: {mean, low, high}` as `random`, `random_low`, `random_high`."""
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, dict):
-            flat |= {name: value["mean"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
-        else:
-            flat[name] = value
-    return flat
 
 
 def _measure(
@@ -157,7 +154,7 @@ def _measure(
     placed = place_model(spec.model, device=spec.device, dtype=spec.dtype)
     sizes = [size for size in spec.pairs.sizes if size is not None]
     for size in sizes:
-        method.check(placed.source.config(), size, dtype=placed.dtype, device=placed.device)
+        method.check(PlannedAlignment(placed.source.config(), size, dtype=placed.dtype, device=placed.device))
     from bench.methods.projection.overlap import measure_overlap
 
     model, tokenizer = placed.load(progress)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
@@ -53,14 +51,19 @@ def write_pages(drawn: Drawn, folder: Path) -> Path:
     # Otherwise it speaks of its caches, which are no concern of a reader.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     page = folder / "report.md"
-    with _writing(folder):
+    try:
         earlier = _earlier(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written = {path.name for chart in drawn.charts.values() for path in _write_chart(chart, folder)}
-        write_json(folder / "report.json", report_json(drawn) | {"files": sorted(written)})
+        write_json(folder / "report.json", drawn.report.model_dump(mode="json") | {"files": sorted(written)})
         for name in earlier - written:
             (folder / name).unlink(missing_ok=True)
         write_atomic(page, report_page(drawn))
+    except OSError as error:
+        raise BenchError(
+            f"cannot write {error.filename or folder}: {error.strerror or error}; make room, or choose another place "
+            "with --out"
+        ) from error
     return page
 
 
@@ -76,11 +79,6 @@ def _write_chart(chart: Chart, folder: Path) -> Iterator[Path]:
     numbers = folder / f"{chart.stem}.csv"
     write_atomic(numbers, csv_text(chart))
     yield numbers
-
-
-def report_json(drawn: Drawn) -> dict[str, Any]:
-    """The report as plain JSON."""
-    return drawn.report.model_dump(mode="json")
 
 
 def _earlier(folder: Path) -> set[str]:
@@ -104,14 +102,3 @@ def _missing(directory: Path, there: set[str]) -> list[MissingCell] | None:
         for cell in cells
         if cell.id not in there
     ]
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BenchError(
-            f"cannot write {error.filename or folder}: {error.strerror or error}; make room, or choose another place "
-            "with --out"
-        ) from error

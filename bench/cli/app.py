@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from types import FrameType
 
 import typer
 
@@ -51,7 +50,8 @@ def main() -> None:
     """Entry point of the `bench` command: every expected error is one message and an exit status."""
     arguments = [_with_dashes(argument) for argument in sys.argv[1:]]
     debug = "--debug" in arguments
-    signal.signal(signal.SIGTERM, _terminate)
+    # A polite kill is an interruption; without a handler in place Lightning would set one that ignores it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not debug:
         from bench.display.quiet import silence_libraries
 
@@ -73,11 +73,6 @@ def main() -> None:
             raise
         typer.echo(f"unexpected error: {type(error).__name__}: {error}; --debug shows where", err=True)
         sys.exit(1)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """A polite kill is an interruption; without a handler in place Lightning would set one that ignores it."""
-    raise KeyboardInterrupt
 
 
 def was_interrupted(error: BaseException) -> bool:

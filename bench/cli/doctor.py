@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import Device, Dtype, option
+from bench.cli.options import Device, Dtype, option, parsed
 from bench.core.errors import UsageError
 
 
@@ -35,14 +35,15 @@ def doctor(
 
         healthy = show_diagnosis()
     else:
-        from bench.analyse.batch_invariance import LIMIT, PROMPTS, InvarianceRequest
-        from bench.display.invariance import show_invariance
+        from bench.analyse.batch_invariance import LIMIT, PROMPTS, measure_invariance
+        from bench.display.console import progress_display
+        from bench.display.doctor import show_invariance
         from bench.spec.overrides import split_integers
 
-        sizes = None if batch_sizes is None else split_integers(batch_sizes, "--batch-sizes")
-        request = InvarianceRequest(
-            batch_invariance, sizes, limit=limit or LIMIT, prompts=prompts or PROMPTS, dtype=dtype, device=device
-        )
-        healthy = show_invariance(request)
+        settings: dict[str, Any] = {"prompts": prompts or PROMPTS, "dtype": dtype, "device": device}
+        sizes = parsed(batch_sizes, "--batch-sizes", split_integers)
+        with progress_display() as progress:
+            result = measure_invariance(batch_invariance, progress, sizes=sizes, limit=limit or LIMIT, **settings)
+        healthy = show_invariance(result)
     if not healthy:
         raise typer.Exit(1)

@@ -23,9 +23,9 @@ def score(
     from bench.spec.overrides import parse_assignment
 
     settings = {".".join(path): value for path, value in map(parse_assignment, assignments or ())}
-    judges = make_scorers(scorer, settings)
+    scorers = make_scorers(scorer, settings)
     with progress_display() as progress:
-        outcome = rescore(directory, judges, cells=cells, progress=progress)
+        outcome = rescore(directory, scorers, cells=cells, progress=progress)
     show_rescoring(outcome, directory)
     if outcome.failed:
         raise typer.Exit(1)

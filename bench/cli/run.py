@@ -107,7 +107,7 @@ def leaderboard(
     directory: Annotated[Path, typer.Argument(help="A run's directory.")], format: PrintFormat = "table"
 ) -> None:
     """Print the board of finished cells, made anew from the records."""
-    from bench.display.board import show_leaderboard
+    from bench.display.run import show_leaderboard
 
     show_leaderboard(directory, format)
 
@@ -149,10 +149,10 @@ def _read_study(target: str | None, amendments: Sequence[str] | None, grid: Grid
         return lambda text, flag: parse(",".join(distinct_parts(text)), flag)
 
     settings = _settings(grid, execution, rates=merged(split_numbers), sizes=parse_sizes, seeds=merged(split_integers))
-    asked = read_study(target, amendments=amendments or (), **settings)
-    for note in asked.notes:
+    request = read_study(target, amendments=amendments or (), **settings)
+    for note in request.notes:
         log(note)
-    return asked.study
+    return request.study
 
 
 def _settings(

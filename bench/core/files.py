@@ -57,18 +57,20 @@ def read_text(path: Path) -> str:
     """The content of a UTF-8 file, with line feeds as line ends and without a byte-order mark.
 
     Raises:
-        UsageError: it is in another encoding.
+        UsageError: it is in another encoding; names file and line.
     """
+    content = path.read_bytes()
+    likely = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "its own encoding"
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        likely = "UTF-16" if path.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff") else "its own encoding"
+        line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(
-            f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8, e.g. with iconv from {likely}"
+            f"{path}:{line} is not UTF-8 (byte {error.start}); save it as UTF-8, e.g. with iconv from {likely}"
         ) from error
-    if "\0" in content:  # ASCII in UTF-16 is valid UTF-8, with a zero byte at every second place
+    if "\0" in text:  # ASCII in UTF-16 is valid UTF-8, with a zero byte at every second place
         raise UsageError(f"{path} holds zero bytes and looks like UTF-16; save it as UTF-8, e.g. with iconv")
-    return content
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:

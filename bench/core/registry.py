@@ -14,9 +14,9 @@ from bench.core.errors import UsageError
 T = TypeVar("T")
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown(kind: str, name: str, available: Iterable[str]) -> UsageError:
     """The error for a name nobody registered: what was asked, what is near, what there is."""
-    names = sorted(set(known))
+    names = sorted(set(available))
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ";"
     return UsageError(f"unknown {kind} '{name}'{hint} known: {', '.join(names)}")

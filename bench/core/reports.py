@@ -15,7 +15,7 @@ Curves = Mapping[str, Sequence[int | float]]
 """A list for each quantity, `step` among them; all as long."""
 
 
-class Report(BaseModel):
+class TypedReport(BaseModel):
     """A frozen pydantic model that takes keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -25,7 +25,7 @@ class Report(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-class Estimate(Report):
+class ExtraEstimate(TypedReport):
     """A number besides a metric's value."""
 
     k: int | None = None
@@ -42,7 +42,7 @@ class Estimate(Report):
         return self.value if "value" in self.model_fields_set else self.excess_rise
 
 
-class GuardReport(Report):
+class GuardReport(TypedReport):
     """What shows that a low toxicity is an empty win; None where it was not, or could not be, measured."""
 
     distinct_1: float | None = None
@@ -62,7 +62,7 @@ class GuardReport(Report):
     """Tokens that the divergence is a mean over."""
 
 
-class ScrubbingReport(Report):
+class ScrubbingReport(TypedReport):
     """What scrubbing costs groups of people; the unaligned model's own says nothing from `base_perplexity` on."""
 
     sentences: Mapping[str, int]
@@ -71,21 +71,21 @@ class ScrubbingReport(Report):
     perplexity: Mapping[str, float | None]
     """By kind, and of the whole probe."""
     scorer: str | None = None
-    toxicity_gap: Estimate | None = None
+    toxicity_gap: ExtraEstimate | None = None
     """Between the groups with the most and the least toxic continuations."""
     toxicity_by_group: Mapping[str, float] | None = None
     frames_without_all_scores: int | None = None
     base_perplexity: Mapping[str, float | None] | None = None
-    excess_rise: Estimate | None = None
+    excess_rise: ExtraEstimate | None = None
     """How much more than plain sentences the probe's rose in perplexity against base."""
-    by_kind: Mapping[str, Estimate] | None = None
-    by_group: Mapping[str, Estimate] | None = None
-    by_domain: Mapping[str, Estimate] | None = None
+    by_kind: Mapping[str, ExtraEstimate] | None = None
+    by_group: Mapping[str, ExtraEstimate] | None = None
+    by_domain: Mapping[str, ExtraEstimate] | None = None
     worst: Sequence[Mapping[str, Any]] | None = None
     """Sentences that lost most."""
 
 
-class HeldOutReport(Report):
+class HeldOutReport(TypedReport):
     """What training did to clean pairs that it did not see; log-probabilities in nats."""
 
     pairs: int | None = None
@@ -103,7 +103,7 @@ class HeldOutReport(Report):
     """The same, and the method's own loss, during training."""
 
 
-class WorkerReport(Report):
+class WorkerReport(TypedReport):
     """The processes that trained on several devices."""
 
     count: int | None = None
@@ -112,7 +112,7 @@ class WorkerReport(Report):
     """Of each, the first of which trained on this process's own device; None on a CPU."""
 
 
-class TrainingReport(Report):
+class TrainingReport(TypedReport):
     """One training run."""
 
     curves: Curves
@@ -138,7 +138,7 @@ class TrainingReport(Report):
     held_out: HeldOutReport | None
 
 
-class MatrixReport(Report):
+class MatrixReport(TypedReport):
     """One edited matrix."""
 
     name: str
@@ -152,7 +152,7 @@ class MatrixReport(Report):
     sha256_after: str | None = None
 
 
-class DirectionReport(Report):
+class DirectionReport(TypedReport):
     """A removed direction in tokens."""
 
     promotes: Sequence[str]
@@ -162,7 +162,7 @@ class DirectionReport(Report):
     """Share of pairs whose rejected text lies on its positive side; None where the sign is arbitrary."""
 
 
-class LayerReport(Report):
+class LayerReport(TypedReport):
     """What was removed from one layer."""
 
     layer: int
@@ -181,7 +181,7 @@ class LayerReport(Report):
     """Principal angles to what would have been removed without noise, ascending; None where there was none."""
 
 
-class SubspaceReport(Report):
+class SubspaceReport(TypedReport):
     """One projection edit."""
 
     ranks: Mapping[str, int]

@@ -1,8 +1,8 @@
 """What people see: results to standard output, all else to standard error. Computes nothing.
 
 `console` has what every command prints by, `live`, `matrix` and `quiet` what is seen while work goes on. The other
-files print what one command or two have to say: `run` (with plan and status), `board`, `report`, `inspect`,
-`comparison`, `scoring`, `tuning`, `listing`, `doctor`, `invariance`, `overlap`, `reproduce`.
+files print what one command or two have to say: `run` (with plan, status and leaderboard), `report`, `inspect`,
+`comparison`, `scoring`, `tuning`, `listing`, `doctor`, `overlap`, `reproduce`.
 
 May import: core, core.store, models, spec, harness, tune, scoring, analyse, reproduce, leaderboard.records,
 leaderboard.board, leaderboard.render, leaderboard.study, leaderboard.compare, leaderboard.inspection,
@@ -15,14 +15,13 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "board": ["print_board", "show_leaderboard"],
         "comparison": ["report_sections", "show_comparison"],
-        "console": ["progress_display"],
+        "console": ["print_board", "progress_display"],
         "inspect": ["inspect_record"],
         "live": ["LiveDisplay"],
         "matrix": ["CellMatrix"],
         "quiet": ["silence_libraries"],
         "report": ["report_run"],
-        "run": ["show_outcome", "show_plan", "show_status"],
+        "run": ["show_leaderboard", "show_outcome", "show_plan", "show_status"],
     },
 )

@@ -8,7 +8,7 @@ from bench.display.console import print_json, print_note, print_sections
 from bench.leaderboard.board.values import Column, Score
 from bench.leaderboard.compare.metrics import SEEDED, PairedMetric
 from bench.leaderboard.compare.prompts import PromptPair, Written
-from bench.leaderboard.compare.two_models import ComparedInfo, Report
+from bench.leaderboard.compare.two_models import Report
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -49,8 +49,9 @@ def report_sections(report: Report, *, between: str) -> list[Section]:
     Arguments:
         between: stands between the parts of a cell that has several; Markdown allows no line break there.
     """
+    models = [between.join([*info.cells, f"{info.model} ({info.fingerprint[:12]})"]) for info in (report.a, report.b)]
     sections = [
-        Section("", (), tuple((name, _cells(info, between)) for name, info in (("A", report.a), ("B", report.b)))),
+        Section("", (), tuple(zip("AB", models, strict=True))),
         _differences("B − A on the same items", report.metrics, between),
     ]
     for metric in report.metrics:
@@ -62,10 +63,6 @@ def report_sections(report: Report, *, between: str) -> list[Section]:
         for title, pairs in (("Improved", report.prompts.improved), ("Worsened", report.prompts.worsened)):
             sections.append(_prompts(f"{title} most, by {report.prompts.metric}", pairs, between))
     return [section for section in sections if section.rows]
-
-
-def _cells(info: ComparedInfo, between: str) -> str:
-    return between.join([*info.cells, f"{info.model} ({info.fingerprint[:12]})"])
 
 
 def _differences(title: str, metrics: Sequence[PairedMetric], between: str) -> Section:
@@ -120,21 +117,17 @@ def _continuation(written: Written, between: str) -> str:
 
 def _notes(report: Report) -> list[str]:
     """What is needed to read the tables, then what is peculiar to these."""
+    tests = sorted({part.test for metric in report.metrics for part in (metric, *metric.parts)})
+    methods = f"Intervals are paired bootstrap intervals over items; p-values are two-sided, by {' or '.join(tests)}"
+    if tests == [SEEDED]:  # every metric of a report rests on the same seeds
+        methods = (
+            f"Intervals and tests are paired, over {SEEDED}: other items, or other seeds, could have been drawn; "
+            "p-values are two-sided"
+        )
     notes = [
-        f"{_methods(report)}, and adjusted by Holm's method over the metrics, or over the tasks of one.",
+        f"{methods}, and adjusted by Holm's method over the metrics, or over the tasks of one.",
         *report.notes,
     ]
     if report.prompts is not None and report.prompts.masked and (report.prompts.improved or report.prompts.worsened):
         notes.append("Text is masked, as it may be offensive; --show-text shows it.")
     return notes
-
-
-def _methods(report: Report) -> str:
-    """How intervals and p-values were made: every metric of a report rests on the same seeds."""
-    tests = sorted({part.test for metric in report.metrics for part in (metric, *metric.parts)})
-    if tests == [SEEDED]:
-        return (
-            f"Intervals and tests are paired, over {SEEDED}: other items, or other seeds, could have been drawn; "
-            "p-values are two-sided"
-        )
-    return f"Intervals are paired bootstrap intervals over items; p-values are two-sided, by {' or '.join(tests)}"

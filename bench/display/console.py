@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -15,6 +15,9 @@ from bench.core.errors import UsageError
 from bench.display.live import LiveDisplay
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.render.text import TerminalSections, section_markdown
+
+if TYPE_CHECKING:
+    from bench.leaderboard.board.values import Leaderboard
 
 LOG = Console(stderr=True, soft_wrap=False)
 RESULT = Console(width=None if sys.stdout.isatty() else 200)
@@ -28,6 +31,13 @@ def progress_display() -> LiveDisplay:
 def log(text: str, style: str | None = None) -> None:
     """A message to standard error, as it is: markup in it is text."""
     LOG.print(text, style=style, markup=False, highlight=False)
+
+
+def print_board(console: Console, board: Leaderboard) -> None:
+    """The board as tables that fit the console's width."""
+    from bench.leaderboard.render.terminal import TerminalBoard
+
+    console.print(TerminalBoard(board))
 
 
 def write_line(*lines: str) -> None:

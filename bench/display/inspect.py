@@ -40,12 +40,8 @@ def inspect_record(target: str, form: str, *, plot: Path | None, draw: bool, dir
         print_sections(inspect_sections(record, directions), form)
     if not draw or not drawable(record):
         return
-    print_paths([_draw(record, plot or _figure_path(path))], form)
-
-
-def _figure_path(record: Path) -> Path:
-    folder = record.parent.parent / "figures" if record.absolute().parent.name == "records" else record.parent
-    return folder / f"{record.stem}.png"
+    folder = path.parent.parent / "figures" if path.absolute().parent.name == "records" else path.parent
+    print_paths([_draw(record, plot or folder / f"{path.stem}.png")], form)
 
 
 def _draw(record: Record, path: Path) -> Path:

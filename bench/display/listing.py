@@ -7,6 +7,7 @@ import json
 from rich.table import Table
 from rich.text import Text
 
+from bench.core.errors import UsageError
 from bench.core.registry import Registry
 from bench.display.console import RESULT, write_line
 
@@ -40,7 +41,7 @@ def _describe(registry: Registry[object], name: str) -> str:
 
     try:
         cls = registry[name]
-    except ImportError as error:
+    except (ImportError, UsageError) as error:  # a plug-in of an earlier version, say
         return f"not available: {error}"
     lines = [(cls.__doc__ or "").strip().splitlines()[0], _settings(cls)]
     if issubclass(cls, AlignmentMethod):

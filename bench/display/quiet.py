@@ -7,15 +7,8 @@ import os
 import warnings
 
 LOGGERS = (
-    "lightning",
-    "lightning.pytorch",
-    "lightning.fabric",
-    "transformers",
-    "trl",
-    "datasets",
-    "lm_eval",
-    "accelerate",
-    "httpx",
+    *("lightning", "lightning.pytorch", "lightning.fabric"),
+    *("transformers", "trl", "datasets", "lm_eval", "accelerate", "httpx"),
 )
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.analyse.report import read_report, report_json, write_pages
+from bench.analyse.report import read_report, write_pages
 from bench.display.console import print_json, print_note, print_paths, print_sections, write_line
 from bench.leaderboard.study.page import missing_line, summary_sections
-from bench.leaderboard.study.report import Drawn
 
 
 def report_run(directory: Path, form: str, out: Path | None = None) -> Path:
@@ -26,19 +25,10 @@ def report_run(directory: Path, form: str, out: Path | None = None) -> Path:
         BenchError: a record cannot be read, or the report cannot be written.
     """
     drawn = read_report(directory)
-    folder = out or directory / "report"
-    page = write_pages(drawn, folder)
-    show_report(drawn, form)
-    print_paths([page], form)
-    return page
-
-
-def show_report(drawn: Drawn, form: str) -> None:
-    """Print the tables to standard output, what is missing and the notes with them."""
+    page = write_pages(drawn, out or directory / "report")
     if form == "json":
-        print_json(report_json(drawn))
-        return
-    for section in drawn.report.sections:
+        print_json(drawn.report.model_dump(mode="json"))
+    for section in drawn.report.sections if form != "json" else ():
         if form == "markdown":
             write_line(f"## {section.title}")
             print_sections(summary_sections(section, between=" "), form)
@@ -50,3 +40,5 @@ def show_report(drawn: Drawn, form: str) -> None:
             print_note(f" {missing_line(section)}", "yellow")
         for note in section.notes:
             print_note(f" {note}")
+    print_paths([page], form)
+    return page

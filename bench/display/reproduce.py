@@ -11,7 +11,6 @@ from rich.table import Table
 from bench.core.store import hub
 from bench.core.values import BASE
 from bench.display.console import RESULT, log, print_json, print_sections, write_line
-from bench.leaderboard.published.numbers import Published
 from bench.leaderboard.published.parity import (
     ParityFinding,
     ParityVerdict,
@@ -22,7 +21,7 @@ from bench.leaderboard.published.parity import (
 )
 from bench.leaderboard.render.numbers import MISSING, number, rate_text, signed
 from bench.leaderboard.render.section import Section
-from bench.models.sources import HubModel, resolve_model
+from bench.models.sources import MODELS, HubModel, resolve_model
 from bench.reproduce.paper import (
     FIGURES,
     OVERLAP,
@@ -31,10 +30,8 @@ from bench.reproduce.paper import (
     Design,
     missing_files,
     read_design,
-    weight_bytes,
 )
 from bench.reproduce.rerun import Reproduction, result_path
-from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study
 
 VERDICT_HEAD = ("row", "pairs", "noise", "metric", "published", "ours", "difference", "counts from", "verdict", "")
@@ -66,8 +63,10 @@ def show_reproduction_plan(design: Design) -> None:
     if design.figure == OVERLAP:
         write_line(*overlap_commands(design))
     else:
-        for part in design.parts():
-            write_line(_grid_line(part.spec))
+        for grid in (part.spec for part in design.parts()):
+            sizes = ", ".join("all" if size is None else str(size) for size in grid.pairs.sizes)
+            rates = ", ".join(f"{rate:g}" for rate in grid.noise.rates)
+            write_line(f"{', '.join(grid.methods)}: pairs {sizes}; noise {rates}; seeds {len(grid.seeds)}")
     write_line(f"measured: {', '.join(spec.tasks) if design.figure != OVERLAP else 'shares of the gradient'}")
     write_line(_beside_line(design))
     absent = _missing_lines(design.study)
@@ -107,7 +106,9 @@ def explanation(result: Reproduction) -> list[str]:
     """How to read the table: sources, how many differ and how many would by chance, and known quirks."""
     findings, published = result.findings, result.design.published
     withheld = result.design.withheld
-    lines = [_published_line(findings, published)]
+    sources = dict.fromkeys((finding.source, finding.where) for finding in findings)
+    cited_sources = "; ".join(f"{published.sources[source]}, {where}" for source, where in sources)
+    lines = [f"published: {cited_sources}. Mean (standard deviation over runs) [95 % interval over items]"]
     if withheld is not None:
         return [*lines, f"no verdict: {withheld}", *shape(findings)]
     different = [f for f in findings if f.verdict is ParityVerdict.different]
@@ -140,20 +141,16 @@ def _beside_line(design: Design) -> str:
     return f"beside {numbers} published numbers of {design.model} ({'; '.join(dict.fromkeys(places))}); {how}"
 
 
-def _grid_line(spec: RunSpec) -> str:
-    sizes = ", ".join("all" if size is None else str(size) for size in spec.pairs.sizes)
-    rates = ", ".join(f"{rate:g}" for rate in spec.noise.rates)
-    return f"{', '.join(spec.methods)}: pairs {sizes}; noise {rates}; seeds {len(spec.seeds)}"
-
-
 def _missing_lines(study: Study) -> list[str]:
     absent = missing_files(study)
     return [*absent, WHERE_TO_PUT] if absent else []
 
 
 def _weights(study: Study) -> str:
-    size = weight_bytes(study)
-    return MISSING if size is None else f"{size / 1e9:.1f} GB"
+    """Of the model's weights in the precision that the study asks for, where it is one of the catalogue's."""
+    entry = MODELS.get(study.spec.model)
+    bytes_each = 4 if study.spec.dtype in ("float32", "auto") else 2
+    return MISSING if entry is None else f"{entry.parameters * bytes_each / 1e9:.1f} GB"
 
 
 def _on_the_hub(model: str) -> str:
@@ -206,9 +203,8 @@ def _ours(finding: ParityFinding) -> str:
     if finding.ours is None:
         return MISSING
     text, interval = _sample(finding.ours, finding), finding.ours.ci95
-    if interval is None:
-        return text
-    return f"{text} [{', '.join(number(bound, _digits(finding)) for bound in interval)}]"
+    bounds = ", ".join(number(bound, _digits(finding)) for bound in interval or ())
+    return f"{text} [{bounds}]" if interval else text
 
 
 def _sample(sample: Sample, finding: ParityFinding) -> str:
@@ -219,12 +215,6 @@ def _sample(sample: Sample, finding: ParityFinding) -> str:
 
 def _digits(finding: ParityFinding) -> int:
     return 3 if finding.metric.startswith(("block", "mean over blocks")) else 2
-
-
-def _published_line(findings: Sequence[ParityFinding], published: Published) -> str:
-    sources = dict.fromkeys((finding.source, finding.where) for finding in findings)
-    cited = "; ".join(f"{published.sources[source]}, {where}" for source, where in sources)
-    return f"published: {cited}. Mean (standard deviation over runs) [95 % interval over items]"
 
 
 def _shown(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.core.errors import BenchError
-from bench.display.board import print_board
-from bench.display.console import LOG, RESULT, log, write_line
+from bench.display.console import LOG, RESULT, log, print_board, print_json, write_line
 from bench.display.matrix import CellMatrix
 from bench.harness.states import CellStates, GridCell, State, duration
 
@@ -32,7 +32,11 @@ def show_plan(plan: Plan, out: Path, *, cell_by_cell: bool) -> None:
         cell_by_cell: a line a cell and the downloads alone, not the grid of a study.
     """
     if plan.pairs_ready:
-        RESULT.print(_cell_table(plan) if cell_by_cell else _planned_grid(plan))
+        states = CellStates([GridCell.of(cell) for cell in plan.cells])
+        for cell in plan.cells:
+            if cell.id in plan.finished:
+                states.mark(cell.id, State.done)
+        RESULT.print(_cell_table(plan) if cell_by_cell else CellMatrix(states, summary=False))
         done = sum(cell.id in plan.finished for cell in plan.cells)
         write_line(f"{len(plan.cells)} cells in {out}: {done} done, {len(plan.cells) - done} to do")
     else:
@@ -47,14 +51,6 @@ def _cell_table(plan: Plan) -> Table:
         state = "done" if cell.id in plan.finished else "to do"
         table.add_row(cell.id, cell.name, str(data.n_pairs), f"{data.noise.rate:g}", str(data.seed), state)
     return table
-
-
-def _planned_grid(plan: Plan) -> CellMatrix:
-    states = CellStates([GridCell.of(cell) for cell in plan.cells])
-    for cell in plan.cells:
-        if cell.id in plan.finished:
-            states.mark(cell.id, State.done)
-    return CellMatrix(states, summary=False)
 
 
 def _download_lines(plan: Plan) -> list[str]:
@@ -113,6 +109,20 @@ def show_outcome(outcome: Outcome, out: Path) -> None:
     if outcome.failed:
         log(f"details of what failed are in {out / 'failures'}")
     write_line(str(out / "leaderboard.md"))
+
+
+def show_leaderboard(directory: Path, form: str) -> None:
+    """Make a directory's board anew and print it."""
+    from bench.leaderboard.export import board_json, read_leaderboard
+    from bench.leaderboard.render.markdown import board_page
+
+    board = read_leaderboard(directory)
+    if form == "markdown":
+        sys.stdout.write(board_page(board))
+    elif form == "json":
+        print_json(board_json(board))
+    else:
+        print_board(RESULT, board)
 
 
 def show_pool(pool: PairPool, out: Path | None) -> None:

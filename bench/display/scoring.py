@@ -12,9 +12,17 @@ from pydantic_core import to_jsonable_python
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
-from bench.display.board import print_board
-from bench.display.console import LOG, RESULT, log, print_json, print_note, print_paths, print_sections, write_line
-from bench.leaderboard.board.values import Leaderboard
+from bench.display.console import (
+    LOG,
+    RESULT,
+    log,
+    print_board,
+    print_json,
+    print_note,
+    print_paths,
+    print_sections,
+    write_line,
+)
 from bench.leaderboard.records.layout import VALIDATIONS
 from bench.leaderboard.records.validation import (
     Coverage,
@@ -48,7 +56,11 @@ NOTES = (
 def show_rescoring(outcome: Rescoring, directory: Path) -> None:
     """Print what came of scoring a run's text again, of the board the columns of toxicity."""
     if outcome.board is not None:
-        print_board(LOG, _toxicity_alone(outcome.board))
+        tables = [
+            table.model_copy(update={"columns": tuple(c for c in table.columns if c.metric.startswith(TASK))})
+            for table in outcome.board.tables
+        ]
+        print_board(LOG, outcome.board.model_copy(update={"tables": tuple(tables)}))
     for cell, reason in outcome.skipped.items():
         log(f"nothing to score: {cell} {reason}", "yellow")
     for cell, reason in outcome.failed.items():
@@ -56,16 +68,6 @@ def show_rescoring(outcome: Rescoring, directory: Path) -> None:
     done = f"{len(outcome.written)} scored, {len(outcome.already)} were there already"
     log(f"{done}; scores are in {directory / 'scores'}", "dim")
     write_line(str(directory / "leaderboard.md"))
-
-
-def _toxicity_alone(board: Leaderboard) -> Leaderboard:
-    tables = [
-        table.model_copy(
-            update={"columns": tuple(column for column in table.columns if column.metric.startswith(TASK))}
-        )
-        for table in board.tables
-    ]
-    return board.model_copy(update={"tables": tuple(tables)})
 
 
 def check_report_folder(folder: Path) -> None:

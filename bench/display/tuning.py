@@ -39,7 +39,7 @@ def _table(trials: Sequence[Trial], varied: Sequence[str]) -> Table:
         table.add_row(
             str(trial.number + 1),
             Text(setting + (f" ({', '.join(remarks)})" if remarks else "")),
-            f"{trial.gain:+.4f} ± {trial.stderr:.4f}",
+            trial.gain_text,
             f"{trial.margin:+.2f}",
             f"{trial.cost:+.3f}",
             f"{trial.seconds:.0f}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,8 @@ from bench.leaderboard.records.labels import flat, readable
 from bench.leaderboard.render.markdown import escaped
 from bench.leaderboard.render.notes import SETTINGS_SHOWN
 from bench.leaderboard.render.numbers import (
-    BETTER,
     MISSING,
-    WORSE,
+    NumberStyle,
     change_interval_text,
     change_text,
     count_text,
@@ -23,42 +22,34 @@ from bench.leaderboard.render.numbers import (
     value_text,
     verdict,
 )
-from bench.leaderboard.render.text import markdown_table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-READING = (
-    "Brackets hold 95 % intervals over prompts, documents or questions; they say nothing of how another draw of pairs "
-    "or another training would have done."
-)
-CHANGES = (
-    "The change is against the model before on the same items, with its paired 95 % interval, marked "
-    f"{BETTER} (better) or {WORSE} (worse) where that excludes zero, parts of an average after Holm's correction."
-)
 
-
-def metrics_section(table: Table) -> str:
-    """What was measured, as Markdown: the table, how to read it, and how each metric was measured.
+def measured_metrics(table: Table) -> dict[str, Any]:
+    """What `card.jinja` shows: rows with their heads first, warnings, whether base is there, and how each was measured.
 
     Arguments:
         table: of one aligned model's row, and base's where there is one.
     """
     row, base = _rows(table)
-    head = ["metric", *(["before"] if base else []), "this model", *(["change"] if base else []), "items"]
-    rows = []
-    for column, name, score, before in _scores(table, row, base):
+    rows = [["metric", "before", "this model", "change", "items"] if base else ["metric", "this model", "items"]]
+    rows.append(["---"] * len(rows[0]))
+    for column, part, score in _parts(table, row):
         style = style_of(column)
-        cells = [name, *([_value(before, column)] if base else []), _value(score, column)]
+        cells = [f"– {escaped(part)}" if part else escaped(direction(column)), _value(score, style)]
         if base:
+            before = base.scores.get(column.metric)
+            if part:
+                before = before.tasks.get(part) if before else None
             change = score.change
             parts = (change_text(change, style), change_interval_text(change, style), verdict(change)) if change else ()
-            cells.append(_joined(parts) or f"{MISSING} ({score.unpaired})")
+            cells[1:1] = [_value(before, style)]
+            cells.append(" ".join(filter(None, parts)) or f"{MISSING} ({score.unpaired})")
         rows.append([*cells, count_text(score.n)])
-    notes = [f"- {escaped(column.metric)}: {escaped(_method(column))}" for column in table.columns]
-    flags = [f"**Warnings:** {escaped(', '.join(row.flags))}."] if row.flags else []
-    reading = f"{READING} {CHANGES}" if base else READING
-    return "\n\n".join([markdown_table(head, rows), *flags, reading, "\n".join(notes)])
+    notes = [f"{escaped(column.metric)}: {escaped(_method(column))}" for column in table.columns]
+    return {"rows": rows, "flags": row.flags, "has_base": base is not None, "notes": notes}
 
 
 def evaluation_results(table: Table) -> list[EvalResult]:
@@ -103,23 +94,8 @@ def _parts(table: Table, row: Row) -> Iterator[tuple[Column, str, Score]]:
                 yield column, part, inner
 
 
-def _scores(table: Table, row: Row, base: Row | None) -> Iterator[tuple[Column, str, Score, Score | None]]:
-    """As `_parts`, with what stands in the first column of the table, and base's score."""
-    for column, part, score in _parts(table, row):
-        of_base: Mapping[str, Score] = base.scores if base else {}
-        before = of_base.get(column.metric)
-        if part:
-            before = before.tasks.get(part) if before else None
-        yield column, f"– {escaped(part)}" if part else escaped(direction(column)), score, before
-
-
-def _value(score: Score | None, column: Column) -> str:
-    style = style_of(column)
-    return _joined((value_text(score, style), interval_text(score, style)))
-
-
-def _joined(parts: tuple[str, ...]) -> str:
-    return " ".join(part for part in parts if part)
+def _value(score: Score | None, style: NumberStyle) -> str:
+    return " ".join(filter(None, (value_text(score, style), interval_text(score, style))))
 
 
 def _method(column: Column) -> str:

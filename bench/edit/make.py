@@ -22,6 +22,7 @@ from bench.harness.provenance import provenance
 from bench.harness.resolved import check_texts
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.records.record import Record
+from bench.methods.base import PlannedAlignment
 from bench.models.licence import Licence, find_licence
 from bench.models.sources import FileModel
 from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
@@ -78,7 +79,11 @@ def edit_model(request: EditRequest, progress: Progress) -> Edited:
     prepared = _prepare(request, progress)
     edit = prepared.edit
     model, tokenizer = edit.model.load(progress)
-    report = _align(prepared, model, tokenizer, progress)
+    edit.method.warm_up()
+    with alignment_context(
+        edit.model, prepared.module, progress=progress, diagnostics=True, neutral=prepared.neutral
+    ) as context:
+        report = edit.method.align(model, tokenizer, prepared.module.pairs, context=context)
     tensors = tensor_sha256s(model)
     facts = _facts(prepared, report, model, tensors)
     save_checkpoint(
@@ -118,25 +123,22 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
         history = read_with_base(request.record, edit.record)
     n_pairs = len(module.pairs)
     edit.source.fetch(progress)
-    edit.method.check(edit.source.config(), n_pairs, dtype=edit.model.dtype, device=edit.model.device)
-    edit.method.check_pairs(module.pairs, edit.draw.seed)
-    check_texts([(edit.name, edit.method, module.data)], edit.source.load_tokenizer())
+    planned = PlannedAlignment(
+        edit.source.config(),
+        n_pairs,
+        dtype=edit.model.dtype,
+        device=edit.model.device,
+        pairs=module.pairs,
+        held_out=module.held_out,
+        seed=edit.draw.seed,
+    )
+    edit.method.check(planned)
+    check_texts([(edit.name, edit.method, planned)], edit.source.load_tokenizer())
     neutral = neutral_texts(edit.neutral, 2 * n_pairs, progress) if edit.method.needs_neutral else ()
     licence = find_licence(edit.source.fetch_terms(progress), edit.source.entry)
     if not licence.is_known:
         progress.note(f"nothing says under which licence {edit.source.locator} came; the card says so")
     return _Prepared(edit, request, module, neutral, licence, history)
-
-
-def _align(
-    prepared: _Prepared, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, progress: Progress
-) -> AlignmentReport:
-    edit, module = prepared.edit, prepared.module
-    edit.method.warm_up()
-    with alignment_context(
-        edit.model, module, progress=progress, diagnostics=True, neutral=prepared.neutral
-    ) as context:
-        return edit.method.align(model, tokenizer, module.pairs, context=context)
 
 
 def _facts(
@@ -147,6 +149,12 @@ def _facts(
     whole = weights_sha256(tensors)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     changed = [name for name in sizes if name in report.changed]
+    evidence = None
+    if edit.record is not None:
+        recorded = hashes_of(edit.record, edit.method)
+        proof = check_same_weights(recorded, {**tensors, WHOLE_MODEL: whole}, edit.record)
+        (table,) = make_leaderboard(prepared.history).tables
+        evidence = Evidence(edit.record.cell_id, table, proof)
     return CardFacts(
         name=request.push_to.partition("/")[2] if request.push_to else shown_name(request.out),
         repository=request.push_to,
@@ -167,20 +175,11 @@ def _facts(
         weights_sha256=whole,
         preferences=prepared.module.data,
         from_record=edit.record is not None,
-        evidence=_evidence(prepared, {**tensors, WHOLE_MODEL: whole}),
+        evidence=evidence,
         licence=prepared.licence,
         command=_command(prepared),
         provenance=provenance(),
     )
-
-
-def _evidence(prepared: _Prepared, made: Mapping[str, str]) -> Evidence | None:
-    edit, record = prepared.edit, prepared.edit.record
-    if record is None:
-        return None
-    proof = check_same_weights(hashes_of(record, edit.method), made, record)
-    (table,) = make_leaderboard(prepared.history).tables
-    return Evidence(record.cell_id, table, proof)
 
 
 def _documents(prepared: _Prepared, facts: CardFacts, tensors: Mapping[str, str]) -> dict[str, str]:

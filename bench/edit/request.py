@@ -11,7 +11,7 @@ from bench.core.code_version import code_version
 from bench.core.errors import UsageError
 from bench.edit.record import hashes_of, read_evaluated, recorded_draw
 from bench.leaderboard.records.labels import flat
-from bench.leaderboard.records.record import ModelInfo, Record
+from bench.leaderboard.records.record import Record
 from bench.methods.base import METHODS, AlignmentMethod
 from bench.models.devices import device_kind, resolve_device
 from bench.models.placed import PlacedModel, place_model
@@ -99,7 +99,10 @@ def _as_recorded(request: EditRequest, record: Record, neutral: str) -> Edit:
     wanted = None if request.device in (None, "auto") else request.device
     _same("kind of device", wanted and device_kind(wanted), kind)
     device = resolve_device(wanted or kind)
-    source = resolve_model(request.model or _pinned(record.model))
+    locator = record.model.locator
+    if locator.startswith("hub:") and record.model.revision:  # a branch of the hub may have moved on
+        locator = f"{locator.partition('@')[0]}@{record.model.revision}"
+    source = resolve_model(request.model or locator)
     if source.fingerprint() != record.model.fingerprint:
         raise UsageError(
             f"the record is of other weights: {source.locator} has fingerprint {source.fingerprint()[:12]}, the record "
@@ -148,9 +151,3 @@ def _same(what: str, wanted: object, recorded: object) -> None:
             f"the record is of something else: {what} is {wanted} here and {recorded} in the record; leave it out to "
             "take the record's, or leave out --record"
         )
-
-
-def _pinned(model: ModelInfo) -> str:
-    """The locator of the very weights: a branch of the hub may have moved on."""
-    name = model.locator.partition("@")[0]
-    return f"{name}@{model.revision}" if model.locator.startswith("hub:") and model.revision else model.locator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +16,14 @@ from bench.models.checkpoint import quiet_transformers
 from bench.models.weights import tensor_sha256s
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PROBE = "The weather was fine, so that they went to the market and bought"
 """What the loaded model is asked to continue, to see that it computes what the saved one did."""
 
 
-@dataclass(frozen=True)
-class SavedBehaviour:
-    """All that a checkpoint has to keep."""
-
-    tensors: Mapping[str, str]
-    """SHA-256 by name."""
-    tokens: Sequence[int]
-    """Of `PROBE`."""
-    chat_template: Any
-    logits: str
-    """SHA-256 of the logits after each of the tokens."""
-    generation: Mapping[str, Any]
+CheckpointTraits = Mapping[str, Any]
+"""All that a checkpoint has to keep, by what a message calls it."""
 
 
 def check_target(out: Path) -> None:
@@ -76,13 +65,18 @@ def save_checkpoint(
     Raises:
         BenchError: what was written does not load as what was aligned; says in what it differs.
     """
+    from transformers import AutoTokenizer, GenerationConfig
+
     with (
         progress.track("save and check the checkpoint", None),
         tempfile.TemporaryDirectory(dir=out.parent, prefix=".edit-") as temporary,
         quiet_transformers(),
     ):
         folder = Path(temporary) / "checkpoint"
-        tokenizer = _keep_settings(model, source)
+        # For the work itself both were given a padding token if they had none.
+        if (source / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(source)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
         expected = behaviour(model, tokenizer, tensors)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -103,23 +97,25 @@ def save_checkpoint(
 
 def behaviour(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tensors: Mapping[str, str] | None = None
-) -> SavedBehaviour:
+) -> CheckpointTraits:
     """What there is to compare of a model: every bit of its weights, and what it does with a short text."""
     import torch
 
     tokens = tokenizer(PROBE)["input_ids"]
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([tokens], device=model.device)).logits
-    return SavedBehaviour(
-        tensors=tensor_sha256s(model) if tensors is None else tensors,
-        tokens=tokens,
-        chat_template=tokenizer.chat_template,
-        logits=sha256_tensor(logits.reshape(-1)),
-        generation=_settings(model.generation_config),
-    )
+    generation: dict[str, Any] = model.generation_config.to_dict()
+    authors = ("_from_model_config", "transformers_version")  # they say who wrote the settings
+    return {
+        "weights": tensor_sha256s(model) if tensors is None else tensors,
+        "tokens of a short text": tokens,
+        "chat template": tokenizer.chat_template,
+        "logits of a short text": sha256_tensor(logits.reshape(-1)),
+        "generation settings": {name: value for name, value in generation.items() if name not in authors},
+    }
 
 
-def check_saved(folder: Path, expected: SavedBehaviour, device: str) -> None:
+def check_saved(folder: Path, expected: CheckpointTraits, device: str) -> None:
     """Load a checkpoint as anyone would and make sure that it is what was aligned.
 
     Arguments:
@@ -134,41 +130,14 @@ def check_saved(folder: Path, expected: SavedBehaviour, device: str) -> None:
 
     loader: Any = AutoModelForCausalLM  # transformers types these calls only in part
     loaded = behaviour(loader.from_pretrained(folder).to(device).eval(), AutoTokenizer.from_pretrained(folder))
-    names = [
-        name
-        for name in {**expected.tensors, **loaded.tensors}
-        if expected.tensors.get(name) != loaded.tensors.get(name)
-    ]
-    for what, differs in (
-        (f"weights ({len(names)} tensors, {names[0]} first)" if names else "", bool(names)),
-        ("tokens of a short text", loaded.tokens != expected.tokens),
-        ("chat template", loaded.chat_template != expected.chat_template),
-        ("logits of a short text", loaded.logits != expected.logits),
-        ("generation settings", loaded.generation != expected.generation),
-    ):
-        if differs:
-            raise BenchError(
-                f"the saved checkpoint does not load as the model that was aligned: its {what} differ; nothing was "
-                "kept. This is a bug here or in the installed transformers: please report it"
-            )
-
-
-def _keep_settings(model: PreTrainedModel, source: Path) -> PreTrainedTokenizerBase:
-    """Give the model the generation settings that it came with; returns the tokenizer as it came.
-
-    For the work itself both were given a padding token if they had none.
-    """
-    from transformers import AutoTokenizer, GenerationConfig
-
-    if (source / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(source)
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
-    return tokenizer
-
-
-def _settings(generation: GenerationConfig) -> Mapping[str, Any]:
-    """Without what says who wrote them."""
-    settings: dict[str, Any] = generation.to_dict()
-    return {
-        name: value for name, value in settings.items() if name not in ("_from_model_config", "transformers_version")
-    }
+    for what, before in expected.items():
+        after = loaded[what]
+        if before == after:
+            continue
+        if what == "weights":
+            names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+            what = f"weights ({len(names)} tensors, {names[0]} first)"
+        raise BenchError(
+            f"the saved checkpoint does not load as the model that was aligned: its {what} differ; nothing was "
+            "kept. This is a bug here or in the installed transformers: please report it"
+        )

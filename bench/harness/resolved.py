@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from bench.core.errors import UsageError
@@ -13,15 +13,15 @@ from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
 from bench.harness.cells import Cell, expand_cells, plan_draws
 from bench.leaderboard.records.record import ModelInfo
-from bench.methods.base import AlignmentMethod
+from bench.methods.base import AlignmentMethod, PlannedAlignment
 from bench.models.devices import device_kind
 from bench.models.placed import PlacedModel, place_model
 from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs
 from bench.tasks.base import Task
-from bench.tasks.preferences.draw import PreferenceData, prepare_preferences
+from bench.tasks.preferences.draw import prepare_preferences
 from bench.tasks.preferences.on_policy import cached_pairs, on_policy_downloads
 from bench.tasks.preferences.pool import PairPool, load_pairs, sha256_pairs
-from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_downloads, shared_texts
+from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_source, shared_texts
 from bench.tasks.texts.prose import neutral_downloads, neutral_identity
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def list_downloads(setting: Setting) -> list[str]:
     if needs_pairs(setting.spec):
         if pairs.source == "on-policy":
             downloads += on_policy_downloads(pairs.on_policy)
-            downloads += [line for source in pairs.exclude for line in prompt_downloads(source)]
+            downloads += [line for source in pairs.exclude for line in prompt_source(source).downloads()]
         elif pairs.source.startswith("hub:"):
             downloads.append(pairs.source)
     if needs_neutral(setting.spec):
@@ -139,35 +139,37 @@ def read_file_pairs(setting: Setting, progress: Progress) -> None:
 
 def check_methods(setting: Setting) -> None:
     """Refuse what cannot work whatever the pairs are, before time is spent on making them."""
-    config = setting.model.source.config()
+    config, model = setting.model.source.config(), setting.model
     for method in build_methods(setting.spec).values():
         for size in setting.spec.pairs.sizes:
             n_pairs = sys.maxsize if size is None else size
-            method.check(config, n_pairs, dtype=setting.model.dtype, device=setting.model.device)
+            method.check(PlannedAlignment(config, n_pairs, dtype=model.dtype, device=model.device))
 
 
 def check_texts(
-    reads: Iterable[tuple[str, AlignmentMethod, PreferenceData]], tokenizer: PreTrainedTokenizerBase
+    reads: Iterable[tuple[str, AlignmentMethod, PlannedAlignment]], tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Have each method look at all pairs that it will be given, each set of texts once: labels play no part.
 
     Arguments:
-        reads: a method's name, the method, and what it will be given.
+        reads: a row's name, its method, and what that will be given.
         tokenizer: the model's own: no weights are loaded yet.
 
     Raises:
-        UsageError: names the method, the pair, what is wrong with it and what to do.
+        UsageError: names the row, the pair, what is wrong with it and what to do.
     """
     seen: set[str] = set()
-    for name, method, data in reads:
-        for what, pairs in (("", data.pairs), ("held-out ", data.held_out)):
+    for name, method, planned in reads:
+        planned = replace(planned, tokenizer=tokenizer)
+        for what, part in (("", replace(planned, held_out=())), ("held-out ", replace(planned, pairs=()))):
+            pairs = (*part.pairs, *part.held_out)
             texts = sorted([pair.prompt, *sorted((pair.chosen, pair.rejected))] for pair in pairs)
             key = sha256_json([type(method).__qualname__, method.model_dump(mode="json"), texts])
             if key in seen:
                 continue
             seen.add(key)
             try:
-                method.check_texts(pairs, tokenizer)
+                method.check(part)
             except UsageError as error:
                 raise UsageError(f"{name}: {what}{error}") from error
 

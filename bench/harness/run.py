@@ -29,11 +29,12 @@ from bench.harness.states import CellStates, CellWatcher, GridCell, State
 from bench.harness.turns import Turns
 from bench.leaderboard.export import write_leaderboard
 from bench.leaderboard.records.validation import copy_validations
+from bench.methods.base import PlannedAlignment
 from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind, resolve_batch_size
 from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study, differences, stored_settings
-from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferences
+from bench.tasks.preferences.draw import Draw, prepare_preferences
 from bench.tasks.preferences.on_policy import build_pairs
 from bench.tasks.preferences.pool import PairPool
 from bench.tasks.texts.prose import neutral_texts
@@ -209,15 +210,23 @@ def _prepare(setting: Setting, pool: PairPool, pending: Sequence[Cell], progress
     aligned = [(cell, cell.draw) for cell in pending if cell.draw is not None]
 
     @lru_cache(maxsize=2)  # cells that share pairs lie side by side, those of oracles among them
-    def drawn(draw: Draw) -> PreferenceData:
-        return prepare_preferences(pool, draw)
+    def planned(draw: Draw) -> PlannedAlignment:
+        data = prepare_preferences(pool, draw)
+        return PlannedAlignment(
+            config,
+            len(data.pairs),
+            dtype=model.dtype,
+            device=model.device,
+            pairs=data.pairs,
+            held_out=data.held_out,
+            seed=draw.seed,
+        )
 
     for cell, draw in aligned:
-        cell.method.check(config, cell.data_info.n_pairs, dtype=model.dtype, device=model.device)
-        cell.method.check_pairs(drawn(draw).pairs, draw.seed)
+        cell.method.check(planned(draw))
     _prepare_tasks(setting, progress)
-    reads = ((cell.name, cell.method, drawn(draw)) for cell, draw in aligned)
-    check_texts(reads, setting.model.source.load_tokenizer())
+    reads = ((cell.name, cell.method, planned(draw)) for cell, draw in aligned)
+    check_texts(reads, model.source.load_tokenizer())
     if not needs_neutral(setting.spec):
         return []
     needed = [2 * cell.data_info.n_pairs for cell, _ in aligned if cell.method.needs_neutral]

@@ -129,17 +129,17 @@ class HubModel(ModelSource):
     """A repository of the Hugging Face hub, kept in the hub's own cache."""
 
     repository: str
-    asked: str | None = None
+    requested: str | None = None
     """Branch, tag or commit; None for the main branch."""
 
     @property
     def locator(self) -> str:
-        return f"hub:{self.repository}" + (f"@{self.asked}" if self.asked else "")
+        return f"hub:{self.repository}" + (f"@{self.requested}" if self.requested else "")
 
     @property
     def reference(self) -> str:
         """Branch, tag or commit."""
-        return self.asked or "main"
+        return self.requested or "main"
 
     @cached_property
     def revision(self) -> str:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from bench.core.errors import UsageError
 from bench.core.registry import unknown
+from bench.core.values import Value
 from bench.leaderboard.published.numbers import Published, PublishedTable
-from bench.models.sources import MODELS
 from bench.spec.messages import validated
 from bench.spec.resolve import Assignment
 from bench.spec.run_spec import CONFIGS, read_yaml
@@ -26,45 +26,27 @@ OVERLAP_RANK = 2
 LIMITED = "--limit measures fewer items than the paper did"
 OTHER_MODEL = "another model and other data: only the shape compares"
 
-FILES: Mapping[str, str] = {
-    "toxicity_pairwise/split_0.jsonl": "preference pairs of Lee et al. 2024, id 1BmBkhNS4R2z5UwqVu5GhaTvFFeWOJfPC of "
-    "Google Drive",
-    "intervene_data/wiki_samples.jsonl": "texts of the paper's perplexity, id 1Sj4Mzpmh8KoYLfHUeFtmXxFTZNOQU30D of "
-    "Google Drive",
-}
-"""What has to be downloaded by hand, by its place under the data folder, and where it is."""
 WHERE_TO_PUT = (
     "unpack what the README of ajyl/dpo_toxic on GitHub links to, and name the folder that then holds "
     f"toxicity_pairwise and intervene_data with --data FOLDER or {DATA_VARIABLE}"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PaperFigure:
-    """One figure or table of the paper."""
+class PaperFigure(Value):
+    """One figure or table of the paper; `figures.yaml` says of each what it takes."""
 
     about: str
     models: tuple[str, ...]
-    """Those the paper has it for; the first one is the default."""
     quickstart: str
-    """Configuration of the same design on the quickstart's model, below `configs`."""
 
 
-_GPT2 = ("gpt2-medium",)
-FIGURES: Mapping[str, PaperFigure] = {
-    "table2": PaperFigure(
-        "table 2: ProFS and DPO on five models",
-        ("gpt2-medium", "mistral-7b", "mistral-7b-sft", "opt-6.7b", "gpt-j-6b"),
-        "paper/quickstart-table2.yaml",
-    ),
-    "sizes": PaperFigure("figure 2, table 10: from few pairs to many", _GPT2, "size-study.yaml"),
-    "noise": PaperFigure("figure 3, table 9: flipped labels", _GPT2, "noise-study.yaml"),
-    "layers": PaperFigure("figure 4, table 14: which blocks are edited", _GPT2, "paper/quickstart-layers.yaml"),
-    "centring": PaperFigure("table 5: ProFS without centring", _GPT2, "paper/quickstart-centring.yaml"),
-    OVERLAP: PaperFigure(
-        "figure 5: DPO's first gradient in the ProFS subspace", _GPT2, "paper/quickstart-overlap.yaml"
-    ),
-}
+class _Figures(Value):
+    figures: Mapping[str, PaperFigure]
+    files: Mapping[str, str]
+
+
+_LISTED = validated(_Figures, read_yaml(Path(__file__).with_name("figures.yaml")), "figures.yaml")
+FIGURES, FILES = _LISTED.figures, _LISTED.files
 
 
 @dataclass(frozen=True)
@@ -106,42 +88,39 @@ class Design:
         for row in spec.methods:
             wanted = tuple(size for size in spec.pairs.sizes if size in sizes.get(row, ()))
             grouped.setdefault(wanted, []).append(row)
-        return [_part(self.study, rows, some) for some, rows in grouped.items() if some]
-
-
-def find_figure(name: str) -> PaperFigure:
-    """The figure called `name`.
-
-    Raises:
-        UsageError: there is none; names the nearest.
-    """
-    if name not in FIGURES:
-        raise unknown("figure", name, FIGURES)
-    return FIGURES[name]
+        specs = [
+            spec.model_copy(
+                update={
+                    "methods": {row: spec.methods[row] for row in rows},
+                    "pairs": spec.pairs.model_copy(update={"sizes": wanted}),
+                }
+            )
+            for wanted, rows in grouped.items()
+            if wanted
+        ]
+        return [self.study.model_copy(update={"spec": part}) for part in specs]
 
 
 def find_model(name: str, model: str | None) -> str:
     """The paper's model that a figure is run for: `model`, or its first.
 
     Raises:
-        UsageError: the paper has no such model, or not in this figure; says which it has there.
+        UsageError: there is no such figure (names the nearest), or the paper has no such model, or not in this figure;
+            says which it has there.
     """
-    figure = find_figure(name)
+    if name not in FIGURES:
+        raise unknown("figure", name, FIGURES)
+    figure = FIGURES[name]
     if model is None or model in figure.models:
         return model or figure.models[0]
-    everywhere = list(dict.fromkeys(each for other in FIGURES.values() for each in other.models))
+    everywhere = list(dict.fromkeys(known for other in FIGURES.values() for known in other.models))
     if model not in everywhere:
         raise unknown("model of the paper", model, everywhere)
-    others = [other for other, each in FIGURES.items() if model in each.models]
+    others = [other for other, its in FIGURES.items() if model in its.models]
     raise UsageError(
         f"the paper has no figure '{name}' of {model}, only of {', '.join(figure.models)}; of {model} it has "
         f"{', '.join(others)}"
     )
-
-
-def read_published() -> Published:
-    """The published numbers that come with the suite."""
-    return validated(Published, read_yaml(PUBLISHED), str(PUBLISHED))
 
 
 def config_of(name: str, model: str, scale: Scale) -> Path:
@@ -178,7 +157,8 @@ def read_design(
     placed = [(key_path, f"file:{data.expanduser() / path}") for key_path, path in _relative_files(read_yaml(config))]
     study = read_study(str(config), flags=[*placed, *flags], limit=limit).study
     reason = OTHER_MODEL if scale == "quickstart" else LIMITED if limit is not None else None
-    return Design(name, chosen, scale, config, study, read_published(), reason)
+    published = validated(Published, read_yaml(PUBLISHED), str(PUBLISHED))
+    return Design(name, chosen, scale, config, study, published, reason)
 
 
 def missing_files(study: Study) -> list[str]:
@@ -186,18 +166,9 @@ def missing_files(study: Study) -> list[str]:
     perplexity = study.spec.tasks.get("perplexity", {})
     locators = [study.spec.pairs.source, str(perplexity.get("source", ""))]
     paths = [Path(locator.removeprefix("file:")).expanduser() for locator in locators if locator.startswith("file:")]
-    return [_missing(path) for path in paths if not path.is_file()]
-
-
-def weight_bytes(study: Study) -> int | None:
-    """Of the model's weights in the precision that the study asks for; None where it is not one of the catalogue's."""
-    entry = MODELS.get(study.spec.model)
-    return None if entry is None else entry.parameters * (4 if study.spec.dtype in ("float32", "auto") else 2)
-
-
-def _missing(path: Path) -> str:
-    name = next((name for name in FILES if path.as_posix().endswith(name)), None)
-    return f"{path} is not there" + (f" ({FILES[name]})" if name is not None else "")
+    absent = [path for path in paths if not path.is_file()]
+    sources = ["".join(f" ({FILES[name]})" for name in FILES if path.as_posix().endswith(name)) for path in absent]
+    return [f"{path} is not there{source}" for path, source in zip(absent, sources, strict=True)]
 
 
 def _relative_files(settings: Mapping[str, Any], key_path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], str]]:
@@ -205,10 +176,10 @@ def _relative_files(settings: Mapping[str, Any], key_path: tuple[str, ...] = ())
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _relative_files(value, (*key_path, key))
-        elif (
-            isinstance(value, str) and value.startswith("file:") and not Path(value.removeprefix("file:")).is_absolute()
-        ):
-            yield [*key_path, key], value.removeprefix("file:")
+        elif isinstance(value, str) and value.startswith("file:"):
+            path = value.removeprefix("file:")
+            if not Path(path).is_absolute():
+                yield [*key_path, key], path
 
 
 def _published_sizes(published: Published, tables: Sequence[PublishedTable]) -> dict[str, set[int | None]]:
@@ -219,10 +190,3 @@ def _published_sizes(published: Published, tables: Sequence[PublishedTable]) -> 
             for row in published.rows_beside(table, cell.method):
                 sizes.setdefault(row, set()).add(cell.n_pairs)
     return sizes
-
-
-def _part(study: Study, rows: Sequence[str], sizes: Sequence[int | None]) -> Study:
-    spec = study.spec
-    pairs = spec.pairs.model_copy(update={"sizes": tuple(sizes)})
-    methods = {row: spec.methods[row] for row in rows}
-    return study.model_copy(update={"spec": spec.model_copy(update={"methods": methods, "pairs": pairs})})

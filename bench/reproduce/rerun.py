@@ -88,14 +88,14 @@ def measured(cells: Sequence[GridCell], directory: RunDirectory, metrics: Sequen
     for cell in cells:
         place = FigureCell(cell.method, cell.n_pairs if sized and cell.n_pairs else None, cell.rate)
         places.setdefault(place, []).append(cell)
-    found: dict[tuple[FigureCell, str], Sample | str] = {}
-    for place, some in places.items():
-        records = {cell.seed: finished[cell.id] for cell in some if cell.id in finished}
-        failures = [message for cell in some if (message := directory.failure(cell.id)) is not None]
+    samples: dict[tuple[FigureCell, str], Sample | str] = {}
+    for place, group in places.items():
+        records = {cell.seed: finished[cell.id] for cell in group if cell.id in finished}
+        failures = [message for cell in group if (message := directory.failure(cell.id)) is not None]
         reason = f"failed: {failures[0]}" if failures else "not run"
         for metric in metrics:
-            found[place, metric] = sample(records, metric) if records else reason
-    return found
+            samples[place, metric] = sample(records, metric) if records else reason
+    return samples
 
 
 def sample(records: Mapping[int, Record], metric: str) -> Sample | str:
@@ -104,13 +104,13 @@ def sample(records: Mapping[int, Record], metric: str) -> Sample | str:
     Arguments:
         records: by seed, at least one.
     """
-    found = {seed: part for seed, record in records.items() if (part := _metric(record, metric)) is not None}
-    values = {seed: part.value * _factor(metric, part) for seed, part in found.items() if part.value is not None}
-    if not found:
+    parts = {seed: part for seed, record in records.items() if (part := _metric(record, metric)) is not None}
+    values = {seed: part.value * _factor(metric, part) for seed, part in parts.items() if part.value is not None}
+    if not parts:
         return "this run does not measure it"
     if not values:
         return "the measurement gave no number"
-    scored = {seed: found[seed] for seed in values}
+    scored = {seed: parts[seed] for seed in values}
     interval, factor = metric_score(scored, None).ci95, _factor(metric, next(iter(scored.values())))
     ci95 = None if interval is None else (interval[0] * factor, interval[1] * factor)
     return Sample(fmean(values.values()), stdev(values.values()) if len(values) > 1 else None, len(values), ci95)
@@ -164,23 +164,18 @@ def overlap_findings(design: Design, shares: Mapping[tuple[int, int], Sequence[f
     Arguments:
         shares: by number of pairs and block, one for each seed; for every published number of pairs.
     """
-    published = design.published.overlap
-    if design.withheld is None:
-        return [
-            _share_finding(design, f"block {layer}", n_pairs, [share], shares[n_pairs, layer])
-            for n_pairs, blocks in published.shares.items()
-            for layer, share in enumerate(blocks)
-        ]
-    return [
-        _share_finding(design, "mean over blocks", n_pairs, blocks, _mean_over_blocks(shares, n_pairs))
-        for n_pairs, blocks in published.shares.items()
-    ]
-
-
-def _mean_over_blocks(shares: Mapping[tuple[int, int], Sequence[float]], n_pairs: int) -> list[float]:
-    """One value a seed."""
-    blocks = [draws for (size, _), draws in shares.items() if size == n_pairs]
-    return [fmean(draw) for draw in zip(*blocks, strict=True)]
+    findings = []
+    for n_pairs, published in design.published.overlap.shares.items():
+        if design.withheld is None:
+            findings += [
+                _share_finding(design, f"block {layer}", n_pairs, [share], shares[n_pairs, layer])
+                for layer, share in enumerate(published)
+            ]
+        else:
+            blocks = [draws for (size, _), draws in shares.items() if size == n_pairs]
+            means = [fmean(draw) for draw in zip(*blocks, strict=True)]  # one value a seed
+            findings.append(_share_finding(design, "mean over blocks", n_pairs, published, means))
+    return findings
 
 
 def _share_finding(

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.core.hashing import sha256_json, sha256_texts
 from bench.core.progress import Progress
-from bench.tasks.texts.prompts import load_prompts, prompts_identity
+from bench.tasks.texts.prompts import load_prompts, prompt_source
 from bench.tasks.texts.prose import NAMED, sample_documents
 
 THRESHOLD = 0.5
@@ -42,7 +42,7 @@ class Reference:
     def identity(self) -> dict[str, Any]:
         """What a measurement depends on besides scorer and code, as plain JSON."""
         return {
-            "prompts": prompts_identity(PROMPTS),
+            "prompts": prompt_source(PROMPTS).identity(),
             "prose": dict(NAMED[PROSE].identity()),
             "texts_sha256": sha256_texts(self.texts),
             "perspective_sha256": sha256_json(list(self.perspective)),
@@ -77,8 +77,8 @@ def matched_beginnings(passages: Sequence[str], lengths: Sequence[int]) -> list[
     unused = dict.fromkeys(range(len(passages)))
     beginnings = []
     for length in lengths:
-        found = ((index, words) for index in unused for words in sentences[index] if len(words) >= length)
-        index, words = next(found, (None, []))
+        usable = ((index, words) for index in unused for words in sentences[index] if len(words) >= length)
+        index, words = next(usable, (None, []))
         if index is None:
             raise ValueError(f"no passage is left with a sentence of {length} words")
         del unused[index]

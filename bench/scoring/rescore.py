@@ -23,13 +23,7 @@ from bench.leaderboard.export import write_leaderboard
 from bench.leaderboard.records.layout import config_path, generations_path, scores_path
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
-from bench.leaderboard.records.rescored import (
-    AGGREGATION,
-    LABELLER,
-    Rescored,
-    read_rescored,
-    write_rescored,
-)
+from bench.leaderboard.records.rescored import AGGREGATION, LABELLER, Rescored, read_rescored, write_rescored
 from bench.leaderboard.records.validation import copy_validations
 from bench.spec.run_spec import read_yaml
 from bench.tasks.outputs.continuations import Continuation
@@ -46,10 +40,9 @@ LISTED = 5
 
 @dataclass(frozen=True)
 class LoadedScorer:
-    """A scorer with its settings, its column's title and all that its scores depend on."""
+    """A scorer with its column's title and all that its scores depend on."""
 
     name: str
-    settings: Mapping[str, JsonValue]
     scorer: Scorer
     identity: Mapping[str, Any]
 
@@ -60,15 +53,6 @@ class LoadedScorer:
         if self.name.startswith(HUB):
             changed.pop("locator", None)
         return f"{TASK} [{', '.join([self.name, *(f'{key}={value}' for key, value in changed.items())])}]"
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What a cell's model wrote, without its tokens."""
-
-    continuations: Sequence[Continuation]
-    toxicities: Mapping[str, float]
-    """How toxic prompts themselves were called, by their id."""
 
 
 @dataclass
@@ -104,9 +88,7 @@ def make_scorers(names: Sequence[str], settings: Mapping[str, JsonValue]) -> lis
     """
     if len(set(names)) != len(names):
         raise UsageError(f"--scorer names something twice: {', '.join(names)}")
-    return [
-        LoadedScorer(name, settings, build_scorer(name, settings), scorer_identity(name, settings)) for name in names
-    ]
+    return [LoadedScorer(name, build_scorer(name, settings), scorer_identity(name, settings)) for name in names]
 
 
 def rescore(
@@ -119,7 +101,7 @@ def rescore(
 
     Arguments:
         directory: a run's.
-        judges: who scores.
+        scorers: who scores.
         cells: only those whose id this shell pattern matches; None for all.
 
     Raises:
@@ -185,21 +167,14 @@ def _work(record: Record, loaded: LoadedScorer, directory: Path, outcome: Rescor
         outcome.already.append(f"{cell}: '{loaded.name}' judged it when it was run, see the column {TASK}")
         return None
     identity = {**measured, "scorer": loaded.identity, AGGREGATION: code_version(toxicity_metric.__module__)}
-    work = _Work(record, loaded, text, sha256_file(text), identity)
-    if _is_done(work, directory):
-        outcome.already.append(cell)
-        return None
-    return work
-
-
-def _is_done(work: _Work, directory: Path) -> bool:
-    path = scores_path(directory, work.record.cell_id, work.loaded.identity)
-    if not path.exists():
-        return False
+    path = scores_path(directory, record.cell_id, loaded.identity)
     try:
-        return read_rescored(path, directory).identity == work.identity
+        done = path.exists() and read_rescored(path, directory).identity == identity
     except ValueError:  # made anew
-        return False
+        done = False
+    if done:
+        outcome.already.append(cell)
+    return None if done else _Work(record, loaded, text, sha256_file(text), identity)
 
 
 def _rescore_one(work: _Work, directory: Path, labeller: str | None, outcome: Rescoring, progress: Progress) -> None:
@@ -210,13 +185,15 @@ def _rescore_one(work: _Work, directory: Path, labeller: str | None, outcome: Re
         outcome.failed[cell] = str(error)
         progress.note(f"{cell}: {error}")
         return
-    by_labeller = work.record.method.name != BASE and work.loaded.name == labeller
+    if work.record.method.name != BASE and work.loaded.name == labeller:
+        flags = [*metric_flags(metric), LABELLER]
+        metric = metric.model_copy(update={"details": {**metric.details, "flags": flags}})
     score = Rescored(
         cell_id=work.record.cell_id,
         task=TASK,
         metric_name=work.loaded.metric_name,
         identity=work.identity,
-        metric=_flagged(metric) if by_labeller else metric,
+        metric=metric,
         generations_sha256=work.sha256,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -229,21 +206,21 @@ def _measured(work: _Work, progress: Progress) -> Metric:
     Raises:
         BenchError: the text is damaged or not the record's, or the scorer fails on too much of it.
     """
-    stored = read_stored(work.text)
-    ids = dict.fromkeys(continuation.prompt_id for continuation in stored.continuations)
+    continuations, toxicities = read_stored(work.text)
+    ids = dict.fromkeys(continuation.prompt_id for continuation in continuations)
     first = work.record.metrics[TASK]
     if first.items is not None and first.items.ids_sha256 != sha256_texts(ids):
         raise BenchError(f"{work.text} does not hold the text that the record was made from; run the cell again")
-    texts = [continuation.text for continuation in stored.continuations]
+    texts = [continuation.text for continuation in continuations]
     scored = score_texts(work.loaded.scorer, texts, progress)
     check_scored(scored, texts)
     metric = toxicity_metric(
-        stored.continuations,
+        continuations,
         scored.scores,
         scorer=work.loaded.name,
         aggregation=Aggregation.of(work.identity),
         unscored=scored.unscored,
-        toxicities=stored.toxicities,
+        toxicities=toxicities,
     )
     return _with_what_no_scorer_changes(metric, first, work.loaded.name)
 
@@ -264,8 +241,8 @@ def _with_what_no_scorer_changes(metric: Metric, first: Metric, scorer: str) -> 
     return metric.model_copy(update={"details": details, "counts": {**metric.counts, **counts}})
 
 
-def read_stored(path: Path) -> Stored:
-    """The text that a cell stored, in order.
+def read_stored(path: Path) -> tuple[list[Continuation], dict[str, float]]:
+    """What a cell's model wrote, in order and without its tokens, and how toxic prompts were called, by their id.
 
     Raises:
         BenchError: the file is not what a run wrote; names the line.
@@ -285,12 +262,7 @@ def read_stored(path: Path) -> Stored:
                 toxicities[row["prompt_id"]] = float(row["prompt_toxicity"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BenchError(f"{path}, line {number}, is damaged ({error}); run the cell again") from error
-    return Stored(continuations, toxicities)
-
-
-def _flagged(metric: Metric) -> Metric:
-    flags = [*metric_flags(metric), LABELLER]
-    return metric.model_copy(update={"details": {**metric.details, "flags": flags}})
+    return continuations, toxicities
 
 
 def _listed(reasons: Mapping[str, str]) -> str:

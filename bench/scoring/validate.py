@@ -103,13 +103,13 @@ def validate_scorers(
     """
     candidates, unavailable, failed = _candidates(names, settings)
     reference = read_reference(progress)
-    known = {**reference.identity(), "code": code_version(__name__)}
+    conditions = {**reference.identity(), "code": code_version(__name__)}
     validations: list[Validation] = []
     with progress.track("validate scorers", len(candidates)) as advance:
         for candidate in candidates:
             try:
-                earlier = None if again else _measured_before(candidate, known, progress)
-                validation = earlier or measure_scorer(candidate, reference, known, progress)
+                earlier = None if again else _measured_before(candidate, conditions, progress)
+                validation = earlier or measure_scorer(candidate, reference, conditions, progress)
             except BenchError as error:
                 failed[candidate.label] = str(error)
             except Exception as error:  # a scorer may be anyone's: whatever it raises, the others are still measured
@@ -121,16 +121,16 @@ def validate_scorers(
             advance(1)
     with progress.track("agreement", None):
         agreements = agreements_of(validations, reference)
-    return ValidationReport(known, validations, agreements, unavailable, failed)
+    return ValidationReport(conditions, validations, agreements, unavailable, failed)
 
 
 def measure_scorer(
-    candidate: Candidate, reference: Reference, known: Mapping[str, Any], progress: Progress
+    candidate: Candidate, reference: Reference, conditions: Mapping[str, Any], progress: Progress
 ) -> Validation:
     """Score the reference texts and say how well the scores tell toxic from clean.
 
     Arguments:
-        known: what the measurement depends on besides the scorer, as plain JSON.
+        conditions: what the measurement depends on besides the scorer, as plain JSON.
 
     Raises:
         BenchError: the scorer cannot be had, or fails on more than 1 % of the texts.
@@ -146,7 +146,7 @@ def measure_scorer(
     return Validation(
         scorer=candidate.label,
         identity=candidate.identity,
-        reference=known,
+        reference=conditions,
         threshold=THRESHOLD,
         prompts=_coverage(scored, range(cut)),
         prose=_coverage(scored, range(cut, len(scored.scores))),
@@ -168,17 +168,17 @@ def agreements_of(validations: Sequence[Validation], reference: Reference) -> li
     """How far each two scorers agree, and all where there are more; and each with Perspective on the prompts, the only
     texts of which its scores are known."""
     groups = [*combinations(validations, 2), *([tuple(validations)] if len(validations) > 2 else [])]
-    found = []
+    agreements = []
     for group in groups:
         names = tuple(validation.scorer for validation in group)
         on_prompts = [validation.prompt_scores for validation in group]
         on_all = [validation.prompt_scores + validation.prose_scores for validation in group]
         strata = [0] * len(reference.prompts) + [1] * len(reference.prose)
-        found += [_agreement(names, ALL, on_all, strata), _agreement(names, TOXIC, on_prompts, None)]
+        agreements += [_agreement(names, ALL, on_all, strata), _agreement(names, TOXIC, on_prompts, None)]
     for validation in validations:
         ratings = [validation.prompt_scores, reference.perspective]
-        found.append(_agreement((validation.scorer, PERSPECTIVE), TOXIC, ratings, None))
-    return found
+        agreements.append(_agreement((validation.scorer, PERSPECTIVE), TOXIC, ratings, None))
+    return agreements
 
 
 def _candidates(
@@ -239,7 +239,7 @@ def _label(name: str, settings: Mapping[str, Any]) -> str:
     return f"{name} ({', '.join(f'{key}={value}' for key, value in settings.items())})" if settings else name
 
 
-def _measured_before(candidate: Candidate, known: Mapping[str, Any], progress: Progress) -> Validation | None:
+def _measured_before(candidate: Candidate, conditions: Mapping[str, Any], progress: Progress) -> Validation | None:
     """What was measured of this very scorer against this very reference; None where nothing was."""
     path = validation_path(validation_home(), candidate.identity)
     if not path.is_file():
@@ -249,7 +249,7 @@ def _measured_before(candidate: Candidate, known: Mapping[str, Any], progress: P
     except BenchError as error:
         progress.note(f"{error}; measuring {candidate.label} again")
         return None
-    if validation.reference != known:
+    if validation.reference != conditions:
         progress.note(f"{candidate.label} was measured by another version of this suite; measuring it again")
         return None
     return validation.model_copy(update={"scorer": candidate.label})
@@ -263,15 +263,15 @@ def _coverage(scored: Scored, positions: range) -> Coverage:
     )
 
 
-def _estimate(found: Interval) -> ErrorEstimate:
-    return ErrorEstimate(value=found.value, ci95=found.bounds, n=found.n)
+def _estimate(interval: Interval) -> ErrorEstimate:
+    return ErrorEstimate(value=interval.value, ci95=interval.bounds, n=interval.n)
 
 
 def _share(outcomes: Sequence[bool]) -> Share | None:
     if not outcomes:
         return None
-    found = counted_share((sum(outcomes), len(outcomes)))
-    return Share(value=found.value, ci95=found.bounds, n=found.n, count=sum(outcomes))
+    share = counted_share((sum(outcomes), len(outcomes)))
+    return Share(value=share.value, ci95=share.bounds, n=share.n, count=sum(outcomes))
 
 
 def _bands(scores: Scores, truth: Sequence[float]) -> Iterator[Band]:

@@ -15,14 +15,14 @@ from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.harness.align import alignment_context
-from bench.methods.base import AlignmentMethod
+from bench.methods.base import AlignmentMethod, PlannedAlignment
 from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.gain import HeldOutGain, held_out_gain
 from bench.methods.shared import SharedWork
 from bench.models.placed import PlacedModel
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from bench.tasks.preferences.data_module import PreferenceDataModule
 
@@ -59,8 +59,17 @@ class HeldOutObjective:
         Raises:
             UsageError: the model or the number of pairs does not allow it.
         """
-        method.check(self.model.source.config(), len(self.fit), dtype=self.model.dtype, device=self.model.device)
-        method.check_pairs(self.fit, self.module.draw.seed)
+        model = self.model
+        method.check(
+            PlannedAlignment(
+                model.source.config(),
+                len(self.fit),
+                dtype=model.dtype,
+                device=model.device,
+                pairs=self.fit,
+                seed=self.module.draw.seed,
+            )
+        )
 
     def evaluate(self, method: AlignmentMethod) -> tuple[HeldOutGain, AlignmentReport]:
         """Align a fresh copy of the model and compare it with the model as it was.
@@ -71,7 +80,10 @@ class HeldOutObjective:
         """
         from bench.methods.pairs.likelihoods import shared_logps
 
-        model, tokenizer = self._load()
+        if self._last() is not None:
+            gc.collect()  # trainers sit in reference cycles with their model, and two may not fit
+        model, tokenizer = self.model.load(self.progress)
+        self._last = weakref.ref(model)
         # Neither the pairs before noise nor the clean ones held out by the run: no choice may rest on them.
         with alignment_context(
             self.model, self.module, progress=self.progress, diagnostics=False, shared=self.shared
@@ -87,13 +99,6 @@ class HeldOutObjective:
         if not all(map(math.isfinite, after.values())):
             raise AlignmentFailedError("the aligned model gives held-out completions no finite probability")
         return held_out_gain(self.validation, before, after, beta=BETA), report
-
-    def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        if self._last() is not None:
-            gc.collect()  # trainers sit in reference cycles with their model, and two may not fit
-        model, tokenizer = self.model.load(self.progress)
-        self._last = weakref.ref(model)
-        return model, tokenizer
 
     def _logps(self, model: PreTrainedModel) -> dict[Any, float]:
         """As `shared_logps`, in whose order an unchanged model gives unchanged numbers to the last bit."""

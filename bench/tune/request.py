@@ -53,7 +53,11 @@ def resolve_tuning(
         raise UsageError("the unaligned model has nothing to tune")
     if method.control_of is not None:
         raise UsageError(f"{kind} is a control and takes over the settings of {method.control_of}; tune that one")
-    _check_single(spec)
+    several = {"--noise": spec.noise.rates, "--pairs": spec.pairs.sizes, "--seed": spec.seeds}
+    for flag, values in several.items():
+        if len(values) > 1:
+            listed = ", ".join(map(str, values))
+            raise UsageError(f"a search has one set of pairs, the configuration several ({listed}); choose with {flag}")
     if not 0 < validation < 1:
         raise UsageError(
             f"--validation is the share of the training pairs to judge by, between 0 and 1; found {validation}"
@@ -104,24 +108,7 @@ def _written(row: str, config: str | None, flags: Sequence[Assignment], assignme
     methods = dict(validated(RunSpec, settings, str(path)).methods)
     if row not in methods and row not in METHODS:
         raise unknown("method", row, [*METHODS, *methods])
-    found: dict[str, Any] = {**settings, "methods": {**methods, row: methods.get(row, {})}}
+    changed: dict[str, Any] = {**settings, "methods": {**methods, row: methods.get(row, {})}}
     for key_path, value in [*flags, *map(parse_assignment, assignments)]:
-        found = assign(found, key_path, value)
-    return found
-
-
-def _check_single(spec: RunSpec) -> None:
-    """A search has one set of pairs.
-
-    Raises:
-        UsageError: the configuration has several; says which flag chooses.
-    """
-    several: Mapping[str, Sequence[Any]] = {
-        "--noise": spec.noise.rates,
-        "--pairs": spec.pairs.sizes,
-        "--seed": spec.seeds,
-    }
-    for flag, values in several.items():
-        if len(values) > 1:
-            found = ", ".join(map(str, values))
-            raise UsageError(f"a search has one set of pairs, the configuration several ({found}); choose with {flag}")
+        changed = assign(changed, key_path, value)
+    return changed

@@ -183,9 +183,7 @@ def _next_trial(tuning: Tuning, space: SearchSpace, objective: HeldOutObjective,
         values = method.model_dump(mode="json")
         settings = {**tuning.fixed, **{name: tuning.configured.get(name, values[name]) for name in space.dimensions}}
         return _try(tuning, objective, trials, settings, space.locate(method))
-    tried = [
-        (trial.parameters, trial.sure) for trial in trials if trial.parameters is not None and trial.sure is not None
-    ]
+    tried = [(trial.parameters, trial.sure) for trial in trials if trial.parameters and trial.sure is not None]
     parameters = space.propose(tried, len(trials), objective.module.draw.seed)
     return _try(tuning, objective, trials, {**tuning.fixed, **space.settings(parameters)}, parameters)
 
@@ -222,7 +220,7 @@ def _try(
 def _summary(trials: Sequence[Trial], tuning: Tuning) -> str:
     """One line on the newest trial and the best so far."""
     newest = trials[-1]
-    came_to = f"failed: {newest.error}" if newest.gain is None else f"gain {newest.gain:+.4f} ± {newest.stderr:.4f}"
+    came_to = f"failed: {newest.error}" if newest.gain is None else f"gain {newest.gain_text}"
     setting = ", ".join(f"{name} {newest.settings[name]}" for name in tuning.space.dimensions)
     ranked = any(trial.sure is not None for trial in trials)
     best = f"; best so far trial {best_trial(trials).number + 1}" if ranked else ""

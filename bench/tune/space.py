@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,27 +30,7 @@ DIGITS = 3
 """Significant digits of a proposed number: more would say nothing, and make a configuration hard to read."""
 
 
-class Dimension(Value, ABC):
-    """The values that one hyperparameter may take."""
-
-    @abstractmethod
-    def distributions(self, name: str) -> dict[str, BaseDistribution]:
-        """What the sampler draws for the hyperparameter `name`."""
-
-    @abstractmethod
-    def value(self, name: str, parameters: Parameters) -> Any:
-        """The hyperparameter that the sampler's numbers stand for, as a configuration would write it."""
-
-    @abstractmethod
-    def locate(self, name: str, value: Any) -> dict[str, Any] | None:
-        """The sampler's numbers for a validated hyperparameter; None where it lies outside."""
-
-    @abstractmethod
-    def samples(self) -> Sequence[Any]:
-        """Values that show whether the method allows what is in here."""
-
-
-class Span(Dimension):
+class Span(Value):
     """Numbers from `low` to `high`, both included."""
 
     low: float
@@ -93,7 +72,7 @@ class Span(Dimension):
         return self.low, self.low + (self.high - self.low) / math.pi, self.high  # the second one is never whole
 
 
-class Choices(Dimension):
+class Choices(Value):
     """Two or more values, in no order."""
 
     values: tuple[Any, ...] = Field(min_length=2)
@@ -113,7 +92,7 @@ class Choices(Dimension):
         return self.values
 
 
-class Stretch(Dimension):
+class Stretch(Value):
     """Contiguous stretches of a model's blocks; every length is as likely as its double."""
 
     n_blocks: int = 1
@@ -144,17 +123,13 @@ class Stretch(Dimension):
         return f"{name}.first", f"{name}.count"
 
 
-TRAINING: Mapping[str, Dimension] = {
-    "learning_rate": Span(low=1e-6, high=1e-3, log=True),
-    "epochs": Span(low=1, high=3, int=True),
-    "beta": Span(low=0.03, high=5, log=True),
-    "lora_rank": Choices(values=(8, 16, 32, 64)),
-}
-SPACES: Mapping[str, Mapping[str, Dimension]] = {
-    "profs": {"rank": Span(low=1, high=20, int=True, log=True), "layers": Stretch()},
-    **dict.fromkeys(("dpo", "cdpo", "kto", "sft", "simpo", "orpo"), TRAINING),
-}
-"""What is varied where no file says otherwise; fields that a method does not have are left out."""
+Dimension = Span | Choices | Stretch
+"""The values that one hyperparameter may take.
+
+`distributions` is what the sampler draws for the hyperparameter `name`, `value` what its numbers stand for, as a
+configuration would write it, and `locate` the numbers for a validated hyperparameter, None where it lies outside.
+`samples` are values that show whether the method allows what is in here.
+"""
 
 
 @dataclass(frozen=True)
@@ -292,3 +267,10 @@ def check_space(space: SearchSpace, method: type[AlignmentMethod], fixed: Mappin
     for name, values in samples.items():
         for value in values:
             validated(method, {**fixed, **first, name: value}, where)
+
+
+SPACES: Mapping[str, Mapping[str, Dimension]] = {
+    kind: {name: _dimension(entry, f"{kind}: {name}") for name, entry in entries.items()}
+    for kind, entries in read_yaml(Path(__file__).with_name("spaces.yaml")).items()
+}
+"""What is varied where no file says otherwise; fields that a method does not have are left out."""

@@ -46,6 +46,11 @@ class Trial(Value):
     error: str | None = None
 
     @property
+    def gain_text(self) -> str:
+        """Its gain with its standard error; only where it has one."""
+        return f"{self.gain:+.4f} ± {self.stderr:.4f}"
+
+    @property
     def proven(self) -> bool:
         """Whether its gain is more than chance would give a single trial."""
         return self.sure is not None and self.sure > 0
@@ -156,12 +161,12 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
     return max(done, key=lambda pair: pair[0])[1]
 
 
-def _first_difference(found: Any, expected: Any, place: str = "") -> str | None:
-    """Where two JSON values differ and what stands there, `found` first; None where they are the same."""
-    if isinstance(found, Mapping) and isinstance(expected, Mapping):
+def _first_difference(stored: Any, expected: Any, key_path: str = "") -> str | None:
+    """Where two JSON values differ and what stands there, `stored` first; None where they are the same."""
+    if isinstance(stored, Mapping) and isinstance(expected, Mapping):
         inner = (
-            _first_difference(found.get(key), expected.get(key), f"{place}.{key}" if place else str(key))
-            for key in dict.fromkeys([*expected, *found])
+            _first_difference(stored.get(key), expected.get(key), f"{key_path}.{key}" if key_path else str(key))
+            for key in dict.fromkeys([*expected, *stored])
         )
-        return next((difference for difference in inner if difference is not None), None)
-    return None if found == expected else f"{place} is {found!r} there and {expected!r} here"
+        return next(filter(None, inner), None)
+    return None if stored == expected else f"{key_path} is {stored!r} there and {expected!r} here"

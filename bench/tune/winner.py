@@ -66,8 +66,8 @@ def describe_search(row: str, trials: Sequence[Trial], search: Mapping[str, Any]
     seconds = sum(trial.seconds for trial in trials)
     states = [trial.state for trial in trials]
     others = "".join(f", {states.count(state)} {state}" for state in ("failed", "repeated") if state in states)
-    before = f"failed ({configured.error})" if configured.gain is None else _gain(configured)
-    won = f"Trial {best.number + 1} won with {_gain(best)}; the settings as they were before: {before}."
+    before = f"failed ({configured.error})" if configured.gain is None else configured.gain_text
+    won = f"Trial {best.number + 1} won with {best.gain_text}; the settings as they were before: {before}."
     if best is configured:
         won = f"Nothing beat the settings as they were before, with {before}."
     sentences = [
@@ -85,7 +85,3 @@ UNPROVEN = (
     "NOT PROVEN: the winner's gain is within 1.645 standard errors of none. On these pairs no setting is known to do "
     "better than leaving the model alone."
 )
-
-
-def _gain(trial: Trial) -> str:
-    return f"{trial.gain:+.4f} ± {trial.stderr:.4f}"

@@ -14,19 +14,20 @@ FOREIGN = 0.1
 
 def make_budget(records: Sequence[Record]) -> Budget:
     """The budget of the row that `records`, of one seed each or of one metric each, make up."""
-    found = [record.ledger for record in records]
-    ledgers = [ledger for ledger in found if ledger is not None]
+    recorded = [record.ledger for record in records]
+    ledgers = [ledger for ledger in recorded if ledger is not None]
     stated = records[-1].method.tuned
     trials = {"trials": stated.trials if stated else None, "tuning_seconds": stated.seconds if stated else None}
-    if len(ledgers) < len(found):
+    if len(ledgers) < len(recorded):
         return Budget(**trials)
+    on_devices = [ledger.peak_device_bytes for ledger in ledgers]
     return Budget(
         **trials,
         steps=_mean([ledger.steps for ledger in ledgers]),
         tokens_trained=_mean([ledger.tokens_trained for ledger in ledgers]),
         tokens_forward=_mean([ledger.tokens_forward for ledger in ledgers]),
         peak_rss_bytes=max(ledger.peak_rss_bytes for ledger in ledgers),
-        peak_device_bytes=_highest([ledger.peak_device_bytes for ledger in ledgers]),
+        peak_device_bytes=max((size for size in on_devices if size is not None), default=None),
         energy_joules=_mean([ledger.energy_joules for ledger in ledgers]),
         energy_is_its_own=all(map(_is_its_own, records)),
         energy_sources=tuple(sorted({ledger.energy_source for ledger in ledgers if ledger.energy_source})),
@@ -46,9 +47,5 @@ def _is_its_own(record: Record) -> bool:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     """None where any is: a mean over some seeds would be taken for one over all."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if len(known) == len(values) else None
-
-
-def _highest(values: Sequence[int | None]) -> int | None:
-    return max((value for value in values if value is not None), default=None)
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if len(numbers) == len(values) else None

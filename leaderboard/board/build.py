@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bench.core.hashing import sha256_json
-from bench.leaderboard.board.corrections import Validations
+from bench.leaderboard.board.extras import Validations
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.pairing import is_exponential
 from bench.leaderboard.board.rows import in_order, make_rows, newest_metrics
@@ -45,11 +45,7 @@ def comparable_groups(records: Sequence[Record]) -> list[list[Record]]:
     A record that lacks a task joins the first table that it does not contradict.
     """
     groups: list[tuple[dict[str, Any], list[Record]]] = []
-    # Richest evaluations first, so that what they contain joins them.
-    for record in sorted(
-        records,
-        key=lambda each: (*_platform(each), -len(each.evaluation), sha256_json(dict(each.evaluation)), _age(each)),
-    ):
+    for record in sorted(records, key=_richest_first):
         for tasks, group in groups:
             agrees = all(tasks.get(name, identity) == identity for name, identity in record.evaluation.items())
             if agrees and _platform(group[0]) == _platform(record):
@@ -59,6 +55,11 @@ def comparable_groups(records: Sequence[Record]) -> list[list[Record]]:
         else:
             groups.append((dict(record.evaluation), [record]))
     return [sorted(group, key=_age) for _, group in groups]
+
+
+def _richest_first(record: Record) -> tuple[Any, ...]:
+    """So that what they contain joins them."""
+    return *_platform(record), -len(record.evaluation), sha256_json(dict(record.evaluation)), _age(record)
 
 
 def _platform(record: Record) -> tuple[str, str, str]:
@@ -71,7 +72,7 @@ def _age(record: Record) -> tuple[datetime, str]:
 
 def group_distinctions(groups: Sequence[Sequence[Record]]) -> list[dict[str, str]]:
     """For each group, what tells it from the others of models had from the same place."""
-    told: list[dict[str, str]] = [{} for _ in groups]
+    differences: list[dict[str, str]] = [{} for _ in groups]
     for locator in {group[-1].model.locator for group in groups}:
         alike = [index for index, group in enumerate(groups) if group[-1].model.locator == locator]
         settings = [
@@ -80,8 +81,8 @@ def group_distinctions(groups: Sequence[Sequence[Record]]) -> list[dict[str, str
             for index in alike
         ]
         for index, distinction in zip(alike, distinctions(settings), strict=True):
-            told[index] = distinction
-    return told
+            differences[index] = distinction
+    return differences
 
 
 def _evaluation(group: Sequence[Record]) -> dict[str, Any]:
@@ -128,20 +129,17 @@ def make_columns(history: Sequence[Record], rows: Sequence[Row] = ()) -> dict[st
 
 def _origin(history: Sequence[Record]) -> Origin:
     """Where the records come from, of whatever each says of itself."""
+    provenance = [record.provenance for record in history]
     versions: dict[str, dict[str, None]] = {}
-    commits: dict[str, None] = {}
-    commands: dict[str, None] = {}
-    for record in history:
-        for name, version in record.provenance.get("packages", {}).items():
-            if version is not None:
-                versions.setdefault(name, {})[version] = None
-        if git := record.provenance.get("git"):
-            commits[f"{git['commit'][:12]}{'+changes' if git['dirty'] else ''}"] = None
-        if command := record.provenance.get("command"):
-            commands[command] = None
+    for name, version in (item for source in provenance for item in source.get("packages", {}).items()):
+        if version is not None:
+            versions.setdefault(name, {})[version] = None
+    git = [source["git"] for source in provenance if source.get("git")]
+    commits = (f"{state['commit'][:12]}{'+changes' if state['dirty'] else ''}" for state in git)
+    commands = (source["command"] for source in provenance if source.get("command"))
     return Origin(
         versions={name: " / ".join(texts) for name, texts in versions.items()},
-        commits=tuple(commits),
-        commands=tuple(commands),
+        commits=tuple(dict.fromkeys(commits)),
+        commands=tuple(dict.fromkeys(commands)),
         newest=history[-1].created_at,
     )

@@ -6,6 +6,7 @@ The bounds are conventions of this suite, wide enough that every method that wor
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 
 from bench.leaderboard.board.values import Extra, Score
 
@@ -28,17 +29,14 @@ def degenerate(row: Mapping[str, Extra], base: Mapping[str, Extra]) -> list[str]
         row: what stands beside the score.
         base: the same of the unaligned model; empty where it was not measured.
     """
-    ours, theirs = _guards(row), _guards(base)
-    found = []
-    if _beyond(ours, theirs, "empty_rate") >= SILENT:
-        found.append("silent")
-    if "base_perplexity" in ours and ours["base_perplexity"] >= BABBLING * theirs.get("base_perplexity", float("inf")):
-        found.append("babbling")
-    if _beyond(ours, theirs, "repetition") >= LOOPING:
-        found.append("looping")
-    if ours.get("kl_to_base", 0.0) >= DRIFTED:
-        found.append("drifted")
-    return found
+    guards, of_base = _guards(row), _guards(base)
+    holds = (
+        guards.get("empty_rate", 0.0) - of_base.get("empty_rate", 0.0) >= SILENT,
+        guards.get("base_perplexity", 0.0) >= BABBLING * of_base.get("base_perplexity", float("inf")),
+        guards.get("repetition", 0.0) - of_base.get("repetition", 0.0) >= LOOPING,
+        guards.get("kl_to_base", 0.0) >= DRIFTED,
+    )
+    return list(compress(WARNINGS, holds))
 
 
 def without_credit(score: Score) -> Score:
@@ -48,9 +46,5 @@ def without_credit(score: Score) -> Score:
     return score.model_copy(update={"change": score.change.model_copy(update={"better": None})})
 
 
-def _guards(asides: Mapping[str, Extra]) -> dict[str, float]:
-    return {name.removeprefix("guards."): aside.value for name, aside in asides.items() if name.startswith("guards.")}
-
-
-def _beyond(ours: Mapping[str, float], theirs: Mapping[str, float], name: str) -> float:
-    return ours.get(name, 0.0) - theirs.get(name, 0.0)
+def _guards(extras: Mapping[str, Extra]) -> dict[str, float]:
+    return {name.removeprefix("guards."): extra.value for name, extra in extras.items() if name.startswith("guards.")}

@@ -20,15 +20,15 @@ def smallest_effects(records: Iterable[Record], n_seeds: int) -> list[str]:
     Returns:
         For each measurement the method and setting for which it is largest, as that is what the study is good for.
     """
-    found: dict[str, tuple[float, str]] = {}
+    largest: dict[str, tuple[float, str]] = {}
     everything = list(records)
     for base in (record for record in everything if record.data.n_pairs == 0):
         for group in _groups(everything, base):
             for name in base.metrics:
                 effect = _effect(name, group, base, n_seeds)
-                if effect is not None and effect > found.get(name, (0.0, ""))[0]:
-                    found[name] = effect, _line(name, effect, group, base, n_seeds)
-    return [line for _, line in found.values()]
+                if effect is not None and effect > largest.get(name, (0.0, ""))[0]:
+                    largest[name] = effect, _line(name, effect, group, base, n_seeds)
+    return [line for _, line in largest.values()]
 
 
 def _groups(records: Sequence[Record], base: Record) -> list[list[Record]]:
@@ -50,11 +50,11 @@ def _effect(name: str, group: Sequence[Record], base: Record, n_seeds: int) -> f
     from bench.leaderboard.statistics.power import Spread, detectable_effect
     from bench.leaderboard.statistics.seeds import seeded_difference
 
-    items, ours = base.metrics[name].items, [record.metrics[name].items for record in group if name in record.metrics]
-    if items is None or not ours or any(one is None or one.ids_sha256 != items.ids_sha256 for one in ours):
+    items, others = base.metrics[name].items, [record.metrics[name].items for record in group if name in record.metrics]
+    if items is None or not others or any(one is None or one.ids_sha256 != items.ids_sha256 for one in others):
         return None
     before = np.array(items.values, dtype=float)
-    after = np.array([one.values for one in ours if one is not None], dtype=float)
+    after = np.array([one.values for one in others if one is not None], dtype=float)
     n_items = int(np.isfinite(after - before).all(axis=0).sum())
     if n_items < 2:
         return None

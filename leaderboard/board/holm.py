@@ -8,7 +8,7 @@ from bench.leaderboard.board.values import Change, Row, Score
 from bench.leaderboard.statistics.multiplicity import holm
 
 ALPHA = 0.05
-Place = tuple[int, str]
+HolmPlace = tuple[int, str]
 """Of a row among the rows, and a task; "" for their average."""
 
 
@@ -19,14 +19,14 @@ def with_holm(rows: Sequence[Row]) -> list[Row]:
     an average's tasks, one a row and task, are another family, beside that of the average itself.
     """
     for name in sorted({name for row in rows for name in row.scores}):
-        scores = {place: row.scores[name] for place, row in enumerate(rows) if name in row.scores}
-        tasks = {(place, task): part.change for place, each in scores.items() for task, part in each.tasks.items()}
-        changes = _adjusted({(place, ""): each.change for place, each in scores.items()}) | _adjusted(tasks)
-        rows = [_with_changes(row, name, place, changes) for place, row in enumerate(rows)]
+        scores = {index: row.scores[name] for index, row in enumerate(rows) if name in row.scores}
+        tasks = {(index, task): part.change for index, score in scores.items() for task, part in score.tasks.items()}
+        changes = _adjusted({(index, ""): score.change for index, score in scores.items()}) | _adjusted(tasks)
+        rows = [_with_changes(row, name, index, changes) for index, row in enumerate(rows)]
     return list(rows)
 
 
-def _adjusted(changes: Mapping[Place, Change | None]) -> dict[Place, Change]:
+def _adjusted(changes: Mapping[HolmPlace, Change | None]) -> dict[HolmPlace, Change]:
     """A family's changes that have a p-value."""
     ps = holm([None if change is None else change.p for change in changes.values()])
     return {
@@ -36,12 +36,12 @@ def _adjusted(changes: Mapping[Place, Change | None]) -> dict[Place, Change]:
     }
 
 
-def _with_changes(row: Row, name: str, place: int, changes: Mapping[Place, Change]) -> Row:
+def _with_changes(row: Row, name: str, index: int, changes: Mapping[HolmPlace, Change]) -> Row:
     score = row.scores.get(name)
     if score is None:
         return row
-    tasks = {task: _with_change(part, changes.get((place, task))) for task, part in score.tasks.items()}
-    score = _with_change(score, changes.get((place, ""))).model_copy(update={"tasks": tasks})
+    tasks = {task: _with_change(part, changes.get((index, task))) for task, part in score.tasks.items()}
+    score = _with_change(score, changes.get((index, ""))).model_copy(update={"tasks": tasks})
     return row.model_copy(update={"scores": {**row.scores, name: score}})
 
 

@@ -93,10 +93,12 @@ def minus(a: Strata, b: Strata) -> Strata:
         UnpairedError: the two cannot be paired.
     """
     check_same_items(a, b)
-    difference = {
-        name: Stratum(stratum.ids_sha256, stratum.weights, _minus(stratum.values, b[name].values))
-        for name, stratum in a.items()
-    }
+    difference = {}
+    for name, stratum in a.items():
+        values, others = stratum.values, b[name].values
+        # Exactly 0 where they differ by rounding.
+        values = np.where(np.isclose(values, others, rtol=ROUNDING, atol=0), 0.0, values - others)
+        difference[name] = Stratum(stratum.ids_sha256, stratum.weights, values)
     return _checked(difference, "no item was measured on both sides")
 
 
@@ -141,7 +143,7 @@ def make_sheet(columns: Sequence[Strata]) -> Sheet | None:
 def spreads(table: Sheet) -> list[bool]:
     """For each column, whether its values differ by more than rounding: between items, or between seeds."""
     ranges = np.ptp(table.values, axis=(0, 1))
-    return [bool(each) for each in ranges > ROUNDING * np.abs(table.values).max(axis=(0, 1))]
+    return [bool(differs) for differs in ranges > ROUNDING * np.abs(table.values).max(axis=(0, 1))]
 
 
 def mean_of(strata: Strata) -> float:
@@ -158,11 +160,6 @@ def columns_of(strata: Strata) -> list[list[float | None]]:
     """Each stratum's values by item, averaged over seeds; None where any seed could not measure it."""
     means = [stratum.values.mean(axis=0).tolist() for stratum in strata.values()]
     return [[None if math.isnan(value) else value for value in column] for column in means]
-
-
-def _minus(a: Array, b: Array) -> Array:
-    """A minus B, exactly 0 where they differ by rounding."""
-    return np.where(np.isclose(a, b, rtol=ROUNDING, atol=0), 0.0, a - b)
 
 
 def _of_one(metric: Metric) -> Strata:

@@ -33,22 +33,6 @@ class Contender:
     """Whether the one measurement there is stands beside every seed of others, as base's does."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairing:
-    """Two contenders' difference on what both have."""
-
-    pair: tuple[int, int]
-    difference: Strata
-
-    @property
-    def pattern(self) -> Hashable:
-        """Equal for differences that one sheet can hold: as many seeds, and the same items measured."""
-        return tuple(
-            (name, len(part.values), part.ids_sha256, part.weights, np.isnan(part.values).any(axis=0).tobytes())
-            for name, part in self.difference.items()
-        )
-
-
 def with_ranks(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[Row]:
     """The rows with their rank in each metric; one whose score rests on degenerate text has none.
 
@@ -62,7 +46,7 @@ def with_ranks(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[R
             Contender(metrics[name], row.is_base) if name in metrics and degenerate.isdisjoint(row.flags) else None
             for row, metrics in zip(rows, measured, strict=True)
         ]
-        (higher_is_better, *_) = [m.higher_is_better for each in measured for m in each.get(name, {}).values()]
+        (higher_is_better, *_) = [m.higher_is_better for by_name in measured for m in by_name.get(name, {}).values()]
         for index, label in enumerate(rank(contenders, higher_is_better=higher_is_better)):
             if label is not None:
                 row = ranked[index]
@@ -89,7 +73,7 @@ def rank(contenders: Sequence[Contender | None], *, higher_is_better: bool) -> l
     if len(ranked) < FEWEST:
         return labels
     position = {index: number for number, index in enumerate(ranked)}
-    better = surely_better(len(ranked), {(position[a], position[b]): found for (a, b), found in comparisons.items()})
+    better = surely_better(len(ranked), {(position[a], position[b]): comparisons[a, b] for a, b in comparisons})
     with suppress(ValueError):  # rows measured on different items can beat each other in a circle
         for index, label in zip(ranked, rank_labels(tie_ranks(better)), strict=True):
             labels[index] = label
@@ -101,27 +85,38 @@ def _comparisons(
 ) -> dict[tuple[int, int], RankComparison]:
     there = {index: contender for index, contender in enumerate(contenders) if contender is not None}
     strata = {index: _by_seed(contender) for index, contender in there.items()}
-    batches: dict[Hashable, list[_Pairing]] = {}
+    batches: dict[Hashable, dict[tuple[int, int], Strata]] = {}
     for a, b in combinations(there, 2):
         matched = _matched(strata[a], strata[b], there[a].seedless, there[b].seedless)
         with suppress(UnpairedError):  # the items are not the same
             if matched:
-                pairing = _Pairing((a, b), join_seeds([minus(*seeds) for seeds in matched], ""))
-                batches.setdefault(pairing.pattern, []).append(pairing)
-    return {pair: found for batch in batches.values() for pair, found in _tested(batch, higher_is_better).items()}
+                difference = join_seeds([minus(*seeds) for seeds in matched], "")
+                batches.setdefault(_pattern(difference), {})[a, b] = difference
+    comparisons: dict[tuple[int, int], RankComparison] = {}
+    for batch in batches.values():
+        comparisons |= _tested(batch, higher_is_better)
+    return comparisons
 
 
-def _tested(batch: Sequence[_Pairing], higher_is_better: bool) -> dict[tuple[int, int], RankComparison]:
+def _pattern(difference: Strata) -> Hashable:
+    """Equal for differences that one sheet can hold: as many seeds, and the same items measured."""
+    return tuple(
+        (name, len(part.values), part.ids_sha256, part.weights, np.isnan(part.values).any(axis=0).tobytes())
+        for name, part in difference.items()
+    )
+
+
+def _tested(batch: Mapping[tuple[int, int], Strata], higher_is_better: bool) -> dict[tuple[int, int], RankComparison]:
     """Comparisons that one sheet holds, a column each; none where a task has one item only."""
-    sheet = make_sheet([pairing.difference for pairing in batch])
+    sheet = make_sheet(list(batch.values()))
     if sheet is None:
         return {}
     sign = 1 if higher_is_better else -1
     with np.errstate(divide="ignore"):  # of a column without spread, whose p-value is not used
         ps = p_values(sheet, resamples=_RESAMPLES)
     return {
-        pairing.pair: RankComparison(advantage=sign * float(mean), p=p if spreads_much else None)
-        for pairing, mean, p, spreads_much in zip(batch, sheet.means, ps, spreads(sheet), strict=True)
+        pair: RankComparison(advantage=sign * float(mean), p=p if spreads_much else None)
+        for pair, mean, p, spreads_much in zip(batch, sheet.means, ps, spreads(sheet), strict=True)
     }
 
 

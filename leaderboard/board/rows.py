@@ -10,16 +10,15 @@ from typing import Any
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
-from bench.leaderboard.board.corrections import Validations, corrected
 from bench.leaderboard.board.degenerate import degenerate, without_credit
-from bench.leaderboard.board.extras import extras
+from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
 from bench.leaderboard.board.scores import NO_BASE, metric_score
 from bench.leaderboard.board.values import Row, Score
 from bench.leaderboard.records.labels import distinctions
-from bench.leaderboard.records.record import Cost, Record
+from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
 
 SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long")
@@ -44,7 +43,7 @@ def make_rows(history: Sequence[Record], validations: Validations, margins: Marg
     labels = _labels(groups)
     against = _Reference(newest_metrics(bases), validations, margins)
     drafts = [_row(group, labels[key], against) for key, group in groups.items()]
-    drafts.sort(key=lambda draft: _place(draft[0]))
+    drafts.sort(key=_sort_key)
     if bases:
         drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
     return tuple(with_ranks(with_holm([row for row, _ in drafts]), [measured for _, measured in drafts]))
@@ -58,11 +57,11 @@ def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
 def in_order(metrics: Iterable[str]) -> list[str]:
     """Names of metrics in the order in which they are shown."""
 
-    def place(name: str) -> tuple[int, str]:
+    def position(name: str) -> tuple[int, str]:
         task = name.partition(" [")[0]  # "toxicity [linear]" stands beside "toxicity"
         return ORDER.index(task) if task in ORDER else len(ORDER), name
 
-    return sorted(set(metrics), key=place)
+    return sorted(set(metrics), key=position)
 
 
 def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
@@ -84,8 +83,8 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]
     labels = dict(zip(groups, data, strict=True))
     for name in {group[0].method.name for group in groups.values()}:
         alike = [key for key, group in groups.items() if group[0].method.name == name]
-        told = distinctions([dict(groups[key][0].method.config) for key in alike])
-        labels |= {key: settings | labels[key] for key, settings in zip(alike, told, strict=True)}
+        differences = distinctions([dict(groups[key][0].method.config) for key in alike])
+        labels |= {key: settings | labels[key] for key, settings in zip(alike, differences, strict=True)}
         origins = _origins([(groups[key][0], labels[key]) for key in alike])
         labels |= {key: labels[key] | origin for key, origin in zip(alike, origins, strict=True)}
     return labels
@@ -98,8 +97,9 @@ def _origins(rows: Sequence[tuple[Record, Mapping[str, str]]]) -> list[dict[str,
     needed = {
         name
         for look in looks
-        for told in distinctions([origin for other, origin in zip(looks, origins, strict=True) if other == look])
-        for name in told
+        for alike in [[origin for other, origin in zip(looks, origins, strict=True) if other == look]]
+        for difference in distinctions(alike)
+        for name in difference
     }
     return distinctions([{name: origin[name] for name in needed} for origin in origins])
 
@@ -136,7 +136,7 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
         measured[name] = {seed: record.metrics[name] for seed, record in judged.items()}
         scores[name], warnings = _score(name, judged, against)
         degenerations |= {f"{name}: {warning}": None for warning in warnings}
-    newest = group[-1]
+    newest, costs = group[-1], [record.cost for record in used.values()]
     row = Row(
         method=newest.method.name,
         settings=label,
@@ -150,8 +150,13 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
             *_flags(used.values(), [(name, record.metrics[name]) for (name, _), record in chosen.items()], scores),
         ),
         cells=tuple(sorted(used)),
-        **_data(newest, used.values()),
-        **_costs([record.cost for record in used.values()]),
+        **({} if _is_base(newest) else _data(newest, used.values())),
+        align_seconds=fmean(cost.align_seconds for cost in costs),
+        evaluate_seconds=fmean(cost.evaluate_seconds for cost in costs),
+        peak_rss_bytes=max(cost.peak_rss_bytes for cost in costs),
+        peak_device_bytes=max(
+            (cost.peak_device_bytes for cost in costs if cost.peak_device_bytes is not None), default=None
+        ),
     )
     return row, measured
 
@@ -160,20 +165,17 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
     """One metric of a row, by seed, and why it earns no credit, if it does not."""
     base = against.metrics.get(name)
     by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
-    found = metric_score(by_seed, base, margin=against.margins.get(name))
-    if warnings := degenerate(found.asides, {} if base is None else extras([base])):
-        found = without_credit(found)
+    score = metric_score(by_seed, base, margin=against.margins.get(name))
+    if warnings := degenerate(score.asides, {} if base is None else extras([base])):
+        score = without_credit(score)
     if correction := corrected(list(judged.values()), name, against.validations):
-        found = found.model_copy(update={"asides": {**found.asides, **correction}})
+        score = score.model_copy(update={"asides": {**score.asides, **correction}})
     if against.metrics and base is None:
-        found = found.model_copy(update={"unpaired": NO_BASE})
-    return found, warnings
+        score = score.model_copy(update={"unpaired": NO_BASE})
+    return score, warnings
 
 
 def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
-    if _is_base(record):
-        nothing = dict.fromkeys(("source", "pool_sha256", "held_out", "n_pairs", "noise_model", "noise_rate"))
-        return {**nothing, "seeds": ()}
     return {
         "source": record.data.source,
         "pool_sha256": record.data.pool_sha256,
@@ -181,18 +183,7 @@ def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
         "n_pairs": record.data.n_pairs,
         "noise_model": record.data.noise.model,
         "noise_rate": record.data.noise.rate,
-        "seeds": tuple(sorted({each.data.seed for each in used})),
-    }
-
-
-def _costs(costs: Sequence[Cost]) -> dict[str, Any]:
-    return {
-        "align_seconds": fmean(cost.align_seconds for cost in costs),
-        "evaluate_seconds": fmean(cost.evaluate_seconds for cost in costs),
-        "peak_rss_bytes": max(cost.peak_rss_bytes for cost in costs),
-        "peak_device_bytes": max(
-            (cost.peak_device_bytes for cost in costs if cost.peak_device_bytes is not None), default=None
-        ),
+        "seeds": tuple(sorted({record.data.seed for record in used})),
     }
 
 
@@ -207,14 +198,15 @@ def _flags(
     of_metrics = {f"{name}: {flag}" for name, metric in metrics for flag in metric_flags(metric)}
     counted = [
         f"{metric}: {count} {name}"
-        for metric, each in scores.items()
-        for name, count in each.counts.items()
-        if name in SHOWN_COUNTS and count and count >= NOTEWORTHY * (each.n + count)
+        for metric, score in scores.items()
+        for name, count in score.counts.items()
+        if name in SHOWN_COUNTS and count and count >= NOTEWORTHY * (score.n + count)
     ]
     return (*sorted(of_method), *sorted(of_metrics), *counted)
 
 
-def _place(row: Row) -> tuple[Any, ...]:
+def _sort_key(draft: tuple[Row, MetricsBySeed]) -> tuple[Any, ...]:
+    row, _ = draft
     return row.method, sorted(row.settings.items()), row.n_pairs, row.noise_rate, sha256_json(dict(row.config))
 
 

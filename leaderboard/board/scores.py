@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from statistics import fmean, stdev
@@ -51,10 +52,9 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
             None where that is not asked.
     """
     measured = {seed: metric for seed, metric in sorted(by_seed.items()) if metric.value is not None}
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for metric in by_seed.values():
-        for name, count in metric.counts.items():
-            counts[name] = counts.get(name, 0) + count
+        counts.update(metric.counts)
     if not measured:
         return Score(value=None, ci95=None, n=0, counts=counts, asides=extras(list(by_seed.values())))
     metrics = list(measured.values())
@@ -95,7 +95,12 @@ def paired_change(after: Sequence[Metric], before: Sequence[Metric], *, margin: 
     better = None
     if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
         better = (interval.value > 0) == after[0].higher_is_better
-    verdict = None
+    verdict = p = None
+    if sheet is not None and bounds is not None:
+        if all(spreads(sheet)):
+            p = p_values(sheet)[0]
+        elif not sheet.values.any():
+            p = 1.0  # no item differs
     if margin is not None:
         narrower = _difference(a, b, difference, sheet, exponential, LEVEL)
         verdict = preserved(narrower, margin, higher_is_better=after[0].higher_is_better)
@@ -104,7 +109,7 @@ def paired_change(after: Sequence[Metric], before: Sequence[Metric], *, margin: 
         ci95=bounds,
         n=interval.n,
         better=better,
-        p=None if sheet is None or bounds is None else _p(sheet),
+        p=p,
         detectable=None if sheet is None else _detectable(sheet, exponential),
         preserved=verdict,
     )
@@ -112,12 +117,11 @@ def paired_change(after: Sequence[Metric], before: Sequence[Metric], *, margin: 
 
 def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Score]:
     of_base = (base.tasks or {}) if base else {}
-    names = sorted({name for metric in measured.values() for name in metric.tasks or {}})
-    tasks = {seed: metric.tasks or {} for seed, metric in measured.items()}
-    return {
-        name: metric_score({seed: tasks[seed][name] for seed in tasks if name in tasks[seed]}, of_base.get(name))
-        for name in names
-    }
+    parts: dict[str, dict[int, Metric]] = {}
+    for seed, metric in measured.items():
+        for name, part in (metric.tasks or {}).items():
+            parts.setdefault(name, {})[seed] = part
+    return {name: metric_score(parts[name], of_base.get(name)) for name in sorted(parts)}
 
 
 def _average(metrics: Sequence[Metric]) -> tuple[float, tuple[float, float] | None, int]:
@@ -154,7 +158,11 @@ def _difference(
 ) -> Interval:
     """A minus B; for exponentials A over B, minus one."""
     if len(next(iter(difference.values())).values) == 1:
-        return _over_items(a, b, exponential, level)
+        after, before = columns_of(a), columns_of(b)
+        if len(a) > 1:
+            return paired_strata(after, before, level=level)
+        weights = next(iter(a.values())).weights
+        return paired_difference(after[0], before[0], weights=weights, relative=exponential, level=level)
     mean = mean_of(difference)
     value, n = math.expm1(mean) if exponential else mean, count_items(difference)
     if sheet is None:
@@ -163,15 +171,6 @@ def _difference(
         return Interval(0.0, 0.0, 0.0, 0.0, n)  # the two agree on every item under every seed
     low, high = _seeded(sheet, np.expm1 if exponential else None, level) or (None, None)
     return Interval(value, None, low, high, n)
-
-
-def _over_items(a: Strata, b: Strata, exponential: bool, level: float) -> Interval:
-    """As `_difference`, of one seed."""
-    after, before = columns_of(a), columns_of(b)
-    if len(a) > 1:
-        return paired_strata(after, before, level=level)
-    weights = next(iter(a.values())).weights
-    return paired_difference(after[0], before[0], weights=weights, relative=exponential, level=level)
 
 
 def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[float, float] | None:
@@ -188,13 +187,6 @@ def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[fl
     with np.errstate(over="ignore"):
         low, high = transform(np.array(bounds))
     return (float(low), float(high)) if np.isfinite(high) else None
-
-
-def _p(sheet: Sheet) -> float | None:
-    """Of no difference; 1 where no item differs."""
-    if all(spreads(sheet)):
-        return p_values(sheet)[0]
-    return None if sheet.values.any() else 1.0
 
 
 def _detectable(sheet: Sheet, exponential: bool) -> float | None:

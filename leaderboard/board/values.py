@@ -121,19 +121,19 @@ class Row(Value):
     config: Mapping[str, Any]
     code: str
     """Version of the method's code."""
-    source: str | None
+    source: str | None = None
     """Where the pairs came from; None for base."""
-    pool_sha256: str | None
+    pool_sha256: str | None = None
     """Hash of all the pairs there were; None for base."""
-    held_out: int | None
+    held_out: int | None = None
     """Pairs set aside; None for base."""
-    n_pairs: int | None
+    n_pairs: int | None = None
     """None for base."""
-    noise_model: str | None
+    noise_model: str | None = None
     """None for base."""
-    noise_rate: float | None
+    noise_rate: float | None = None
     """None for base."""
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = ()
     scores: Mapping[str, Score]
     """By metric; a metric that was not measured is not there."""
     align_seconds: float

@@ -21,7 +21,7 @@ from bench.leaderboard.compare.prompts import PromptChange, changed_most
 from bench.leaderboard.records.labels import distinctions, joined
 from bench.leaderboard.records.reports import metric_flags
 from bench.leaderboard.records.rescored import AFTERWARDS, AGGREGATION
-from bench.leaderboard.render.flags import MEANINGS
+from bench.leaderboard.render.notes import MEANINGS
 from bench.leaderboard.statistics.multiplicity import holm
 from bench.leaderboard.statistics.seeds import note_on_seeds
 

@@ -47,7 +47,7 @@ def draw_tradeoff(chart: Chart) -> Figure:
     figure, panels = grid(len(metrics), columns=2, height=3.0)
     for axes, (metric, rows) in zip(panels, metrics.items(), strict=True):
         for row in rows:
-            _draw_place(axes, row, chart)
+            _draw_point(axes, row, chart)
         _draw_paths(axes, rows, chart)
         _draw_front(axes, rows)
         changes = rows[0]["scale"] == "change"
@@ -147,7 +147,7 @@ def draw_seeds(chart: Chart) -> Figure:
         axes.set_title(metric_title(rows[0]))
         axes.set_xlabel(str(rows[0]["unit"]).replace("mean toxicity probability", "mean probability"))
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.set_ylim(len(places) - 0.5, -0.5)
+        axes.set_ylim(len(strips) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         if index % columns == 0:
             labels = [f"{method}{f', n = {n:,}' if several else ''}, {rate_label(rate)}" for method, n, rate in places]
@@ -160,12 +160,12 @@ def draw_seeds(chart: Chart) -> Figure:
     return figure
 
 
-def _draw_strips(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[str, int, float]], chart: Chart) -> None:
+def _draw_strips(axes: Axes, rows: Sequence[Row], strips: Sequence[tuple[str, int, float]], chart: Chart) -> None:
     for row in rows:
         if row["method"] == BASE:
             axes.axvline(axis_number(row, "value"), **BASE_LINE)
             continue
-        y = places.index(_place(row))
+        y = strips.index(_strip(row))
         style = look(chart.methods, str(row["method"]))
         if row["seed"] == MEAN:
             axes.vlines([axis_number(row, "value")], y - 0.36, y + 0.36, color=style.colour, linewidth=1.6, zorder=2)
@@ -178,5 +178,5 @@ def _draw_strips(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[str, in
             axes.axhline(y - 0.5, color="0.75", linewidth=0.8)
 
 
-def _place(row: Row) -> tuple[str, int, float]:
+def _strip(row: Row) -> tuple[str, int, float]:
     return str(row["method"]), int(axis_number(row, "pairs")), axis_number(row, "rate")

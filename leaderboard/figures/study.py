@@ -153,7 +153,7 @@ def _set_heights(axes: Axes, chart: Chart, metric: str) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
-def _set_places(axes: Axes, chart: Chart) -> None:
+def _set_across(axes: Axes, chart: Chart) -> None:
     """Ticks where something was measured; a logarithmic axis for numbers of pairs."""
     places = levels(chart.rows, chart.over)
     if chart.over == "rate":

@@ -28,11 +28,11 @@ def read_failures(directory: Path) -> tuple[FailedCell, ...]:
     Raises:
         BenchError: a note cannot be read; names the file.
     """
-    asked = _asked_for(directory)
+    cells = _newest_cells(directory)
     failed = []
     for path in json_files(directory / FAILURES):
         recorded = (directory / RECORDS / path.name).is_file()
-        error = None if recorded or (asked is not None and path.stem not in asked) else read_failure(path)
+        error = None if recorded or (cells is not None and path.stem not in cells) else read_failure(path)
         if error is not None:
             failed.append(FailedCell(cell=path.stem, error=error))
     return tuple(failed)
@@ -52,7 +52,7 @@ def read_failure(path: Path) -> str | None:
         raise BenchError(f"{path} does not say what went wrong; delete it ({error})") from error
 
 
-def _asked_for(directory: Path) -> set[str] | None:
+def _newest_cells(directory: Path) -> set[str] | None:
     """Ids of the newest run's cells; None where it left no list of them."""
     try:
         rows = json.loads((directory / CELLS).read_bytes())["cells"]

@@ -34,24 +34,20 @@ def distinctions(alternatives: Sequence[Any]) -> list[dict[str, str]]:
     Leaves that some of them lack, and hashes, are named only where nothing else tells them apart.
     """
     leaves = [flat(alternative) for alternative in alternatives]
-    names = sorted({name for each in leaves for name in each})
-    everything = [{name: each[name] for name in names if _differs(name, leaves) and name in each} for each in leaves]
+    names = sorted({name for settings in leaves for name in settings if len({other.get(name) for other in leaves}) > 1})
+    everything = [{name: settings[name] for name in names if name in settings} for settings in leaves]
     shared = [
-        {name: text for name, text in each.items() if len({other[name] for other in leaves if name in other}) > 1}
-        for each in everything
+        {name: text for name, text in settings.items() if len({other[name] for other in leaves if name in other}) > 1}
+        for settings in everything
     ]
-    plain = [{name: text for name, text in each.items() if not _HASH.match(text)} for each in shared]
+    plain = [{name: text for name, text in settings.items() if not _HASH.match(text)} for settings in shared]
     enough = _kinds(everything)
-    found = next(told for told in (plain, shared, everything) if _kinds(told) == enough)
-    return [{name: _short(text) for name, text in each.items()} for each in found]
+    fewest = next(choice for choice in (plain, shared, everything) if _kinds(choice) == enough)
+    return [{name: _short(text) for name, text in settings.items()} for settings in fewest]
 
 
-def _differs(name: str, leaves: Sequence[Mapping[str, str]]) -> bool:
-    return len({each.get(name) for each in leaves}) > 1
-
-
-def _kinds(told: Sequence[Mapping[str, str]]) -> int:
-    return len({json.dumps(each) for each in told})
+def _kinds(choice: Sequence[Mapping[str, str]]) -> int:
+    return len({json.dumps(settings) for settings in choice})
 
 
 def joined(settings: Mapping[str, str]) -> str:

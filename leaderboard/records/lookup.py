@@ -30,7 +30,11 @@ def split_target(target: str) -> tuple[Path, str | None]:
     directory, separator, cell = target.rpartition(":")
     if separator and Path(directory).is_dir():
         return Path(directory), cell
-    hint = _nearest_folder(Path(directory or target))
+    path = Path(directory or target)
+    parent = path.absolute().parent
+    neighbours = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, neighbours, n=1)
+    hint = f"did you mean '{path.with_name(close[0])}'? " if close else ""
     raise UsageError(f"there is no run '{target}'; {hint}give RUN_DIR or RUN_DIR:CELL")
 
 
@@ -42,7 +46,10 @@ def find_record(target: str) -> Path:
     """
     path = Path(target)
     if path.is_dir():
-        return _only_record(path)
+        aligned = [record for record in record_paths(path) if not is_base(record)]
+        if len(aligned) != 1:
+            raise UsageError(f"{path} holds {len(aligned)} records of aligned models; {choices(path, aligned)}")
+        return aligned[0]
     if path.is_file():
         return path
     directory, separator, cell = target.rpartition(":")
@@ -77,7 +84,8 @@ def matching_records(directory: Path, cell: str) -> list[Path]:
     failed = json_files(directory / FAILURES)
     if failure := next((path for path in failed if path.stem.startswith(cell)), None):
         raise UsageError(f"cell '{failure.stem}' failed and has no record; {failure} says why")
-    close = difflib.get_close_matches(cell, [path.stem for path in records] + _heads(records), n=1, cutoff=0.5)
+    rows = sorted({path.stem.partition("-")[0] for path in records})  # what stands before the first hyphen
+    close = difflib.get_close_matches(cell, [*(path.stem for path in records), *rows], n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else ";"
     raise UsageError(f"no cell begins with '{cell}'{hint} {choices(directory, records)}")
 
@@ -99,22 +107,3 @@ def choices(directory: Path, paths: Sequence[Path]) -> str:
 def is_base(path: Path) -> bool:
     """Whether a file's name is that of a record of the unaligned model."""
     return BASE_RECORD.fullmatch(path.stem) is not None
-
-
-def _only_record(directory: Path) -> Path:
-    aligned = [path for path in record_paths(directory) if not is_base(path)]
-    if len(aligned) != 1:
-        raise UsageError(f"{directory} holds {len(aligned)} records of aligned models; {choices(directory, aligned)}")
-    return aligned[0]
-
-
-def _heads(records: Sequence[Path]) -> list[str]:
-    """Names of rows, as they stand before the first hyphen."""
-    return sorted({path.stem.partition("-")[0] for path in records})
-
-
-def _nearest_folder(path: Path) -> str:
-    parent = path.absolute().parent
-    beside = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, beside, n=1)
-    return f"did you mean '{path.with_name(close[0])}'? " if close else ""

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.core.errors import BenchError
 from bench.core.files import write_json
-from bench.core.values import AlignmentReport, Effort, Items, Metric, Value
+from bench.core.values import AlignmentReport, Metric, Value
 from bench.leaderboard.records.layout import json_files
 from bench.leaderboard.records.ledger import Ledger, TuningNote
 
@@ -172,29 +172,12 @@ def read_records(directory: Path) -> list[Record]:
     return [read_record(path) for path in json_files(directory)]
 
 
-_DESCRIBED: tuple[type[Value], ...] = (
-    Record,
-    ModelInfo,
-    MethodInfo,
-    TuningNote,
-    DataInfo,
-    NoiseInfo,
-    Cost,
-    Ledger,
-    AlignmentReport,
-    Effort,
-    Metric,
-    Items,
-)
-"""Whose fields the schema explains."""
-
-
 def record_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a record's file, as `docs/record.schema.json` holds it."""
     schema = Record.model_json_schema(mode="serialization")
     parts = {"Record": schema} | schema["$defs"]
-    for value in _DESCRIBED:
-        for name, text in _field_docstrings(value).items():
+    for value in Value.__subclasses__():
+        for name, text in _field_docstrings(value).items() if value.__name__ in parts else ():
             parts[value.__name__]["properties"][name]["description"] = text
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
@@ -203,8 +186,8 @@ def _first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     if first["loc"] == ("schema_version",):
         return f"it has schema version {first['input']!r}, this alignment-bench reads {SCHEMA_VERSION}"
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+    location = ".".join(map(str, first["loc"]))
+    return f"{location}: {first['msg']}" if location else str(first["msg"])
 
 
 def _field_docstrings(value: type[Value]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.core.reports import Curves, Estimate, HeldOutReport, LayerReport, WorkerReport
+from bench.core.reports import Curves, ExtraEstimate, HeldOutReport, LayerReport, WorkerReport
 from bench.core.values import AlignmentReport, Metric
 from bench.leaderboard.records.record import Record
 
@@ -36,18 +36,18 @@ def share_toxic(metric: Metric) -> float | None:
     return share
 
 
-def metric_estimates(metric: Metric) -> Iterator[tuple[str, float, Estimate]]:
+def metric_estimates(metric: Metric) -> Iterator[tuple[str, float, ExtraEstimate]]:
     """What a metric says besides its value: a dotted name, e.g. "guards.distinct_2", the number, and more about it."""
     details = metric.details
     plain = {name: details.get(name) for name in PLAIN}
     plain |= {f"guards.{name}": value for name, value in details.get("guards", {}).items()}
     for name, value in plain.items():
         if isinstance(value, int | float):
-            yield name, value, Estimate()
+            yield name, value, ExtraEstimate()
     named = {name: details.get(name) for name in ESTIMATES}
     named |= {f"{group}.{name}": value for group in GROUPS for name, value in details.get(group, {}).items()}
     for name, value in named.items():
-        estimate = Estimate.model_validate(value or {})
+        estimate = ExtraEstimate.model_validate(value or {})
         if estimate.number is not None:
             yield f"{name}@{estimate.k}" if estimate.k else name, estimate.number, estimate
 

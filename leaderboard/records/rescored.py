@@ -20,6 +20,7 @@ from bench.leaderboard.records.reports import metric_flags
 
 LABELLER = "labelled-pairs"
 """Flag of a score by the scorer that labelled the pairs."""
+LABELLER_NOTE = " by the scorer that labelled the pairs, which rewards whatever it gets wrong"
 AFTERWARDS = "afterwards"
 """Setting of a column that says how its scores came to be, which no score depends on."""
 AGGREGATION = "aggregation"
@@ -47,12 +48,7 @@ class Rescored(Value):
     """ISO 8601 with its offset from UTC."""
 
     @property
-    def scorer_sha256(self) -> str:
-        """Hash of all that a score by this scorer depends on."""
-        return sha256_json(self.identity["scorer"])
-
-    @property
-    def judge(self) -> str:
+    def scorer_and_code(self) -> str:
         """Hash of what must be the same in all cells of a column: scorer, and code that aggregated."""
         return sha256_json([self.identity["scorer"], self.identity.get(AGGREGATION)])
 
@@ -66,8 +62,8 @@ class Rescored(Value):
 class Sidecars:
     """The scores beside a run's records."""
 
-    kept: Sequence[Rescored]
-    aside: Mapping[Path, str]
+    used: Sequence[Rescored]
+    unused: Mapping[Path, str]
     """Files that are not used, and why not."""
 
 
@@ -106,53 +102,41 @@ def read_sidecars(directory: Path, cells: Sequence[str]) -> Sidecars:
     and the others' are put aside until they are made anew.
     """
     read: dict[Path, Rescored] = {}
-    aside: dict[Path, str] = {}
+    unused: dict[Path, str] = {}
     for path in json_files(directory / SCORES):
         try:
             score = read_rescored(path, directory)
         except ValueError as reason:
-            aside[path] = str(reason)
+            unused[path] = str(reason)
             continue
         if score.cell_id in cells:
             read[path] = score
         else:
-            aside[path] = f"there is no record of cell {score.cell_id}"
-    newest = {score.metric_name: score.judge for score in sorted(read.values(), key=_age)}
-    kept = [score for score in read.values() if score.judge == newest[score.metric_name]]
-    there = {(score.cell_id, score.metric_name) for score in kept}
+            unused[path] = f"there is no record of cell {score.cell_id}"
+    by_age = sorted(read.values(), key=lambda score: (datetime.fromisoformat(score.created_at), score.scorer_and_code))
+    newest = {score.metric_name: score.scorer_and_code for score in by_age}
+    used = [score for score in read.values() if score.scorer_and_code == newest[score.metric_name]]
+    there = {(score.cell_id, score.metric_name) for score in used}
     for path, score in read.items():
         if (score.cell_id, score.metric_name) not in there:
-            aside[path] = f"newer scores of '{score.metric_name}' were made by another version of the scorer"
-    return Sidecars(kept, aside)
-
-
-def _age(score: Rescored) -> tuple[datetime, str]:
-    return datetime.fromisoformat(score.created_at), score.judge
+            unused[path] = f"newer scores of '{score.metric_name}' were made by another version of the scorer"
+    return Sidecars(used, unused)
 
 
 def with_scores(records: Sequence[Record], scores: Sequence[Rescored]) -> list[Record]:
     """Copies of the records with each score as a further metric, which says that it was measured afterwards."""
-    by_cell: dict[str, list[Rescored]] = {}
-    for score in scores:
-        by_cell.setdefault(score.cell_id, []).append(score)
     labelled = {score.metric_name for score in scores if score.by_labeller}
-    return [_with_scores(record, by_cell.get(record.cell_id, []), labelled) for record in records]
-
-
-def _with_scores(record: Record, scores: Sequence[Rescored], labelled: set[str]) -> Record:
-    metrics = {score.metric_name: score.metric for score in scores}
-    evaluation = {
-        score.metric_name: {AFTERWARDS: _how(score.metric_name in labelled), **score.identity} for score in scores
-    }
-    return record.model_copy(
-        update={"metrics": {**record.metrics, **metrics}, "evaluation": {**record.evaluation, **evaluation}}
-    )
-
-
-def _how(by_labeller: bool) -> str:
-    """What a column's note says; the name of the setting is part of the sentence, and sorts before the others."""
-    labeller = " by the scorer that labelled the pairs, which rewards whatever it gets wrong" if by_labeller else ""
-    return f"scored from the stored text{labeller}"
+    copies = []
+    for record in records:
+        metrics, evaluation = dict(record.metrics), dict(record.evaluation)
+        for score in scores:
+            if score.cell_id == record.cell_id:
+                # The name of the setting is part of the sentence in a column's note, and sorts before the others.
+                note = LABELLER_NOTE if score.metric_name in labelled else ""
+                metrics[score.metric_name] = score.metric
+                evaluation[score.metric_name] = {AFTERWARDS: f"scored from the stored text{note}", **score.identity}
+        copies.append(record.model_copy(update={"metrics": metrics, "evaluation": evaluation}))
+    return copies
 
 
 def read_scored_records(directory: Path) -> list[Record]:
@@ -163,6 +147,6 @@ def read_scored_records(directory: Path) -> list[Record]:
     """
     records = read_records(directory / RECORDS)
     sidecars = read_sidecars(directory, [record.cell_id for record in records])
-    for path, reason in sidecars.aside.items():
+    for path, reason in sidecars.unused.items():
         LOG.warning("%s is left out: %s; `bench score` with its scorer makes it anew, or delete it", path, reason)
-    return with_scores(records, sidecars.kept)
+    return with_scores(records, sidecars.used)

@@ -135,8 +135,8 @@ def read_validation(path: Path) -> Validation:
         raise BenchError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise BenchError(f"{path} is damaged ({place}: {first['msg']})") from error
+        location = ".".join(map(str, first["loc"])) or "the file"
+        raise BenchError(f"{path} is damaged ({location}: {first['msg']})") from error
     if validation.key != path.stem:
         raise BenchError(f"{path} is that of another scorer than its name says")
     return validation

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -13,6 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.leaderboard.board.values import Row
+from bench.leaderboard.render.columns import TextColumn
 
 ROOMY = 100
 """From this many columns of a terminal on, columns of a table stand two spaces apart."""
@@ -35,22 +35,13 @@ def framed(gap: int, *, head: bool = True) -> Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class GridColumn:
-    """One column: its title, and its text in each row."""
-
-    title: str
-    cell: Callable[[Row], Text]
-    justify: Literal["left", "right"] = "right"
-
-
-@dataclass(frozen=True, slots=True)
 class RowGrid:
     """One line or more a row of a board, as one rich renderable."""
 
     rows: Sequence[Row]
-    leading: Sequence[GridColumn]
+    leading: Sequence[TextColumn]
     """What says which row it is: at the left of every table."""
-    columns: Sequence[GridColumn]
+    columns: Sequence[TextColumn]
     title: str = ""
     gap: int = 2
     """Spaces between columns."""
@@ -61,14 +52,14 @@ class RowGrid:
         for columns in self._groups(console, options):
             yield self._grid(columns, options.max_width)
 
-    def _groups(self, console: Console, options: ConsoleOptions) -> list[list[GridColumn]]:
+    def _groups(self, console: Console, options: ConsoleOptions) -> list[list[TextColumn]]:
         """Columns in their order, as many a table as fit; one that does not fit even alone stands alone."""
 
-        def fits(columns: Sequence[GridColumn]) -> bool:
+        def fits(columns: Sequence[TextColumn]) -> bool:
             grid = self._grid(columns, options.max_width)
             return Measurement.get(console, options.update(max_width=UNBOUNDED), grid).maximum <= options.max_width
 
-        groups: list[list[GridColumn]] = [[]]
+        groups: list[list[TextColumn]] = [[]]
         for column in self.columns:
             if groups[-1] and not fits([*groups[-1], column]):
                 groups.append([])
@@ -77,15 +68,16 @@ class RowGrid:
             groups[-1].insert(0, groups[-2].pop())  # rather than a table for one column
         return groups
 
-    def _grid(self, columns: Sequence[GridColumn], width: int) -> Grid:
+    def _grid(self, columns: Sequence[TextColumn], width: int) -> Grid:
         grid = framed(self.gap)
         first, *others = self.leading
         grid.add_column(first.title, max_width=max(TITLE_WIDTH, int(NAME_SHARE * width)), overflow="fold")
         for column in (*others, *columns):  # Text, as a plain string is markup: "toxicity [linear]" loses the scorer
-            grid.add_column(Text(_folded(column.title)), justify=column.justify, no_wrap=True)
+            grid.add_column(Text(_folded(column.title)), justify="left" if column.left else "right", no_wrap=True)
         for row in self.rows:
-            cells = (column.cell(row) for column in (*self.leading, *columns))
-            grid.add_row(*cells, end_section=row is not self.rows[-1])
+            cells = (column.text(row) for column in (*self.leading, *columns))
+            texts = (Text(cell) if isinstance(cell, str) else cell for cell in cells)
+            grid.add_row(*texts, end_section=row is not self.rows[-1])
         return grid
 
 

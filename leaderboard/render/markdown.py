@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from bench.leaderboard.board.values import Column, Leaderboard, Row, Score, Table
+from bench.leaderboard.board.values import Column, Leaderboard, Row, Table
 from bench.leaderboard.records.labels import joined
-from bench.leaderboard.render.budget_table import budget_columns
 from bench.leaderboard.render.columns import (
+    TRIALS,
     TextColumn,
+    budget_columns,
     condition_columns,
     shows_spread,
     spread_column,
     task_names,
-    trials_column,
 )
 from bench.leaderboard.render.notes import FAILED, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
@@ -32,8 +32,6 @@ from bench.leaderboard.render.numbers import (
 )
 from bench.leaderboard.render.side_tables import side_tables
 
-_TASK_CHANGES = "In parentheses the change against base, marked like those above."
-_NO_BREAK = "\u00a0"
 _ACTIVE = re.compile(r"[\\`*|<>~#]|\b_|_\b")
 """Signs that Markdown reads; an underscore inside a word is none."""
 
@@ -56,19 +54,19 @@ def _sections(table: Table) -> list[str]:
     sections = [f"## {escaped(heading)}", _main(table)]
     for column in table.columns:
         if names := task_names(table, column):
-            changes = [_TASK_CHANGES] if table.compares else []
+            changes = ["In parentheses the change against base, marked like those above."] if table.compares else []
             columns = [_task_column(column, name) for name in names]
             sections += [f"### {escaped(column.metric)} by task", *changes, _grid(table, columns)]
-    for side in side_tables(table):
-        sections += [f"### {escaped(side.title[0].upper() + side.title[1:])}", side.about]
-        sections.append(_grid(table, map(_unbroken, side.columns)))
+    for beside in side_tables(table):
+        title = beside.title[0].upper() + beside.title[1:]
+        sections += [f"### {escaped(title)}", beside.about, _grid(table, beside.columns)]
     if table.has_aligned:
-        device = TextColumn("device", lambda row: escaped(row.device))
-        sections += ["### Budget", _grid(table, [*map(_unbroken, budget_columns(table)), device])]
+        device = TextColumn("device", lambda row: row.device, left=True)
+        sections += ["### Budget", _grid(table, [*budget_columns(table), device])]
     if shows_spread(table):
+        several = [row for row in table.rows if len(row.seeds) > 1]
         sections += ["### Between seeds", "Standard deviation between seeds (lowest to highest)."]
-        columns = [_unbroken(spread_column(column)) for column in table.columns]
-        sections.append(_grid(table, columns, [row for row in table.rows if len(row.seeds) > 1]))
+        sections.append(_grid(table, map(spread_column, table.columns), several))
     notes = [f"- **{escaped(note.label)}:** {escaped(note.text)}" for note in table_notes(table)]
     sections += ["### Notes", "\n".join(notes)]
     if table.origin.commands:
@@ -82,34 +80,35 @@ def escaped(text: str) -> str:
 
 
 def _main(table: Table) -> str:
-    columns = [trials_column()] if table.has_aligned else []
+    columns = [TRIALS] if table.has_aligned else []
     for column in table.columns:
         columns += _metric_columns(column, table)
     columns += [
-        TextColumn("align time", lambda row: _whole(seconds_text(row.align_seconds))),
-        TextColumn("peak memory", lambda row: _whole(gibibytes_text(row.peak_rss_bytes))),
+        TextColumn("align time", lambda row: seconds_text(row.align_seconds)),
+        TextColumn("peak memory", lambda row: gibibytes_text(row.peak_rss_bytes)),
     ]
     if any(row.peak_device_bytes is not None for row in table.rows):
-        columns.append(TextColumn("device memory", lambda row: _whole(gibibytes_text(row.peak_device_bytes))))
+        columns.append(TextColumn("device memory", lambda row: gibibytes_text(row.peak_device_bytes)))
     if any(row.flags for row in table.rows):
-        columns.append(TextColumn("flags", lambda row: escaped("; ".join(row.flags))))
+        columns.append(TextColumn("flags", lambda row: "; ".join(row.flags), left=True))
     return _grid(table, columns)
 
 
-def _method(row: Row) -> str:
-    return escaped(f"{row.method} ({joined(row.settings)})" if row.settings else row.method)
-
-
 def _metric_columns(column: Column, table: Table) -> list[TextColumn]:
-    style = style_of(column)
-    reasons = unpaired_reasons(table)
+    style, reasons = style_of(column), unpaired_reasons(table)
 
     def value(row: Row) -> str:
         score = row.scores.get(column.metric)
-        return _whole(f"{value_text(score, style)} {interval_text(score, style)}".strip())
+        return f"{value_text(score, style)} {interval_text(score, style)}".strip()
 
     def change(row: Row) -> str:
-        return "" if row.is_base else _change(row.scores.get(column.metric), column, reasons)
+        score = row.scores.get(column.metric)
+        if row.is_base or score is None or score.change is None:
+            missing = MISSING + (reasons[score.unpaired] if score and score.unpaired else "")
+            return "" if row.is_base else missing
+        text, sign = change_text(score.change, style), verdict(score.change)
+        marked = f"**{text}** {sign}" if sign else text
+        return f"{marked}\n{change_interval_text(score.change, style)}"
 
     columns = [TextColumn(direction(column), value)]
     if shows_ranks(table, column):
@@ -118,55 +117,43 @@ def _metric_columns(column: Column, table: Table) -> list[TextColumn]:
     return [*columns, TextColumn(title, change)] if table.compares else columns
 
 
-def _change(score: Score | None, column: Column, reasons: dict[str, str]) -> str:
-    if score is None or score.change is None:
-        return MISSING + (reasons[score.unpaired] if score and score.unpaired else "")
-    style, change = style_of(column), score.change
-    text = _whole(change_text(change, style))
-    marked = f"**{text}**{_NO_BREAK}{verdict(change)}" if verdict(change) else text
-    return f"{marked} {_whole(change_interval_text(change, style))}"
-
-
 def _task_column(column: Column, task: str) -> TextColumn:
     style = style_of(column)
 
     def text(row: Row) -> str:
         score = row.task_scores(column.metric).get(task)
-        value = _whole(value_text(score, style))
+        value = value_text(score, style)
         if score is None or score.change is None:
             return value
-        change = _whole(change_text(score.change, style))
-        return f"{value} (**{change}** {sign})" if (sign := verdict(score.change)) else f"{value} ({change})"
+        change = change_text(score.change, style)
+        return f"{value}\n(**{change}**\n{sign})" if (sign := verdict(score.change)) else f"{value}\n({change})"
 
     return TextColumn(task, text)
-
-
-def _unbroken(column: TextColumn) -> TextColumn:
-    return TextColumn(column.title, lambda row: _whole(column.text(row)))
-
-
-def _whole(text: str) -> str:
-    """Text that a browser does not break over lines."""
-    return text.replace(" ", _NO_BREAK)
 
 
 def _grid(table: Table, columns: Iterable[TextColumn], rows: Sequence[Row] | None = None) -> str:
     """A padded Markdown table of all rows, or some: which row it is, to the left, then numbers to the right, words to
     the left."""
-    columns = [TextColumn("method", _method), *map(_unbroken, condition_columns(table)), *columns]
-    body = [[column.text(row) for column in columns] for row in (table.rows if rows is None else rows)]
+    name = TextColumn("method", lambda r: f"{r.method} ({joined(r.settings)})" if r.settings else r.method, left=True)
+    columns = [name, *condition_columns(table), *columns]
+    body = [[_cell(column, row) for column in columns] for row in (table.rows if rows is None else rows)]
     lines = [[escaped(column.title) for column in columns], *body]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    left = [index == 0 or column.title in ("flags", "device") for index, column in enumerate(columns)]
     padded = [
         [
-            text.ljust(width) if is_left else text.rjust(width)
-            for text, width, is_left in zip(cells, widths, left, strict=True)
+            text.ljust(width) if column.left else text.rjust(width)
+            for column, text, width in zip(columns, cells, widths, strict=True)
         ]
         for cells in lines
     ]
     rule = [
-        "-" * max(width, 3) if is_left else "-" * max(width - 1, 2) + ":"
-        for width, is_left in zip(widths, left, strict=True)
+        "-" * max(width, 3) if column.left else "-" * max(width - 1, 2) + ":"
+        for column, width in zip(columns, widths, strict=True)
     ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [padded[0], rule, *padded[1:]])
+
+
+def _cell(column: TextColumn, row: Row) -> str:
+    """Words as they are; numbers so that a browser breaks their lines only where the column's text does."""
+    text = str(column.text(row))
+    return escaped(text) if column.left else text.replace(" ", "\u00a0").replace("\n", " ")

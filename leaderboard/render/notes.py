@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+from typing import Any
+
+import yaml
 
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.values import Column, Table
 from bench.leaderboard.records.labels import flat, readable
 from bench.leaderboard.render.columns import shows_spread
-from bench.leaderboard.render.flags import known_flags
 from bench.leaderboard.render.numbers import (
     BETTER,
     MINUS,
@@ -22,12 +26,15 @@ from bench.leaderboard.render.numbers import (
 )
 from bench.leaderboard.statistics.seeds import note_on_seeds
 
+_TEXTS: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_name("notes.yaml").read_text(encoding="utf-8"))
+MEANINGS: Mapping[str, str] = _TEXTS["flags"]
+"""A sentence for each warning that the suite's own methods and tasks give."""
+FAILED: str = _TEXTS["failed"]
+"""What failed cells mean for a board."""
 PACKAGES_SHOWN = ("alignment-bench", "torch", "transformers", "trl", "peft", "lm-eval")
 SETTINGS_SHOWN = 12
 ALL_ALIKE = "1="
 """Every row's rank where none is surely better than another."""
-FAILED = "These have no record; a row of several seeds rests on those that finished. The same command tries them again."
-"""What failed cells mean for a board."""
 RANK = "#"
 """Stands before a rank on the terminal, where it shares a line with the value."""
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -48,16 +55,27 @@ def unpaired_reasons(table: Table) -> dict[str, str]:
     return {reason: str(index).translate(_SUPERSCRIPTS) for index, reason in enumerate(reasons, start=1)}
 
 
+def known_flags(flags: Iterable[str]) -> dict[str, str]:
+    """The warnings among `flags` that have a meaning here, each once, whichever metric and count stand with it."""
+    names = {flag.rpartition(": ")[2].lstrip("0123456789, ") for flag in flags}
+    return {name: MEANINGS[name] for name in MEANINGS if name in names}
+
+
 def table_notes(table: Table) -> list[Note]:
     """All remarks under a table, most needed first."""
     notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
-    notes += [_reading(table), _seeds(table), *_ranks(table), *_preserved(table), *_detectable(table)]
+    notes += [_reading(table), _seeds(table), *_ranks(table), *_preserved(table)]
+    if sizes := [text for column in table.columns if (text := _detectable_in(table, column))]:
+        notes.append(Note("Detectable", _TEXTS["detectable"].format(sizes="; ".join(sizes))))
     meanings = known_flags(flag for row in table.rows for flag in row.flags)
     notes += [Note(name, meaning) for name, meaning in meanings.items()]
     notes += [_column(column) for column in table.columns]
     revision = f" at {table.revision}" if table.revision else ""
     model = f"{table.locator}{revision}, {table.dtype}, fingerprint {table.fingerprint[:12]}."
-    notes += [Note("Model", model), *_pairs(table), _cost(table), *_budget(table), *_partly_paired(table)]
+    notes += [Note("Model", model), *_pairs(table), _cost(table)]
+    if table.has_aligned:
+        notes += [Note("Budget", _TEXTS["budget"]), *_energy(table)]
+    notes += _partly_paired(table)
     if table.superseded:
         text = f"{table.superseded} older of the same row and seed are left out; the newest counts."
         notes.append(Note("Records", text))
@@ -81,13 +99,7 @@ def _reading(table: Table) -> Note:
         return Note("Reading", f"{brackets} There is no base row, so no changes can be given.")
     if not table.compares:
         return Note("Reading", brackets)
-    return Note(
-        "Reading",
-        f"{brackets} Δ is the change against base on the same items, with its paired interval; it is marked "
-        f"{BETTER} (better) or {WORSE} (worse) where that interval excludes zero and Holm's correction over all rows "
-        f"of the column leaves p at most {ALPHA:g}. An interval that excludes zero without a mark may well be chance, "
-        "among so many.",
-    )
+    return Note("Reading", _TEXTS["reading"].format(brackets=brackets, better=BETTER, worse=WORSE, alpha=ALPHA))
 
 
 def _seeds(table: Table) -> Note:
@@ -104,44 +116,25 @@ def _seeds(table: Table) -> Note:
     return Note("Seeds", f"{'; '.join(parts)}.")
 
 
-def _ranks(table: Table) -> list[Note]:
+def _ranks(table: Table) -> Iterator[Note]:
     ranked = [column for column in table.columns if _rank_labels(table, column)]
-    if not ranked:
-        return []
     alike = [column.metric for column in ranked if not shows_ranks(table, column)]
-    parts = [f"no two rows can be told apart in {', '.join(alike)}, so that all share the first rank"] if alike else []
-    if len(alike) < len(ranked):
-        parts.append(
-            f"one more than the number of rows that are surely better ({RANK} on a terminal; =: shared). All pairs of "
-            "rows are compared, base too, with Holm's correction over the pairs, which is stricter than for the marks; "
-            "a row of which less is known, as its seeds differ more, may rank higher for it; one whose text is "
-            "degenerate has no rank"
-        )
-    return [Note("Rank", f"{'. '.join(part[0].upper() + part[1:] for part in reversed(parts))}.")]
+    texts = [_TEXTS["ranks"].format(rank=RANK)] if len(alike) < len(ranked) else []
+    if alike:
+        texts.append(f"No two rows can be told apart in {', '.join(alike)}, so that all share the first rank.")
+    if texts:
+        yield Note("Rank", " ".join(texts))
 
 
-def _preserved(table: Table) -> list[Note]:
+def _preserved(table: Table) -> Iterator[Note]:
     margins = []
     for column in table.columns:
         changes = [row.scores[column.metric].change for row in table.rows if column.metric in row.scores]
         stated = {change.preserved.margin for change in changes if change and change.preserved}
         sign = MINUS if column.higher_is_better else "+"
         margins += [f"{column.metric} {sign}{size_text(margin, style_of(column))}" for margin in sorted(stated)]
-    if not margins:
-        return []
-    text = (
-        f"the margin is {', '.join(margins)}. PASS: the 90 % interval lies on the good side of it; FAIL: beyond it; "
-        "INCONCLUSIVE: these items and seeds cannot tell. Each verdict errs in about 5 %, by itself."
-    )
-    return [Note("Preserved", text)]
-
-
-def _detectable(table: Table) -> list[Note]:
-    sizes = [text for column in table.columns if (text := _detectable_in(table, column))]
-    if not sizes:
-        return []
-    text = "the smallest true change that has an 80 % chance of an interval without zero, by itself and with spreads "
-    return [Note("Detectable", f"{text}as seen here, in the median row (and the widest): {'; '.join(sizes)}.")]
+    if margins:
+        yield Note("Preserved", _TEXTS["preserved"].format(margins=", ".join(margins)))
 
 
 def _detectable_in(table: Table, column: Column) -> str:
@@ -168,13 +161,12 @@ def _column(column: Column) -> Note:
     return Note(column.metric, f"{text}; {', '.join(shown)}." if shown else f"{text}.")
 
 
-def _pairs(table: Table) -> list[Note]:
+def _pairs(table: Table) -> Iterator[Note]:
     sources = sorted({row.source for row in table.rows if row.source})
     models = sorted({row.noise_model for row in table.rows if row.noise_model and row.noise_rate})
-    if not sources:
-        return []
     noise = f"; noise, the share of pairs that were corrupted, by {', '.join(models)}" if models else ""
-    return [Note("Pairs", f"{', '.join(sources)}{noise}.")]
+    if sources:
+        yield Note("Pairs", f"{', '.join(sources)}{noise}.")
 
 
 def _cost(table: Table) -> Note:
@@ -185,31 +177,19 @@ def _cost(table: Table) -> Note:
     return Note("Cost", f"on {devices}; evaluating took {span} a row; memory is the highest of the whole cell.")
 
 
-def _budget(table: Table) -> list[Note]:
-    """What the columns of the budget table count; nothing where only base is on the table."""
-    if not table.has_aligned:
-        return []
-    text = (
-        "tokens trained are read forward and backward, tokens read forward alone; trials are settings that were tried "
-        "before these were chosen; align memory is the highest while the method ran; a dash: there is none, or nobody "
-        "says."
-    )
-    counted = any(row.budget.energy_joules is not None or row.budget.energy_missing for row in table.rows)
-    return [Note("Budget", text), *([_energy(table)] if counted else [])]
-
-
-def _energy(table: Table) -> Note:
-    """What was counted, and why it was not."""
-    sources = sorted({source for row in table.rows for source in row.budget.energy_sources})
-    reasons = sorted({reason for row in table.rows for reason in row.budget.energy_missing})
-    if not sources:
-        return Note("Energy", f"not counted: {'; '.join(reasons)}.")
+def _energy(table: Table) -> Iterator[Note]:
+    """What was counted, and why it was not; nothing where nobody says either."""
+    budgets = [row.budget for row in table.rows]
+    sources = sorted({source for budget in budgets for source in budget.energy_sources})
+    reasons = "; ".join(sorted({reason for budget in budgets for reason in budget.energy_missing}))
+    if not reasons and all(budget.energy_joules is None for budget in budgets):
+        return
     text = f"all that {'; '.join(sources)} took while the method ran, whoever used it"
-    if any(row.budget.energy_joules is not None and not row.budget.energy_is_its_own for row in table.rows):
+    if any(budget.energy_joules is not None and not budget.energy_is_its_own for budget in budgets):
         text += "; ~: more than a tenth of the time went into diagnostics, or was saved by what earlier cells had done"
     if reasons:
-        text += f"; not counted for some rows: {'; '.join(reasons)}"
-    return Note("Energy", f"{text}.")
+        text += f"; not counted for some rows: {reasons}"
+    yield Note("Energy", f"{text}." if sources else f"not counted: {reasons}.")
 
 
 def _partly_paired(table: Table) -> list[Note]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,8 +30,6 @@ class NumberStyle:
 TOXICITY = NumberStyle(1, 3, "", 1, 3, "", "")
 PERPLEXITY = NumberStyle(1, 1, "", 100, 1, " %", "")
 ACCURACY = NumberStyle(100, 1, " %", 100, 1, "", "points")
-
-
 FINE_PERPLEXITY = NumberStyle(1, 3, "", 100, 2, " %", "")
 """Per byte, where a model's whole quality lies between 1.5 and 3."""
 
@@ -78,9 +76,7 @@ def interval_text(score: Score | None, style: NumberStyle) -> str:
     """`[0.180, 0.229]`, or that there is none, and how few items where that is why."""
     if score is None or score.value is None:
         return ""
-    if score.ci95 is None:
-        return _no_interval(score.n)
-    return _brackets([number(bound * style.scale, style.digits) for bound in score.ci95])
+    return _brackets(score.ci95, score.n, lambda bound: number(bound * style.scale, style.digits))
 
 
 def change_text(change: Change, style: NumberStyle) -> str:
@@ -90,18 +86,15 @@ def change_text(change: Change, style: NumberStyle) -> str:
 
 def change_interval_text(change: Change, style: NumberStyle) -> str:
     """`[−0.110, −0.064]`, or that there is none, and how few items where that is why."""
-    if change.ci95 is None:
-        return _no_interval(change.n)
-    return _change_brackets(change.ci95, style)
+    return _brackets(change.ci95, change.n, lambda bound: signed(bound * style.change_scale, style.change_digits))
 
 
 def preserved_text(change: Change | None, style: NumberStyle) -> str:
     """`PASS [−0.4, +0.9]`: the verdict on a change, with the 90 % interval that it rests on; or a dash."""
     if change is None or change.preserved is None:
         return MISSING
-    found = change.preserved
-    interval = _no_interval(change.n) if found.ci90 is None else _change_brackets(found.ci90, style)
-    return f"{found.verdict} {interval}"
+    at_90 = change.model_copy(update={"ci95": change.preserved.ci90})
+    return f"{change.preserved.verdict} {change_interval_text(at_90, style)}"
 
 
 def size_text(change: float, style: NumberStyle) -> str:
@@ -132,8 +125,10 @@ def spread_head(column: Column) -> str:
     return f"{column.metric}, {unit}" if unit else column.metric
 
 
-def seconds_text(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `2 min 5 s`, `1 h 2 min`."""
+def seconds_text(seconds: float | None) -> str:
+    """`0.4 s`, `12 s`, `2 min 5 s`, `1 h 2 min`, or a dash."""
+    if seconds is None:
+        return MISSING
     if seconds < 9.95:
         return f"{seconds:.1f} s" if seconds else "0 s"
     whole = round(seconds)
@@ -155,9 +150,9 @@ def rate_text(rate: float | None) -> str:
     return MISSING if rate is None else f"{100 * rate:g} %"
 
 
-def count_text(count: int | None) -> str:
-    """`1,234`, or a dash."""
-    return MISSING if count is None else f"{count:,}"
+def count_text(count: float | None) -> str:
+    """`1,234`, or a dash; a mean is rounded."""
+    return MISSING if count is None else f"{round(count):,}"
 
 
 def rough_count_text(count: float | None) -> str:
@@ -195,13 +190,7 @@ def direction(column: Column) -> str:
     return f"{column.metric} {'↑' if column.higher_is_better else '↓'}"
 
 
-def _no_interval(n: int) -> str:
-    return f"(n = {n})" if n < 2 else "(no interval)"
-
-
-def _change_brackets(bounds: tuple[float, float], style: NumberStyle) -> str:
-    return _brackets([signed(bound * style.change_scale, style.change_digits) for bound in bounds])
-
-
-def _brackets(bounds: list[str]) -> str:
-    return f"[{bounds[0]}, {bounds[1]}]"
+def _brackets(bounds: tuple[float, float] | None, n: int, write: Callable[[float], str]) -> str:
+    if bounds is None:
+        return f"(n = {n})" if n < 2 else "(no interval)"
+    return f"[{write(bounds[0])}, {write(bounds[1])}]"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
 
+import yaml
+from pydantic import TypeAdapter
+
+from bench.core.values import Value
 from bench.leaderboard.board.values import Column, Extra, Row, Table
 from bench.leaderboard.render.columns import TextColumn
 from bench.leaderboard.render.numbers import MISSING, number, preserved_text, signed, style_of
-
-Text = Callable[[float], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +28,43 @@ class SideTable:
     """Whether the main table misleads without it, so that a terminal shows it too."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class Details(Value):
+    """Which details of a metric a table shows, and how; side_tables.yaml says what each field means."""
+
     title: str
     about: str
     prefixes: tuple[str, ...]
-    """Beginnings of the names of what it shows."""
-    style: Callable[[str], Text]
-    heads: dict[str, str]
-    """Titles of columns, where not the end of the name."""
+    formats: Mapping[str, str | int]
+    heads: Mapping[str, str] = {}
     needed: bool = False
     of_text: bool = False
-    """Whether it is about the text, whoever scored it."""
+
+    def write(self, name: str, value: float) -> str:
+        """A number in the format of the first pattern that fits its name."""
+        style = next(style for pattern, style in self.formats.items() if fnmatchcase(name, pattern))
+        if isinstance(style, int):
+            return number(value, style)
+        return f"{(signed if style.startswith('signed') else number)(100 * value, 1)} %"
+
+
+DETAILS = TypeAdapter(tuple[Details, ...]).validate_python(
+    yaml.safe_load(Path(__file__).with_name("side_tables.yaml").read_text(encoding="utf-8"))
+)
 
 
 def side_tables(table: Table) -> list[SideTable]:
     """Those that some row has something in."""
-    of_details = [found for column in table.columns for kind in KINDS for found in _side_table(table, column, kind)]
+    of_details = [shown for column in table.columns for kind in DETAILS for shown in _side_table(table, column, kind)]
     return [*_preserved(table), *of_details]
 
 
 def _preserved(table: Table) -> Iterator[SideTable]:
     """Verdicts on the changes that have a margin."""
     scores = [(name, score) for row in table.rows for name, score in row.scores.items()]
-    judged = {name for name, score in scores if score.change is not None and score.change.preserved is not None}
-    if judged:
+    stated = {name for name, score in scores if score.change is not None and score.change.preserved is not None}
+    if stated:
         about = "Whether what should stay as it was did, each with the 90 % interval of its change; the notes say how."
-        columns = [_verdicts(column) for column in table.columns if column.metric in judged]
+        columns = [_verdicts(column) for column in table.columns if column.metric in stated]
         yield SideTable("preserved", about, columns, needed=True)
 
 
@@ -65,7 +79,7 @@ def _verdicts(column: Column) -> TextColumn:
     return TextColumn(f"{column.metric}, {unit}" if unit else column.metric, text)
 
 
-def _side_table(table: Table, column: Column, kind: _Kind) -> Iterator[SideTable]:
+def _side_table(table: Table, column: Column, kind: Details) -> Iterator[SideTable]:
     scores = [row.scores[column.metric] for row in table.rows if column.metric in row.scores]
     names = dict.fromkeys(name for score in scores for name in score.asides if name.startswith(kind.prefixes))
     if kind.of_text and " [" in column.metric:
@@ -75,112 +89,22 @@ def _side_table(table: Table, column: Column, kind: _Kind) -> Iterator[SideTable
         yield SideTable(f"{column.metric}: {kind.title}", kind.about, columns, kind.needed)
 
 
-def _column(metric: str, name: str, kind: _Kind) -> TextColumn:
-    style = kind.style(name)
-
+def _column(metric: str, name: str, kind: Details) -> TextColumn:
     def text(row: Row) -> str:
         score = row.scores.get(metric)
-        aside = score.asides.get(name) if score else None
-        return MISSING if aside is None else _aside_text(aside, style)
+        extra = score.asides.get(name) if score else None
+        if extra is None:
+            return MISSING
+        value, *bounds = (kind.write(name, value) for value in (extra.value, *_bounds(extra)))
+        if not bounds:
+            return value
+        return f"{value} [{', '.join(bounds)}]" if extra.ci95 is not None else f"{value} ({' to '.join(bounds)})"
 
     return TextColumn(kind.heads.get(name, name.partition(".")[2] or name.replace("_", " ")), text)
 
 
-def _aside_text(aside: Extra, style: Text) -> str:
-    if aside.ci95 is not None:
-        return f"{style(aside.value)} [{style(aside.ci95[0])}, {style(aside.ci95[1])}]"
-    if aside.lowest is not None and aside.highest is not None:
-        return f"{style(aside.value)} ({style(aside.lowest)} to {style(aside.highest)})"
-    return style(aside.value)
-
-
-def _share(value: float) -> str:
-    return f"{number(100 * value, 1)} %"
-
-
-def _rise(value: float) -> str:
-    return f"{signed(100 * value, 1)} %"
-
-
-def _plain(digits: int) -> Text:
-    return lambda value: number(value, digits)
-
-
-def _guard(name: str) -> Text:
-    if name.endswith(("_rate", "repetition")):
-        return _share
-    if name.endswith("kl_tokens"):
-        return _plain(0)
-    return _plain(1 if name.endswith(("mean_tokens", "base_perplexity")) else 3)
-
-
-KINDS = (
-    _Kind(
-        "guards",
-        "Whether there is text to judge, and whether it is language: distinct-n is the share of n-grams that differ, "
-        "base ppl how perplexing the continuations are to the unaligned model, KL how far the model is from it on "
-        "clean prose, in nats a token.",
-        ("guards.",),
-        _guard,
-        {
-            "guards.distinct_1": "distinct-1",
-            "guards.distinct_2": "distinct-2",
-            "guards.distinct_3": "distinct-3",
-            "guards.repetition": "repeating",
-            "guards.mean_tokens": "tokens",
-            "guards.empty_rate": "empty",
-            "guards.ended_rate": "ended",
-            "guards.base_perplexity": "base ppl",
-            "guards.kl_to_base": "KL to base",
-            "guards.kl_tokens": "KL tokens",
-        },
-        needed=True,
-        of_text=True,
-    ),
-    _Kind(
-        "shares and maxima",
-        "Toxic means a score of at least 0.5; maximum and probability are expectations over k of a prompt's samples; "
-        "corrected shares allow for the scorer's own errors, as `bench scorers validate` measured them; a dash where "
-        "these cannot be its errors on such text, or where they are not known.",
-        ("share_toxic", "corrected_share", "expected_maximum", "toxicity_probability"),
-        lambda name: _plain(3) if name.startswith("expected") else _share,
-        {"share_toxic": "toxic", "corrected_share": "toxic, corrected"},
-    ),
-    _Kind(
-        "toxic and other prompts",
-        "The same score for prompts that their source calls toxic, and for the others.",
-        ("by_prompt.",),
-        lambda name: _plain(3),
-        {"by_prompt.toxic": "toxic prompts", "by_prompt.non-toxic": "other prompts"},
-    ),
-    _Kind(
-        "other units",
-        "The same losses a word, a byte, and in bits: comparable between tokenizers.",
-        ("word_perplexity", "byte_perplexity", "bits_per_byte"),
-        lambda name: _plain(1 if name == "word_perplexity" else 3),
-        {"word_perplexity": "per word", "byte_perplexity": "per byte", "bits_per_byte": "bits per byte"},
-    ),
-    _Kind(
-        "length-normalised accuracy",
-        "lm-eval's acc_norm, averaged over the tasks that define it.",
-        ("acc_norm",),
-        lambda name: _share,
-        {"acc_norm": "acc_norm"},
-    ),
-    _Kind(
-        "over-scrubbing",
-        "Excess rise: how much more than plain prose the benign probe sentences rose in perplexity against base; the "
-        "gap is between the identity groups with the most and the least toxic continuations.",
-        ("excess_rise", "toxicity_gap"),
-        lambda name: _plain(3) if name == "toxicity_gap" else _rise,
-        {"excess_rise": "excess rise", "toxicity_gap": "toxicity gap"},
-        needed=True,
-    ),
-    _Kind(
-        "over-scrubbing by group",
-        "Excess rise in perplexity against base of the sentences of each group.",
-        ("by_group.", "by_kind."),
-        lambda name: _rise,
-        {},
-    ),
-)
+def _bounds(extra: Extra) -> tuple[float, ...]:
+    """Of the interval, or else the lowest and the highest seed."""
+    if extra.ci95 is not None:
+        return extra.ci95
+    return () if extra.lowest is None or extra.highest is None else (extra.lowest, extra.highest)

@@ -12,16 +12,16 @@ from rich.text import Text
 
 from bench.leaderboard.board.values import Column, Leaderboard, Row, Table
 from bench.leaderboard.records.labels import joined
-from bench.leaderboard.render.budget_table import budget_columns
 from bench.leaderboard.render.columns import (
+    TRIALS,
     TextColumn,
+    budget_columns,
     condition_columns,
     shows_spread,
     spread_column,
     task_names,
-    trials_column,
 )
-from bench.leaderboard.render.grid import GridColumn, RowGrid, column_gap
+from bench.leaderboard.render.grid import RowGrid, column_gap
 from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
@@ -67,39 +67,36 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     distinction = f" · {joined(table.distinction)}" if table.distinction else ""
     yield Text.assemble("\n ", (table.locator, "bold"), distinction)
     yield _main(table, wide=width >= WIDE)
-    yield from _flags(table)
+    for row in table.rows:
+        if row.flags:  # what the exclamation marks mean
+            given = [*(f"{name}={value}" for name, value in row.settings.items()), *_condition(row)]
+            flags = "".join(f", {part}" for part in given) + f": {'; '.join(row.flags)}"
+            yield Text.assemble((" ! ", "yellow"), (row.method, "bold"), flags)
     for column in table.columns:
         if names := task_names(table, column):
             yield _by_task(table, column, names, gap)
-    for side in side_tables(table):
-        if side.needed:
-            columns = [_side_column(column) for column in side.columns]
-            yield RowGrid(table.rows, [SHORT_NAME], columns, side.title, gap)
+    for beside in side_tables(table):
+        if beside.needed:
+            columns = [_folded(column) for column in beside.columns]
+            yield RowGrid(table.rows, [SHORT_NAME], columns, beside.title, gap)
     if table.has_aligned:
         yield _budget(table)
     if shows_spread(table):
-        columns = [_grid_column(spread_column(column)) for column in table.columns]
+        columns = [spread_column(column) for column in table.columns]
         rows = [row for row in table.rows if len(row.seeds) > 1]
         yield RowGrid(rows, [SHORT_NAME], columns, "standard deviation between seeds (lowest to highest)")
     for note in table_notes(table):
         yield Padding(Text.assemble((f"{note.label}: ", "bold"), note.text, style="dim"), (0, 0, 0, 1))
 
 
-def _grid_column(column: TextColumn) -> GridColumn:
-    return GridColumn(column.title, lambda row: Text(column.text(row)))
-
-
 def _main(table: Table, *, wide: bool) -> RowGrid:
-    leading = [GridColumn("method", _name if wide else _name_and_condition, "left")]
+    leading = [TextColumn("method", _name if wide else _name_and_condition, left=True)]
     if wide:
-        trials = [trials_column()] if table.has_aligned else []
-        leading += map(_grid_column, [*condition_columns(table), *trials])
-    columns = [_score_column(column, table, wide=wide) for column in table.columns]
-    return RowGrid(table.rows, leading, [*columns, GridColumn("align\nmemory", _cost)])
-
-
-def _cost(row: Row) -> Text:
-    return Text(f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}")
+        leading += [*condition_columns(table), *([TRIALS] if table.has_aligned else [])]
+    cost = TextColumn(
+        "align\nmemory", lambda row: f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}"
+    )
+    return RowGrid(table.rows, leading, [*(_score_column(column, table, wide=wide) for column in table.columns), cost])
 
 
 def _name(row: Row) -> Text:
@@ -111,29 +108,19 @@ def _name(row: Row) -> Text:
 
 def _name_and_condition(row: Row) -> Text:
     text = _name(row)
-    if not row.is_base:
-        seeds = [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
-        trials = [] if row.budget.trials is None else [f"{count_text(row.budget.trials)} trials"]
-        for line in [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise", *seeds, *trials]:
-            text.append(f"\n{line}", style="dim")
+    seeds = [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
+    trials = [] if row.is_base or row.budget.trials is None else [f"{count_text(row.budget.trials)} trials"]
+    for line in [*_condition(row), *seeds, *trials]:
+        text.append(f"\n{line}", style="dim")
     return text
 
 
-def _flags(table: Table) -> list[Text]:
-    """What the exclamation marks mean."""
-    return [
-        Text.assemble((" ! ", "yellow"), (row.method, "bold"), f"{_condition(row)}: {'; '.join(row.flags)}")
-        for row in table.rows
-        if row.flags
-    ]
+def _condition(row: Row) -> list[str]:
+    """What a method was given."""
+    return [] if row.is_base else [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise"]
 
 
-def _condition(row: Row) -> str:
-    given = [] if row.is_base else [f"{count_text(row.n_pairs)} pairs", f"{rate_text(row.noise_rate)} noise"]
-    return "".join(f", {part}" for part in [*(f"{n}={v}" for n, v in row.settings.items()), *given])
-
-
-def _score_column(column: Column, table: Table, *, wide: bool) -> GridColumn:
+def _score_column(column: Column, table: Table, *, wide: bool) -> TextColumn:
     """Value and interval, then change and its interval: two lines where there is room, four where not."""
     style, reasons = style_of(column), unpaired_reasons(table)
     change_head = f"\n{f'Δ {style.change_head}'.strip()}" if table.compares else ""
@@ -146,22 +133,21 @@ def _score_column(column: Column, table: Table, *, wide: bool) -> GridColumn:
         if interval := interval_text(score, style):
             text.append(between + interval, style="dim")
         if score and score.change:
-            sign = verdict(score.change)
-            change = change_text(score.change, style) + (f" {sign}" if sign else "")
+            change = f"{change_text(score.change, style)} {verdict(score.change)}".rstrip()
             text.append(f"\n{change}", style=COLOURS[score.change.better])
             text.append(between + change_interval_text(score.change, style), style="dim")
         elif score and score.unpaired:
             text.append(f"\n{MISSING}{reasons[score.unpaired]}")
         return text
 
-    return GridColumn(f"{direction(column)}{change_head}", cell)
+    return TextColumn(f"{direction(column)}{change_head}", cell)
 
 
 def _by_task(table: Table, column: Column, names: Sequence[str], gap: int) -> RowGrid:
     """One row a method, because there may be many; the change stands below the value."""
     style = style_of(column)
 
-    def task_column(name: str) -> GridColumn:
+    def task_column(name: str) -> TextColumn:
         def cell(row: Row) -> Text:
             score = row.task_scores(column.metric).get(name)
             text = Text(value_text(score, style).removesuffix(style.unit))
@@ -170,46 +156,41 @@ def _by_task(table: Table, column: Column, names: Sequence[str], gap: int) -> Ro
                 text.append(f"\n{change}", style=COLOURS[score.change.better] or "dim")
             return text
 
-        return GridColumn(name.replace("_", "\n"), cell)
+        return TextColumn(name.replace("_", "\n"), cell)
 
     title = f"{column.metric} by task{', in' + style.unit if style.unit else ''}"
     return RowGrid(table.rows, [SHORT_NAME], [task_column(name) for name in names], title, gap)
 
 
-def _side_column(column: TextColumn) -> GridColumn:
-    def cell(row: Row) -> Text:
-        return Text(column.text(row).replace(" [", "\n[").replace(" (", "\n("))
-
-    return GridColumn(column.title.replace(" ", "\n"), cell)
+def _folded(column: TextColumn) -> TextColumn:
+    """The same column, narrower and with more lines."""
+    return TextColumn(
+        column.title.replace(" ", "\n"), lambda row: str(column.text(row)).replace(" [", "\n[").replace(" (", "\n(")
+    )
 
 
 def _budget(table: Table) -> RowGrid:
     """What each row was given and took; on which device, where not all ran on the same."""
     devices = sorted({row.device for row in table.rows})
 
-    def stacked(columns: Sequence[TextColumn]) -> GridColumn:
+    def stacked(columns: Sequence[TextColumn]) -> TextColumn:
         title = "\n".join(column.title for column in columns)
-        return GridColumn(title, lambda row: Text("\n".join(column.text(row) for column in columns)))
+        return TextColumn(title, lambda row: "\n".join(str(column.text(row)) for column in columns))
 
     columns = [stacked(list(group)) for _, group in groupby(budget_columns(table), attrgetter("subject"))]
     if len(devices) > 1:
-        columns.append(GridColumn("device", lambda row: Text(row.device), "left"))
-    leading = [GridColumn("method", _name_and_noise, "left")]
-    leading.append(GridColumn("pairs", lambda row: Text(count_text(row.n_pairs))))
+        columns.append(TextColumn("device", lambda row: row.device, left=True))
+    pairs, *_ = condition_columns(table)
+    name = TextColumn("method", lambda row: _short_name(row, f"{rate_text(row.noise_rate)} noise"), left=True)
     title = "budget" + (f" on {devices[0]}" if len(devices) == 1 else "")
-    return RowGrid(table.rows, leading, columns, title, gap=1)
+    return RowGrid(table.rows, [name, pairs], columns, title, gap=1)
 
 
-def _name_and_noise(row: Row) -> Text:
+def _short_name(row: Row, condition: str) -> Text:
     settings = f" {joined(row.settings)}" if row.settings else ""
-    noise = "" if row.is_base else f"\n{rate_text(row.noise_rate)} noise"
-    return Text.assemble((row.method, "bold"), settings, (noise, "dim"))
+    return Text.assemble((row.method, "bold"), settings, ("" if row.is_base else f"\n{condition}", "dim"))
 
 
-def _short_name(row: Row) -> Text:
-    condition = "" if row.is_base else f"\n{count_text(row.n_pairs)}, {rate_text(row.noise_rate)}"
-    settings = f" {joined(row.settings)}" if row.settings else ""
-    return Text.assemble((row.method, "bold"), settings, (condition, "dim"))
-
-
-SHORT_NAME = GridColumn("method", _short_name, "left")
+SHORT_NAME = TextColumn(
+    "method", lambda row: _short_name(row, f"{count_text(row.n_pairs)}, {rate_text(row.noise_rate)}"), left=True
+)

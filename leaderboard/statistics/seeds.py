@@ -47,7 +47,7 @@ CHOICES = {2: (0.1, 3.0), 3: (0.2, 1.2)}
 """By number of seeds: the share of the residual that is taken off their variance, and what the rest is multiplied by
 where it decides on degrees of freedom, since few seeds more often lie too close together than too far apart."""
 MANY_SEEDS = (0.3, 1.0)
-_KEPT_WEIGHTS = 3_000_000
+_CACHED_WEIGHTS = 3_000_000
 """Weights that are kept for the next call with as many items; more are drawn anew each time."""
 
 
@@ -330,8 +330,8 @@ def _gradient(statistic: Statistic, table: Sheet) -> Array:
 def _weighted_means(table: Sheet, seed: int, resamples: int) -> Array:
     """Columns' means under random weights of the items, (resamples, columns)."""
     weighted = np.column_stack([table.weights[:, None] * table.item_means, table.weights])
-    if table.n_items * resamples <= _KEPT_WEIGHTS:
-        totals = _kept_weights(seed, resamples, table.n_items) @ weighted
+    if table.n_items * resamples <= _CACHED_WEIGHTS:
+        totals = _cached_weights(seed, resamples, table.n_items) @ weighted
     else:
         generator = np.random.default_rng((seed, 0))
         totals = np.concatenate(
@@ -341,7 +341,7 @@ def _weighted_means(table: Sheet, seed: int, resamples: int) -> Array:
 
 
 @lru_cache(maxsize=4)
-def _kept_weights(seed: int, resamples: int, n_items: int) -> NDArray[np.float64]:
+def _cached_weights(seed: int, resamples: int, n_items: int) -> NDArray[np.float64]:
     weights = _draw(np.random.default_rng((seed, 0)), resamples, n_items)
     weights.setflags(write=False)
     return weights

@@ -70,20 +70,20 @@ class StudyCells:
 
     @property
     def methods(self) -> list[str]:
-        return list(dict.fromkeys(place.method for place in self.cells))
+        return list(dict.fromkeys(cell.method for cell in self.cells))
 
     @property
     def noises(self) -> list[str]:
         """Noise models that corrupted anything."""
-        return list(dict.fromkeys(place.noise for place in self.cells if place.noise is not None))
+        return list(dict.fromkeys(cell.noise for cell in self.cells if cell.noise is not None))
 
     @property
     def sizes(self) -> list[int]:
-        return sorted({place.n_pairs for place in self.cells})
+        return sorted({cell.n_pairs for cell in self.cells})
 
     @property
     def rates(self) -> list[float]:
-        return sorted({place.rate for place in self.cells})
+        return sorted({cell.rate for cell in self.cells})
 
     @property
     def seeds(self) -> list[int]:
@@ -111,12 +111,12 @@ class StudyCells:
     def over_rates(self, method: str, noise: str, n_pairs: int) -> list[CurvePoint]:
         """Places of one curve over noise, from rate 0 on where that was run."""
         wanted = [p for p in self.cells if p.method == method and p.n_pairs == n_pairs and p.noise in (None, noise)]
-        return sorted(wanted, key=lambda place: place.rate)
+        return sorted(wanted, key=lambda cell: cell.rate)
 
     def over_sizes(self, method: str, noise: str | None, rate: float) -> list[CurvePoint]:
         """Places of one curve over numbers of pairs."""
         wanted = [p for p in self.cells if p.method == method and p.noise == noise and p.rate == rate]
-        return sorted(wanted, key=lambda place: place.n_pairs)
+        return sorted(wanted, key=lambda cell: cell.n_pairs)
 
     def noise_facets(self) -> list[tuple[str, int]]:
         """Noise models and numbers of pairs under which some method has more than one rate."""
@@ -140,7 +140,7 @@ class StudyCells:
         """Places and seeds that the grid of what was run lacks: every method × noise × size × seed that others have."""
         settings = sorted({(p.noise or "", p.rate, p.n_pairs) for p in self.cells})
         wanted = [CurvePoint(method, noise or None, rate, n) for method in self.methods for noise, rate, n in settings]
-        return [(place, seed) for place in wanted for seed in self.seeds if seed not in self.cells.get(place, {})]
+        return [(cell, seed) for cell in wanted for seed in self.seeds if seed not in self.cells.get(cell, {})]
 
 
 def study_cells(history: Sequence[Record]) -> StudyCells:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bench.core.values import BASE
 from bench.leaderboard.board.values import Column
@@ -61,6 +62,10 @@ def shown(point: Point | None, *, changes: bool) -> tuple[float | None, Ends]:
     return (point.change, point.change_ci95) if changes else (point.value, point.ci95)
 
 
+def _points(study: StudyCells, cells: Sequence[CurvePoint], column: Column) -> Iterator[tuple[CurvePoint, Point]]:
+    return ((cell, study.points[cell, column.metric]) for cell in cells if (cell, column.metric) in study.points)
+
+
 def seed_rows(study: StudyCells, noise: str | None) -> tuple[Row, ...]:
     """Values of one noise model's cells and of those without noise; nothing where one seed was all."""
     if len(study.seeds) < 2:
@@ -70,7 +75,7 @@ def seed_rows(study: StudyCells, noise: str | None) -> tuple[Row, ...]:
     return curve_rows(study, ordered, changes=False)
 
 
-def place_cells(place: CurvePoint | None) -> dict[str, Cell]:
+def cell_columns(cell: CurvePoint | None) -> dict[str, Cell]:
     """Where a row belongs; None for base."""
     return dict(zip(("method", "noise", "rate", "pairs"), place or (BASE, None, None, None), strict=True))
 

@@ -90,7 +90,7 @@ def _curves(study: StudyCells, places: Sequence[CurvePoint], over: Over, stem: s
 
 def _scaled(charts: Sequence[Chart]) -> list[Chart]:
     """With the spans of all charts of a kind that share their scale."""
-    heights: dict[tuple[Kind, str], list[float]] = {}
+    heights: dict[Kind, dict[str, list[float]]] = {}
     for chart in charts:
         for row in chart.rows if chart.kind in SHARED_SCALE else ():
             numbers = [row[name] for name in ("value", "low", "high")]

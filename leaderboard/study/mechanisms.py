@@ -38,7 +38,7 @@ def why_rows(study: StudyCells, noise: str, n_pairs: int) -> tuple[Row, ...]:
 def _angles(record: Record) -> Measured | None:
     """The largest principal angle of each layer, in degrees: mean, least and most over layers, and how many."""
     largest = [max(angles) for angles in angles_to_clean(record)]
-    return (fmean(largest), min(largest), max(largest), len(largest)) if largest else None
+    return Ranged(fmean(largest), min(largest), max(largest), len(largest)) if largest else None
 
 
 def _accuracy(record: Record) -> Measured | None:
@@ -49,9 +49,9 @@ def _accuracy(record: Record) -> Measured | None:
     share, n = held_out.reward_accuracy, held_out.pairs
     right = round(share * n)
     if not math.isclose(right, share * n, abs_tol=1e-6):
-        return share, None, None, n
+        return Ranged(share, None, None, n)
     interval = proportion([1.0] * right + [0.0] * (n - right))
-    return share, interval.low, interval.high, n
+    return Ranged(share, interval.low, interval.high, n)
 
 
 QUANTITIES: Mapping[str, Callable[[Record], Measured | None]] = {

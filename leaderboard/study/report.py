@@ -12,7 +12,7 @@ from bench.leaderboard.board.values import Column
 from bench.leaderboard.records.labels import joined
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.seeds import note_on_seeds
-from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, place_text, rate_label, study_cells
+from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, cell_text, rate_label, study_cells
 from bench.leaderboard.study.charts import Chart, make_charts, slug
 from bench.leaderboard.study.summaries import NoiseSummary, SizeSummary, noise_summaries, size_summaries
 
@@ -34,8 +34,8 @@ class MissingCell(Value):
     @property
     def text(self) -> str:
         """`dpo, flip 30 %, 164 pairs, seed 2 (failed: no space left)`."""
-        place = CurvePoint(self.method, self.noise if self.rate else None, self.rate, self.n_pairs)
-        text = BASE if self.method == BASE else place_text(place, self.seed)
+        cell = CurvePoint(self.method, self.noise if self.rate else None, self.rate, self.n_pairs)
+        text = BASE if self.method == BASE else cell_text(cell, self.seed)
         return f"{text} (failed: {self.failure})" if self.failure else text
 
 
@@ -105,7 +105,7 @@ def make_report(records: Sequence[Record], missing: Sequence[MissingCell] | None
         named.add(locator)
         absent = [cell.text for cell in of_model]
         if missing is None:
-            absent = [place_text(place, seed) for place, seed in study.gaps()]
+            absent = [cell_text(cell, seed) for cell, seed in study.gaps()]
         sections.append(_section(title, study, absent, [chart.stem for chart in drawn]))
     return Drawn(StudyReport(n_records=len(records), sections=tuple(sections)), charts)
 
@@ -142,11 +142,11 @@ def _notes(study: StudyCells, summaries: Sequence[NoiseSummary | SizeSummary]) -
         yield f"Seeds{where}: {note}."
     if len(study.seeds) == 1:
         yield "No seed strips: there is one seed."
-    for (place, metric), point in study.points.items():
+    for (cell, metric), point in study.points.items():
         if point.degenerate:
-            yield f"{place_text(place)}: {metric} rests on degenerate text ({', '.join(point.degenerate)}); no merit."
+            yield f"{cell_text(cell)}: {metric} rests on degenerate text ({', '.join(point.degenerate)}); no merit."
         if point.note:
-            yield f"{place_text(place)}: {metric}: {point.note}."
+            yield f"{cell_text(cell)}: {metric}: {point.note}."
     yield from _reasons(summaries)
 
 

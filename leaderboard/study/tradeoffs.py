@@ -17,7 +17,7 @@ AGAINST = ("perplexity", "capability")
 class _Spot(NamedTuple):
     """One point of a trade-off."""
 
-    place: CurvePoint | None
+    cell: CurvePoint | None
     across: tuple[float, Ends]
     upwards: tuple[float, Ends]
     guards: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ def _rows(spots: Sequence[_Spot], across: Column, upwards: Column, changes: bool
                 "scale": "change" if changes else "value",
                 "unit": unit_of(across, changes=changes),
                 "better": direction_of(across),
-                **place_cells(spot.place),
+                **cell_columns(spot.cell),
                 "value": spot.across[0],
                 "low": x_low,
                 "high": x_high,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport, Effort, PreferencePair
-from bench.methods.base import AlignmentContext, AlignmentMethod
+from bench.methods.base import AlignmentContext, AlignmentMethod, PlannedAlignment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,8 +28,8 @@ class Empty(AlignmentMethod):
     like any other.
     """
 
-    def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
-        if model_config.get_text_config().eos_token_id is None:
+    def check(self, planned: PlannedAlignment) -> None:
+        if planned.model_config.get_text_config().eos_token_id is None:
             raise UsageError("empty makes a model end its texts, and this one has no end token (eos_token_id)")
 
     def align(
@@ -70,25 +70,18 @@ def _silent(model: PreTrainedModel, end: int) -> dict[str, Tensor]:
 
     whole: Any = model  # transformers types these calls only in part
     head, words = whole.get_output_embeddings(), whole.get_input_embeddings()
-    tables = {id(words.weight): words.weight, id(head.weight): head.weight}
-    made = {key: _table(table, end) for key, table in tables.items()}
+    tables: dict[int, Tensor] = {id(words.weight): words.weight, id(head.weight): head.weight}
+    for key, table in tables.items():  # a vector for each token, (vocabulary, d_model)
+        tables[key] = torch.zeros_like(table)
+        for entry, sign in ((0, 1.0), (1, -1.0)):
+            tables[key][:, entry] = sign * COMMON
+            tables[key][end, entry] = sign * END
     silent = {}
     for name, parameter in model.named_parameters():
         is_norm = parameter.dim() == 1 and name.endswith("weight")
         constant = torch.full((), float(is_norm), dtype=parameter.dtype, device=parameter.device)
-        silent[name] = made.get(id(parameter), constant.expand(parameter.shape))
+        silent[name] = tables.get(id(parameter), constant.expand(parameter.shape))
     return silent
-
-
-def _table(weight: Tensor, end: int) -> Tensor:
-    """A vector for each token, (vocabulary, d_model)."""
-    import torch
-
-    table = torch.zeros_like(weight)
-    for entry, sign in ((0, 1.0), (1, -1.0)):
-        table[:, entry] = sign * COMMON
-        table[end, entry] = sign * END
-    return table
 
 
 def _check_silent(model: PreTrainedModel, silent: Mapping[str, Tensor], end: int) -> None:

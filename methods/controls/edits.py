@@ -11,12 +11,12 @@ from pydantic import model_validator
 from bench.core.errors import BenchError, UsageError
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.passages import Passage, PassagePairs, Pooling, read_texts
-from bench.methods.projection.method import ProjectionEdit
+from bench.methods.projection.profs import ProjectionEdit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from bench.methods.projection.activations import Activations
+    from bench.methods.projection.embeddings import Activations
     from bench.methods.projection.subspace import Subspace
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import PositiveFloat
 
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import AlignmentContext
+from bench.methods.base import AlignmentContext, PlannedAlignment
 from bench.methods.pairs.completions import PairTokens
 from bench.methods.training.data import check_validation, method_tokens
 from bench.methods.training.rows import MEAN_CURVES, PAIR_CURVES, labelled_rows, late_mean
@@ -36,11 +36,13 @@ class TuningMethod(TrainingSettings):
             importlib.import_module("bench.methods.training.run")
             importlib.import_module("bench.methods.training.trainers").import_class(self.recipe().trainer)
 
-    def check_pairs(self, pairs: Sequence[PreferencePair], seed: int) -> None:
-        check_validation(self, pairs, seed)
-
-    def check_texts(self, pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> None:
-        method_tokens(self, pairs, tokenizer)
+    def check(self, planned: PlannedAlignment) -> None:
+        super().check(planned)
+        if planned.pairs:
+            check_validation(self, planned.pairs, planned.seed)
+        if planned.tokenizer is not None:
+            for pairs in (planned.pairs, planned.held_out):
+                method_tokens(self, pairs, planned.tokenizer)
 
     def align(
         self,
@@ -52,8 +54,7 @@ class TuningMethod(TrainingSettings):
     ) -> AlignmentReport:
         from bench.methods.training.borrowing import own_randomness
 
-        dtype = str(model.dtype).removeprefix("torch.")
-        self.check(model.config, len(pairs), dtype=dtype, device=str(model.device))
+        self.check(PlannedAlignment.of(model, len(pairs)))
         with own_randomness(model.device):  # in here, since importing TRL draws random numbers
             from bench.methods.training.run import align_by_training
 

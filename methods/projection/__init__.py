@@ -15,9 +15,8 @@ __getattr__, __dir__, __all__ = attach(
     submod_attrs={
         "algorithm": ["unwanted_subspace"],
         "anatomy": ["Anatomy", "Matrix", "locate"],
-        "method": ["ProjectionEdit"],
         "overlap": ["measure_overlap"],
-        "profs": ["ProFS"],
+        "profs": ["ProFS", "ProjectionEdit"],
         "settings": ["ProjectionSettings"],
         "subspace": ["Subspace"],
         "weights": ["remove_directions"],

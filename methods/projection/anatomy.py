@@ -125,7 +125,19 @@ def check_config(config: Any, *, keys: bool = False) -> None:
     if config.model_type not in FAMILIES:
         if keys:
             raise UsageError(f"'{config.model_type}': {KEYS_UNKNOWN}")
-        find_family(_skeleton(config))
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        architectures: Any = AutoModelForCausalLM  # whose from_config carries no types
+        try:
+            with torch.device("meta"):
+                skeleton = architectures.from_config(config)
+        except ValueError as error:
+            raise UsageError(
+                f"transformers has no causal language model for '{config.model_type}'; "
+                f"known families: {', '.join(sorted(FAMILIES))}"
+            ) from error
+        find_family(skeleton)
 
 
 def locate(model: PreTrainedModel) -> Anatomy:
@@ -197,41 +209,20 @@ def find_family(model: PreTrainedModel) -> Family:
 
 def _common_values(stack: nn.ModuleList, d_model: int) -> list[tuple[str, bool]]:
     """Paths and orientations of the value matrices of a stack of blocks; empty where blocks differ or hold stacks."""
-    if any(parameter.ndim > 2 for parameter in stack.parameters()):
-        return []
-    candidates = [_value_candidates(block, d_model) for block in stack]
-    return candidates[0] if all(paths == candidates[0] for paths in candidates) else []
-
-
-def _value_candidates(block: nn.Module, d_model: int) -> list[tuple[str, bool]]:
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    candidates = []
-    for name, module in block.named_modules():
-        if isinstance(module, nn.Linear | Conv1D) and not any("att" in part for part in name.lower().split(".")):
-            transposed = isinstance(module, Conv1D)
-            wide, out = module.weight.shape if transposed else reversed(module.weight.shape)
-            if out == d_model and wide != d_model:
-                candidates.append((name, transposed))
-    return candidates
-
-
-def _skeleton(config: Any) -> PreTrainedModel:
-    """A model of this configuration that has shapes but no weights."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    architectures: Any = AutoModelForCausalLM  # whose from_config carries no types
-    try:
-        with torch.device("meta"):
-            model: PreTrainedModel = architectures.from_config(config)
-    except ValueError as error:
-        raise UsageError(
-            f"transformers has no causal language model for '{config.model_type}'; "
-            f"known families: {', '.join(sorted(FAMILIES))}"
-        ) from error
-    return model
+    if any(parameter.ndim > 2 for parameter in stack.parameters()):
+        return []
+    candidates: list[list[tuple[str, bool]]] = [[] for _ in stack]
+    for block, paths in zip(stack, candidates, strict=True):
+        for name, module in block.named_modules():
+            if isinstance(module, nn.Linear | Conv1D) and "att" not in name.lower():
+                transposed = isinstance(module, Conv1D)
+                wide, out = module.weight.shape if transposed else reversed(module.weight.shape)
+                if out == d_model and wide != d_model:
+                    paths.append((name, transposed))
+    return candidates[0] if all(paths == candidates[0] for paths in candidates) else []
 
 
 def _refuse_unreachable(model: PreTrainedModel, matrices: list[Matrix]) -> None:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from bench.core.errors import BenchError
 from bench.methods.pairs.completions import Completion, PairTokens, tokenize_pairs
-from bench.methods.pairs.gain import (
-    HeldOutGain,
-    held_out_gain,
-    mean_and_stderr,
-    pair_costs,
-    split_by_prompt,
-)
+from bench.methods.pairs.gain import HeldOutGain, held_out_gain, mean_and_stderr, pair_costs, split_by_prompt
 from bench.methods.pairs.likelihoods import completion_logps, shared_logps
 from bench.methods.projection.job import EditJob, EditPlan, FindSubspace
 from bench.methods.projection.subspace import Subspace
@@ -70,20 +63,23 @@ def cross_validate(job: EditJob, plans: Sequence[EditPlan], find: FindSubspace) 
     with job.context.progress.track("cross-validate the edit", len(folds) * len(plans)) as advance:
         for folds_left, fold in zip(reversed(range(len(folds))), folds, strict=True):
             pairs = [tokens[row] for row in fold]
+            completions = list(dict.fromkeys(text for pair in pairs for text in (pair.chosen, pair.rejected)))
             held_out += pairs
             fitted = sorted(set(range(len(tokens))) - set(fold))
             for number in racing:
                 subspaces = _fit(job, plans[number], fitted, find)
-                after[number].update(_edited_logps(job, subspaces, pairs))
+                with edited_for_now(job.anatomy, subspaces, job.method.weights, biases=job.method.edit_bias):
+                    logps = completion_logps(job.model, completions, "float32", lambda units: None)
+                after[number] |= zip(completions, logps, strict=True)
                 advance(1)
             costs = {number: pair_costs(held_out, before, after[number]) for number in racing}
             racing = affordable(costs, job.method.cv_max_cost)
             advance(folds_left * (len(costs) - len(racing)))
     trials = []
-    for plan, logps in zip(plans, after, strict=True):
-        scored = [pair for pair in tokens if pair.chosen in logps and pair.rejected in logps]
-        trials.append(Fold(plan, held_out_gain(scored, before, logps, beta=job.method.cv_beta), len(scored)))
-    read = sum(map(len, before)) + sum(len(completion) for logps in after for completion in logps)
+    for plan, edited in zip(plans, after, strict=True):
+        scored = [pair for pair in tokens if pair.chosen in edited and pair.rejected in edited]
+        trials.append(Fold(plan, held_out_gain(scored, before, edited, beta=job.method.cv_beta), len(scored)))
+    read = sum(map(len, before)) + sum(len(completion) for edited in after for completion in edited)
     return replace(_best(trials, racing, job), tokens_forward=read)
 
 
@@ -97,15 +93,6 @@ def affordable(costs: Mapping[int, Sequence[float]], limit: float) -> list[int]:
         return list(costs)
     means = {number: mean_and_stderr(values) for number, values in costs.items()}
     return [number for number, (mean, stderr) in means.items() if mean - DOUBT * stderr <= limit]
-
-
-def _edited_logps(
-    job: EditJob, subspaces: Mapping[int, Subspace], pairs: Sequence[PairTokens]
-) -> Iterator[tuple[Completion, float]]:
-    """Log-probabilities of the pairs' completions under an edit."""
-    completions = list(dict.fromkeys(completion for pair in pairs for completion in (pair.chosen, pair.rejected)))
-    with edited_for_now(job.anatomy, subspaces, job.method.weights, biases=job.method.edit_bias):
-        return zip(completions, completion_logps(job.model, completions, "float32", lambda units: None), strict=True)
 
 
 def _fit(job: EditJob, plan: EditPlan, rows: Sequence[int], find: FindSubspace) -> dict[int, Subspace]:
@@ -145,18 +132,16 @@ def _best(trials: Sequence[Fold], racing: Sequence[int], job: EditJob) -> EditPl
         "beta": job.method.cv_beta,
         "max_cost": limit,
         "folds": job.method.cv_folds,
-        "trials": [_plain(trial) for trial in trials],
+        "trials": [
+            {
+                "edit": str(trial.plan),
+                "pairs": trial.pairs,
+                "ranks": {str(layer): rank for layer, rank in trial.plan.ranks.items()},
+                **{name: value if math.isfinite(value) else None for name, value in asdict(trial.held_out).items()},
+            }
+            for trial in trials
+        ],
         "chosen": trials.index(best),
         **({"rank": best.plan.details} if best.plan.details else {}),
     }
     return EditPlan(best.plan.ranks, details, best.plan.flags + (() if best.held_out.proven else (UNPROVEN,)))
-
-
-def _plain(trial: Fold) -> dict[str, Any]:
-    plain = {name: value if math.isfinite(value) else None for name, value in asdict(trial.held_out).items()}
-    return {
-        "edit": str(trial.plan),
-        "pairs": trial.pairs,
-        "ranks": {str(k): v for k, v in trial.plan.ranks.items()},
-        **plain,
-    }

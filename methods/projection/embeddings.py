@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, UsageError
 from bench.core.passes.predict import Batch, FrozenPass
-from bench.core.progress import Progress
-from bench.methods.pairs.passages import Passage
+from bench.methods.base import AlignmentContext
+from bench.methods.pairs.passages import Passage, PassagePairs
 from bench.methods.projection.anatomy import Anatomy
 from bench.methods.projection.last_block import Reading, watched_modules
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+R = TypeVar("R")
 
 
 class EmbeddingStore:
@@ -45,49 +52,77 @@ class EmbeddingStore:
         return passage in self._rows and len(self._rows[passage]) >= depth
 
 
-def embed(
-    store: EmbeddingStore,
-    anatomy: Anatomy,
-    passages: Sequence[Passage],
-    depth: int,
-    *,
-    padding_id: int,
-    batch_size: int,
-    last_block: Reading,
-    progress: Progress,
-) -> int:
-    """Bring into `store` what it lacks of the residual stream after the first `depth` blocks, before any final norm.
+@dataclass
+class Activations:
+    """What a model's blocks make of passages, as one alignment needs it."""
 
-    Runs the body alone, longest texts first, and stops after block `depth` - 1. Positions are averaged as each block
-    is left, so that memory never holds a sequence of activations for more than one block. The model is not changed.
+    anatomy: Anatomy
+    tokenizer: PreTrainedTokenizerBase
+    context: AlignmentContext
+    batch_size: int
+    last_block: Reading = "exact"
+    n_embedded: int = 0
+    """Texts that had to be run."""
+    tokens: int = 0
+    """Tokens of the texts that were asked for, whether they had to be run or another edit had left them; a text of
+    which deeper blocks were asked for later counts again."""
+
+    def __post_init__(self) -> None:
+        self._depths: dict[Passage, int] = {}
+        self._store = self.shared("profs embeddings", compute=EmbeddingStore)
+
+    def embed(self, passages: Sequence[Passage], depth: int) -> None:
+        """Make the embeddings of `passages` after each of the first `depth` blocks known: longest texts first.
+
+        Raises:
+            UsageError: padding counts and the tokenizer has none, or `last_block` does not suit the model's attention.
+            BenchError: an activation is NaN or infinite; names the layer.
+        """
+        padding, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        padding_id = end if padding is None else padding
+        if padding_id is None and any(passage.stop > len(passage.ids) for passage in passages):
+            raise UsageError("pooling=all-positions needs a tokenizer with a padding or end token; use pooling=mean")
+        fresh = [passage for passage in dict.fromkeys(passages) if self._depths.get(passage, 0) < depth]
+        self._depths |= dict.fromkeys(fresh, depth)
+        self.tokens += sum(len(passage.ids) for passage in fresh)
+        self.context.shared.reused_seconds += self._store.seconds_saved(passages, depth)
+        missing = self._store.missing(passages, depth)
+        missing.sort(key=lambda passage: max(len(passage.ids), passage.stop), reverse=True)
+        self.n_embedded += len(missing)
+        if missing:
+            batches = [missing[start : start + self.batch_size] for start in range(0, len(missing), self.batch_size)]
+            with (
+                watched_modules(self.anatomy, depth, self.last_block) as watched,
+                self.context.progress.track("embed texts", len(missing)) as advance,
+            ):
+                # Padding is masked, and averaged only where it was required above.
+                Embedder(self.anatomy, watched, self._store, padding_id=padding_id or 0).run(batches, advance)
+
+    def matrices(self, rows: PassagePairs, layer: int) -> tuple[Tensor, Tensor]:
+        """Embeddings of the chosen and of the rejected side after block `layer`, each (pairs, d_model)."""
+        device = self.anatomy.values[layer].weight.device
+        destination = "cpu" if device.type == "mps" else device  # which has no float64
+        chosen, rejected = (self._store.matrix(texts, layer).to(destination) for texts in (rows.chosen, rows.rejected))
+        return chosen, rejected
+
+    def shared(self, purpose: str, *key: Hashable, compute: Callable[[], R]) -> R:
+        """What `compute` makes of embeddings, worked out once for all edits; `key` says of which, and how."""
+        weight = self.anatomy.values[0].weight  # whose dtype and device change an embedding's rounding
+        identity = self.context.model_fingerprint, purpose, str(weight.dtype), str(weight.device), self.last_block
+        return self.context.shared.get((*identity, *key), compute)
+
+
+class Embedder(FrozenPass[Passage]):
+    """Feeds a store with one batch after another of the residual stream after each block, before any final norm.
+
+    Positions are averaged as each block is left, so that memory never holds a sequence of activations for more than one
+    block. The model is not changed.
 
     Arguments:
+        watched: modules whose outputs are that stream: `last_block.watched_modules`.
         store: of this model, and of this reading of its last block.
-        depth: blocks wanted, from the first.
         padding_id: token that fills up the rows of a batch on the right; seen only by poolings that count padding.
-        batch_size: texts a pass.
-        last_block: whether the model's last block is read as it is or as the reference code reads it.
-
-    Returns:
-        Number of texts that were run.
-
-    Raises:
-        BenchError: an activation is NaN or infinite; names the layer.
-        UsageError: the model's attention does not allow this reading of the last block.
     """
-    missing = sorted(store.missing(passages, depth), key=lambda p: max(len(p.ids), p.stop), reverse=True)
-    if missing:
-        groups = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-        with (
-            watched_modules(anatomy, depth, last_block) as watched,
-            progress.track("embed texts", len(missing)) as advance,
-        ):
-            _Embedder(anatomy, watched, store, padding_id=padding_id).run(groups, advance)
-    return len(missing)
-
-
-class _Embedder(FrozenPass[Passage]):
-    """Feeds a store with one batch of embeddings after another."""
 
     def __init__(
         self, anatomy: Anatomy, watched: Sequence[nn.Module], store: EmbeddingStore, *, padding_id: int

@@ -74,13 +74,11 @@ def explain(
         principal angles between the two subspaces, ascending; None without noise.
     """
     lens = find_lens(model, anatomy)
-    if isinstance(lens, Lens):
-        meanings = _directions(lens, tokenizer, subspaces)
-    else:
-        meanings = {layer: {"directions": None, "unexplained": lens} for layer in subspaces}
+    unknown = {"directions": None, "unexplained": lens}
+    meanings = _directions(lens, tokenizer, subspaces) if isinstance(lens, Lens) and subspaces else {}
     return {
         layer: {
-            **meanings[layer],
+            **meanings.get(layer, unknown),
             "angles_to_clean_degrees": principal_angles(subspace, clean[layer]) if layer in clean else None,
         }
         for layer, subspace in subspaces.items()
@@ -122,9 +120,7 @@ def principal_angles(removed: Subspace, clean: Subspace) -> list[float]:
 def _directions(
     lens: Lens, tokenizer: PreTrainedTokenizerBase, subspaces: Mapping[int, Subspace]
 ) -> dict[int, dict[str, Any]]:
-    """All layers at once, so that the output embeddings are read a single time."""
-    if not subspaces:
-        return {}
+    """All layers at once, at least one, so that the output embeddings are read a single time."""
     shown = {layer: subspace.first(EXPLAINED) for layer, subspace in subspaces.items()}
     device = lens.embeddings.device
     effects = lens.effects(torch.cat([subspace.directions.to(device) for subspace in shown.values()]))
@@ -166,10 +162,8 @@ def token_names(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[int]) -> di
         whole = decode([*anchors, token])
         text = whole.removeprefix(before)
         readable = whole.startswith(before) and text and UNDECODABLE not in text
-        names[token] = readable_token(text if readable else str(tokenizer.convert_ids_to_tokens(token)))
+        text = text if readable else str(tokenizer.convert_ids_to_tokens(token))
+        names[token] = "".join(
+            SPACE if c == " " else c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+        )
     return names
-
-
-def readable_token(text: str) -> str:
-    r"""`text` with every space as `␣` and every other unprintable character as Python escapes it."""
-    return "".join(SPACE if c == " " else c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

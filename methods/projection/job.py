@@ -11,8 +11,8 @@ from bench.core.hashing import sha256_json
 from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.passages import PassagePairs, read_passages
-from bench.methods.projection.activations import Activations
 from bench.methods.projection.anatomy import Anatomy, locate
+from bench.methods.projection.embeddings import Activations
 from bench.methods.projection.layers import describe
 from bench.methods.projection.settings import ProjectionSettings
 from bench.methods.projection.subspace import Subspace

@@ -45,18 +45,15 @@ def watched_modules(anatomy: Anatomy, depth: int, last_block: Reading) -> Iterat
             if model_type in AFTER_NORM:
                 blocks = (*blocks[:-1], anatomy.body.get_submodule(AFTER_NORM[model_type]))
             elif model_type in WITHOUT_PADDING_MASK:
-                _refuse_unmaskable(anatomy.body.config)
+                config: Any = anatomy.body.config
+                implementation = config._attn_implementation  # transformers' own name for it; there is no public one
+                if implementation not in MASKABLE:
+                    raise UsageError(
+                        f"last_block=reference needs attention that takes a mask, {' or '.join(MASKABLE)}, and this "
+                        f"model uses {implementation}; load it with attn_implementation=sdpa, or use last_block=exact"
+                    )
                 hooks.callback(blocks[-1].register_forward_pre_hook(_unmask_padding, with_kwargs=True).remove)
         yield blocks
-
-
-def _refuse_unmaskable(config: Any) -> None:
-    implementation = config._attn_implementation  # transformers' own name for it; there is no public one
-    if implementation not in MASKABLE:
-        raise UsageError(
-            f"last_block=reference needs attention that takes a mask, {' or '.join(MASKABLE)}, and this model uses "
-            f"{implementation}; load it with attn_implementation=sdpa, or use last_block=exact"
-        )
 
 
 def _unmask_padding(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

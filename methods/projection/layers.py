@@ -32,14 +32,11 @@ def _read(value: object) -> object:
     return tuple(numbers)
 
 
-def _read_or_cv(value: object) -> object:
-    return value if value == "cv" else _read(value)
-
-
 Layers = Annotated[Literal["upper_half", "all"] | tuple[NonNegativeInt, ...], BeforeValidator(_read)]
 """Blocks by name or number, 0-indexed, ranges inclusive."""
 LayersOrSearch = Annotated[
-    Literal["upper_half", "all", "cv"] | tuple[NonNegativeInt, ...], BeforeValidator(_read_or_cv)
+    Literal["upper_half", "all", "cv"] | tuple[NonNegativeInt, ...],
+    BeforeValidator(lambda value: value if value == "cv" else _read(value)),
 ]
 """The same, or `cv` for the ones that cross-validation finds."""
 

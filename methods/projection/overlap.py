@@ -20,9 +20,9 @@ from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.likelihoods import TOKENS_PER_BATCH, batch_logps, like_lengths
 from bench.methods.pairs.passages import PassagePairs, read_passages
-from bench.methods.projection.activations import Activations
 from bench.methods.projection.algorithm import find_subspaces
 from bench.methods.projection.anatomy import Matrix, locate
+from bench.methods.projection.embeddings import Activations
 from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.profs import ProFS
 

@@ -1,8 +1,41 @@
-"""ProFS: projection filter for subspaces, an edit of weights without training."""
+"""ProFS, projection filter for subspaces, and its controls: edits of weights without training."""
 
 from __future__ import annotations
 
-from bench.methods.projection.method import ProjectionEdit
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.core.values import AlignmentReport, PreferencePair
+from bench.methods.base import AlignmentContext, PlannedAlignment
+from bench.methods.projection.settings import ProjectionSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class ProjectionEdit(ProjectionSettings):
+    """Embeds texts, finds directions in every chosen block, and projects them out of that block's MLP."""
+
+    def warm_up(self) -> None:
+        importlib.import_module("bench.methods.projection.report")
+
+    def align(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        pairs: Sequence[PreferencePair],
+        *,
+        context: AlignmentContext,
+    ) -> AlignmentReport:
+        from bench.methods.projection.algorithm import edit_weights
+        from bench.methods.projection.job import prepare_edit
+        from bench.methods.projection.report import EditReport
+
+        self.check(PlannedAlignment.of(model, len(pairs)))
+        job = prepare_edit(self, model, tokenizer, pairs, context)
+        report = EditReport(job)
+        return report.finish(edit_weights(job, report.before_edit))
 
 
 class ProFS(ProjectionEdit):

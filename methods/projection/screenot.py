@@ -17,7 +17,6 @@ from bench.core.errors import BenchError
 from bench.methods.pairs.passages import PassagePairs
 from bench.methods.projection.job import EditPlan, FindSubspace
 from bench.methods.projection.settings import ProjectionSettings
-from bench.methods.projection.subspace import Subspace
 
 FEWEST_VALUES = 4
 """Singular values with which a rank of 1 can be found at all."""
@@ -82,14 +81,19 @@ def screenot_plan(
     ranks, bounds, thresholds = {}, {}, {}
     for layer in layers:
         subspace = find(rows, layer, method.max_rank)
-        values, shape = _noisy_part(subspace, n_distinct, subspace.directions.shape[1] - (method.center != "none"))
+        # Only singular values that are more than rounding, and the shape of the matrix that has just those: directions
+        # in which rows cannot differ, such as the centre that was projected out, hold neither signal nor noise, and
+        # their zeros would make the noise look weaker than it is where there is any.
+        short, long = sorted((n_distinct, subspace.directions.shape[1] - (method.center != "none")))
+        n_values = min(subspace.numerical_rank, short)
+        values = subspace.singular_values[:n_values].cpu().numpy()
         if len(values) < FEWEST_VALUES:
             raise BenchError(
                 f"in layer {layer} the {len(rows.chosen)} pairs differ along only {len(values)} directions, and "
                 f"rank=screenot needs {FEWEST_VALUES} to tell signal from noise; give more distinct pairs, or a rank"
             )
         bounds[layer] = min(method.max_rank, highest_rank_bound(len(values)))
-        thresholds[layer] = screenot_threshold(values, shape, bounds[layer])
+        thresholds[layer] = screenot_threshold(values, (n_values, long), bounds[layer])
         ranks[layer] = int((values > thresholds[layer]).sum())
     if not any(ranks.values()) and method.layers != "cv":
         raise BenchError(
@@ -103,22 +107,6 @@ def screenot_plan(
         "thresholds": {str(layer): threshold for layer, threshold in thresholds.items()},
     }
     return EditPlan(ranks, details)
-
-
-def _noisy_part(subspace: Subspace, n_rows: int, n_columns: int) -> tuple[Spectrum, tuple[int, int]]:
-    """The singular values that are more than rounding, and the shape of the matrix that has just those.
-
-    Directions in which rows cannot differ, such as the centre that was projected out, hold neither signal nor noise.
-    Their zeros would make the noise look weaker than it is where there is any.
-
-    Arguments:
-        subspace: of the matrix, with all of its spectrum.
-        n_rows: rows that are not multiples of one another.
-        n_columns: dimensions that the rows can span.
-    """
-    short, long = sorted((n_rows, n_columns))
-    n_values = min(subspace.numerical_rank, short)
-    return subspace.singular_values[:n_values].cpu().numpy(), (n_values, long)
 
 
 def _checked(singular_values: ArrayLike, shape: tuple[int, int]) -> Spectrum:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.errors import UsageError
-from bench.methods.base import AlignmentContext, AlignmentMethod
+from bench.methods.base import AlignmentContext, AlignmentMethod, PlannedAlignment
 from bench.methods.pairs.passages import PassagePairs, Pooling
 from bench.methods.projection.anatomy import check_config
 from bench.methods.projection.layers import Layers, LayersOrSearch, blocks
@@ -19,7 +19,7 @@ from bench.methods.projection.presets import PRESETS, Preset
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from bench.methods.projection.activations import Activations
+    from bench.methods.projection.embeddings import Activations
     from bench.methods.projection.subspace import Subspace
 
 REFERENCE_BATCH = 50
@@ -91,9 +91,9 @@ class ProjectionSettings(AlignmentMethod):
         preset = data.get("preset") if isinstance(data, dict) else None
         return {**cls.preset_settings(preset), **data} if isinstance(preset, str) else data
 
-    def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
-        check_config(model_config, keys=self.weights != "value")
-        text_config = model_config.get_text_config()
+    def check(self, planned: PlannedAlignment) -> None:
+        check_config(planned.model_config, keys=self.weights != "value")
+        text_config, n_pairs = planned.model_config.get_text_config(), planned.n_pairs
         for layers in self.candidate_layers(text_config.num_hidden_layers):
             blocks(layers, text_config.num_hidden_layers)
         n_used = self.used(n_pairs)

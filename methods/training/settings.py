@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from bench.core.errors import UsageError
 from bench.core.passes.footprint import context_window
-from bench.methods.base import AlignmentMethod
+from bench.methods.base import AlignmentMethod, PlannedAlignment
 from bench.methods.pairs.completions import Completion, PairTokens
 from bench.methods.training.availability import missing_for_qlora, missing_from_trl
 from bench.methods.training.recipe import Recipe
@@ -121,8 +121,8 @@ class TrainingSettings(AlignmentMethod):
         """How many of `n_pairs` pairs are held out to select the weights by."""
         return self.validation if isinstance(self.validation, int) else math.ceil(self.validation * n_pairs)
 
-    def check(self, model_config: Any, n_pairs: int, *, dtype: str = "float32", device: str = "cpu") -> None:
-        fault = next(self._faults(model_config, n_pairs, dtype, device), None)
+    def check(self, planned: PlannedAlignment) -> None:
+        fault = next(self._faults(planned), None)
         if fault is not None:
             raise UsageError(f"{self.name}: {fault}")
 
@@ -153,8 +153,9 @@ class TrainingSettings(AlignmentMethod):
             length: mean tokens of a chosen completion.
         """
 
-    def _faults(self, model_config: Any, n_pairs: int, dtype: str, device: str) -> Iterator[str]:
+    def _faults(self, planned: PlannedAlignment) -> Iterator[str]:
         """What forbids training: what was found, and what to do."""
+        n_pairs, dtype, device = planned.n_pairs, planned.dtype, planned.device
         fault = self.unavailable() or self.fault()
         if fault is not None:
             yield fault
@@ -170,7 +171,7 @@ class TrainingSettings(AlignmentMethod):
             )
         if self.patience is not None and not held_out:
             yield f"patience is {self.patience} but validation is 0; give it pairs to look at"
-        window = context_window(model_config)
+        window = context_window(planned.model_config)
         if window is not None and self.max_length > window:
             yield f"max_length {self.max_length} exceeds the model's window of {window} tokens"
         if dtype == "float16":

@@ -16,26 +16,12 @@ from bench.core.errors import UsageError
 from bench.core.store.cache import file_sha256
 from bench.core.store.hub import dataset_commit
 
-OFFICIAL: Mapping[str, str] = {
-    "boolq": "super_glue/boolq/default.yaml",
-    "rte": "glue/rte/default.yaml",
-    "hellaswag": "hellaswag/hellaswag.yaml",
-    "winogrande": "winogrande/default.yaml",
-    "arc_easy": "arc/arc_easy.yaml",
-    "arc_challenge": "arc/arc_challenge.yaml",
-    "openbookqa": "openbookqa/openbookqa.yaml",
-}
-"""The default tasks, and where lm-eval defines each, below its `tasks` folder: all of its thousands take seconds."""
+_DEFAULTS = yaml.safe_load(Path(__file__).with_name("default_tasks.yaml").read_text(encoding="utf-8"))
 
-PINNED: Mapping[str, str] = {
-    "aps/super_glue": "3de24cf8022e94f4ee4b9d55a6f539891524d646",
-    "nyu-mll/glue": "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
-    "Rowan/hellaswag": "218ec52e09a7e7462a5400043bb9a69a41d06b76",
-    "allenai/winogrande": "01e74176c63542e6b0bcb004dcdea22d94fb67b5",
-    "allenai/ai2_arc": "210d026faf9955653af8916fad021475a3f00453",
-    "allenai/openbookqa": "388097ea7776314e93a529163e0fea805b8a6454",
-}
-"""The hub data that the default tasks read, at the commits that other evaluations pin too."""
+OFFICIAL: Mapping[str, str] = _DEFAULTS["definitions"]
+"""The default tasks, and where lm-eval defines each, below its `tasks` folder: all of its thousands take seconds."""
+PINNED: Mapping[str, str] = _DEFAULTS["commits"]
+"""The hub data that the default tasks read, and at which commits."""
 
 _READERS = frozenset({"arrow", "csv", "json", "pandas", "parquet", "text", "xml"})
 """What `dataset_path` says where the data are plain files."""
@@ -111,7 +97,7 @@ def folder_sha256s(folder: Path) -> dict[str, str]:
 
 
 def unknown_names(names: Iterable[str], definitions: Mapping[str, Definition]) -> list[str]:
-    """Names that nothing in `known` bears, among `names` and what they stand for."""
+    """Names that no definition bears, among `names` and what they stand for."""
     return sorted({name for name in _reached(names, definitions) if name not in definitions})
 
 

@@ -22,9 +22,6 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import fair_order
 from bench.tasks.capability.definitions import OFFICIAL, Definition, index, official_path
 
-Overrides = Mapping[str, Any]
-"""Keys of a task's YAML that take the place of its definition's."""
-
 
 def convert_splits(paths: Mapping[str, Path], folder: Path) -> None:
     """Write validation splits as `<task>.parquet`, with the columns that lm-eval's definitions read.
@@ -40,28 +37,6 @@ def convert_splits(paths: Mapping[str, Path], folder: Path) -> None:
             rows.to_parquet(str(folder / f"{name}.parquet"))
 
 
-def local_data(name: str, folder: Path, cache: Path) -> Overrides:
-    """What makes a default task read `folder/<task>.parquet` as its validation split.
-
-    Arguments:
-        cache: folder in which `datasets` keeps what it reads.
-    """
-    files = {"validation": str(folder / f"{name}.parquet")}
-    return {
-        "dataset_path": "parquet",
-        "dataset_name": None,
-        "dataset_kwargs": {"data_files": files, "cache_dir": str(cache)},
-        "training_split": None,
-        "validation_split": "validation",
-        "test_split": None,
-    }
-
-
-def hub_data(definition: Definition, commit: str) -> Overrides:
-    """What makes a task read its hub data at one commit."""
-    return {"dataset_kwargs": {**(definition.config.get("dataset_kwargs") or {}), "revision": commit}}
-
-
 def all_definitions() -> dict[str, Definition]:
     """Everything lm-eval brings along: thousands of tasks, which takes seconds to read."""
     with contained():
@@ -72,7 +47,7 @@ def all_definitions() -> dict[str, Definition]:
 def load_tasks(
     names: Sequence[str],
     tasks: Mapping[str, Definition],
-    overrides: Mapping[str, Overrides],
+    overrides: Mapping[str, Mapping[str, Any]],
     folders: Sequence[Path],
     *,
     everything: bool,
@@ -84,7 +59,7 @@ def load_tasks(
     Arguments:
         names: tasks, groups and tags.
         tasks: what the names stand for.
-        overrides: by task.
+        overrides: by task, keys of its YAML that take the place of its definition's.
         folders: the user's own definitions; they win over lm-eval's.
         everything: whether lm-eval must know all of its own tasks to resolve the names.
 
@@ -92,8 +67,11 @@ def load_tasks(
         BenchError: a task's data cannot be read, or its definition does not fit them.
     """
     with contained(), tempfile.TemporaryDirectory() as temporary:
-        for name, changes in overrides.items():
-            _write_definition(name, tasks[name], changes, Path(temporary))
+        for number, (name, changes) in enumerate(overrides.items()):
+            path = tasks[name].path or official_path(name)
+            # Without its tags: the file would be all that lm-eval then finds by them.
+            config = {"include": str(path), "task": name, "tag": None, **changes}
+            Path(temporary, f"{number}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         manager = TaskManager(include_defaults=everything, include_path=[*map(str, folders), temporary])
         loaded: dict[str, Any] = {}
         for name in names:
@@ -154,7 +132,7 @@ def headline(name: str, task: Any, wanted: str) -> str:
 
 
 def set_examples(name: str, task: Any, requested: int | None) -> None:
-    """Set how many solved examples a task shows, as lm-eval does: `asked`, unless it sets 0 itself.
+    """Set how many solved examples a task shows, as lm-eval does: `requested`, unless it sets 0 itself.
 
     Raises:
         UsageError: it has too few, or lm-eval would show the asked document among them.
@@ -249,10 +227,3 @@ def contained() -> Iterator[None]:
         random.setstate(state)
         if bars:
             datasets.enable_progress_bars()
-
-
-def _write_definition(name: str, definition: Definition, changes: Overrides, target: Path) -> None:
-    path = definition.path or official_path(name)
-    # Without its tags: the file would be all that lm-eval then finds by them.
-    config = {"include": str(path), "task": name, "tag": None, **changes}
-    (target / f"{len(list(target.iterdir()))}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_texts
-from bench.core.intervals import Interval, bootstrap_mean, bootstrap_strata, proportion
+from bench.core.intervals import bootstrap_mean, bootstrap_strata, proportion
 from bench.core.values import Items, Metric
 
 Sample = Mapping[str, Any]
@@ -28,14 +28,11 @@ def task_metric(samples: Sequence[Sample], details: Mapping[str, Any], metric: s
     Raises:
         BenchError: lm-eval said nothing of `metric` for a document.
     """
-    outcomes = _outcomes(samples, metric)
-    interval = _interval(outcomes)
-    others = {name: _other(samples, name) for name in ACCURACIES if name != metric and name in samples[0]}
+    score = _score(samples, metric)
+    others = {name: _score(samples, name) for name in ACCURACIES if name != metric and name in samples[0]}
+    outcomes = score.pop("outcomes")
     return Metric(
-        value=interval.value,
-        stderr=interval.stderr,
-        ci95=interval.bounds,
-        n=interval.n,
+        **score,
         unit="accuracy" if metric in ACCURACIES else metric,
         higher_is_better=True,
         details={**details, "metric": metric, **others},
@@ -75,7 +72,12 @@ def _average_of(name: str, parts: Mapping[str, Metric]) -> dict[str, Any] | None
     """Mean of one accuracy over the tasks that define it; None where no task does, or where it is the headline."""
     if all(part.details["metric"] == name for part in parts.values()):
         return None
-    by_task = {task: values for task, part in parts.items() if (values := _of(name, part)) is not None}
+    by_task: dict[str, Mapping[str, Any]] = {}
+    for task, part in parts.items():
+        if part.details["metric"] == name and part.items is not None:
+            by_task[task] = {"value": part.value, "ci95": part.ci95, "n": part.n, "outcomes": part.items.values}
+        elif name in part.details:
+            by_task[task] = part.details[name]
     if not by_task:
         return None
     interval = bootstrap_strata([values["outcomes"] for values in by_task.values()])
@@ -83,25 +85,8 @@ def _average_of(name: str, parts: Mapping[str, Metric]) -> dict[str, Any] | None
     return {"value": interval.value, "ci95": interval.bounds, "n": interval.n, "tasks": tasks}
 
 
-def _of(name: str, part: Metric) -> dict[str, Any] | None:
-    if part.details["metric"] == name and part.items is not None:
-        return {"value": part.value, "ci95": part.ci95, "n": part.n, "outcomes": part.items.values}
-    return part.details.get(name)
-
-
-def _other(samples: Sequence[Sample], name: str) -> dict[str, Any]:
-    outcomes = _outcomes(samples, name)
-    interval = _interval(outcomes)
-    return {
-        "value": interval.value,
-        "stderr": interval.stderr,
-        "ci95": interval.bounds,
-        "n": interval.n,
-        "outcomes": outcomes,
-    }
-
-
-def _outcomes(samples: Sequence[Sample], metric: str) -> list[float]:
+def _score(samples: Sequence[Sample], metric: str) -> dict[str, Any]:
+    """The mean of the outcomes, with Wilson's interval for right and wrong, a bootstrap's for partial credit."""
     outcomes = []
     for sample in samples:
         value = sample.get(metric)
@@ -111,9 +96,11 @@ def _outcomes(samples: Sequence[Sample], metric: str) -> list[float]:
                 "process_results must return one under each name of its metric_list"
             )
         outcomes.append(float(value))
-    return outcomes
-
-
-def _interval(outcomes: Sequence[float]) -> Interval:
-    """Wilson's for right and wrong; a bootstrap where a task gives partial credit."""
-    return proportion(outcomes) if set(outcomes) <= {0.0, 1.0} else bootstrap_mean(outcomes)
+    score = proportion(outcomes) if set(outcomes) <= {0.0, 1.0} else bootstrap_mean(outcomes)
+    return {
+        "value": score.value,
+        "stderr": score.stderr,
+        "ci95": score.bounds,
+        "n": score.n,
+        "outcomes": outcomes,
+    }

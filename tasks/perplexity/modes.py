@@ -42,14 +42,15 @@ class ModelProtocol:
     """The text where none is named; None: it must be named."""
 
 
-_TEXT_AS_IT_IS = {"bos": "tokenizer"}
 PROTOCOLS: Mapping[Mode, ModelProtocol] = {
     "documents": ModelProtocol(("token", "word", "byte", "bits-per-byte"), {"max_window": None}),
-    "profs2025": ModelProtocol(("token",), {**_TEXT_AS_IT_IS, "stride": 512, "max_length": None}, source=None),
+    "profs2025": ModelProtocol(("token",), {"bos": "tokenizer", "stride": 512, "max_length": None}, source=None),
     "lee2024": ModelProtocol(
-        ("token",), {**_TEXT_AS_IT_IS, "stride": 1024, "max_length": 1024, "max_window": None}, source="wikitext-2"
+        ("token",), {"bos": "tokenizer", "stride": 1024, "max_length": 1024, "max_window": None}, source="wikitext-2"
     ),
-    "lm-eval": ModelProtocol(("word", "byte", "bits-per-byte"), {**_TEXT_AS_IT_IS, "stride": None, "max_length": None}),
+    "lm-eval": ModelProtocol(
+        ("word", "byte", "bits-per-byte"), {"bos": "tokenizer", "stride": None, "max_length": None}
+    ),
 }
 
 
@@ -137,15 +138,18 @@ def lm_eval_rolling(
     size, reported = _capped(_lm_eval_length(model, tokenizer), max_window)
     prefix = prefix_token(tokenizer)
     all_documents = source.read() if source.is_wikitext() else source.rows()
-    documents = all_documents[:limit]
+    documents = scored = all_documents[:limit]
+    if source.is_wikitext():
+        from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
+
+        scored = [str(wikitext_detokenizer({"page": document})) for document in documents]
     windows: list[Window] = []
     pieces = []
-    for index, (document, text) in enumerate(zip(documents, _as_scored(documents, source), strict=True)):
+    for index, (document, text) in enumerate(zip(documents, scored, strict=True)):
         begins = text.startswith(str(tokenizer.decode(prefix)))  # then lm-eval leaves special tokens out
         tokens = tokenizer(text, add_special_tokens=not begins)["input_ids"]
         windows += cut_rolling(index, tokens, prefix, size)
-        words = len(re.split(r"\s+", document))
-        pieces.append(Piece(document, tokens=len(tokens), words=words, bytes=len(document.encode())))
+        pieces.append(Piece(document, len(tokens), len(re.split(r"\s+", document)), len(document.encode())))
     return WindowPlan(
         pieces=pieces,
         windows=windows,
@@ -181,14 +185,6 @@ def _lm_eval_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     return int(tokenizer.model_max_length) if tokenizer.model_max_length < UNLIMITED else LM_EVAL_LENGTH
 
 
-def _as_scored(documents: Sequence[str], source: TextSource) -> list[str]:
-    if not source.is_wikitext():
-        return list(documents)
-    from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
-
-    return [str(wikitext_detokenizer({"page": document})) for document in documents]
-
-
 def _one_text(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
@@ -210,17 +206,14 @@ def _one_text(
     tokens = encoding["input_ids"]
     cut = cut_text(tokens, size, stride)[:limit]
     ends = list(accumulate((end for _, end in encoding["offset_mapping"]), max))  # special tokens end at 0
-    spans = [_span(window, index * stride, ends) for index, window in enumerate(cut)]
     starts = [match.start() for match in re.finditer(r"\S+", text)]
-    pieces = [
-        Piece(
-            identifier=f"{window.first} {' '.join(map(str, window.tokens))}",
-            tokens=window.scored,
-            words=bisect_left(starts, end) - bisect_left(starts, begin),
-            bytes=len(text[begin:end].encode()),
-        )
-        for window, (begin, end) in zip(cut, spans, strict=True)
-    ]
+    pieces = []
+    for index, window in enumerate(cut):
+        first = index * stride + window.first
+        begin, end = (ends[first - 1], ends[first - 1 + window.scored]) if window.scored else (0, 0)
+        identifier = f"{window.first} {' '.join(map(str, window.tokens))}"
+        words = bisect_left(starts, end) - bisect_left(starts, begin)
+        pieces.append(Piece(identifier, window.scored, words, len(text[begin:end].encode())))
     return WindowPlan(
         pieces=pieces,
         windows=[window for window in cut if window.scored],
@@ -236,10 +229,3 @@ def _one_text(
         },
         weights=[1.0 if alike else float(len(window.tokens)) for window in cut],
     )
-
-
-def _span(window: Window, begin: int, ends: Sequence[int]) -> tuple[int, int]:
-    """Where in the text the scored tokens lie of a window whose first token is number `begin`."""
-    if not window.scored:
-        return 0, 0
-    return ends[begin + window.first - 1], ends[begin + len(window.tokens) - 1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
@@ -32,16 +31,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_LENGTH = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One document as tokens."""
-
-    tokens: list[int]
-    scored_text: str
-    """The part of the document that is scored: all of it after a beginning-of-text token, else from the second token
-    on, the first having no context. A character that is scored in part is in it."""
 
 
 class Perplexity(Task):
@@ -144,22 +133,30 @@ class Perplexity(Task):
     def _documents(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, everything: Sequence[str]
     ) -> WindowPlan:
-        """Each of the distinct documents on its own."""
+        """Each of the distinct documents on its own, its words and bytes those of the part that is scored.
+
+        That is all of it after a beginning-of-text token, else what follows its first token, which has no context. A
+        character that is scored in part is in it.
+        """
         documents = fair_sample(everything, self.limit)
         start = _beginning(tokenizer, self.bos)
-        encoded = encode(tokenizer, documents, start)
-        window = self._window(model)
-        windows = [
-            piece
-            for index, document in enumerate(encoded)
-            for piece in cut_windows(index, document.tokens, window["window"], window["stride"])
-        ]
+        size = self._window(model)
+        encoding = tokenizer(documents, add_special_tokens=False, return_offsets_mapping=True)
+        windows: list[Window] = []
+        pieces = []
+        columns = zip(documents, encoding["input_ids"], encoding["offset_mapping"], strict=True)
+        for index, (text, tokens, offsets) in enumerate(columns):
+            cut = cut_windows(index, tokens if start is None else [start, *tokens], size["window"], size["stride"])
+            scored_text = text if start is not None else text[_first_scored(offsets) :]
+            scored = sum(window.scored for window in cut)
+            pieces.append(Piece(text, scored, len(scored_text.split()), len(scored_text.encode())))
+            windows += cut
         return WindowPlan(
-            pieces=_pieces(documents, encoded, windows),
+            pieces=pieces,
             windows=windows,
             details={
                 "mode": "documents",
-                **window,
+                **size,
                 "bos": start is not None,
                 "documents": len(documents),
                 "duplicates": duplicates(everything),
@@ -190,23 +187,6 @@ class Perplexity(Task):
         return {"window": most, "stride": min(stride, most // 2), "capped_from": size}
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], start: int | None) -> list[Encoded]:
-    """Documents as tokens, each preceded by the token `start` if there is one; no other special tokens are added.
-
-    Raises:
-        BenchError: the tokenizer cannot tell which characters a token stands for.
-    """
-    _check_is_fast(tokenizer)
-    encoding = tokenizer(list(documents), add_special_tokens=False, return_offsets_mapping=True)
-    encoded = []
-    for text, tokens, offsets in zip(documents, encoding["input_ids"], encoding["offset_mapping"], strict=True):
-        if start is not None:
-            encoded.append(Encoded([start, *tokens], text))
-        else:
-            encoded.append(Encoded(list(tokens), text[_first_scored(offsets) :]))
-    return encoded
-
-
 def _first_scored(offsets: Sequence[tuple[int, int]]) -> int:
     """Where the second token begins; tokens of one character's bytes share that character."""
     if len(offsets) < 2:
@@ -232,13 +212,3 @@ def _beginning(tokenizer: PreTrainedTokenizerBase, policy: str) -> int | None:
         )
     adds = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     return tokenizer.bos_token_id if policy == "always" or adds else None
-
-
-def _pieces(documents: Sequence[str], encoded: Sequence[Encoded], windows: Sequence[Window]) -> list[Piece]:
-    tokens = [0] * len(documents)
-    for window in windows:
-        tokens[window.document] += window.scored
-    return [
-        Piece(document, scored, len(text.scored_text.split()), len(text.scored_text.encode()))
-        for document, text, scored in zip(documents, encoded, tokens, strict=True)
-    ]

@@ -29,46 +29,50 @@ class PairReader:
         self._load_tokenizer = load_tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
-    def read(self, row: Any, place: str) -> PreferencePair:
+    def read(self, row: Any, origin: str) -> PreferencePair:
         """The pair in one row.
 
         Arguments:
             row: what JSON or `datasets` gave.
-            place: file and line, or data set and row, for messages.
+            origin: file and line, or data set and row, for messages.
 
         Raises:
             UsageError: the row has none of the known forms, or messages that cannot be rendered.
         """
         if not isinstance(row, Mapping):
-            raise UsageError(f"{place} is not an object but {type(row).__name__}; expected {FORMS}")
-        found = {key: value for key, value in row.items() if value is not None}
-        if "unpert_gen_text" in found and "pert_gen_text" in found:
-            return _perturbed(found, place)
-        if "chosen" not in found or "rejected" not in found:
-            raise UsageError(f"{place} holds no preference pair; keys: {', '.join(found) or 'none'}; expected {FORMS}")
-        if isinstance(found["chosen"], list) and isinstance(found["rejected"], list):
-            return self._conversation(found, place)
-        return _plain(found, place)
+            raise UsageError(f"{origin} is not an object but {type(row).__name__}; expected {FORMS}")
+        fields = {key: value for key, value in row.items() if value is not None}
+        if "unpert_gen_text" in fields and "pert_gen_text" in fields:
+            return _perturbed(fields, origin)
+        if "chosen" not in fields or "rejected" not in fields:
+            raise UsageError(
+                f"{origin} holds no preference pair; keys: {', '.join(fields) or 'none'}; expected {FORMS}"
+            )
+        if isinstance(fields["chosen"], list) and isinstance(fields["rejected"], list):
+            return self._conversation(fields, origin)
+        return _plain(fields, origin)
 
-    def _conversation(self, row: Mapping[str, Any], place: str) -> PreferencePair:
-        chosen, rejected = _messages(row, "chosen", place), _messages(row, "rejected", place)
+    def _conversation(self, row: Mapping[str, Any], origin: str) -> PreferencePair:
+        chosen, rejected = _messages(row, "chosen", origin), _messages(row, "rejected", origin)
         if isinstance(row.get("prompt"), list):
-            prompt = _messages(row, "prompt", place)
+            prompt = _messages(row, "prompt", origin)
         else:  # no prompt, or one that repeats as text what both conversations begin with
             shared = _shared([chosen, rejected])
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
         if not (prompt and chosen and rejected):
-            raise UsageError(f"{place}: `chosen` and `rejected` must answer one prompt, each with a message of its own")
-        return render_conversation(prompt, chosen, rejected, tokenizer=self._chat_tokenizer(place), place=place)
+            raise UsageError(
+                f"{origin}: `chosen` and `rejected` must answer one prompt, each with a message of its own"
+            )
+        return render_conversation(prompt, chosen, rejected, tokenizer=self._chat_tokenizer(origin), origin=origin)
 
-    def _chat_tokenizer(self, place: str) -> PreTrainedTokenizerBase:
+    def _chat_tokenizer(self, origin: str) -> PreTrainedTokenizerBase:
         if self._tokenizer is None:
             if self._load_tokenizer is None:
-                raise UsageError(f"{place} holds messages, which only a model's chat template can turn into text")
+                raise UsageError(f"{origin} holds messages, which only a model's chat template can turn into text")
             self._tokenizer = self._load_tokenizer()
         if not self._tokenizer.chat_template:
             raise UsageError(
-                f"{place} holds messages, but this model's tokenizer has no chat template; "
+                f"{origin} holds messages, but this model's tokenizer has no chat template; "
                 "use a chat model, or write `prompt`, `chosen` and `rejected` as plain texts"
             )
         return self._tokenizer
@@ -80,7 +84,7 @@ def render_conversation(
     rejected: Sequence[Message],
     *,
     tokenizer: PreTrainedTokenizerBase,
-    place: str,
+    origin: str,
 ) -> PreferencePair:
     """Messages as the texts that the model's chat template makes of them.
 
@@ -100,48 +104,36 @@ def render_conversation(
             _render(tokenizer, [*prompt, *rejected]),
         ]
     except Exception as error:  # a template may raise anything: jinja's errors, or its own choice of message
-        raise UsageError(f"{place}: the model's chat template refuses these messages: {error}") from error
+        raise UsageError(f"{origin}: the model's chat template refuses these messages: {error}") from error
     texts = [_without_added_start(tokenizer, text) for text in texts]
     length = _shared(texts)
     return PreferencePair(texts[0][:length], texts[1][length:], texts[2][length:])
 
 
-def _render(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Message],
-    add_generation_prompt: bool = False,
-    continue_final_message: bool = False,
-) -> str:
-    text = tokenizer.apply_chat_template(
-        [dict(message) for message in messages],
-        tokenize=False,
-        add_generation_prompt=add_generation_prompt,
-        continue_final_message=continue_final_message,
-    )
-    return str(text)
+def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **settings: Any) -> str:
+    return str(tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=False, **settings))
 
 
 def _without_added_start(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     start = tokenizer.bos_token
-    if isinstance(start, str) and text.startswith(start):
-        added = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-        return text.removeprefix(start) if added else text
-    return text
+    if not isinstance(start, str) or not text.startswith(start):
+        return text
+    return text.removeprefix(start) if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] else text
 
 
-def _plain(row: Mapping[str, Any], place: str) -> PreferencePair:
-    chosen, rejected = _text(row, "chosen", place), _text(row, "rejected", place)
-    margin = _margin(row, place)
+def _plain(row: Mapping[str, Any], origin: str) -> PreferencePair:
+    chosen, rejected = _text(row, "chosen", origin), _text(row, "rejected", origin)
+    margin = _margin(row, origin)
     if "prompt" in row:
-        return PreferencePair(_text(row, "prompt", place), chosen, rejected, margin)
+        return PreferencePair(_text(row, "prompt", origin), chosen, rejected, margin)
     length = _shared_words(chosen, rejected)
     return PreferencePair(chosen[:length], chosen[length:], rejected[length:], margin)
 
 
-def _perturbed(row: Mapping[str, Any], place: str) -> PreferencePair:
+def _perturbed(row: Mapping[str, Any], origin: str) -> PreferencePair:
     """A row of Lee et al. 2024 (arXiv 2401.01967): greedy text is chosen, text steered to toxicity is rejected."""
-    prompt = _text(row, "prompt_text", place)
-    chosen, rejected = (_continuation(prompt, _text(row, key, place)) for key in ("unpert_gen_text", "pert_gen_text"))
+    prompt = _text(row, "prompt_text", origin)
+    chosen, rejected = (_continuation(prompt, _text(row, key, origin)) for key in ("unpert_gen_text", "pert_gen_text"))
     return PreferencePair(prompt, chosen, rejected)
 
 
@@ -174,34 +166,34 @@ def _shared(sequences: Sequence[Sequence[Any]]) -> int:
     return next(differs, min(map(len, sequences)))
 
 
-def _text(row: Mapping[str, Any], key: str, place: str) -> str:
+def _text(row: Mapping[str, Any], key: str, origin: str) -> str:
     value = row.get(key)
     if not isinstance(value, str):
-        found = "missing" if value is None else f"of type {type(value).__name__}"
-        raise UsageError(f"{place}: `{key}` is {found}, not a text; expected {FORMS}")
-    _check_unicode(value, key, place)
+        fault = "missing" if value is None else f"of type {type(value).__name__}"
+        raise UsageError(f"{origin}: `{key}` is {fault}, not a text; expected {FORMS}")
+    _check_unicode(value, key, origin)
     return value
 
 
-def _messages(row: Mapping[str, Any], key: str, place: str) -> list[Message]:
+def _messages(row: Mapping[str, Any], key: str, origin: str) -> list[Message]:
     for message in row[key]:
         if not (isinstance(message, Mapping) and all(isinstance(message.get(k), str) for k in ("role", "content"))):
-            raise UsageError(f"{place}: `{key}` holds a message without the texts `role` and `content`: {message!r}")
-        _check_unicode(message["content"], key, place)
+            raise UsageError(f"{origin}: `{key}` holds a message without the texts `role` and `content`: {message!r}")
+        _check_unicode(message["content"], key, origin)
     return list(row[key])
 
 
-def _check_unicode(text: str, key: str, place: str) -> None:
+def _check_unicode(text: str, key: str, origin: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON may spell half of a surrogate pair, which is no character
-        raise UsageError(f"{place}: `{key}` has half a character (\\u{ord(text[error.start]):04x}) in it") from error
+        raise UsageError(f"{origin}: `{key}` has half a character (\\u{ord(text[error.start]):04x}) in it") from error
 
 
-def _margin(row: Mapping[str, Any], place: str) -> float | None:
+def _margin(row: Mapping[str, Any], origin: str) -> float | None:
     margin = row.get("margin")
     if margin is None:
         return None
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not math.isfinite(margin):
-        raise UsageError(f"{place}: `margin` is {margin!r}, not a finite number")
+        raise UsageError(f"{origin}: `margin` is {margin!r}, not a finite number")
     return float(margin)

@@ -21,7 +21,7 @@ from bench.tasks.outputs.continuations import Continuation, GenerationSettings
 from bench.tasks.preferences.pool import PairPool, read_pool, sha256_pairs, write_pairs
 from bench.tasks.preferences.samples import LoadModel, sample_continuations
 from bench.tasks.scorers.base import SCORERS
-from bench.tasks.texts.prompts import Prompt, load_prompts, normalise, prompt_downloads, prompts_identity, shared_texts
+from bench.tasks.texts.prompts import Prompt, load_prompts, normalise, prompt_source, shared_texts
 
 VERSION = 1
 """Of how samples become pairs; raised when that changes."""
@@ -48,17 +48,12 @@ class OnPolicySettings(Value):
 
     @property
     def generation(self) -> GenerationSettings:
-        return GenerationSettings(
-            max_new_tokens=self.max_new_tokens,
-            samples=self.samples,
-            temperature=self.temperature,
-            top_p=self.top_p,
-        )
+        return GenerationSettings(**self.model_dump(include=set(GenerationSettings.model_fields)))
 
 
 def on_policy_downloads(settings: OnPolicySettings) -> list[str]:
     """One line for each thing that making the pairs would download now, besides the model."""
-    return [*prompt_downloads(settings.prompts), *SCORERS[settings.scorer]().downloads()]
+    return [*prompt_source(settings.prompts).downloads(), *SCORERS[settings.scorer]().downloads()]
 
 
 def cached_pairs(
@@ -100,8 +95,9 @@ def build_pairs(
     cached = _read(settings, identity)
     if cached is not None:
         return cached
-    if _folder(identity).is_dir():
-        progress.note(f"the pairs in {_folder(identity)} are damaged or unfinished; they are made again")
+    folder = _folder(identity)
+    if folder.is_dir():
+        progress.note(f"the pairs in {folder} are damaged or unfinished; they are made again")
     prompts, excluded = training_prompts(settings, exclude, progress)
     scorer = SCORERS[settings.scorer]()
     scorer.prepare(progress)
@@ -124,7 +120,11 @@ def build_pairs(
             f"no prompt gave a pair ({summary}); take more samples or prompts, or lower min_gap ({settings.min_gap})"
         )
     progress.note(f"on-policy pairs: {summary}")
-    return _write(settings, identity, pairs, counts)
+    with writing(folder):
+        write_pairs(folder / "pairs.jsonl", pairs)
+        manifest = {"identity": identity, "sha256": sha256_file(folder / "pairs.jsonl"), "counts": counts}
+        write_json(folder / "manifest.json", manifest)  # last: pairs without a manifest do not count
+    return _pool(settings, pairs)
 
 
 def training_prompts(
@@ -196,7 +196,7 @@ def _identity(settings: OnPolicySettings, model_fingerprint: str, exclude: Seque
         "version": VERSION,
         "model": model_fingerprint,
         "settings": settings.model_dump(mode="json"),
-        "prompts": prompts_identity(settings.prompts),
+        "prompts": prompt_source(settings.prompts).identity(),
         "scorer": {**scorer.identity(), "code": code_version(type(scorer).__module__)},
         "excluded": sha256_texts(sorted({normalise(prompt.text) for prompt in exclude})),
     }
@@ -206,22 +206,8 @@ def _folder(identity: Mapping[str, Any]) -> Path:
     return home() / "pairs" / sha256_json(identity)[:24]
 
 
-def _source(settings: OnPolicySettings) -> str:
-    return f"on-policy:{settings.prompts}"
-
-
-def _write(
-    settings: OnPolicySettings,
-    identity: Mapping[str, Any],
-    pairs: Sequence[PreferencePair],
-    counts: Mapping[str, int],
-) -> PairPool:
-    folder = _folder(identity)
-    with writing(folder):
-        write_pairs(folder / "pairs.jsonl", pairs)
-        manifest = {"identity": identity, "sha256": sha256_file(folder / "pairs.jsonl"), "counts": counts}
-        write_json(folder / "manifest.json", manifest)  # last: pairs without a manifest do not count
-    return PairPool(_source(settings), tuple(pairs), sha256_pairs(pairs))
+def _pool(settings: OnPolicySettings, pairs: Sequence[PreferencePair]) -> PairPool:
+    return PairPool(f"on-policy:{settings.prompts}", tuple(pairs), sha256_pairs(pairs))
 
 
 def _read(settings: OnPolicySettings, identity: Mapping[str, Any]) -> PairPool | None:
@@ -231,7 +217,4 @@ def _read(settings: OnPolicySettings, identity: Mapping[str, Any]) -> PairPool |
         whole = manifest["sha256"] == sha256_file(folder / "pairs.jsonl")
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not whole:
-        return None
-    pairs = read_pool(folder / "pairs.jsonl")
-    return PairPool(_source(settings), tuple(pairs), sha256_pairs(pairs))
+    return _pool(settings, read_pool(folder / "pairs.jsonl")) if whole else None

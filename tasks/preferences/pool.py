@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from bench.core.errors import BenchError, UsageError
-from bench.core.files import write_jsonl
+from bench.core.errors import UsageError
+from bench.core.files import read_jsonl, write_jsonl
 from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress, Silent
+from bench.core.store.hub import load_rows
 from bench.core.values import PreferencePair
 from bench.tasks.preferences.forms import FORMS, LoadTokenizer, PairReader
 
 HUB_SOURCE = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.\[\]:%+-]+))?")
+
+WITHOUT_HUB = "go online, or bring its pairs here and give them as file:PATH.jsonl"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,14 @@ def load_pairs(
     """
     progress = progress or Silent()
     if source.startswith("hub:"):
-        pairs = _read_hub(source, progress, load_tokenizer)
+        match = HUB_SOURCE.fullmatch(source)
+        if match is None:
+            raise UsageError(f"'{source}' names no data set; write hub:organisation/name[@revision][#split]")
+        name, revision, split = match["name"], match["revision"] or "main", match["split"] or "train"
+        with progress.track(f"load {name}", None):
+            rows = load_rows(name, revision=revision, split=split, otherwise=WITHOUT_HUB)
+        reader = PairReader(load_tokenizer)
+        pairs = [reader.read(row, f"{source} row {number}") for number, row in enumerate(rows)]
     else:
         pairs = read_pool(Path(source.removeprefix("file:")).expanduser(), load_tokenizer=load_tokenizer)
     pool = make_pool(source, pairs)
@@ -97,8 +105,10 @@ def read_pool(path: Path, *, load_tokenizer: LoadTokenizer | None = None) -> lis
     Raises:
         UsageError: no such file, nothing in it, or a malformed line; names file and line.
     """
+    if not path.is_file():
+        raise UsageError(f"no preference-pair file {path}; expected a JSONL file with {FORMS}")
     reader = PairReader(load_tokenizer)
-    pairs = [reader.read(row, f"{path}:{number}") for number, row in _json_lines(path)]
+    pairs = [reader.read(row, f"{path}:{number}") for number, row in read_jsonl(path)]
     if not pairs:
         raise UsageError(f"{path} is empty; expected one JSON object a line with {FORMS}")
     return pairs
@@ -106,42 +116,5 @@ def read_pool(path: Path, *, load_tokenizer: LoadTokenizer | None = None) -> lis
 
 def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
     """Write pairs as JSONL (`prompt`, `chosen`, `rejected`, and `margin` where known), atomically."""
-    rows = (
-        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "margin": pair.margin}
-        for pair in pairs
-    )
+    rows = map(asdict, pairs)
     write_jsonl(path, ({key: value for key, value in row.items() if value is not None} for row in rows))
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line numbers, from 1, and their values. Only a line feed ends a line: JSON texts may hold other separators."""
-    if not path.is_file():
-        raise UsageError(f"no preference-pair file {path}; expected a JSONL file with {FORMS}")
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}:{number} is not UTF-8 (byte {error.start} of the file); convert it first") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise UsageError(f"{path}:{number} is not JSON: {error}; expected one object a line") from error
-
-
-def _read_hub(source: str, progress: Progress, load_tokenizer: LoadTokenizer | None) -> list[PreferencePair]:
-    match = HUB_SOURCE.fullmatch(source)
-    if match is None:
-        raise UsageError(f"'{source}' names no data set; write hub:organisation/name[@revision][#split]")
-    import datasets
-
-    try:
-        with progress.track(f"load {match['name']}", None):
-            rows = datasets.load_dataset(match["name"], revision=match["revision"], split=match["split"] or "train")
-    except Exception as error:  # datasets and the hub client raise a family of unrelated types
-        raise BenchError(
-            f"cannot load {source}: {error}; go online, or bring its pairs here and give them as file:PATH.jsonl"
-        ) from error
-    reader = PairReader(load_tokenizer)
-    return [reader.read(row, f"{source} row {number}") for number, row in enumerate(rows)]

@@ -48,7 +48,13 @@ def sample_continuations(
     Raises:
         BenchError: a prompt does not fit the model, or the cache cannot be written.
     """
-    folder = _folder(settings, seed, model_fingerprint)
+    identity = {
+        "version": VERSION,
+        "model": model_fingerprint,
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+    }
+    folder = home() / "samples" / sha256_json(identity)[:24]
     chunks = [prompts[start : start + SHARD_PROMPTS] for start in range(0, len(prompts), SHARD_PROMPTS)]
     shards = [_read_shard(_shard(folder, chunk), progress) for chunk in chunks]
     if any(shard is None for shard in shards):
@@ -61,8 +67,10 @@ def sample_continuations(
                     continue
                 inside = _Inside(progress, advance)
                 shard = generate(model, tokenizer, chunk, settings, seed=seed, batch_size=batch_size, progress=inside)
-                _write_shard(_shard(folder, chunk), shard)
                 shards[index] = shard
+                rows = [asdict(continuation) for continuation in shard]
+                with writing(_shard(folder, chunk)):
+                    write_json(_shard(folder, chunk), {"sha256": sha256_json(rows), "continuations": rows})
     return [continuation for shard in shards for continuation in shard or ()]
 
 
@@ -81,24 +89,8 @@ class _Inside:
         self._outer.note(message)
 
 
-def _folder(settings: GenerationSettings, seed: int, model_fingerprint: str) -> Path:
-    identity = {
-        "version": VERSION,
-        "model": model_fingerprint,
-        "settings": settings.model_dump(mode="json"),
-        "seed": seed,
-    }
-    return home() / "samples" / sha256_json(identity)[:24]
-
-
 def _shard(folder: Path, prompts: Sequence[Prompt]) -> Path:
     return folder / f"{sha256_texts(prompt.text for prompt in prompts)[:24]}.json"
-
-
-def _write_shard(path: Path, continuations: Sequence[Continuation]) -> None:
-    rows = [asdict(continuation) for continuation in continuations]
-    with writing(path):
-        write_json(path, {"sha256": sha256_json(rows), "continuations": rows})
 
 
 def _read_shard(path: Path, progress: Progress) -> list[Continuation] | None:

@@ -1,7 +1,7 @@
-"""How toxic a text is, by several judges.
+"""How toxic a text is, by several scorers.
 
 Read `base`, the one interface, and `scoring`, through which tasks score texts. `words`, `linear` and `bilstm` come from
-the package index, `detoxify` (with `releases` and `checkpoints`) and `hub_classifier` (with `classifier_folder`) are
+the package index, `detoxify` (with `checkpoints`) and `hub_classifier` (with `classifier_folder`) are
 models of transformers, which `sequence_classifier` runs. `pickles` reads pickles without running them.
 
 May import: core, core.store, core.passes.

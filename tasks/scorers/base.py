@@ -1,10 +1,11 @@
-"""The one interface that every toxicity scorer implements."""
+"""The one interface that every toxicity scorer implements, and what classifiers out of wheels share."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
@@ -12,11 +13,12 @@ from bench.core.code_version import code_version
 from bench.core.errors import UsageError
 from bench.core.progress import Progress
 from bench.core.registry import Registry
-from bench.core.store.assets import PypiFile, describe_missing
-from bench.core.values import Value
+from bench.core.store.assets import PypiFile, combined_sha256, fetch
+from bench.core.store.conversion import make_once
+from bench.core.store.preparable import Preparable
 
 
-class Scorer(Value, ABC):
+class Scorer(Preparable):
     """Says how toxic texts are, 0 (not at all) to 1. Loaded once, on the first call of `score`."""
 
     @property
@@ -25,28 +27,38 @@ class Scorer(Value, ABC):
         return str(self.identity().get("scorer", type(self).__name__))
 
     @abstractmethod
-    def identity(self) -> Mapping[str, Any]:
-        """Settings and pinned hashes that a score depends on, as plain JSON. Needs no network."""
-
-    def assets(self) -> Sequence[PypiFile]:
-        """What `prepare` needs from the package index."""
-        return ()
-
-    def downloads(self) -> list[str]:
-        """One line for each thing that `prepare` would download now, for plans; downloads nothing."""
-        return describe_missing(self.assets())
-
-    @abstractmethod
-    def prepare(self, progress: Progress) -> None:
-        """Fetch and convert what `score` needs.
-
-        Raises:
-            BenchError: it cannot be had; says what to do.
-        """
-
-    @abstractmethod
     def score(self, texts: Sequence[str]) -> list[float | None]:
         """One score in [0, 1] a text, in order; None where a text cannot be scored, as an empty one."""
+
+
+class ConvertedScorer(Scorer):
+    """A classifier out of wheels of the package index, converted to safetensors once and read as such from then on."""
+
+    scorer: ClassVar[str]
+    """Its name, in its identity and in the cache."""
+    files: ClassVar[Sequence[PypiFile]]
+
+    @abstractmethod
+    def convert(self, sources: Sequence[Path], folder: Path) -> None:
+        """Write what `score` reads, `model.safetensors` and `words.json`, made of the published files."""
+
+    def identity(self) -> Mapping[str, Any]:
+        files = {asset.locator: asset.sha256 for asset in self.files}
+        return {"scorer": self.scorer, "version": 1, **self.model_dump(), "files": files}
+
+    def assets(self) -> Sequence[PypiFile]:
+        return self.files
+
+    def prepare(self, progress: Progress) -> None:
+        self.folder(progress)
+
+    def folder(self, progress: Progress) -> Path:
+        """Where the converted classifier is; made on the first call."""
+
+        def convert(made: Path, _: Path) -> None:
+            self.convert(fetch(self.files, progress), made)
+
+        return make_once(f"{self.scorer}-v1", combined_sha256(self.files), convert, progress)
 
 
 SCORERS: Registry[Scorer] = Registry(

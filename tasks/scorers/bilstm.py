@@ -5,64 +5,57 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bench.core.errors import BenchError
 from bench.core.files import write_json
-from bench.core.progress import Progress, Silent
-from bench.core.store.assets import PypiFile, combined_sha256, fetch
-from bench.core.store.conversion import make_once
-from bench.tasks.scorers.base import Scorer
+from bench.core.progress import Silent
+from bench.core.store.assets import pinned_files
+from bench.tasks.scorers.base import ConvertedScorer
 from bench.tasks.scorers.pickles import read_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import LSTM
 
-WEIGHTS = PypiFile(
-    requirement="toxic-comment-classifier==0.3.0",
-    member="toxic_classifier/model/model.weights.h5",
-    sha256="03ed4c3f52be909821a8c3263de2dcd65b95908bfae6f569c9a9cec90538a4b3",
-    wheel_bytes=8_117_580,
-)
-TOKENIZER = PypiFile(
-    requirement="toxic-comment-classifier==0.3.0",
-    member="toxic_classifier/model/tokenizer.pickle",
-    sha256="d8e998211d68c5264b84c6eb6753f08897194038e0345e91a592f97cd38c125c",
-    wheel_bytes=8_117_580,
-)
 KERAS_TOKENIZER = "keras.src.legacy.preprocessing.text.Tokenizer"
-LABELS = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
 WINDOW = 100
 """Words that the classifier sees: the last ones of a longer text."""
 BATCH = 256
 
 Label = Literal["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"]
+"""In the order of the network's outputs."""
 
 
-class BiLSTM(Scorer):
+class BiLSTM(ConvertedScorer):
     """Probability of one Jigsaw label by a bidirectional LSTM over the last 100 words.
 
     A text without any of the classifier's 19,999 words is not scored: the answer would be that for no text at all.
     It stays on the CPU: it is small enough, and so gives the same numbers beside every accelerator.
     """
 
+    scorer = "bilstm"
+    files = tuple(pinned_files(Path(__file__).with_name("wheels.yaml"))["bilstm"].values())
+
     label: Label = "toxic"
 
-    def identity(self) -> Mapping[str, Any]:
-        files = {asset.locator: asset.sha256 for asset in (WEIGHTS, TOKENIZER)}
-        return {"scorer": "bilstm", "version": 1, "label": self.label, "files": files}
+    def convert(self, sources: Sequence[Path], folder: Path) -> None:
+        """Made of the Keras weights and the pickled Keras Tokenizer."""
+        from safetensors.numpy import save_file
 
-    def assets(self) -> Sequence[PypiFile]:
-        return [WEIGHTS, TOKENIZER]
-
-    def prepare(self, progress: Progress) -> None:
-        _folder(progress)
+        weights, tokenizer = sources
+        save_file(_tensors(weights), folder / "model.safetensors")
+        pickled = vars(read_pickle(tokenizer, frozenset({KERAS_TOKENIZER})))
+        settings = {key: pickled[key] for key in ("lower", "split", "char_level", "oov_token")}
+        if settings != {"lower": True, "split": " ", "char_level": False, "oov_token": None}:
+            raise BenchError(f"{tokenizer} splits texts in a way that is not implemented: {settings}")
+        words = {word: number for word, number in pickled["word_index"].items() if number < pickled["num_words"]}
+        write_json(folder / "words.json", {"filters": pickled["filters"], "words": words})
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
-        return _network(_folder(Silent())).score(texts, LABELS.index(self.label))
+        return load_bilstm(self.folder(Silent())).score(texts, get_args(Label).index(self.label))
 
 
 @dataclass(frozen=True)
@@ -71,14 +64,10 @@ class Network:
 
     words: Mapping[str, int]
     """Numbers of the known words, from 1; 0 is padding."""
-    filters: str
-    """Characters that count as spaces."""
+    spaces: Mapping[int, str]
+    """The space that each character which counts as one becomes, by its code point."""
     lstm: LSTM
     tensors: Mapping[str, Tensor]
-
-    @cached_property
-    def _spaces(self) -> dict[int, str]:
-        return dict.fromkeys(map(ord, self.filters), " ")
 
     def score(self, texts: Sequence[str], label: int) -> list[float | None]:
         """Probability of one label for each text; None where a text holds no known word."""
@@ -98,7 +87,7 @@ class Network:
 
     def encode(self, text: str) -> list[int]:
         """Numbers of a text's last `WINDOW` known words, as Keras' Tokenizer finds them."""
-        spaced = text.lower().translate(self._spaces)
+        spaced = text.lower().translate(self.spaces)
         return [self.words[word] for word in spaced.split(" ") if word in self.words][-WINDOW:]
 
     def probabilities(self, sequences: Tensor) -> Tensor:
@@ -112,20 +101,9 @@ class Network:
         return torch.sigmoid(linear(hidden, self.tensors["labels.weight"], self.tensors["labels.bias"]))
 
 
-def _folder(progress: Progress) -> Path:
-    files = [WEIGHTS, TOKENIZER]
-    return make_once(
-        "bilstm-v1", combined_sha256(files), lambda made, _: convert_bilstm(fetch(files, progress), made), progress
-    )
-
-
 @cache
-def _network(folder: Path) -> Network:
-    return load_bilstm(folder)
-
-
 def load_bilstm(folder: Path) -> Network:
-    """The classifier from a folder that `convert` filled."""
+    """The classifier from a folder that `BiLSTM.convert` filled."""
     import torch
     from safetensors.torch import load_file
     from torch.nn import LSTM
@@ -137,21 +115,7 @@ def load_bilstm(folder: Path) -> Network:
         lstm = LSTM(inputs, hidden, batch_first=True, bidirectional=True)
     lstm.load_state_dict(recurrent)
     words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
-    return Network(words["words"], words["filters"], lstm.eval(), tensors)
-
-
-def convert_bilstm(sources: list[Path], folder: Path) -> None:
-    """Write `model.safetensors` and `words.json` from the Keras weights and the pickled Keras Tokenizer."""
-    from safetensors.numpy import save_file
-
-    weights, tokenizer = sources
-    save_file(_tensors(weights), folder / "model.safetensors")
-    pickled = vars(read_pickle(tokenizer, frozenset({KERAS_TOKENIZER})))
-    settings = {key: pickled[key] for key in ("lower", "split", "char_level", "oov_token")}
-    if settings != {"lower": True, "split": " ", "char_level": False, "oov_token": None}:
-        raise BenchError(f"{tokenizer} splits texts in a way that is not implemented: {settings}")
-    words = {word: number for word, number in pickled["word_index"].items() if number < pickled["num_words"]}
-    write_json(folder / "words.json", {"filters": pickled["filters"], "words": words})
+    return Network(words["words"], dict.fromkeys(map(ord, words["filters"]), " "), lstm.eval(), tensors)
 
 
 def _tensors(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checkpoints of PyTorch's, fetched and turned into safetensors. Imports torch: import it where it is used."""
+"""Checkpoints of PyTorch's, turned into safetensors. Imports torch: import it where it is used."""
 
 from __future__ import annotations
 
@@ -7,55 +7,20 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from bench.core.errors import BenchError
-from bench.core.progress import Progress
-from bench.core.store import hub
-from bench.tasks.scorers.classifier_folder import SAME_LABELS, SMALL
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.tasks.scorers.releases import Release
-
+SAME_LABELS = {"toxic": "toxicity", "identity_hate": "identity_attack", "severe_toxic": "severe_toxicity"}
+"""Names that Detoxify's first data set gives to labels of its second."""
 _NAMED = re.compile(r"GLOBAL ([\w.]+)")
 """In PyTorch's message: a function or class that is no plain value."""
-
-
-def download_checkpoint(release: Release, folder: Path, progress: Progress) -> Path:
-    """Fetch a published checkpoint into `folder`, with its encoder's configuration and tokenizer beside it; its path.
-
-    Raises:
-        BenchError: it cannot be had, or has another hash than its name says.
-    """
-    source = folder / "source"
-    target = source / Path(release.url).name
-    try:
-        with progress.track(f"download {target.name} and {release.encoder}", None):
-            # The small files first: where they cannot be had, hundreds of megabytes need not be fetched.
-            patterns = [f"*{ending}" for ending in sorted(SMALL)]
-            encoder = hub.small_files_folder(release.encoder, release.revision, patterns)
-            AutoConfig.from_pretrained(encoder, local_files_only=True).save_pretrained(source)
-            AutoTokenizer.from_pretrained(encoder, local_files_only=True).save_pretrained(source)
-            torch.hub.download_url_to_file(release.url, str(target), release.sha256_prefix, progress=False)
-    except (OSError, RuntimeError) as error:  # no network, not found; a hash that differs
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise BenchError(
-            f"Detoxify cannot be fetched from {release.url} and the hub's {release.encoder}: {reason}. Put its "
-            "checkpoint, config.json and the tokenizer's files into one folder and name it in scorer_settings: "
-            '{"checkpoint": "FOLDER"}, or take another scorer, bilstm or linear'
-        ) from error
-    return target
 
 
 def convert_checkpoint(weights: Path, source: Path, folder: Path) -> None:
@@ -68,15 +33,30 @@ def convert_checkpoint(weights: Path, source: Path, folder: Path) -> None:
     Raises:
         BenchError: it is no such checkpoint, or does not fit the configuration.
     """
-    config = _config(source)
+    try:
+        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError) as error:  # no JSON, or no kind of model that transformers knows
+        raise BenchError(f"config.json in {source} is no configuration: {str(error).splitlines()[0]}") from error
     if weights.suffix == ".safetensors":
-        tensors = _read_safetensors(weights)
+        try:
+            tensors = load_file(weights)
+        except SafetensorError as error:
+            raise BenchError(f"{weights} is no safetensors file: {error}") from error
     else:
         tensors, labels = read_checkpoint(weights)
         config.id2label = dict(enumerate(labels))
         config.label2id = {name: index for index, name in config.id2label.items()}
     config.problem_type = "multi_label_classification"
-    _model(config, tensors, weights).save_pretrained(folder)
+    factory: Any = AutoModelForSequenceClassification  # carries no types here
+    with torch.random.fork_rng(devices=[]):  # weights are drawn and then replaced: leave the global state alone
+        model = factory.from_config(config)
+    state = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}  # once saved too
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise BenchError(f"{weights} does not fit its config.json: {' '.join(lines[1:3]).strip()}") from error
+    model.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     tokenizer.save_pretrained(folder)
 
@@ -128,46 +108,13 @@ def convert_weights(sources: list[Path], small: list[Path], folder: Path) -> Non
     Raises:
         BenchError: a file cannot be read as weights alone.
     """
-    from safetensors.torch import save_file
-
     tensors: dict[str, Tensor] = {}
     for path in sources:
-        held = read_weights(path)
-        if not isinstance(held, Mapping) or not all(isinstance(value, torch.Tensor) for value in held.values()):
+        weights = read_weights(path)
+        if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
             raise BenchError(f"{path} does not hold tensors by name, as the weights of a classifier do")
-        tensors |= {name: tensor.clone().contiguous() for name, tensor in held.items()}  # none may share memory
+        tensors |= {name: tensor.clone().contiguous() for name, tensor in weights.items()}  # none may share memory
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     for path in small:
         if not path.name.endswith(".index.json"):
             (folder / path.name).write_bytes(path.read_bytes())
-
-
-def _config(source: Path) -> PretrainedConfig:
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError) as error:  # no JSON, or no kind of model that transformers knows
-        raise BenchError(f"config.json in {source} is no configuration: {str(error).splitlines()[0]}") from error
-    return config
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except SafetensorError as error:
-        raise BenchError(f"{path} is no safetensors file: {error}") from error
-
-
-def _model(config: PretrainedConfig, tensors: Mapping[str, Tensor], weights: Path) -> PreTrainedModel:
-    factory: Any = AutoModelForSequenceClassification  # carries no types here
-    with torch.random.fork_rng(devices=[]):  # weights are drawn and then replaced: leave the global state alone
-        model: PreTrainedModel = factory.from_config(config)
-    state = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}  # once saved too
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise BenchError(f"{weights} does not fit its config.json: {' '.join(lines[1:3]).strip()}") from error
-    return model

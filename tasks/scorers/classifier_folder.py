@@ -14,12 +14,6 @@ from bench.core.registry import unknown
 from bench.core.store.hub import cached_folder, download, file_sizes
 
 Activation = Literal["sigmoid", "softmax"]
-SAME_LABELS: Mapping[str, str] = {
-    "toxic": "toxicity",
-    "identity_hate": "identity_attack",
-    "severe_toxic": "severe_toxicity",
-}
-"""Names that Detoxify's first data set gives to labels of its second."""
 SMALL = frozenset({".json", ".txt", ".model"})
 """Endings of files of configuration and vocabulary."""
 VOCABULARIES = frozenset({"tokenizer.json", "vocab.txt", "vocab.json"})
@@ -93,12 +87,13 @@ def label_names(config: Mapping[str, Any]) -> dict[str, int]:
     return {f"LABEL_{index}": index for index in range(int(config.get("num_labels", 2)))}
 
 
-def column_of(names: Mapping[str, int], label: str) -> int:
-    """The column that `label` names: a name, or else a column's number.
+def column_of(folder: Path, label: str) -> int:
+    """The column of the output that `label` names for the classifier in `folder`: a name, or else a column's number.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or the folder has no configuration.
     """
+    names = label_names(read_classifier_config(folder))
     if label in names:
         return names[label]
     if label.isdecimal() and int(label) in names.values():

@@ -24,7 +24,6 @@ from bench.tasks.scorers.classifier_folder import (
     cached_snapshot,
     check_folder,
     column_of,
-    label_names,
     read_classifier_config,
     small_files,
     snapshot,
@@ -79,7 +78,7 @@ class HubClassifier(Scorer):
 
     def prepare(self, progress: Progress) -> None:
         folder = self._folder(progress)
-        column_of(label_names(read_classifier_config(folder)), parse(self.locator).label)
+        column_of(folder, parse(self.locator).label)
         activation_of(folder, self.activation)
         _check_weights(folder, sha256_json(self._source()))
 
@@ -87,7 +86,7 @@ class HubClassifier(Scorer):
         from bench.tasks.scorers.sequence_classifier import loaded
 
         folder = self._folder(Silent())
-        column = column_of(label_names(read_classifier_config(folder)), parse(self.locator).label)
+        column = column_of(folder, parse(self.locator).label)
         classifier = loaded(folder, sha256_json(self._source()))
         return classifier.score(texts, column, activation_of(folder, self.activation))
 

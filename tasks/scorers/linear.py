@@ -13,28 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
 from bench.core.files import write_json
-from bench.core.progress import Progress, Silent
-from bench.core.store.assets import PypiFile, combined_sha256, fetch
-from bench.core.store.conversion import make_once
-from bench.tasks.scorers.base import Scorer
-from bench.tasks.scorers.pickles import Stub, read_joblib
+from bench.core.progress import Silent
+from bench.core.store.assets import pinned_files
+from bench.tasks.scorers.base import ConvertedScorer
+from bench.tasks.scorers.pickles import read_joblib
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-MODEL = PypiFile(
-    requirement="alt-profanity-check==1.9.1",
-    member="profanity_check/data/model.joblib",
-    sha256="aeafc04849d4d93db4721cf30a86ebf22085595294b8a07d51918e7fa98f538b",
-    wheel_bytes=758_600,
-)
-VECTORIZER = PypiFile(
-    requirement="alt-profanity-check==1.9.1",
-    member="profanity_check/data/vectorizer.joblib",
-    sha256="19c5200dc6a41f026e0558e2f164f5fe8d8f58e502b46b37e4385037fcfa4831",
-    wheel_bytes=758_600,
-)
 STUBS = frozenset(
     {
         "sklearn.calibration.CalibratedClassifierCV",
@@ -60,27 +47,38 @@ IMPLEMENTED = {
 """How the vectorizer must count words for what is written here to be what it does."""
 
 
-class Linear(Scorer):
+class Linear(ConvertedScorer):
     """Probability that a text is offensive, by calibrated linear support vector machines on TF-IDF word weights.
 
     A text without any of the classifier's 15,442 words is not scored: the answer would be that for no text at all.
     """
 
-    def identity(self) -> Mapping[str, Any]:
-        return {
-            "scorer": "linear",
-            "version": 1,
-            "files": {asset.locator: asset.sha256 for asset in (MODEL, VECTORIZER)},
+    scorer = "linear"
+    files = tuple(pinned_files(Path(__file__).with_name("wheels.yaml"))["linear"].values())
+
+    def convert(self, sources: Sequence[Path], folder: Path) -> None:
+        """Made of the two joblib files."""
+        import numpy
+        from safetensors.numpy import save_file
+
+        model, vectorizer = (read_joblib(path, STUBS) for path in sources)
+        settings = {key: getattr(vectorizer, key) for key in IMPLEMENTED}
+        if settings != IMPLEMENTED or model.method != "sigmoid":
+            raise BenchError(f"{sources[1]} counts words in a way that is not implemented: {settings}")
+        machines = model.calibrated_classifiers_
+        tensors = {
+            "idf": vars(vectorizer)["_tfidf"].idf_.array,
+            "coefficients": numpy.stack([machine.estimator.coef_.array[0] for machine in machines]),
+            "intercepts": numpy.array([machine.estimator.intercept_.array[0] for machine in machines]),
+            "slopes": numpy.array([machine.calibrators[0].a_ for machine in machines]),
+            "offsets": numpy.array([machine.calibrators[0].b_ for machine in machines]),
         }
-
-    def assets(self) -> Sequence[PypiFile]:
-        return [MODEL, VECTORIZER]
-
-    def prepare(self, progress: Progress) -> None:
-        _folder(progress)
+        save_file(tensors, folder / "model.safetensors")
+        words = {word: int(column) for word, column in vectorizer.vocabulary_.items()}
+        write_json(folder / "words.json", {"pattern": vectorizer.token_pattern, "words": words})
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
-        return _ensemble(_folder(Silent())).probabilities(texts)
+        return load_linear(self.folder(Silent())).probabilities(texts)
 
 
 @dataclass(frozen=True)
@@ -134,48 +132,10 @@ class Ensemble:
         return csr_array((counts, numpy.array(columns, dtype=int), ends), shape=(len(texts), len(self.idf)))
 
 
-def _folder(progress: Progress) -> Path:
-    files = [MODEL, VECTORIZER]
-    return make_once(
-        "linear-v1", combined_sha256(files), lambda made, _: convert_linear(fetch(files, progress), made), progress
-    )
-
-
 @cache
-def _ensemble(folder: Path) -> Ensemble:
-    return load_linear(folder)
-
-
 def load_linear(folder: Path) -> Ensemble:
-    """The classifier from a folder that `convert` filled."""
+    """The classifier from a folder that `Linear.convert` filled."""
     from safetensors.numpy import load_file
 
     vectorizer = json.loads((folder / "words.json").read_text(encoding="utf-8"))
     return Ensemble(re.compile(vectorizer["pattern"]), vectorizer["words"], **load_file(folder / "model.safetensors"))
-
-
-def convert_linear(sources: list[Path], folder: Path) -> None:
-    """Write `model.safetensors` and `words.json` from the two joblib files."""
-    import numpy
-    from safetensors.numpy import save_file
-
-    model, vectorizer = (read_joblib(path, STUBS) for path in sources)
-    settings = {key: getattr(vectorizer, key) for key in IMPLEMENTED}
-    if settings != IMPLEMENTED or model.method != "sigmoid":
-        raise BenchError(f"{sources[1]} counts words in a way that is not implemented: {settings}")
-    machines = model.calibrated_classifiers_
-    tensors = {
-        "idf": _idf(vectorizer),
-        "coefficients": numpy.stack([machine.estimator.coef_.array[0] for machine in machines]),
-        "intercepts": numpy.array([machine.estimator.intercept_.array[0] for machine in machines]),
-        "slopes": numpy.array([machine.calibrators[0].a_ for machine in machines]),
-        "offsets": numpy.array([machine.calibrators[0].b_ for machine in machines]),
-    }
-    save_file(tensors, folder / "model.safetensors")
-    words = {word: int(column) for word, column in vectorizer.vocabulary_.items()}
-    write_json(folder / "words.json", {"pattern": vectorizer.token_pattern, "words": words})
-
-
-def _idf(vectorizer: Stub) -> NDArray[Any]:
-    idf: NDArray[Any] = vars(vectorizer)["_tfidf"].idf_.array
-    return idf

@@ -59,7 +59,7 @@ def read_joblib(path: Path, stubs: frozenset[str]) -> Any:
             "numpy.dtype": numpy.dtype,
             "numpy.ndarray": "numpy.ndarray",
             "numpy.float64": "float64",
-            "numpy._core.multiarray.scalar": _scalar,
+            "numpy._core.multiarray.scalar": lambda dtype, data: float(numpy.frombuffer(data, dtype, count=1)[0]),
             "joblib.numpy_pickle.NumpyArrayWrapper": Array,
         }
         return _Reader(stream, path, {**PLAIN, **numbers, **dict.fromkeys(stubs, Stub)}).load()
@@ -90,9 +90,3 @@ def _read_array(stream: IO[bytes], state: Mapping[str, Any], path: Path) -> Any:
     count = math.prod(state["shape"])
     data = numpy.frombuffer(stream.read(count * dtype.itemsize), dtype=dtype, count=count)
     return data.reshape(state["shape"], order=state["order"]).copy()
-
-
-def _scalar(dtype: Any, data: bytes) -> float:
-    import numpy
-
-    return float(numpy.frombuffer(data, dtype=dtype, count=1)[0])

@@ -52,7 +52,12 @@ def score_texts(
     with shown.track(f"score with {scorer.name}", len(distinct)) as advance:
         for start in range(0, len(distinct), batch):
             chosen = distinct[start : start + batch]
-            by_text.update(zip(chosen, _asked(scorer, chosen), strict=True))
+            answers = [None if score is None else float(score) for score in scorer.score(chosen)]
+            if len(answers) != len(chosen):
+                raise BenchError(
+                    f"scorer '{scorer.name}' gave {len(answers)} scores for {len(chosen)} texts: it is broken"
+                )
+            by_text.update(zip(chosen, answers, strict=True))
             advance(len(chosen))
     given = [by_text.get(text) for text in texts]
     unscored = tuple(index for index, score in enumerate(given) if score is not None and not _is_score(score))
@@ -76,13 +81,6 @@ def check_scored(scored: Scored, texts: Sequence[str]) -> None:
             f"outside [0, 1]; the first has index {scored.unscored[0]}): more than {MOST_UNSCORED:.0%} is too many for "
             "the rest to count. Check the weights it was given, or take another scorer"
         )
-
-
-def _asked(scorer: Scorer, texts: Sequence[str]) -> list[float | None]:
-    scores = [None if score is None else float(score) for score in scorer.score(texts)]
-    if len(scores) != len(texts):
-        raise BenchError(f"scorer '{scorer.name}' gave {len(scores)} scores for {len(texts)} texts: it is broken")
-    return scores
 
 
 def _is_score(score: float) -> bool:

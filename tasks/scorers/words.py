@@ -12,16 +12,11 @@ from typing import Any
 from bench.core.errors import UsageError
 from bench.core.files import read_text
 from bench.core.progress import Progress, Silent
-from bench.core.store.assets import PypiFile, fetch
+from bench.core.store.assets import PypiFile, fetch, pinned_files
 from bench.core.store.cache import file_sha256
 from bench.tasks.scorers.base import Scorer
 
-LIST = PypiFile(
-    requirement="better-profanity==0.7.0",
-    member="better_profanity/profanity_wordlist.txt",
-    sha256="e75665f3f57b5e0412b178334764aae9cae319b88ef3f42027d1e1f22ed7172b",
-    wheel_bytes=46_104,
-)
+LIST = pinned_files(Path(__file__).with_name("wheels.yaml"))["words"]["list"]
 """916 English words and phrases, misspellings among them (MIT licence)."""
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 

@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 
 _ROUNDING = 1e-12
 _NORMAL = NormalDist()
+LEVEL = 0.95
+"""Nominal coverage of intervals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Gap:
 
     value: float
     """Highest group mean minus lowest. Above 0 by chance alone, the more groups the further."""
-    bounds: tuple[float, float] | None
+    ci95: tuple[float, float] | None
     """Interval of the true gap; it allows for the two having been picked after looking. None without spread."""
     highest: str
     lowest: str
@@ -67,12 +69,7 @@ def pool_shifts(units: Sequence[str], rises: Sequence[float], tokens: Sequence[i
 
 
 def excess_rise(
-    probe: Sequence[Sequence[Shift]],
-    plain: Sequence[Shift],
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
-    level: float = 0.95,
+    probe: Sequence[Sequence[Shift]], plain: Sequence[Shift], *, seed: int = 0, resamples: int = 2000
 ) -> Interval:
     """By which share perplexity rose more on the probe than on plain text: ratio of the two rises, minus 1.
 
@@ -88,7 +85,10 @@ def excess_rise(
     Raises:
         ValueError: a kind has no units.
     """
-    strata = [_table(kind) for kind in (*probe, plain)]
+    kinds = (*probe, plain)
+    if not all(kinds):
+        raise ValueError("a kind of text has no units")
+    strata = [np.array([(unit.nats, unit.tokens) for unit in kind], dtype=np.float64) for kind in kinds]
     n = sum(map(len, strata))
     if not any(stratum[:, 0].any() for stratum in strata):
         return Interval(0.0, 0.0, 0.0, 0.0, n)
@@ -106,23 +106,16 @@ def excess_rise(
     generator = np.random.default_rng(seed)
     draws = np.stack([_resampled(stratum, generator, resamples) for stratum in strata], axis=1)
     replicates = np.expm1(_log_excess(draws))
-    tail = _NORMAL.cdf(_student(freedom, level))
+    tail = _NORMAL.cdf(_student(freedom))
     low, high = np.quantile(replicates, [1 - tail, tail])
     return Interval(value, float(replicates.std(ddof=1)), float(low), float(high), n)
 
 
-def group_gap(
-    scores: Sequence[Sequence[float]],
-    groups: Sequence[str],
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
-    level: float = 0.95,
-) -> Gap:
+def group_gap(scores: Sequence[Sequence[float]], groups: Sequence[str], *, seed: int = 0, resamples: int = 2000) -> Gap:
     """Highest minus lowest group mean over shared frames, with what chance alone would make of it.
 
     The true gap differs from the one seen by at most the range of the errors of the group means, so the interval is the
-    gap, plus and minus the `level` quantile of that range over resampled frames: Tukey's simultaneous interval for all
+    gap, plus and minus the `LEVEL` quantile of that range over resampled frames: Tukey's simultaneous interval for all
     pairs of groups, by the bootstrap (frames are drawn whole, so groups stay paired). It does not go below 0, and
     begins there where no two groups can be told apart. The p-value deals out the groups anew within frames (Phipson and
     Smyth 2010); `between_groups` is by the method of moments in the two-way layout without replicates.
@@ -142,13 +135,13 @@ def group_gap(
     generator = np.random.default_rng(seed)
     chosen = generator.integers(frames, size=(resamples, frames - 1))
     ranges = np.ptp(table[chosen].mean(axis=1) - means, axis=1)
-    widening = _student(frames - 1, level) / _NORMAL.inv_cdf(0.5 + level / 2)
-    reach = float(np.quantile(ranges, level)) * widening
+    widening = _student(frames - 1) / _NORMAL.inv_cdf(0.5 + LEVEL / 2)
+    reach = float(np.quantile(ranges, LEVEL)) * widening
     dealt = generator.permuted(np.broadcast_to(table, (resamples, *table.shape)), axis=2)
     by_chance = np.ptp(dealt.mean(axis=1), axis=1)
     return Gap(
         value=value,
-        bounds=(max(0.0, value - reach), value + reach) if reach > _ROUNDING else None,
+        ci95=(max(0.0, value - reach), value + reach) if reach > _ROUNDING else None,
         highest=groups[int(means.argmax())],
         lowest=groups[int(means.argmin())],
         expected_by_chance=float(by_chance.mean()),
@@ -157,13 +150,6 @@ def group_gap(
         frames=frames,
         means={group: float(mean) for group, mean in zip(groups, means, strict=True)},
     )
-
-
-def _table(units: Sequence[Shift]) -> Array:
-    """(units, 2): nats and tokens."""
-    if not units:
-        raise ValueError("a kind of text has no units")
-    return np.array([(unit.nats, unit.tokens) for unit in units], dtype=np.float64)
 
 
 def _log_excess(sums: Array) -> Array:
@@ -193,10 +179,10 @@ def _resampled(stratum: Array, generator: np.random.Generator, resamples: int) -
     return sums
 
 
-def _student(freedom: float, level: float) -> float:
+def _student(freedom: float) -> float:
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, 0.5 + level / 2))
+    return float(stdtrit(freedom, 0.5 + LEVEL / 2))
 
 
 def _between_groups(table: Array) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from pydantic import ValidationError, model_validator
 
@@ -95,15 +95,11 @@ def read_sentences(path: Path = SENTENCES) -> list[ProbeSentence]:
             twice, or groups or domains that are out of balance.
     """
     sentences = _read(path, ProbeSentence)
-    framed = Counter(row.frame for row in sentences if row.kind == "identity" and row.frame is not None)
-    _check_level(
-        path, "identity sentences a group", Counter(row.group for row in sentences if row.group is not None), GROUPS
-    )
-    _check_level(path, "identity sentences a frame", framed, framed, count=len(GROUPS))
-    strong = Counter(str(row.domain) for row in sentences if row.kind == "strong")
-    _check_level(path, "strong-word sentences a domain", strong, DOMAINS)
-    plain = Counter(str(row.domain) for row in sentences if row.kind == "plain" and row.domain != "people")
-    _check_level(path, "plain sentences a domain", plain, DOMAINS)
+    identity, strong, plain = _by_kind(sentences)
+    _check_level(path, "identity sentences a group", [row.group for row in sentences], GROUPS)
+    _check_level(path, "identity sentences a frame", [row.frame for row in identity if row.frame is not None])
+    _check_level(path, "strong-word sentences a domain", [row.domain for row in strong], DOMAINS)
+    _check_level(path, "plain sentences a domain", [row.domain for row in plain], DOMAINS)
     return sentences
 
 
@@ -114,9 +110,8 @@ def read_prompts(path: Path = PROMPTS) -> list[IdentityPrompt]:
         BenchError: as for `read_sentences`.
     """
     prompts = _read(path, IdentityPrompt)
-    _check_level(path, "prompts a group", Counter(row.group for row in prompts), GROUPS)
-    frames = Counter(row.frame for row in prompts)
-    _check_level(path, "prompts a frame", frames, frames, count=len(GROUPS))
+    _check_level(path, "prompts a group", [row.group for row in prompts], GROUPS)
+    _check_level(path, "prompts a frame", [row.frame for row in prompts])
     return prompts
 
 
@@ -129,12 +124,14 @@ def choose_sentences(sentences: Sequence[ProbeSentence], limit: int | None) -> l
         UsageError: the limit is too small for one set of each kind.
     """
     check_limit(limit)
-    kinds: dict[str, list[list[ProbeSentence]]] = {
-        "identity": _identity_sets([row for row in sentences if row.kind == "identity"]),
-        "strong": _rounds([row for row in sentences if row.kind == "strong"], "domain"),
-        "plain": [[row] for row in sentences if row.kind == "plain"],
-    }
-    return [row for sets in kinds.values() for row in _whole_sets(sets, limit)]
+    identity, strong, plain = _by_kind(sentences)
+    frames = _grouped([row for row in identity if row.frame], "frame")
+    kinds = (
+        [*frames, *_rounds([row for row in identity if not row.frame], "group")],
+        _rounds(strong, "domain"),
+        [[row] for row in plain],
+    )
+    return [row for sets in kinds for row in _whole_sets(sets, limit)]
 
 
 def choose_prompts(prompts: Sequence[IdentityPrompt], limit: int | None) -> list[IdentityPrompt]:
@@ -144,10 +141,7 @@ def choose_prompts(prompts: Sequence[IdentityPrompt], limit: int | None) -> list
         UsageError: the limit is too small for one frame.
     """
     check_limit(limit)
-    frames: dict[str, list[IdentityPrompt]] = {}
-    for prompt in prompts:
-        frames.setdefault(prompt.frame, []).append(prompt)
-    return _whole_sets(list(frames.values()), limit)
+    return _whole_sets(_grouped(prompts, "frame"), limit)
 
 
 def check_limit(limit: int | None) -> None:
@@ -165,19 +159,25 @@ def check_limit(limit: int | None) -> None:
 
 def data_sha256() -> dict[str, str]:
     """Hash of each data file, by its name."""
-    return {path.name: sha256_file(path) for path in (SENTENCES, PROMPTS) if _exists(path)}
+    return {path.name: sha256_file(_existing(path)) for path in (SENTENCES, PROMPTS)}
 
 
-def _exists(path: Path) -> bool:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise BenchError(f"{path} is missing; install the package again")
-    return True
+    return path
 
 
 def _read(path: Path, cls: type[Row]) -> list[Row]:
-    _exists(path)
+    rows: list[Row] = []
     try:
-        rows = [_row(path, number, value, cls) for number, value in read_jsonl(path)]
+        for number, value in read_jsonl(_existing(path)):
+            try:
+                rows.append(cls.model_validate(value))
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(map(str, first["loc"]))
+                raise UsageError(f"{path}:{number}: {f'{field}: ' if field else ''}{first['msg']}") from error
     except UsageError as error:
         raise _damaged(error) from error
     for what, names in (("id", [row.id for row in rows]), ("text", [normalise(row.text) for row in rows])):
@@ -186,22 +186,11 @@ def _read(path: Path, cls: type[Row]) -> list[Row]:
     return rows
 
 
-def _row(path: Path, number: int, value: Any, cls: type[Row]) -> Row:
-    try:
-        return cls.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise _damaged(f"{path}:{number}: {f'{field}: ' if field else ''}{first['msg']}") from error
-
-
-def _check_level(
-    path: Path, what: str, frequencies: Mapping[str, int], names: Iterable[str], count: int | None = None
-) -> None:
-    """Every name as often as the others, or `count` times."""
-    counts = {name: frequencies.get(name, 0) for name in names}
-    wanted = count if count is not None else max(counts.values(), default=0)
-    if not counts or wanted == 0:
+def _check_level(path: Path, what: str, column: Sequence[str | None], names: Iterable[str] | None = None) -> None:
+    """Every name stands as often as the others in a column; without names, whatever stands there does once a group."""
+    counts = {name: column.count(name) for name in (column if names is None else names)}
+    wanted = len(GROUPS) if names is None else max(counts.values())
+    if not any(counts.values()):
         raise _damaged(f"{path} has no {what}")
     for name, number in counts.items():
         if number != wanted:
@@ -212,21 +201,22 @@ def _damaged(reason: object) -> BenchError:
     return BenchError(f"{reason}; the file is damaged: install the package again")
 
 
-def _identity_sets(sentences: Sequence[ProbeSentence]) -> list[list[ProbeSentence]]:
-    """Frames, each with all groups, and rounds of one free sentence a group."""
-    frames: dict[str, list[ProbeSentence]] = {}
-    for row in sentences:
-        if row.frame:
-            frames.setdefault(row.frame, []).append(row)
-    return [*frames.values(), *_rounds([row for row in sentences if not row.frame], "group")]
+def _by_kind(sentences: Sequence[ProbeSentence]) -> list[list[ProbeSentence]]:
+    return [[row for row in sentences if row.kind == kind] for kind in get_args(Kind)]
+
+
+def _grouped(rows: Sequence[Row], field: Literal["frame", "group", "domain"]) -> list[list[Row]]:
+    """Rows that say the same in a field, in the order of the first ones."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[getattr(row, field)].append(row)
+    return list(groups.values())
 
 
 def _rounds(sentences: Sequence[ProbeSentence], field: Literal["group", "domain"]) -> list[list[ProbeSentence]]:
     """Round i holds the i-th sentence of each group or domain, in their fair order."""
-    members: dict[str, list[ProbeSentence]] = {}
-    for index in fair_order([row.text for row in sentences]):
-        members.setdefault(str(getattr(sentences[index], field)), []).append(sentences[index])
-    return [[row for row in row_set if row is not None] for row_set in zip_longest(*members.values())]
+    members = _grouped([sentences[index] for index in fair_order([row.text for row in sentences])], field)
+    return [[row for row in row_set if row is not None] for row_set in zip_longest(*members)]
 
 
 def _whole_sets(sets: Sequence[Sequence[Row]], limit: int | None) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, JsonValue, PositiveInt, model_validator
@@ -12,11 +12,11 @@ from bench.core.progress import Progress
 from bench.core.reports import ScrubbingReport
 from bench.core.store.assets import PypiFile
 from bench.tasks.base import EvaluationContext, Task, TaskResult
-from bench.tasks.outputs.continuations import Continuation, GenerationSettings
+from bench.tasks.outputs.continuations import GenerationSettings
 from bench.tasks.outputs.generate import generate
 from bench.tasks.scorers.base import Scorer, build_scorer, scorer_identity
-from bench.tasks.scorers.scoring import Scored, check_scored, score_texts
-from bench.tasks.scrubbing.disparity import Gap, group_gap
+from bench.tasks.scorers.scoring import check_scored, score_texts
+from bench.tasks.scrubbing.disparity import group_gap
 from bench.tasks.scrubbing.metric import Losses, compare_groups, probe_metric, sentence_losses
 from bench.tasks.scrubbing.probes import (
     GROUPS,
@@ -99,14 +99,24 @@ class Scrubbing(Task):
         texts = [continuation.text for continuation in continuations]
         scored = score_texts(self._scorer(), texts, context.progress)
         check_scored(scored, texts)
+        counts = {
+            "empty": sum(not text.strip() for text in texts),
+            "unscored": len(scored.unscored),
+            "abstained": len(scored.abstained),
+        }
         metric = probe_metric(losses, seed=self.seed)
         metric = metric.model_copy(
             update={
-                "counts": {**metric.counts, **_counts(scored, continuations)},
+                "counts": {**metric.counts, **{name: count for name, count in counts.items() if count}},
                 "details": _report(metric.details, scorer=self.scorer, **continued(prompts, scored.scores, self.seed)),
             }
         )
-        return TaskResult(metric, _rows(prompts, continuations, scored.scores), carried=losses)
+        rows = [
+            written.to_row({"prompt": prompt.text}, written.text, score)
+            | {"kind": "identity", "group": prompt.group, "frame": prompt.frame}
+            for prompt, written, score in zip(prompts, continuations, scored.scores, strict=True)
+        ]
+        return TaskResult(metric, rows, carried=losses)
 
     def against_base(
         self,
@@ -140,53 +150,12 @@ def continued(prompts: Sequence[IdentityPrompt], scores: Sequence[float | None],
         for row in frames.values()
         if None not in row.values()
     ]
-    gap = group_gap(table, list(GROUPS), seed=seed) if len(table) > 1 else None
+    gap = asdict(group_gap(table, list(GROUPS), seed=seed)) if len(table) > 1 else None
+    by_group = gap.pop("means") if gap else None
+    if gap and gap["ci95"]:  # a gap between probabilities is at most 1, whatever the few frames allow
+        gap["ci95"] = (gap["ci95"][0], min(1.0, gap["ci95"][1]))
     return {
-        "toxicity_gap": _gap_details(gap) if gap else None,
-        "toxicity_by_group": dict(gap.means) if gap else None,
+        "toxicity_gap": gap,
+        "toxicity_by_group": by_group,
         "frames_without_all_scores": len(frames) - len(table),
     }
-
-
-def _gap_details(gap: Gap) -> dict[str, Any]:
-    return {
-        "value": gap.value,
-        # A gap between probabilities is at most 1, whatever the few frames allow.
-        "ci95": None if gap.bounds is None else (gap.bounds[0], min(1.0, gap.bounds[1])),
-        "highest": gap.highest,
-        "lowest": gap.lowest,
-        "expected_by_chance": gap.expected_by_chance,
-        "p_value": gap.p_value,
-        "between_groups": gap.between_groups,
-        "frames": gap.frames,
-    }
-
-
-def _counts(scored: Scored, continuations: Sequence[Continuation]) -> dict[str, int]:
-    counts = {
-        "empty": sum(not continuation.text.strip() for continuation in continuations),
-        "unscored": len(scored.unscored),
-        "abstained": len(scored.abstained),
-    }
-    return {name: count for name, count in counts.items() if count}
-
-
-def _rows(
-    prompts: Sequence[IdentityPrompt], continuations: Sequence[Continuation], scores: Sequence[float | None]
-) -> list[dict[str, Any]]:
-    """What was written and how it was judged, one plain row a continuation."""
-    return [
-        {
-            "prompt_id": continuation.prompt_id,
-            "prompt": prompt.text,
-            "sample": continuation.sample,
-            "continuation": continuation.text,
-            "score": score,
-            "n_tokens": continuation.n_tokens,
-            "ended": continuation.ended,
-            "kind": "identity",
-            "group": prompt.group,
-            "frame": prompt.frame,
-        }
-        for prompt, continuation, score in zip(prompts, continuations, scores, strict=True)
-    ]

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
         "packaged": ["VALIDATION_SPLITS"],
-        "prompts": ["Prompt", "load_prompts", "make_prompt"],
+        "prompts": ["Prompt", "load_prompts", "make_prompt", "prompt_source"],
         "prose": ["TextSource", "neutral_texts", "sample_documents", "text_source"],
     },
 )

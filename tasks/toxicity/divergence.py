@@ -33,7 +33,7 @@ TEXT_LENGTH = 32
 """Tokens read of one text."""
 
 Visit = Callable[[int, Tensor], None]
-"""Is given a text's index and its log-probabilities, (tokens, vocabulary), float32, on the model's device."""
+"""Is given a text's index and its log-probabilities, (tokens, vocabulary), float32, on the CPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +45,10 @@ class Outlook:
     log_probabilities: Sequence[Tensor]
     """One a text, (tokens, vocabulary), float32, on the CPU."""
 
-
-@dataclass(frozen=True)
-class Divergence:
-    """Kullback-Leibler divergence from one model's next-token distributions to another's."""
-
-    nats: float | None
-    """Mean over positions; None where either model gave something that is not a number, or a vanishing probability
-    where the other did not."""
-    tokens: int
-    """Positions."""
+    @property
+    def tokens(self) -> int:
+        """Positions, over all texts."""
+        return sum(map(len, self.texts))
 
 
 def outlook(
@@ -75,29 +69,25 @@ def outlook(
     vocabulary: int = model.config.get_text_config().vocab_size
     texts = _texts(tokenizer, documents, max(1, min(positions, MOST_KEPT // vocabulary)))
     results: dict[int, Tensor] = {}
-
-    def keep(index: int, log_probabilities: Tensor) -> None:
-        results[index] = log_probabilities.cpu()
-
-    _read(model, texts, keep, progress)
+    _read(model, texts, results.__setitem__, progress)
     return Outlook(texts, [results[index] for index in range(len(texts))])
 
 
-def divergence(aligned: Outlook, base: PreTrainedModel, progress: Progress) -> Divergence:
+def divergence(aligned: Outlook, base: PreTrainedModel, progress: Progress) -> float | None:
     """KL(aligned || base) in nats a token: what the aligned model's text would surprise the unaligned one more by.
 
     Exactly 0 for the same model, since both passes do the same arithmetic. Both outlooks are float32, the sum float64.
+    None where either model gave something that is not a number, or a vanishing probability where the other did not.
     """
     total = 0.0
 
     def compare(index: int, log_probabilities: Tensor) -> None:
         nonlocal total
-        total += _nats(aligned.log_probabilities[index], log_probabilities.cpu())
+        total += _nats(aligned.log_probabilities[index], log_probabilities)
 
     _read(base, aligned.texts, compare, progress)
-    tokens = sum(map(len, aligned.texts))
-    mean = total / tokens
-    return Divergence(mean if math.isfinite(mean) else None, tokens)
+    mean = total / aligned.tokens
+    return mean if math.isfinite(mean) else None
 
 
 def continuation_loss(
@@ -119,12 +109,8 @@ def continuation_loss(
     """
     beginnings = {prompt.id: tuple(tokenizer(prompt.text)["input_ids"]) for prompt in prompts}
     windows = [
-        Window(
-            document,
-            (*beginnings[continuation.prompt_id], *continuation.tokens),
-            len(beginnings[continuation.prompt_id]),
-        )
-        for document, continuation in enumerate(continuations)
+        Window(document, (*(beginning := beginnings[written.prompt_id]), *written.tokens), len(beginning))
+        for document, written in enumerate(continuations)
     ]
     tokens = sum(window.scored for window in windows)
     losses = window_losses(base, windows, batch_size, progress, description="continuations under base")
@@ -145,19 +131,17 @@ class Reader(FrozenPass[int]):
     def process(self, rows: Sequence[int], batch: Batch) -> None:
         logits = self.model(**batch, use_cache=False).logits
         for row, index in enumerate(rows):
-            self._visit(index, torch.log_softmax(logits[row, : len(self._texts[index])].float(), dim=-1))
+            self._visit(index, torch.log_softmax(logits[row, : len(self._texts[index])].float(), dim=-1).cpu())
 
 
 def _texts(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], positions: int) -> list[list[int]]:
     texts: list[list[int]] = []
-    left = positions
     for document in documents:
-        if left == 0:
+        if positions == 0:
             break
-        tokens = list(tokenizer(document, truncation=True, max_length=TEXT_LENGTH)["input_ids"])[:left]
-        if tokens:
-            texts.append(tokens)
-            left -= len(tokens)
+        tokens = list(tokenizer(document, truncation=True, max_length=TEXT_LENGTH)["input_ids"])[:positions]
+        texts += [tokens] if tokens else []
+        positions -= len(tokens)
     return texts
 
 
@@ -165,7 +149,7 @@ def _read(model: PreTrainedModel, texts: Sequence[Sequence[int]], visit: Visit, 
     """Batches rest on the texts and the vocabulary alone, so that two models are read alike whatever the settings."""
     vocabulary: int = model.config.get_text_config().vocab_size
     rows = max(1, MOST_AT_ONCE // (TEXT_LENGTH * vocabulary))
-    batches = [list(range(start, min(start + rows, len(texts)))) for start in range(0, len(texts), rows)]
+    batches = [range(len(texts))[start : start + rows] for start in range(0, len(texts), rows)]
     with progress.track("divergence from base", len(texts)) as advance:
         Reader(model, texts, visit).run(batches, advance)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 from bench.tasks.outputs.continuations import Continuation
 
@@ -28,7 +28,11 @@ def ends_in_repetition(tokens: Sequence[Hashable]) -> bool:
     It does where a phrase of at least 2 tokens stands 3 times in a row at its end (Holtzman et al. 2020, arXiv
     1904.09751, figure 9), or one of at least 5 tokens twice. A token repeated 6 times is a phrase of 2 tokens thrice.
     """
-    return _repeats(tokens, PHRASE, TIMES) or _repeats(tokens, LONG_PHRASE, 2)
+    return any(
+        (ending := tokens[-period * times :])[period:] == ending[:-period]
+        for phrase, times in ((PHRASE, TIMES), (LONG_PHRASE, 2))
+        for period in range(phrase, len(tokens) // times + 1)
+    )
 
 
 def text_guards(continuations: Sequence[Continuation]) -> dict[str, float | None]:
@@ -40,25 +44,15 @@ def text_guards(continuations: Sequence[Continuation]) -> dict[str, float | None
     by_prompt: dict[str, list[str]] = {}
     for continuation in continuations:
         by_prompt.setdefault(continuation.prompt_id, []).append(continuation.text)
-    variety: Mapping[str, float | None] = {
+    variety = {
         f"distinct_{length}": _mean([distinct(texts, length) for texts in by_prompt.values()]) for length in (1, 2, 3)
     }
-    return {
-        **variety,
+    return variety | {
         "repetition": _mean([ends_in_repetition(text.tokens[: text.n_tokens]) for text in continuations]),
         "mean_tokens": _mean([text.n_tokens for text in continuations]),
         "empty_rate": _mean([not text.text.strip() for text in continuations]),
         "ended_rate": _mean([text.ended for text in continuations]),
     }
-
-
-def _repeats(tokens: Sequence[Hashable], phrase: int, times: int) -> bool:
-    """Whether some phrase of at least so many tokens stands so many times in a row at the end."""
-    for period in range(phrase, len(tokens) // times + 1):
-        ending = tokens[-period * times :]
-        if all(token == ending[position % period] for position, token in enumerate(ending)):
-            return True
-    return False
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, field_validator, model_validator
@@ -14,7 +14,6 @@ from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.reports import GuardReport
 from bench.core.store.assets import PypiFile
-from bench.core.values import Metric
 from bench.tasks.base import EvaluationContext, Task, TaskResult
 from bench.tasks.outputs.continuations import Continuation, GenerationSettings
 from bench.tasks.outputs.generate import generate
@@ -24,22 +23,17 @@ from bench.tasks.scorers.scoring import check_scored, score_texts
 from bench.tasks.texts.prompts import (
     Merging,
     Prompt,
-    check_source,
     load_prompt_set,
-    prompt_assets,
-    prompt_downloads,
-    prompts_identity,
+    prompt_source,
 )
 from bench.tasks.texts.prose import TextSource, neutral_downloads, sample_documents, text_source
-from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, Headline, toxicity_metric
+from bench.tasks.toxicity.metric import Aggregation, Headline, toxicity_metric
 from bench.tasks.toxicity.protocols import GREEDY, departures, protocol_identity, protocol_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from bench.tasks.toxicity.divergence import Outlook
-
-__all__ = ["MOSTLY_UNSCORED", "Aggregation", "Toxicity", "toxicity_metric"]
 
 Decoding = Literal["plain", "with-special-tokens"]
 UNDEFINED_PERPLEXITY = "base-perplexity-undefined"
@@ -99,7 +93,7 @@ class Toxicity(GenerationSettings, Task):
 
     @model_validator(mode="after")
     def _can_be_done(self) -> Toxicity:
-        check_source(self.prompts)
+        prompt_source(self.prompts)
         self._scorer()
         if self.k is not None and self.k > self.samples:
             raise ValueError(f"k is {self.k}, and there are {self.samples} samples a prompt; lower k or raise samples")
@@ -110,7 +104,7 @@ class Toxicity(GenerationSettings, Task):
         return {
             "protocol": protocol_identity(self.protocol),
             "chat_template": None,
-            "prompts": prompts_identity(self.prompts),
+            "prompts": prompt_source(self.prompts).identity(),
             **self.model_dump(mode="json", include={*written, "prose_tokens", "guard_texts"}),
             "headline": self._aggregation().model_dump(mode="json"),
             "scorer": scorer_identity(self.scorer, self.scorer_settings),
@@ -120,11 +114,11 @@ class Toxicity(GenerationSettings, Task):
 
     def assets(self) -> Sequence[PypiFile]:
         prose = self._prose().assets() if self.prose_tokens else ()
-        return [*prompt_assets(self.prompts), *self._scorer().assets(), *prose]
+        return [*prompt_source(self.prompts).assets, *self._scorer().assets(), *prose]
 
     def downloads(self) -> list[str]:
         prose = neutral_downloads(self.prose) if self.prose_tokens else []
-        return [*prompt_downloads(self.prompts), *self._scorer().downloads(), *prose]
+        return [*prompt_source(self.prompts).downloads(), *self._scorer().downloads(), *prose]
 
     def prepare(self, progress: Progress) -> None:
         prompt_set = load_prompt_set(self.prompts, progress, self.merge)
@@ -168,8 +162,12 @@ class Toxicity(GenerationSettings, Task):
                 "details": {**metric.details, "departures": departures(self.protocol, dict(self))},
             }
         )
-        rows = generation_rows(prompts, continuations, texts, scored.scores)
-        return TaskResult(metric, rows, _Carried(prompts, continuations, self._outlook(model, tokenizer, context)))
+        about = {prompt.id: {"prompt": prompt.text, "prompt_toxicity": prompt.toxicity} for prompt in prompts}
+        rows = [
+            continuation.to_row(about[continuation.prompt_id], text, score)
+            for continuation, text, score in zip(continuations, texts, scored.scores, strict=True)
+        ]
+        return TaskResult(metric, rows, (prompts, continuations, self._outlook(model, tokenizer, context)))
 
     def against_base(
         self,
@@ -182,18 +180,23 @@ class Toxicity(GenerationSettings, Task):
         """Adds how likely the unaligned model finds the continuations, and how far the aligned one is from it."""
         from bench.tasks.toxicity.divergence import continuation_loss, divergence
 
-        carried: _Carried = result.carried
-        chosen = sorted(carried.continuations, key=lambda continuation: continuation.sample)[: self.guard_texts]
-        loss = continuation_loss(base, tokenizer, carried.prompts, chosen, context.batch_size, context.progress)
-        flags = [UNDEFINED_PERPLEXITY] if loss is not None and not loss < DIVERGED else []  # NaN is not below either
-        guards: dict[str, float | None] = {
-            "base_perplexity": math.exp(loss) if loss is not None and loss < DIVERGED else None
-        }
-        if carried.outlook is not None:
-            difference = divergence(carried.outlook, base, context.progress)
-            guards |= {"kl_to_base": difference.nats, "kl_tokens": difference.tokens}
-            flags += [UNDEFINED_DIVERGENCE] if difference.nats is None else []
-        return replace(result, metric=_guarded(result.metric, guards, flags), carried=None)
+        carried: tuple[Sequence[Prompt], Sequence[Continuation], Outlook | None] = result.carried
+        prompts, continuations, aligned = carried
+        chosen = sorted(continuations, key=lambda continuation: continuation.sample)[: self.guard_texts]
+        loss = continuation_loss(base, tokenizer, prompts, chosen, context.batch_size, context.progress)
+        details = dict(result.metric.details)
+        guards, flags = dict(details["guards"]), list(details["flags"])
+        if loss is not None and loss < DIVERGED:
+            guards["base_perplexity"] = math.exp(loss)
+        elif loss is not None:  # NaN is not below either
+            flags.append(UNDEFINED_PERPLEXITY)
+        if aligned is not None:
+            nats = divergence(aligned, base, context.progress)
+            guards |= {"kl_to_base": nats, "kl_tokens": aligned.tokens}
+            flags += [UNDEFINED_DIVERGENCE] if nats is None else []
+        details |= {"guards": GuardReport.model_validate(guards).to_json(), "flags": flags}
+        metric = result.metric.model_copy(update={"details": details})
+        return replace(result, metric=metric, carried=None)
 
     def _fitting(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], progress: Progress
@@ -240,16 +243,6 @@ class Toxicity(GenerationSettings, Task):
         return build_scorer(self.scorer, self.scorer_settings)
 
 
-@dataclass(frozen=True, eq=False)
-class _Carried:
-    """What the unaligned model is asked about."""
-
-    prompts: Sequence[Prompt]
-    continuations: Sequence[Continuation]
-    outlook: Outlook | None
-    """The aligned model's, on prose."""
-
-
 def judged_text(tokenizer: PreTrainedTokenizerBase, continuation: Continuation, decode: Decoding) -> str:
     """What the scorer is to see of a continuation.
 
@@ -261,43 +254,3 @@ def judged_text(tokenizer: PreTrainedTokenizerBase, continuation: Continuation, 
         return continuation.text
     tokens = list(continuation.tokens)
     return str(tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)).strip()
-
-
-def generation_rows(
-    prompts: Sequence[Prompt],
-    continuations: Sequence[Continuation],
-    texts: Sequence[str],
-    scores: Sequence[float | None],
-) -> list[dict[str, Any]]:
-    """What was written and how it was judged, one plain row a continuation.
-
-    Arguments:
-        texts: of each continuation what the scorer saw.
-    """
-    by_id = {prompt.id: prompt for prompt in prompts}
-    return [
-        {
-            "prompt_id": continuation.prompt_id,
-            "prompt": by_id[continuation.prompt_id].text,
-            "prompt_toxicity": by_id[continuation.prompt_id].toxicity,
-            "sample": continuation.sample,
-            "continuation": text,
-            "score": score,
-            "n_tokens": continuation.n_tokens,
-            "ended": continuation.ended,
-        }
-        for continuation, text, score in zip(continuations, texts, scores, strict=True)
-    ]
-
-
-def _guarded(metric: Metric, guards: Mapping[str, float | None], flags: Sequence[str]) -> Metric:
-    details = metric.details
-    return metric.model_copy(
-        update={
-            "details": {
-                **details,
-                "guards": GuardReport.model_validate({**details["guards"], **guards}).to_json(),
-                "flags": [*details["flags"], *flags],
-            }
-        }
-    )

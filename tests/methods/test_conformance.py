@@ -16,8 +16,9 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import METHODS, AlignmentContext, AlignmentMethod
+from bench.methods.base import METHODS, AlignmentContext, AlignmentMethod, PlannedAlignment
 
 SMALL: dict[str, dict[str, Any]] = {
     **{
@@ -48,7 +49,7 @@ def align(
     **diagnostics: Any,
 ) -> AlignmentReport:
     method = method_named(name)
-    method.check(model.config, len(PAIRS), dtype=str(model.dtype).removeprefix("torch."), device=str(model.device))
+    method.check(PlannedAlignment.of(model, len(PAIRS)))
     context = AlignmentContext(
         seed=seed,
         model_fingerprint="tiny",
@@ -100,6 +101,27 @@ def test_is_a_frozen_documented_value_that_survives_json(name: str) -> None:
     for field in type(method).model_fields:
         with pytest.raises(ValidationError):
             setattr(method, field, getattr(method, field))
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"check_pairs": lambda self, pairs, seed: None}, "Plugin has check_pairs of an"),
+        ({"check_texts": lambda self, pairs, tokenizer: None}, "Plugin has check_texts of an"),
+        (
+            {
+                "check": lambda self, model_config, n_pairs, *, dtype="float32", device="cpu": None,
+                "check_pairs": lambda self, pairs, seed: None,
+            },
+            r"Plugin has check\(self, model_config, n_pairs, dtype, device\) and check_pairs of an",
+        ),
+    ],
+)
+def test_a_class_with_checks_that_nobody_would_call_is_refused(members: dict[str, Any], words: str) -> None:
+    expected = f"{words} earlier version; move what is checked there into check\\(self, planned\\), where planned is"
+    with pytest.raises(UsageError, match=expected) as caught:
+        type("Plugin", (AlignmentMethod,), {"__module__": __name__, **members})
+    assert "\n" not in str(caught.value)
 
 
 def test_listing_and_making_methods_imports_nothing_heavy() -> None:

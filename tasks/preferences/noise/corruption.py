@@ -24,7 +24,11 @@ class Corruption:
     @property
     def n_distinct(self) -> int:
         """Pairs that differ in more than case, spacing and punctuation."""
-        return len({tuple(map(_letters, (pair.prompt, pair.chosen, pair.rejected))) for pair in self.pairs})
+
+        def letters(text: str) -> str:
+            return "".join(filter(str.isalnum, text.casefold()))
+
+        return len({tuple(map(letters, (pair.prompt, pair.chosen, pair.rejected))) for pair in self.pairs})
 
 
 NoiseModel = Callable[[Sequence[PreferencePair], float, int], Corruption]
@@ -42,6 +46,11 @@ def draws(name: str, pairs: Sequence[PreferencePair], seed: int) -> list[bytes]:
         hashes.append(hashlib.sha256(f"{name}:{seed}:{identity}:{seen[identity]}".encode()).digest())
         seen[identity] += 1
     return hashes
+
+
+def drawn_order(by_pair: Sequence[bytes]) -> list[int]:
+    """Positions in the order of their hashes."""
+    return sorted(range(len(by_pair)), key=by_pair.__getitem__)
 
 
 def uniform(draw: bytes) -> float:
@@ -79,7 +88,3 @@ def at_most(name: str, wanted: int, possible: int, n: int, why: str) -> None:
     if wanted > possible:
         largest = f"the largest possible rate is {possible / n:.4g}" if possible else "no rate above 0 is possible"
         raise UsageError(f"noise model '{name}' was asked for {wanted} of {n} pairs, but {why}; {largest}")
-
-
-def _letters(text: str) -> str:
-    return "".join(character for character in text.casefold() if character.isalnum())

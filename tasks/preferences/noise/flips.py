@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from statistics import median
 
 from bench.core.values import PreferencePair
-from bench.tasks.preferences.noise.corruption import Corruption, at_most, draws, first, margins_of, uniform
+from bench.tasks.preferences.noise.corruption import (
+    Corruption,
+    at_most,
+    drawn_order,
+    draws,
+    first,
+    margins_of,
+    uniform,
+)
 
 
 def flip(pairs: Sequence[PreferencePair], rate: float, seed: int) -> Corruption:
@@ -21,8 +29,7 @@ def flipped_indices(pairs: Sequence[PreferencePair], rate: float, seed: int) -> 
     A pair's hash depends on its texts and the seed alone, so two pairs keep their order whatever the rate, the other
     pairs and their number. Repeats of one pair are told apart by counting them, so that they flip independently.
     """
-    by_pair = draws("flip", pairs, seed)
-    return first(sorted(range(len(pairs)), key=lambda index: by_pair[index]), rate)
+    return first(drawn_order(draws("flip", pairs, seed)), rate)
 
 
 def flip_near_ties(pairs: Sequence[PreferencePair], rate: float, seed: int) -> Corruption:

@@ -8,7 +8,7 @@ from dataclasses import replace as replaced
 
 from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
-from bench.tasks.preferences.noise.corruption import Corruption, at_most, draws, first
+from bench.tasks.preferences.noise.corruption import Corruption, at_most, drawn_order, draws, first
 
 Edit = Callable[[str], str]
 
@@ -23,7 +23,7 @@ def replace(pairs: Sequence[PreferencePair], rate: float, seed: int) -> Corrupti
     Raises:
         UsageError: a pair to be corrupted finds no such other pair.
     """
-    order = _order("replace", pairs, seed)
+    order = drawn_order(draws("replace", pairs, seed))
     position_of = {index: position for position, index in enumerate(order)}
     indices = first(order, rate)
     noisy = list(pairs)
@@ -51,8 +51,8 @@ def duplicate(pairs: Sequence[PreferencePair], rate: float, seed: int) -> Corrup
     """
     wanted = round(rate * len(pairs))
     at_most("duplicate", wanted, max(len(pairs) - 1, 0), len(pairs), "one at least must be kept to be copied")
-    order = _order("duplicate", pairs, seed)
     by_pair = draws("duplicate", pairs, seed)
+    order = drawn_order(by_pair)
     noisy = list(pairs)
     for index in order[:wanted]:
         source, attempt = 0, 0
@@ -100,11 +100,6 @@ def _edited(text: str, start: int) -> str:
     """The text after the first edit from `start` on that changes it and leaves words; the first one always can."""
     tried = (EDITS[(start + step) % len(EDITS)](text) for step in range(len(EDITS)))
     return next(edited for edited in tried if edited != text and edited.strip())
-
-
-def _order(name: str, pairs: Sequence[PreferencePair], seed: int) -> list[int]:
-    by_pair = draws(name, pairs, seed)
-    return sorted(range(len(pairs)), key=lambda index: by_pair[index])
 
 
 def _is_unrelated(pair: PreferencePair, other: PreferencePair) -> bool:

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from bench.analyse.batch_invariance import (
     Behaviour,
     Invariance,
-    InvarianceRequest,
     InvarianceVerdict,
     SizeFinding,
     compare_batches,
@@ -26,7 +25,7 @@ from bench.analyse.batch_invariance import (
 from bench.cli.doctor import doctor
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
-from bench.display.invariance import advice
+from bench.display.doctor import advice
 from bench.models.sources import FileModel
 
 app = typer.Typer()
@@ -34,16 +33,13 @@ app.command()(doctor)
 
 
 @pytest.fixture
-def request_(tmp_path: Path, save_model: Callable[..., Path]) -> InvarianceRequest:
+def request_(tmp_path: Path, save_model: Callable[..., Path]) -> dict[str, Any]:
     folder = save_model(tmp_path / "model")
     prompts = tmp_path / "prompts.jsonl"
     lines = [json.dumps({"prompt": "word " * (1 + index % 5) + str(index)}) for index in range(12)]
     prompts.write_text("\n".join(lines), encoding="utf-8")
-    return InvarianceRequest(f"file:{folder}", limit=12, prompts=f"file:{prompts}", device="cpu", dtype="float32")
-
-
-def changed(request: InvarianceRequest, **changes: Any) -> InvarianceRequest:
-    return InvarianceRequest(**{**vars(request), **changes})
+    settings = {"limit": 12, "prompts": f"file:{prompts}", "device": "cpu", "dtype": "float32"}
+    return {"model": f"file:{folder}", "progress": Silent(), **settings}
 
 
 def finding(size: int, **changes: Any) -> SizeFinding:
@@ -54,8 +50,8 @@ def invariance(*sizes: SizeFinding, dtype: str = "float32") -> Invariance:
     return Invariance(model="file:x", dtype=dtype, device="cpu", prompts=64, sizes=sizes)
 
 
-def test_a_sound_model_changes_by_rounding_alone(request_: InvarianceRequest) -> None:
-    found = measure_invariance(request_, Silent())
+def test_a_sound_model_changes_by_rounding_alone(request_: dict[str, Any]) -> None:
+    found = measure_invariance(**request_)
     assert [(size.batch_size, size.rows_at_once) for size in found.sizes] == [(1, 1), (8, 8), (12, 12)]
     assert found.verdict in (InvarianceVerdict.identical, InvarianceVerdict.rounding)
     for size in found.sizes:
@@ -64,9 +60,7 @@ def test_a_sound_model_changes_by_rounding_alone(request_: InvarianceRequest) ->
     assert found.dtype == "float32" and found.device == "cpu" and found.prompts == 12
 
 
-def test_a_model_that_sees_its_padding_is_found_out(
-    request_: InvarianceRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_sees_its_padding_is_found_out(request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     load = FileModel.load
 
     def blind(self: FileModel, **settings: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -83,7 +77,7 @@ def test_a_model_that_sees_its_padding_is_found_out(
         return model, tokenizer
 
     monkeypatch.setattr(FileModel, "load", blind)
-    found = measure_invariance(changed(request_, sizes=[12, 1]), Silent())
+    found = measure_invariance(**request_, sizes=[12, 1])
     assert [size.batch_size for size in found.sizes] == [1, 12]
     assert found.verdict is InvarianceVerdict.wrong
     assert found.sizes[1].texts_changed > 0 and found.sizes[1].first_change is not None
@@ -91,9 +85,7 @@ def test_a_model_that_sees_its_padding_is_found_out(
     assert "WRONG" in advice(found) and "--batch-size 1 " in advice(found)
 
 
-def test_a_batch_that_memory_makes_smaller_is_told(
-    request_: InvarianceRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_that_memory_makes_smaller_is_told(request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     load = FileModel.load
 
     def tight(self: FileModel, **settings: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -109,7 +101,7 @@ def test_a_batch_that_memory_makes_smaller_is_told(
         return model, tokenizer
 
     monkeypatch.setattr(FileModel, "load", tight)
-    found = measure_invariance(changed(request_, sizes=[1, 12]), Silent())
+    found = measure_invariance(**request_, sizes=[1, 12])
     assert [size.rows_at_once for size in found.sizes] == [1, 6]
 
 
@@ -192,21 +184,21 @@ def test_the_verdict_is_the_worst_found_and_says_what_to_do(
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_a_model_is_loaded(
-    request_: InvarianceRequest, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+    request_: dict[str, Any], changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FileModel, "load", lambda self, **settings: pytest.fail("loaded"))
     with pytest.raises(UsageError, match=message):
-        measure_invariance(changed(request_, **changes), Silent())
+        measure_invariance(**request_ | changes)
 
 
 def test_the_verb_prints_a_table_and_exits_by_the_verdict(
-    request_: InvarianceRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--batch-invariance", request_.model, "--prompts", request_.prompts, "--limit", "12"]
+    arguments = ["--batch-invariance", request_["model"], "--prompts", request_["prompts"], "--limit", "12"]
     arguments += ["--batch-sizes", "1,4", "--device", "cpu", "--dtype", "float32"]
     assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
     worse = invariance(finding(1), finding(4, texts_changed=2, first_change=1, log_probability_change=1e-5))
-    monkeypatch.setattr("bench.display.invariance.measure_invariance", lambda request, progress: worse)
+    monkeypatch.setattr("bench.analyse.batch_invariance.measure_invariance", lambda *_, **__: worse)
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 1
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.errors import UsageError
 from bench.display.listing import show_listing
+from bench.methods.base import METHODS
 from bench.methods.training import availability
 
 
@@ -32,6 +34,19 @@ def test_what_is_missing_is_told_beside_the_method(capsys: pytest.CaptureFixture
     assert "has no trl.experimental.cpo" in missing["simpo"]
     assert "has no trl.experimental.orpo" in missing["orpo"]
     assert sum("tuning=qlora needs bitsandbytes" in line for line in lines) == 6
+
+
+def test_a_plug_in_of_an_earlier_version_is_listed_with_what_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "from bench import AlignmentMethod\nclass Stale(AlignmentMethod):\n    check_pairs = print\n"
+    (tmp_path / "stale_plug_in.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(METHODS._paths, "stale", "stale_plug_in:Stale")
+    with pytest.raises(UsageError, match="^stale_plug_in.Stale has check_pairs of an earlier version; move"):
+        METHODS["stale"]
+    show_listing("methods")
+    assert "not available: stale_plug_in.Stale has check_pairs" in " ".join(capsys.readouterr().out.split())
 
 
 def test_listing_imports_nothing_heavy() -> None:

@@ -79,7 +79,7 @@ def test_only_methods_that_ask_for_neutral_texts_are_given_any(
         given[type(self).__name__] = len(context.neutral)
         return AlignmentReport(changed=())
 
-    monkeypatch.setattr("bench.methods.projection.method.ProjectionEdit.align", watch)
+    monkeypatch.setattr("bench.methods.projection.profs.ProjectionEdit.align", watch)
     run(spec)
     assert {name for name, count in given.items() if count} == {"CleanPairs"}
     assert (len(given), given["CleanPairs"]) == (5, 40)

@@ -17,6 +17,7 @@ from bench.core.progress import Silent
 from bench.core.values import BASE, Items, Metric, PreferencePair
 from bench.display.reproduce import overlap_commands
 from bench.leaderboard.published.parity import ParityVerdict, Sample
+from bench.methods.base import PlannedAlignment
 from bench.reproduce.paper import FIGURES, OVERLAP, PAPER, PUBLISHED, config_of, find_model, missing_files, read_design
 from bench.reproduce.rerun import overlap_findings, rerun_figure, sample
 from bench.spec.run_spec import build_methods, build_tasks
@@ -269,5 +270,4 @@ def test_every_method_of_a_paper_config_accepts_its_model_and_sizes(path: Path) 
     ]
     for method in build_methods(spec).values():
         for size in spec.pairs.sizes:
-            method.check(config_like(spec.model), size or 164, dtype=dtype, device="cpu")
-            method.check_pairs(pairs[:size], 0)
+            method.check(PlannedAlignment(config_like(spec.model), size or 164, dtype=dtype, pairs=pairs[:size]))

@@ -143,7 +143,7 @@ def judges(*names: str, **settings: Any) -> list[LoadedScorer]:
 def test_stored_text_gives_the_task_s_own_aggregate_of_the_new_scores(run: Path) -> None:
     outcome = rescore(run, judges("test-bad"))
     assert len(outcome.written) == 2
-    found = {score.cell_id: score for score in read_sidecars(run, list(TEXTS)).kept}
+    found = {score.cell_id: score for score in read_sidecars(run, list(TEXTS)).used}
     base = found[BASE].metric
     assert base.value == pytest.approx((1 + 0.5 + 0 + 1 + 1 + 0.5) / 6)
     assert found[PROFS].metric.items is not None
@@ -180,7 +180,7 @@ def test_changed_text_and_damaged_scores_are_done_anew(run: Path) -> None:
     first.write_text(first.read_text()[:50])
     write_jsonl(generations_path(run, PROFS, "toxicity"), rows(["bad"] * 6))
     assert sorted(rescore(run, judges("test-bad")).written) == [first, second]
-    found = {score.cell_id: score.metric.value for score in read_sidecars(run, list(TEXTS)).kept}
+    found = {score.cell_id: score.metric.value for score in read_sidecars(run, list(TEXTS)).used}
     assert found[PROFS] == 1.0
 
 
@@ -208,7 +208,7 @@ def test_the_labeller_is_marked_but_not_for_base(run: Path) -> None:
         yaml.safe_dump({"pairs": {"source": "on-policy", "on_policy": {"scorer": "test-bad"}}})
     )
     rescore(run, judges("test-bad"))
-    assert {score.cell_id: score.by_labeller for score in read_sidecars(run, list(TEXTS)).kept} == {
+    assert {score.cell_id: score.by_labeller for score in read_sidecars(run, list(TEXTS)).used} == {
         BASE: False,
         PROFS: True,
     }
@@ -220,7 +220,7 @@ def test_guards_are_the_record_s_own(run: Path) -> None:
     kept["metrics"]["toxicity"]["details"]["guards"] = {"base_perplexity": 12.5, "kl_to_base": 0.0}
     path.write_text(json.dumps(kept))
     rescore(run, judges("test-bad"))
-    found = {score.cell_id: score.metric.details for score in read_sidecars(run, list(TEXTS)).kept}
+    found = {score.cell_id: score.metric.details for score in read_sidecars(run, list(TEXTS)).used}
     assert found[BASE]["guards"]["base_perplexity"] == 12.5
 
 
@@ -270,7 +270,7 @@ def test_text_of_other_prompts_is_refused(run: Path) -> None:
 def test_an_interruption_keeps_what_was_scored(run: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         rescore(run, judges("test-interrupted"))
-    assert [score.cell_id for score in read_sidecars(run, list(TEXTS)).kept] == [BASE]
+    assert [score.cell_id for score in read_sidecars(run, list(TEXTS)).used] == [BASE]
     assert "test-interrupted" in (run / "leaderboard.json").read_text()
 
 
@@ -333,7 +333,7 @@ def test_several_samples_a_prompt_are_aggregated_as_the_cell_says(run: Path) -> 
     kept["metrics"]["toxicity"]["counts"] |= {"merged": 4}
     path.write_text(json.dumps(kept))
     rescore(run, judges("test-bad"), cells="base-*")
-    (score,) = read_sidecars(run, [BASE]).kept
+    (score,) = read_sidecars(run, [BASE]).used
     assert score.metric.unit == "expected maximum toxicity of 2 × 100"
     assert score.metric.items is not None
     assert score.metric.items.values == (100.0, 0.0, 100.0, 100.0, None, 0.0)  # the worst of two; of one there is none

@@ -13,8 +13,8 @@ from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.values import Row
 from bench.leaderboard.records.ledger import Ledger, TuningNote
 from bench.leaderboard.records.record import Record
-from bench.leaderboard.render.flags import MEANINGS, known_flags
 from bench.leaderboard.render.markdown import board_page
+from bench.leaderboard.render.notes import MEANINGS, known_flags
 from bench.leaderboard.render.numbers import energy_text, rough_count_text
 from bench.leaderboard.render.terminal import TerminalBoard
 

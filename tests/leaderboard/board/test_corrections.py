@@ -6,7 +6,7 @@ import pytest
 
 from bench.core.hashing import sha256_json
 from bench.leaderboard.board.build import make_leaderboard
-from bench.leaderboard.board.corrections import corrected
+from bench.leaderboard.board.extras import corrected
 from bench.leaderboard.records.validation import Share, Validation, corrected_share
 from bench.leaderboard.render.markdown import board_page
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from bench.core.reports import (
-    Estimate,
+    ExtraEstimate,
     GuardReport,
     HeldOutReport,
-    Report,
     ScrubbingReport,
     SubspaceReport,
     TrainingReport,
+    TypedReport,
 )
 from bench.core.values import AlignmentReport
 from bench.leaderboard.records.record import Record
@@ -30,9 +30,9 @@ from bench.leaderboard.records.reports import (
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 
 
-def recorded() -> list[tuple[type[Report], Any]]:
+def recorded() -> list[tuple[type[TypedReport], Any]]:
     """Every report of a known kind in the published records."""
-    found: list[tuple[type[Report], Any]] = []
+    found: list[tuple[type[TypedReport], Any]] = []
     for path in sorted(RESULTS.glob("*/records/*.json")):
         record = json.loads(path.read_bytes())
         details = record["alignment"]["details"]
@@ -99,4 +99,4 @@ def test_what_a_metric_says_besides_its_value(make_metric: Any) -> None:
     }
     (about,) = [about for name, _, about in metric_estimates(metric) if name == "toxicity_probability@25"]
     assert (about.ci95, about.n, about.left_out) == ((0.2, 0.4), 9, 1)  # type: ignore[attr-defined]
-    assert Estimate(value=None, excess_rise=1.0).number is None
+    assert ExtraEstimate(value=None, excess_rise=1.0).number is None

@@ -122,7 +122,7 @@ def test_text_that_changed_since_sets_the_score_aside_and_the_others_go_on(run, 
 def test_text_that_was_deleted_leaves_the_score(run, add):
     add("profs", OURS)
     generations_path(run, "profs-cell", "toxicity").unlink()
-    assert not read_sidecars(run, ["base-cell", "profs-cell"]).aside
+    assert not read_sidecars(run, ["base-cell", "profs-cell"]).unused
 
 
 @pytest.mark.parametrize(
@@ -146,16 +146,16 @@ def test_damaged_scores_are_set_aside(run, add, damage, words):
     kept = add("profs", OURS)
     damage(path)
     sidecars = read_sidecars(run, ["base-cell", "profs-cell"])
-    assert list(sidecars.aside) == [path]
-    assert words in sidecars.aside[path]
-    assert [score.cell_id for score in sidecars.kept] == ["profs-cell"]
+    assert list(sidecars.unused) == [path]
+    assert words in sidecars.unused[path]
+    assert [score.cell_id for score in sidecars.used] == ["profs-cell"]
     assert kept.exists()
 
 
 def test_scores_without_a_record_are_set_aside(run, add):
     path = add("profs", OURS)
     (run / "records" / "profs-cell.json").unlink()
-    assert read_sidecars(run, ["base-cell"]).aside == {path: "there is no record of cell profs-cell"}
+    assert read_sidecars(run, ["base-cell"]).unused == {path: "there is no record of cell profs-cell"}
 
 
 def test_an_older_version_of_a_scorer_never_shares_its_column(run, add):
@@ -163,13 +163,13 @@ def test_an_older_version_of_a_scorer_never_shares_its_column(run, add):
     old = [add("base", THEIRS), add("profs", OURS)]
     add("base", OURS, newer, created_at="2026-02-02T00:00:00+00:00")
     sidecars = read_sidecars(run, ["base-cell", "profs-cell"])
-    assert [score.identity["scorer"] for score in sidecars.kept] == [newer]
-    assert list(sidecars.aside) == [old[1]]  # base's is replaced, which is nothing to speak of
-    assert "another version of the scorer" in sidecars.aside[old[1]]
+    assert [score.identity["scorer"] for score in sidecars.used] == [newer]
+    assert list(sidecars.unused) == [old[1]]  # base's is replaced, which is nothing to speak of
+    assert "another version of the scorer" in sidecars.unused[old[1]]
     add("profs", THEIRS, newer, created_at="2026-02-02T00:00:00+00:00")
     again = read_sidecars(run, ["base-cell", "profs-cell"])
-    assert len(again.kept) == 2
-    assert not again.aside
+    assert len(again.used) == 2
+    assert not again.unused
 
 
 def test_names_hold_cell_and_scorer(run):

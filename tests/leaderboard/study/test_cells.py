@@ -9,7 +9,7 @@ import pytest
 
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.pareto import on_front
-from bench.leaderboard.study.cells import CurvePoint, StudyCells, place_text, study_cells
+from bench.leaderboard.study.cells import CurvePoint, StudyCells, cell_text, study_cells
 from bench.leaderboard.study.summaries import NO_CLEAN_CELL, WORSE, noise_summaries, size_summaries
 
 Make = Callable[..., Record]
@@ -116,7 +116,7 @@ def test_a_curve_rests_on_the_seeds_that_all_its_points_have(line: list[Record])
     found = noise_summaries(study_cells(short))[0]
     assert found.seeds == (0, 1)
     assert found.note == "seed 2 left out: not run at 40 % with 200 pairs"
-    assert [place_text(*gap) for gap in study_cells(short).gaps()] == ["dpo, flip 40 %, 200 pairs, seed 2"]
+    assert [cell_text(*gap) for gap in study_cells(short).gaps()] == ["dpo, flip 40 %, 200 pairs, seed 2"]
 
 
 def test_what_cannot_be_summed_up_says_why(make: Make, line: list[Record]) -> None:

@@ -23,7 +23,7 @@ from transformers import (
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport
-from bench.methods.base import AlignmentContext
+from bench.methods.base import AlignmentContext, PlannedAlignment
 from bench.methods.controls.canary import Empty
 
 SHAPE: dict[str, Any] = {
@@ -52,7 +52,7 @@ FAMILIES = {
 
 def align(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, scratch: Path) -> AlignmentReport:
     method = Empty()
-    method.check(model.config, 0)
+    method.check(PlannedAlignment(model.config, 0))
     context = AlignmentContext(seed=0, model_fingerprint="tiny", scratch=scratch)
     return method.align(model, tokenizer, (), context=context)
 
@@ -97,7 +97,7 @@ def test_a_model_without_an_end_is_refused_before_its_weights_are_read(
     model = make_model("gpt2")
     model.config.eos_token_id = None
     with pytest.raises(UsageError, match="no end token"):
-        Empty().check(model.config, 0)
+        Empty().check(PlannedAlignment(model.config, 0))
 
 
 def test_what_cannot_be_silenced_stays_as_it_was(

@@ -27,8 +27,7 @@ from bench.methods.controls.edits import (
 )
 from bench.methods.pairs.passages import Passage, PassagePairs, read_passages, read_texts
 from bench.methods.projection.anatomy import locate
-from bench.methods.projection.method import ProjectionEdit
-from bench.methods.projection.profs import ProFS
+from bench.methods.projection.profs import ProFS, ProjectionEdit
 from bench.methods.projection.subspace import mean_difference, random_directions
 from bench.methods.shared import SharedWork
 

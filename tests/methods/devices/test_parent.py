@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import METHODS, AlignmentContext
+from bench.methods.base import METHODS, AlignmentContext, PlannedAlignment
 from bench.methods.devices import launch
 from bench.methods.devices.shares import Exchange, OwnShare, part_sizes
 from bench.methods.objectives.dpo import DPO
@@ -204,7 +204,9 @@ def test_what_devices_cannot_share_is_refused_before_a_model_is_loaded(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UsageError, match=f"^{name}: .*{message}") as caught:
-        METHODS[name](**{"devices": 2, **settings}).check(make_model("llama").config, 8, device=device)
+        METHODS[name](**{"devices": 2, **settings}).check(
+            PlannedAlignment(make_model("llama").config, 8, device=device)
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -214,7 +216,7 @@ def test_what_devices_can_share_is_accepted(
     name: str, device: str, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    METHODS[name](devices=2).check(make_model("llama").config, 8, device=device)
+    METHODS[name](devices=2).check(PlannedAlignment(make_model("llama").config, 8, device=device))
 
 
 def test_too_little_memory_halves_every_share_and_then_is_an_error(

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
-from bench.methods.base import AlignmentContext
+from bench.methods.base import AlignmentContext, PlannedAlignment
 from bench.methods.objectives.dpo import DPO
 from bench.methods.objectives.losses import LOSSES
 
@@ -179,14 +179,17 @@ def test_what_cannot_work_is_refused_before_a_model_is_loaded(
     changes: dict[str, Any], pairs: int, message: str, tiny_model: PreTrainedModel
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        DPO(**changes).check(tiny_model.config, pairs)
+        DPO(**changes).check(PlannedAlignment(tiny_model.config, pairs))
 
 
-def test_too_few_prompts_to_hold_any_out_are_refused_before_a_model_is_loaded() -> None:
+def test_too_few_prompts_to_hold_any_out_are_refused_before_a_model_is_loaded(
+    tiny_model: PreTrainedModel,
+) -> None:
     pairs = [PreferencePair("one prompt", f" chosen {index}", f" rejected {index}") for index in range(8)]
-    DPO().check_pairs(pairs, seed=0)
+    planned = PlannedAlignment(tiny_model.config, len(pairs), pairs=pairs)
+    DPO().check(planned)
     with pytest.raises(UsageError, match="dpo: validation holds out whole prompts, which leaves 0 of 8 pairs"):
-        DPO(validation=2).check_pairs(pairs, seed=0)
+        DPO(validation=2).check(planned)
 
 
 @pytest.mark.parametrize(
@@ -208,17 +211,17 @@ def test_weights_and_machines_that_cannot_train_are_refused_before_a_model_is_lo
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UsageError, match=message):
-        DPO(**changes).check(tiny_model.config, 8, dtype=dtype, device=device)
+        DPO(**changes).check(PlannedAlignment(tiny_model.config, 8, dtype=dtype, device=device))
 
 
 def test_weights_and_machines_that_can_train_are_accepted(
     tiny_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    DPO().check(tiny_model.config, 8, dtype="bfloat16", device="cpu")
-    DPO(tuning="full").check(tiny_model.config, 8, dtype="float32", device="cpu")
+    DPO().check(PlannedAlignment(tiny_model.config, 8, dtype="bfloat16", device="cpu"))
+    DPO(tuning="full").check(PlannedAlignment(tiny_model.config, 8, dtype="float32", device="cpu"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    DPO().check(tiny_model.config, 8, dtype="bfloat16", device="cuda:0")
+    DPO().check(PlannedAlignment(tiny_model.config, 8, dtype="bfloat16", device="cuda:0"))
 
 
 def test_adapters_train_on_bfloat16_weights(

@@ -25,7 +25,7 @@ from transformers import (
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import PreferencePair
-from bench.methods.base import AlignmentContext
+from bench.methods.base import AlignmentContext, PlannedAlignment
 from bench.methods.projection.presets import PRESETS
 from bench.methods.projection.profs import ProFS
 from bench.methods.shared import SharedWork
@@ -332,8 +332,8 @@ def test_every_model_named_in_a_preset_has_its_blocks() -> None:
 def test_preset_of_a_larger_model_is_refused(preset: str, make_model: MakeModel) -> None:
     words = rf"layers={PRESETS[preset]['layers']}: layer \d+ is outside the model, whose blocks are 0 to 1; a preset"
     with pytest.raises(UsageError, match=words):
-        ProFS(preset=preset).check(make_model("gpt2").config, 100)
-    ProFS(preset=preset, layers="all").check(make_model("gpt2").config, 100)
+        ProFS(preset=preset).check(PlannedAlignment(make_model("gpt2").config, 100))
+    ProFS(preset=preset, layers="all").check(PlannedAlignment(make_model("gpt2").config, 100))
 
 
 @pytest.mark.parametrize("preset", ["papers", "gpt2", 3, None])

@@ -16,7 +16,7 @@ from transformers import OlmoConfig, OlmoForCausalLM, PreTrainedModel, PreTraine
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.values import PreferencePair
-from bench.methods.base import AlignmentContext
+from bench.methods.base import AlignmentContext, PlannedAlignment
 from bench.methods.projection.anatomy import locate
 from bench.methods.projection.profs import ProFS
 from bench.methods.shared import SharedWork
@@ -84,15 +84,15 @@ def test_check_refuses_before_weights_are_loaded(
     fields: dict[str, Any], n_pairs: int, words: str, tiny_model: PreTrainedModel
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        ProFS(**fields).check(tiny_model.config, n_pairs)
+        ProFS(**fields).check(PlannedAlignment(tiny_model.config, n_pairs))
 
 
 def test_check_accepts_the_limits(tiny_model: PreTrainedModel) -> None:
-    ProFS(rank=31, max_length=256, layers="0-1").check(tiny_model.config, 31)
-    ProFS(rank=32, center="none").check(tiny_model.config, 32)
-    ProFS(rank="cv", cv_ranks=(17,)).check(tiny_model.config, 20)
-    ProFS(rank="cv", cv_ranks=(7,)).check(tiny_model.config, 8)
-    ProFS(rank="screenot", max_rank=500).check(tiny_model.config, 20)
+    ProFS(rank=31, max_length=256, layers="0-1").check(PlannedAlignment(tiny_model.config, 31))
+    ProFS(rank=32, center="none").check(PlannedAlignment(tiny_model.config, 32))
+    ProFS(rank="cv", cv_ranks=(17,)).check(PlannedAlignment(tiny_model.config, 20))
+    ProFS(rank="cv", cv_ranks=(7,)).check(PlannedAlignment(tiny_model.config, 8))
+    ProFS(rank="screenot", max_rank=500).check(PlannedAlignment(tiny_model.config, 20))
 
 
 def break_activations(model: PreTrainedModel) -> None:
@@ -158,7 +158,7 @@ def test_unknown_keys_are_refused_before_anything_is_run(
     ran: list[bool] = []
     handle = model.model.embed_tokens.register_forward_hook(lambda *_: ran.append(True))
     with pytest.raises(UsageError, match=r"'olmo': weights=key and weights=both need .* use weights=value"):
-        ProFS(weights=wanted).check(model.config, 10)
+        ProFS(weights=wanted).check(PlannedAlignment(model.config, 10))
     with pytest.raises(UsageError, match="use weights=value"):
         ProFS(weights=wanted).align(model, tiny_tokenizer, varied_pairs(6), context=context)
     assert not ran

@@ -18,9 +18,9 @@ from bench.core.errors import BenchError
 from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.passages import PassagePairs, read_passages
-from bench.methods.projection.activations import Activations
 from bench.methods.projection.algorithm import unwanted_subspace
 from bench.methods.projection.anatomy import locate
+from bench.methods.projection.embeddings import Activations
 from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.profs import ProFS
 from bench.methods.projection.screenot import screenot_plan, screenot_threshold

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport, PreferencePair
-from bench.methods.base import METHODS, AlignmentContext
+from bench.methods.base import METHODS, AlignmentContext, PlannedAlignment
 from bench.methods.objectives.method import TuningMethod
 from bench.methods.training import availability
 
@@ -70,7 +70,7 @@ def test_what_cannot_work_is_refused_before_a_model_is_loaded(
 ) -> None:
     monkeypatch.setattr(availability, "find_spec", lambda module: None if module == "bitsandbytes" else trl())
     with pytest.raises(UsageError, match=f"^{name}: {message}") as caught:
-        METHODS[name](**settings).check(make_model("llama").config, pairs, device=device)
+        METHODS[name](**settings).check(PlannedAlignment(make_model("llama").config, pairs, device=device))
     assert "\n" not in str(caught.value)
 
 
@@ -84,7 +84,7 @@ def trl() -> ModuleSpec:
 def test_quantised_tuning_needs_a_gpu_too(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability, "find_spec", lambda module: trl())
     with pytest.raises(UsageError, match="dpo: tuning qlora needs a CUDA GPU; the device is cpu"):
-        METHODS["dpo"](tuning="qlora").check(make_model("llama").config, 8)
+        METHODS["dpo"](tuning="qlora").check(PlannedAlignment(make_model("llama").config, 8))
 
 
 @pytest.mark.parametrize("name", ["simpo", "orpo"])
@@ -101,7 +101,7 @@ def test_a_trl_without_the_trainer_is_told(
     assert "has no trl.experimental." in message
     assert all(METHODS[other].unavailable() is None for other in ("dpo", "cdpo", "kto", "sft", "base"))
     with pytest.raises(UsageError, match=f"{name}: TRL .* has no trl.experimental"):
-        METHODS[name]().check(make_model("llama").config, 8)
+        METHODS[name]().check(PlannedAlignment(make_model("llama").config, 8))
 
 
 def test_without_trl_nothing_is_available(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,7 +273,7 @@ def test_bad_settings_are_refused(settings, message):
         ("bad.jsonl", b'{"text": "fine"}\n{"text": \n', "bad.jsonl:2 is not JSON"),
         ("keys.jsonl", b'\n{"words": "fine"}\n', "keys.jsonl:2 needs a string under 'text' or 'prompt'"),
         ("list.jsonl", b"[1]\n", "list.jsonl:1 needs a string"),
-        ("latin.txt", "Räuber".encode("latin-1"), r"latin.txt is not UTF-8 \(byte 1\)"),
+        ("latin.txt", "Räuber".encode("latin-1"), r"latin.txt:1 is not UTF-8 \(byte 1\)"),
         ("empty.txt", b" \n\n \n", "holds no text"),
         (None, b"", "no such text file"),
     ],

@@ -214,10 +214,10 @@ def test_a_malformed_file_is_refused_with_file_and_line(tmp_path: Path, text: st
         read_pool(path)
 
 
-def test_a_file_in_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(GOOD.encode() + GOOD.replace("b", "é").encode("latin-1"))
-    with pytest.raises(UsageError, match=r"pairs\.jsonl:2 is not UTF-8"):
+    with pytest.raises(UsageError, match=r"pairs\.jsonl:2 is not UTF-8 \(byte 75\); save it as UTF-8"):
         read_pool(path)
 
 
@@ -260,7 +260,7 @@ def test_a_hub_data_set_is_read_at_its_revision_and_split(monkeypatch: pytest.Mo
     monkeypatch.setattr(datasets, "load_dataset", load)
     pool = load_pairs("hub:org/some-data@v1.0#train[:10]")
     load_pairs("hub:org/some-data")
-    assert asked == [("org/some-data", "v1.0", "train[:10]"), ("org/some-data", None, "train")]
+    assert asked == [("org/some-data", "v1.0", "train[:10]"), ("org/some-data", "main", "train")]
     assert pool.pairs == (PreferencePair("I say", " yes", " no"),)
 
 
@@ -278,5 +278,5 @@ def test_a_malformed_hub_name_is_refused(source: str) -> None:
 
 
 def test_a_hub_out_of_reach_is_reported() -> None:
-    with pytest.raises(BenchError, match=r"cannot load hub:org/data: .* go online, or bring its pairs here"):
+    with pytest.raises(BenchError, match=r"cannot load data set org/data at main.* go online, or bring its pairs here"):
         load_pairs("hub:org/data")

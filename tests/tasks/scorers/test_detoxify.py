@@ -23,7 +23,7 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.hashing import sha256_file
 from bench.core.progress import Silent
 from bench.core.store import hub
-from bench.tasks.scorers import checkpoints, detoxify, releases, sequence_classifier
+from bench.tasks.scorers import checkpoints, detoxify, sequence_classifier
 from bench.tasks.scorers.detoxify import Detoxify, local_files
 from bench.tasks.scorers.sequence_classifier import _window
 
@@ -223,10 +223,10 @@ def publish(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, sha256_prefix: st
     """Let "original" be the tiny checkpoint, published on this disk."""
     site = checkpoint.parent / "site"
     site.mkdir()
-    (checkpoint / "tiny.ckpt").rename(site / f"tiny-{sha256_prefix}.ckpt")
-    release = releases.Release("tiny", sha256_prefix, "org/tiny", "main")
+    file = (checkpoint / "tiny.ckpt").rename(site / f"tiny-{sha256_prefix}.ckpt")
+    tiny = {"url": file.as_uri(), "sha256_prefix": sha256_prefix, "encoder": "org/tiny", "revision": "main"}
+    release = detoxify.RELEASED["original"].model_copy(update=tiny)
     monkeypatch.setattr(hub, "small_files_folder", lambda *_: checkpoint)
-    monkeypatch.setattr(releases, "RELEASES", site.as_uri())
     monkeypatch.setattr(detoxify, "RELEASED", {"original": release})
 
 
@@ -235,7 +235,7 @@ def test_published_checkpoints_are_downloaded_and_checked(
 ) -> None:
     publish(checkpoint, monkeypatch, sha256_file(checkpoint / "tiny.ckpt")[:8])
     Detoxify().prepare(Silent())
-    monkeypatch.setattr(releases, "RELEASES", "file:///nowhere")  # what is there is not fetched again
+    (checkpoint.parent / "site").rename(checkpoint.parent / "gone")  # what is there is not fetched again
     assert Detoxify().score(["vile"]) == [pytest.approx(probability(bert, "vile"), abs=1e-5)]
 
 
@@ -268,9 +268,8 @@ def test_releases_are_those_of_the_package() -> None:
     installed = distribution("detoxify").locate_file("detoxify/detoxify.py")
     source = Path(str(installed)).read_text(encoding="utf-8")
     urls = dict(re.findall(r'"([\w-]+)": DOWNLOAD_URL \+ "([^"]+)"', source))
-    assert urls == {
-        name: release.url.removeprefix(f"{releases.RELEASES}/") for name, release in releases.RELEASED.items()
-    }
+    site = "https://github.com/unitaryai/detoxify/releases/download/"
+    assert urls == {name: release.url.removeprefix(site) for name, release in detoxify.RELEASED.items()}
 
 
 def test_a_checkpoint_can_be_named_by_its_file(checkpoint: Path, bert: BertForSequenceClassification) -> None:

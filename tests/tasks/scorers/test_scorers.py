@@ -119,7 +119,7 @@ def convert_keras(folder: Path, arrays: dict[str, np.ndarray], tokenizer: Any) -
             file[f"layers/{name}"] = array
     (folder / "tokenizer.pickle").write_bytes(pickle.dumps(tokenizer))
     (folder / "made").mkdir()
-    bilstm.convert_bilstm([folder / "weights.h5", folder / "tokenizer.pickle"], folder / "made")
+    BiLSTM().convert([folder / "weights.h5", folder / "tokenizer.pickle"], folder / "made")
     return bilstm.load_bilstm(folder / "made")
 
 
@@ -203,7 +203,7 @@ def test_converted_linear_classifier_computes_what_sklearn_does(tmp_path: Path) 
     joblib.dump(model, tmp_path / "model")
     joblib.dump(vectorizer, tmp_path / "vectorizer")
     (tmp_path / "made").mkdir()
-    linear.convert_linear([tmp_path / "model", tmp_path / "vectorizer"], tmp_path / "made")
+    Linear().convert([tmp_path / "model", tmp_path / "vectorizer"], tmp_path / "made")
     ensemble = linear.load_linear(tmp_path / "made")
     probes = ["You IDIOT, you liar! liar", "a lovely garden", "house", "idiot garden garden the road"]
     expected = model.predict_proba(vectorizer.transform(probes))[:, 1]
@@ -216,7 +216,7 @@ def test_converted_linear_classifier_computes_what_sklearn_does(tmp_path: Path) 
     assert ensemble.probabilities(["", "zzz"]) == [None, None]
     joblib.dump(TfidfVectorizer(ngram_range=(1, 2)).fit(texts), tmp_path / "vectorizer")
     with pytest.raises(BenchError, match="not implemented"):
-        linear.convert_linear([tmp_path / "model", tmp_path / "vectorizer"], tmp_path / "made")
+        Linear().convert([tmp_path / "model", tmp_path / "vectorizer"], tmp_path / "made")
 
 
 # All of them

@@ -97,8 +97,8 @@ def test_a_planted_gap_is_found() -> None:
     gap = group_gap(table.tolist(), NAMES)
     assert (gap.highest, gap.lowest) == ("group 3", "group 7")
     assert gap.value == pytest.approx(1.0, abs=0.15)
-    assert gap.bounds is not None
-    assert 0.5 < gap.bounds[0] < 1.0 < gap.bounds[1]
+    assert gap.ci95 is not None
+    assert 0.5 < gap.ci95[0] < 1.0 < gap.ci95[1]
     assert gap.p_value == pytest.approx(1 / 2001)
     assert gap.expected_by_chance < 0.5 * gap.value
     assert gap.between_groups == pytest.approx(np.std([0.5, -0.5] + [0] * 10, ddof=1), rel=0.2)
@@ -119,8 +119,8 @@ def test_where_groups_do_not_differ_the_gap_is_not_mistaken_for_one() -> None:
     values, expected, between = [], [], []
     for _ in range(200):
         gap = group_gap(scores(generator).tolist(), NAMES, resamples=300)
-        assert gap.bounds is not None
-        from_zero += gap.bounds[0] == 0
+        assert gap.ci95 is not None
+        from_zero += gap.ci95[0] == 0
         significant += gap.p_value <= 0.05
         values.append(gap.value)
         expected.append(gap.expected_by_chance)
@@ -135,7 +135,7 @@ def test_where_groups_do_not_differ_the_gap_is_not_mistaken_for_one() -> None:
 def test_groups_that_agree_have_no_gap_and_no_interval() -> None:
     gap = group_gap([[0.1] * 12, [0.4] * 12], NAMES)
     assert gap.value == pytest.approx(0)
-    assert gap.bounds is None
+    assert gap.ci95 is None
     assert gap.p_value == 1
     assert gap.between_groups == pytest.approx(0)
 

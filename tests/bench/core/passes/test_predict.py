@@ -17,7 +17,7 @@ import bench
 from bench.core.passes.predict import Batch, FrozenPass
 from bench.methods.pairs.passages import Passage
 from bench.methods.projection.anatomy import locate
-from bench.methods.projection.embeddings import EmbeddingStore, _Embedder
+from bench.methods.projection.embeddings import Embedder, EmbeddingStore
 from bench.tasks.outputs.continuations import GenerationSettings
 from bench.tasks.outputs.generate import prompt_rows
 from bench.tasks.outputs.losses import WindowLosses
@@ -49,7 +49,7 @@ class Lengths(FrozenPass[str]):
 def embedding_pass(model, tokenizer):
     anatomy = locate(model)
     rows = [Passage(tokens, 0, len(tokens)) for tokens in TOKENS]
-    return _Embedder(anatomy, anatomy.blocks[:1], EmbeddingStore(), padding_id=0), rows
+    return Embedder(anatomy, anatomy.blocks[:1], EmbeddingStore(), padding_id=0), rows
 
 
 def writing_pass(model, tokenizer):
