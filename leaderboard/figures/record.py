@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, zip_longest
+from itertools import cycle
 from operator import attrgetter
 from statistics import fmean
 from typing import Any

@@ -16,8 +16,8 @@ from bench.leaderboard.figures.style import (
     BASE_LINE,
     axis_number,
     base_handle,
+    degenerate_handles,
     grid,
-    hollow_handles,
     legend,
     levels,
     look,
@@ -47,7 +47,7 @@ def draw_tradeoff(chart: Chart) -> Figure:
     figure, panels = grid(len(metrics), columns=2, height=3.0)
     for axes, (metric, rows) in zip(panels, metrics.items(), strict=True):
         for row in rows:
-            _draw_point(axes, row, chart)
+            _draw_place(axes, row, chart)
         _draw_paths(axes, rows, chart)
         _draw_front(axes, rows)
         changes = rows[0]["scale"] == "change"
@@ -132,7 +132,7 @@ def _tradeoff_handles(chart: Chart) -> list[Any]:
         handles += [
             point_handle(f"{sizes[end]:,.0f} pairs", markersize=points) for end, points in ((0, 4.0), (-1, 8.0))
         ]
-    return [*handles, Line2D([], [], **FRONT, **RING, label="Pareto front"), *hollow_handles(chart.rows)]
+    return [*handles, Line2D([], [], **FRONT, **RING, label="Pareto front"), *degenerate_handles(chart.rows)]
 
 
 def draw_seeds(chart: Chart) -> Figure:
@@ -147,7 +147,7 @@ def draw_seeds(chart: Chart) -> Figure:
         axes.set_title(metric_title(rows[0]))
         axes.set_xlabel(str(rows[0]["unit"]).replace("mean toxicity probability", "mean probability"))
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.set_ylim(len(strips) - 0.5, -0.5)
+        axes.set_ylim(len(places) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         if index % columns == 0:
             labels = [f"{method}{f', n = {n:,}' if several else ''}, {rate_label(rate)}" for method, n, rate in places]
@@ -156,16 +156,16 @@ def draw_seeds(chart: Chart) -> Figure:
     if any(row["method"] == BASE for row in chart.rows):
         handles.append(base_handle())
     mean = point_handle("mean", marker="|", markersize=9, markeredgewidth=1.6)
-    legend(figure, [*handles, mean, *hollow_handles(chart.rows)])
+    legend(figure, [*handles, mean, *degenerate_handles(chart.rows)])
     return figure
 
 
-def _draw_strips(axes: Axes, rows: Sequence[Row], strips: Sequence[tuple[str, int, float]], chart: Chart) -> None:
+def _draw_strips(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[str, int, float]], chart: Chart) -> None:
     for row in rows:
         if row["method"] == BASE:
             axes.axvline(axis_number(row, "value"), **BASE_LINE)
             continue
-        y = strips.index(_strip(row))
+        y = places.index(_place(row))
         style = look(chart.methods, str(row["method"]))
         if row["seed"] == MEAN:
             axes.vlines([axis_number(row, "value")], y - 0.36, y + 0.36, color=style.colour, linewidth=1.6, zorder=2)
@@ -178,5 +178,5 @@ def _draw_strips(axes: Axes, rows: Sequence[Row], strips: Sequence[tuple[str, in
             axes.axhline(y - 0.5, color="0.75", linewidth=0.8)
 
 
-def _strip(row: Row) -> tuple[str, int, float]:
+def _place(row: Row) -> tuple[str, int, float]:
     return str(row["method"]), int(axis_number(row, "pairs")), axis_number(row, "rate")

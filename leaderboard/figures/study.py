@@ -19,9 +19,9 @@ from bench.leaderboard.figures.style import (
     BASE_LINE,
     axis_number,
     base_handle,
+    degenerate_handles,
     drawing_style,
     grid,
-    hollow_handles,
     legend,
     levels,
     look,
@@ -132,7 +132,7 @@ def _curve_handles(chart: Chart) -> list[Any]:
         handles.append(_band_handle("95 % interval"))
     if any(row["seeds"] > 1 for row in chart.rows if isinstance(row["seeds"], int)):
         handles.append(point_handle("one seed", **_dots("0.3")))
-    return [*handles, *hollow_handles(chart.rows)]
+    return [*handles, *degenerate_handles(chart.rows)]
 
 
 def _band_handle(label: str) -> Patch:
@@ -153,7 +153,7 @@ def _set_heights(axes: Axes, chart: Chart, metric: str) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
-def _set_across(axes: Axes, chart: Chart) -> None:
+def _set_places(axes: Axes, chart: Chart) -> None:
     """Ticks where something was measured; a logarithmic axis for numbers of pairs."""
     places = levels(chart.rows, chart.over)
     if chart.over == "rate":

@@ -151,7 +151,7 @@ def point_handle(label: str, **changes: Any) -> Line2D:
     return Line2D([], [], **{"color": "0.3", "marker": "o", "markersize": 5, "linestyle": "", **changes}, label=label)
 
 
-def hollow_handles(rows: Sequence[Row]) -> list[Line2D]:
+def degenerate_handles(rows: Sequence[Row]) -> list[Line2D]:
     """Legend entry of points whose text is hardly text, where there are any."""
     return [point_handle("degenerate text", markerfacecolor="w")] if any(row["degenerate"] for row in rows) else []
 

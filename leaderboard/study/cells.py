@@ -33,7 +33,7 @@ class CurvePoint(NamedTuple):
 
 
 class Point(Value):
-    """One metric at one place, over the seeds that were run there."""
+    """One metric at one cell, over the seeds that were run there."""
 
     by_seed: Mapping[int, float]
     """What each seed measured; at least one."""
@@ -59,7 +59,7 @@ class Point(Value):
 
 @dataclass(frozen=True)
 class StudyCells:
-    """Comparable cells of one model, each place with its records by seed."""
+    """Comparable cells of one model, each cell with its records by seed."""
 
     columns: Mapping[str, Column]
     """By metric, in the order in which metrics are shown."""
@@ -96,17 +96,17 @@ class StudyCells:
 
     @cached_property
     def points(self) -> Mapping[tuple[CurvePoint, str], Point]:
-        """Every place and metric with something measured."""
+        """Every cell and metric with something measured."""
         return {
-            (place, metric): point
-            for place, by_seed in self.cells.items()
+            (cell, metric): point
+            for cell, by_seed in self.cells.items()
             for metric in self.columns
             if (point := _point(metrics_by_seed(by_seed, metric), self.base.get(metric))) is not None
         }
 
-    def point(self, place: CurvePoint | None, metric: str) -> Point | None:
-        """One metric at one place, or the unaligned model's; None where it was not measured."""
-        return self.base_points.get(metric) if place is None else self.points.get((place, metric))
+    def point(self, cell: CurvePoint | None, metric: str) -> Point | None:
+        """One metric at one cell, or the unaligned model's; None where it was not measured."""
+        return self.base_points.get(metric) if cell is None else self.points.get((cell, metric))
 
     def over_rates(self, method: str, noise: str, n_pairs: int) -> list[CurvePoint]:
         """Places of one curve over noise, from rate 0 on where that was run."""
@@ -156,18 +156,18 @@ def study_cells(history: Sequence[Record]) -> StudyCells:
         noise, n_pairs = record.data.noise, record.data.n_pairs
         if record.method.config.get("oracle"):
             n_pairs += noise.n_flipped  # An oracle is given those of the drawn pairs that noise left alone.
-        place = CurvePoint(labels[_identity(record)], noise.model if noise.rate else None, noise.rate, n_pairs)
-        cells.setdefault(place, {})[record.data.seed] = record
-    places = sorted(cells, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
+        cell = CurvePoint(labels[_identity(record)], noise.model if noise.rate else None, noise.rate, n_pairs)
+        cells.setdefault(cell, {})[record.data.seed] = record
+    ordered = sorted(cells, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
     return StudyCells(
         columns=make_columns(history),
-        cells={place: dict(sorted(cells[place].items())) for place in places},
+        cells={cell: dict(sorted(cells[cell].items())) for cell in ordered},
         base=newest_metrics(record for record in history if record.method.name == BASE),
     )
 
 
 def metrics_by_seed(by_seed: Mapping[int, Record], metric: str) -> dict[int, Metric]:
-    """One metric of a place's records, where there is anything measured."""
+    """One metric of a cell's records, where there is anything measured."""
     metrics = {seed: record.metrics.get(metric) for seed, record in by_seed.items()}
     return {seed: found for seed, found in metrics.items() if found is not None and found.value is not None}
 
@@ -235,7 +235,7 @@ def noise_text(noise: str | None, rate: float) -> str:
     return f"{noise} {rate_label(rate)}" if noise else "no noise"
 
 
-def place_text(place: CurvePoint, seed: int | None = None) -> str:
+def cell_text(cell: CurvePoint, seed: int | None = None) -> str:
     """`dpo, flip 30 %, 164 pairs, seed 2`."""
-    text = f"{place.method}, {noise_text(place.noise, place.rate)}, {pairs_text(place.n_pairs)}"
+    text = f"{cell.method}, {noise_text(cell.noise, cell.rate)}, {pairs_text(cell.n_pairs)}"
     return text if seed is None else f"{text}, seed {seed}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from bench.core.values import BASE
 from bench.leaderboard.board.values import Column
@@ -20,20 +19,20 @@ MEAN = "all"
 """In the column `seed`: over all of them."""
 
 
-def curve_rows(study: StudyCells, places: Sequence[CurvePoint], *, changes: bool) -> tuple[Row, ...]:
-    """By metric: each place's mean with its interval, followed by its seeds.
+def curve_rows(study: StudyCells, cells: Sequence[CurvePoint], *, changes: bool) -> tuple[Row, ...]:
+    """By metric: each cell's mean with its interval, followed by its seeds.
 
     Arguments:
         changes: whether rows hold changes against base, where there are any, or values, base's first.
     """
     rows: list[Row] = []
     for column in study.columns.values():
-        for place in places if changes else (None, *places):
-            point = study.point(place, column.metric)
+        for cell in cells if changes else (None, *cells):
+            point = study.point(cell, column.metric)
             mean, ends = shown(point, changes=changes)
             if point is None or mean is None:
                 continue
-            by_seed = {} if place is None else point.change_by_seed if changes else point.by_seed
+            by_seed = {} if cell is None else point.change_by_seed if changes else point.by_seed
             values: list[tuple[Cell, float]] = [(MEAN, mean), *by_seed.items()]
             for seed, value in values:
                 low, high = (ends if seed == MEAN else None) or (None, None)
@@ -42,7 +41,7 @@ def curve_rows(study: StudyCells, places: Sequence[CurvePoint], *, changes: bool
                         "metric": column.metric,
                         "unit": unit_of(column, changes=changes),
                         "better": direction_of(column),
-                        **place_cells(place),
+                        **cell_columns(cell),
                         "seed": seed,
                         "value": value,
                         "low": low,
@@ -62,22 +61,18 @@ def shown(point: Point | None, *, changes: bool) -> tuple[float | None, Ends]:
     return (point.change, point.change_ci95) if changes else (point.value, point.ci95)
 
 
-def _points(study: StudyCells, cells: Sequence[CurvePoint], column: Column) -> Iterator[tuple[CurvePoint, Point]]:
-    return ((cell, study.points[cell, column.metric]) for cell in cells if (cell, column.metric) in study.points)
-
-
 def seed_rows(study: StudyCells, noise: str | None) -> tuple[Row, ...]:
     """Values of one noise model's cells and of those without noise; nothing where one seed was all."""
     if len(study.seeds) < 2:
         return ()
-    places = [place for place in study.cells if place.noise in (None, noise)]
-    ordered = sorted(places, key=lambda place: (study.methods.index(place.method), place.n_pairs, place.rate))
+    cells = [cell for cell in study.cells if cell.noise in (None, noise)]
+    ordered = sorted(cells, key=lambda cell: (study.methods.index(cell.method), cell.n_pairs, cell.rate))
     return curve_rows(study, ordered, changes=False)
 
 
 def cell_columns(cell: CurvePoint | None) -> dict[str, Cell]:
     """Where a row belongs; None for base."""
-    return dict(zip(("method", "noise", "rate", "pairs"), place or (BASE, None, None, None), strict=True))
+    return dict(zip(("method", "noise", "rate", "pairs"), cell or (BASE, None, None, None), strict=True))
 
 
 def unit_of(column: Column, *, changes: bool) -> str:

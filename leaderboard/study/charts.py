@@ -45,12 +45,12 @@ def make_charts(study: StudyCells) -> list[Chart]:
     noises: Sequence[str | None] = study.noises or [None]
     charts: list[Chart] = []
     for noise, size in study.noise_facets():
-        places = [place for method in methods for place in study.over_rates(method, noise, size)]
-        charts += _curves(study, places, "rate", f"noise-{noise}-n{size}", f"noise rate: {noise}, {pairs_text(size)}")
+        cells = [cell for method in methods for cell in study.over_rates(method, noise, size)]
+        charts += _curves(study, cells, "rate", f"noise-{noise}-n{size}", f"noise rate: {noise}, {pairs_text(size)}")
     for model, rate in study.size_facets():
-        places = [place for method in methods for place in study.over_sizes(method, model, rate)]
+        cells = [cell for method in methods for cell in study.over_sizes(method, model, rate)]
         stem = f"size-{model}-{100 * rate:.4g}" if model else "size"
-        charts += _curves(study, places, "pairs", stem, f"number of pairs: {noise_text(model, rate)}")
+        charts += _curves(study, cells, "pairs", stem, f"number of pairs: {noise_text(model, rate)}")
     for model in noises:
         suffix, title = (f"-{model}", f": {model}") if model else ("", "")
         tradeoffs, seeds = tradeoff_rows(study, model), seed_rows(study, model)
@@ -79,9 +79,9 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")
 
 
-def _curves(study: StudyCells, places: Sequence[CurvePoint], over: Over, stem: str, title: str) -> list[Chart]:
+def _curves(study: StudyCells, cells: Sequence[CurvePoint], over: Over, stem: str, title: str) -> list[Chart]:
     """Values, and changes against base."""
-    values, changes = (curve_rows(study, places, changes=changes) for changes in (False, True))
+    values, changes = (curve_rows(study, cells, changes=changes) for changes in (False, True))
     return [
         Chart(slug(stem), "values", f"By {title}", values, tuple(study.methods), over),
         Chart(f"{slug(stem)}-change", "changes", f"Change by {title}", changes, tuple(study.methods), over),
@@ -90,7 +90,7 @@ def _curves(study: StudyCells, places: Sequence[CurvePoint], over: Over, stem: s
 
 def _scaled(charts: Sequence[Chart]) -> list[Chart]:
     """With the spans of all charts of a kind that share their scale."""
-    heights: dict[Kind, dict[str, list[float]]] = {}
+    heights: dict[tuple[Kind, str], list[float]] = {}
     for chart in charts:
         for row in chart.rows if chart.kind in SHARED_SCALE else ():
             numbers = [row[name] for name in ("value", "low", "high")]

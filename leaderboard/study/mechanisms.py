@@ -10,7 +10,7 @@ from bench.core.intervals import proportion
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import angles_to_clean, held_out_report
 from bench.leaderboard.study.cells import StudyCells
-from bench.leaderboard.study.chart_rows import MEAN, Cell, Row, place_cells
+from bench.leaderboard.study.chart_rows import MEAN, Cell, Row, cell_columns
 
 Measured = tuple[float, float | None, float | None, int]
 """Value, both ends of its range (the least and the most turned layer, or Wilson's 95 % interval), and what it is of:
@@ -18,17 +18,17 @@ layers, or held-out pairs."""
 
 
 def why_rows(study: StudyCells, noise: str, n_pairs: int) -> tuple[Row, ...]:
-    """Subspace angles and reward accuracies, in order of methods and rates: each place's means over seeds, followed by
+    """Subspace angles and reward accuracies, in order of methods and rates: each cell's means over seeds, followed by
     its seeds."""
     rows: list[Row] = []
-    for place in (place for method in study.methods for place in study.over_rates(method, noise, n_pairs)):
+    for cell in (cell for method in study.methods for cell in study.over_rates(method, noise, n_pairs)):
         for quantity, measure in QUANTITIES.items():
-            by_seed = {seed: found for seed, record in study.cells[place].items() if (found := measure(record))}
+            by_seed = {seed: found for seed, record in study.cells[cell].items() if (found := measure(record))}
             if not by_seed:
                 continue
             *columns, (n, *_) = zip(*by_seed.values(), strict=True)
             means = [None if None in column else fmean(column) for column in columns]
-            head: dict[str, Cell] = {"quantity": quantity, **place_cells(place)}
+            head: dict[str, Cell] = {"quantity": quantity, **cell_columns(cell)}
             measured: list[tuple[Cell, Sequence[float | None]]] = [(MEAN, means), *by_seed.items()]
             for seed, (value, low, high, *_) in measured:
                 rows.append({**head, "seed": seed, "value": value, "low": low, "high": high, "n": n})
@@ -38,7 +38,7 @@ def why_rows(study: StudyCells, noise: str, n_pairs: int) -> tuple[Row, ...]:
 def _angles(record: Record) -> Measured | None:
     """The largest principal angle of each layer, in degrees: mean, least and most over layers, and how many."""
     largest = [max(angles) for angles in angles_to_clean(record)]
-    return Ranged(fmean(largest), min(largest), max(largest), len(largest)) if largest else None
+    return (fmean(largest), min(largest), max(largest), len(largest)) if largest else None
 
 
 def _accuracy(record: Record) -> Measured | None:
@@ -49,9 +49,9 @@ def _accuracy(record: Record) -> Measured | None:
     share, n = held_out.reward_accuracy, held_out.pairs
     right = round(share * n)
     if not math.isclose(right, share * n, abs_tol=1e-6):
-        return Ranged(share, None, None, n)
+        return share, None, None, n
     interval = proportion([1.0] * right + [0.0] * (n - right))
-    return Ranged(share, interval.low, interval.high, n)
+    return share, interval.low, interval.high, n
 
 
 QUANTITIES: Mapping[str, Callable[[Record], Measured | None]] = {

@@ -40,7 +40,7 @@ class MissingCell(Value):
 
 
 class PlacedPoint(Value):
-    """One metric at one place."""
+    """One metric in one cell."""
 
     method: str
     noise: str | None
@@ -117,8 +117,7 @@ def _section(title: str, study: StudyCells, missing: Sequence[str], pictures: Se
         metrics=study.columns,
         base=study.base_points,
         points=tuple(
-            PlacedPoint(**place._asdict(), metric=metric, point=point)
-            for (place, metric), point in study.points.items()
+            PlacedPoint(**cell._asdict(), metric=metric, point=point) for (cell, metric), point in study.points.items()
         ),
         noise_curves=tuple(noise),
         size_curves=tuple(sizes),

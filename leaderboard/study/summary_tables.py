@@ -70,16 +70,16 @@ def _start(summary: CurveSummary, column: Column, between: str) -> str:
     return f"{change_text(change, style)}{head}{between}{change_interval_text(change, style)}"
 
 
-def _summary(estimate: degradation.Summary | None, text: Callable[[float], str], between: str) -> str:
-    if estimate is None:
+def _summary(found: degradation.Summary | None, text: Callable[[float], str], between: str) -> str:
+    if found is None:
         return MISSING
-    interval = NO_INTERVAL if estimate.ci95 is None else f"[{', '.join(map(text, estimate.ci95))}]"
-    return f"{text(estimate.value)}{between}{interval}"
+    interval = NO_INTERVAL if found.ci95 is None else f"[{', '.join(map(text, found.ci95))}]"
+    return f"{text(found.value)}{between}{interval}"
 
 
-def _crossing(estimate: degradation.Crossing | None, text: Callable[[float], str], between: str) -> str:
+def _crossing(found: degradation.Crossing | None, text: Callable[[float], str], between: str) -> str:
     """Ends that lie beyond what was measured say so: `> 50 %`."""
-    if estimate is None:
+    if found is None:
         return MISSING
     ends = (found.value, found.low, found.high)
     value, low, high = (f"> {text(found.beyond)}" if end is None else text(end) for end in ends)
@@ -89,4 +89,4 @@ def _crossing(estimate: degradation.Crossing | None, text: Callable[[float], str
 def _breakdown(found: degradation.Breakdown | None) -> str:
     if found is None:
         return MISSING
-    return f"none up to {rate_label(estimate.beyond)}" if estimate.rate is None else rate_label(estimate.rate)
+    return f"none up to {rate_label(found.beyond)}" if found.rate is None else rate_label(found.rate)

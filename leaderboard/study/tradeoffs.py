@@ -8,7 +8,7 @@ from typing import NamedTuple
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.statistics.pareto import on_front
 from bench.leaderboard.study.cells import CurvePoint, StudyCells
-from bench.leaderboard.study.chart_rows import Ends, Row, direction_of, place_cells, shown, unit_of
+from bench.leaderboard.study.chart_rows import Ends, Row, cell_columns, direction_of, shown, unit_of
 
 TOXICITY = "toxicity"
 AGAINST = ("perplexity", "capability")
@@ -32,15 +32,15 @@ def tradeoff_rows(study: StudyCells, noise: str | None) -> tuple[Row, ...]:
         return ()
     rows: list[Row] = []
     for other in (name for name in AGAINST if name in study.columns):
-        places = [None, *(place for place in study.cells if place.noise in (None, noise))]
-        points = [(place, study.point(place, other), study.point(place, TOXICITY)) for place in places]
-        changes = all(x.change is not None and y.change is not None for place, x, y in points if place and x and y)
+        cells = [None, *(cell for cell in study.cells if cell.noise in (None, noise))]
+        points = [(cell, study.point(cell, other), study.point(cell, TOXICITY)) for cell in cells]
+        changes = all(x.change is not None and y.change is not None for cell, x, y in points if cell and x and y)
         spots = [_Spot(None, (0.0, None), (0.0, None))] if changes else []
-        for place, x, y in points:
+        for cell, x, y in points:
             (right, x_ends), (up, y_ends) = shown(x, changes=changes), shown(y, changes=changes)
             if x and y and right is not None and up is not None:
                 guards = tuple(dict.fromkeys([*x.degenerate, *y.degenerate]))
-                spots.append(_Spot(place, (right, x_ends), (up, y_ends), guards))
+                spots.append(_Spot(cell, (right, x_ends), (up, y_ends), guards))
         rows += _rows(spots, study.columns[other], study.columns[TOXICITY], changes)
     return tuple(rows)
 
