@@ -33,7 +33,7 @@ class CurvePoint(NamedTuple):
 
 
 class Point(Value):
-    """One metric at one cell, over the seeds that were run there."""
+    """One metric at one point, over the seeds that were run there."""
 
     by_seed: Mapping[int, float]
     """What each seed measured; at least one."""
@@ -59,7 +59,7 @@ class Point(Value):
 
 @dataclass(frozen=True)
 class StudyCells:
-    """Comparable cells of one model, each cell with its records by seed."""
+    """Comparable cells of one model, each with its records by seed."""
 
     columns: Mapping[str, Column]
     """By metric, in the order in which metrics are shown."""
@@ -96,7 +96,7 @@ class StudyCells:
 
     @cached_property
     def points(self) -> Mapping[tuple[CurvePoint, str], Point]:
-        """Every cell and metric with something measured."""
+        """Every cell's metrics with something measured."""
         return {
             (cell, metric): point
             for cell, by_seed in self.cells.items()
@@ -105,7 +105,7 @@ class StudyCells:
         }
 
     def point(self, cell: CurvePoint | None, metric: str) -> Point | None:
-        """One metric at one cell, or the unaligned model's; None where it was not measured."""
+        """One metric at one point, or the unaligned model's; None where it was not measured."""
         return self.base_points.get(metric) if cell is None else self.points.get((cell, metric))
 
     def over_rates(self, method: str, noise: str, n_pairs: int) -> list[CurvePoint]:

@@ -40,7 +40,7 @@ class MissingCell(Value):
 
 
 class PlacedPoint(Value):
-    """One metric in one cell."""
+    """One metric at one point."""
 
     method: str
     noise: str | None
