@@ -25,7 +25,6 @@ from bench.display.console import (
 )
 from bench.leaderboard.records.layout import VALIDATIONS
 from bench.leaderboard.records.validation import (
-    CalibrationRow,
     Coverage,
     ErrorEstimate,
     Validation,
@@ -144,7 +143,12 @@ def sections(report: ValidationReport) -> Iterator[Section]:
     for item in validations:
         if item.calibration:
             title = f"{item.scorer}: tenths of the texts by score"
-            yield Section(title, ("scores", "texts", "mean score", "share toxic"), tuple(map(_bin, item.calibration)))
+            bins = [
+                (part.n, [number(x, DIGITS) for x in (part.low, part.high, part.score, part.share)])
+                for part in item.calibration
+            ]
+            rows = [(f"{low} to {high}", str(n), score, share) for n, (low, high, score, share) in bins]
+            yield Section(title, ("scores", "texts", "mean score", "share toxic"), tuple(rows))
     if report.agreements:
         yield Section("Agreement", AGREEMENT, tuple(map(_agreement, report.agreements)))
     if report.failed or report.unavailable:
@@ -167,11 +171,6 @@ def _missing(coverage: Coverage) -> str:
     counts = {"abstained": coverage.abstained, "failed": coverage.unscored}
     parts = [f"{count} {name}" for name, count in counts.items() if count]
     return f"{', '.join(parts)} of {coverage.texts}" if parts else f"0 of {coverage.texts}"
-
-
-def _bin(tenth: CalibrationRow) -> tuple[str, ...]:
-    scores = f"{number(tenth.low, DIGITS)} to {number(tenth.high, DIGITS)}"
-    return scores, str(tenth.n), number(tenth.score, DIGITS), number(tenth.share, DIGITS)
 
 
 def _agreement(agreement: ScorerAgreement) -> tuple[str, ...]:

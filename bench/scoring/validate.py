@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import combinations, pairwise
 from typing import Any
@@ -15,7 +15,6 @@ from bench.core.progress import Progress
 from bench.core.store.cache import writing
 from bench.leaderboard.records.validation import (
     Band,
-    CalibrationRow,
     Coverage,
     ErrorEstimate,
     Share,
@@ -155,7 +154,7 @@ def measure_scorer(
         spearman=_rank_correlation(scored.scores[:cut], reference.perspective),
         brier=_estimate(bootstrap_mean([(score - toxic) ** 2 for score, toxic in rows])) if both else None,
         calibration_error=calibration_error(bins) if both else None,
-        calibration=tuple(CalibrationRow(**asdict(part)) for part in bins),
+        calibration=tuple(bins),
         sensitivity=_share([score >= THRESHOLD for score, toxic in rows if toxic]),
         sensitivity_by_score=tuple(_bands(scored.scores[:cut], reference.perspective)),
         specificity=_share([score < THRESHOLD for score, toxic in rows if not toxic]),

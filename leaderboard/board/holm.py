@@ -28,11 +28,11 @@ def with_holm(rows: Sequence[Row]) -> list[Row]:
 
 def _adjusted(changes: Mapping[HolmPlace, Change | None]) -> dict[HolmPlace, Change]:
     """A family's changes that have a p-value."""
-    tested = {key: change for key, change in changes.items() if change is not None and change.p is not None}
-    ps = holm([change.p for change in tested.values() if change.p is not None])
+    ps = holm([None if change is None else change.p for change in changes.values()])
     return {
         key: change.model_copy(update={"p_holm": p, "better": change.better if p <= ALPHA else None})
-        for (key, change), p in zip(tested.items(), ps, strict=True)
+        for (key, change), p in zip(changes.items(), ps, strict=True)
+        if change is not None and p is not None
     }
 
 

@@ -25,8 +25,7 @@ def preserved(change: Interval, margin: float, *, higher_is_better: bool) -> Pre
         change: at `bench.leaderboard.statistics.equivalence.LEVEL`.
     """
     bounds = Margin(low=-margin, high=None) if higher_is_better else Margin(low=None, high=margin)
-    result = equivalence(change, bounds)
-    return Preserved(verdict=result.verdict, ci90=result.ci90, margin=margin)
+    return Preserved(verdict=equivalence(change, bounds), ci90=change.bounds, margin=margin)
 
 
 def read_margins(directory: Path) -> Margins:

@@ -35,10 +35,6 @@ class ComparedCells:
     def is_base(self) -> bool:
         return self.records[0].method.name == BASE
 
-    @property
-    def choices(self) -> str:
-        return "\n".join(f"  {self.directory}:{record.cell_id}" for record in self.records)
-
 
 def matched_cells(first: str, second: str) -> tuple[ComparedCells, ComparedCells]:
     """A and B, with the seeds that both have; base, which has none, and lone cells go with any.
@@ -57,9 +53,12 @@ def matched_cells(first: str, second: str) -> tuple[ComparedCells, ComparedCells
         return a, b
     common = set(a.seeds) & set(b.seeds)
     if not common:
+        choices_text = "\n".join(
+            f"  {cells.directory}:{record.cell_id}" for cells in (a, b) for record in cells.records
+        )
         raise UsageError(
             f"{first} has seeds {a.seeds} and {second} has {b.seeds}: none in common; name one cell on each side:\n"
-            f"{a.choices}\n{b.choices}"
+            f"{choices_text}"
         )
     return _restricted(a, common), _restricted(b, common)
 
@@ -67,20 +66,17 @@ def matched_cells(first: str, second: str) -> tuple[ComparedCells, ComparedCells
 def with_common_scorers(a: ComparedCells, b: ComparedCells) -> tuple[ComparedCells, ComparedCells]:
     """A and B; where one was scored when it was run by whom the other's text was given to afterwards, its own score
     stands under that name too: `toxicity` also as `toxicity [linear]`."""
-    return _also_named(a, _later_scorers(b)), _also_named(b, _later_scorers(a))
+    return _also_named(a, b), _also_named(b, a)
 
 
-def _later_scorers(cells: ComparedCells) -> dict[str, str]:
-    """Names of scores made afterwards, by the hash of the scorer."""
-    return {
+def _also_named(cells: ComparedCells, other: ComparedCells) -> ComparedCells:
+    names = {
         sha256_json(record.evaluation[name]["scorer"]): name
-        for record in cells.records
+        for record in other.records
         for name in record.metrics
         if name.startswith(f"{TASK} [")
     }
 
-
-def _also_named(cells: ComparedCells, names: Mapping[str, str]) -> ComparedCells:
     def renamed(record: Record) -> Record:
         measured = record.evaluation.get(TASK, {})
         name = names.get(sha256_json(measured.get("scorer")))
@@ -107,8 +103,7 @@ def _cells_of(target: str, directories: dict[Path, Mapping[str, Record]]) -> Com
         fitting = [path for path in paths if records[path.stem].method.name == cell]
         fitting = fitting or matching_records(directory, cell)
     chosen = sorted((records[path.stem] for path in fitting), key=lambda record: (record.data.seed, record.cell_id))
-    rows, seeds = {_row_sha256(record) for record in chosen}, {record.data.seed for record in chosen}
-    if len(rows) > 1 or len(seeds) < len(chosen):
+    if len(set(map(_row_sha256, chosen))) > 1 or len({record.data.seed for record in chosen}) < len(chosen):
         if cell is not None:
             raise ambiguous(directory, cell, fitting)
         raise UsageError(f"{directory} holds several rows; {choices(directory, fitting)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from bench.core.values import Metric, Value
@@ -44,37 +43,8 @@ class PairedMetric(Value):
     parts: tuple[PairedMetric, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Items of one group that both have, averaged over seeds."""
-
-    a: Sequence[float]
-    b: Sequence[float]
-    weights: Sequence[float]
-
-    @property
-    def means(self) -> tuple[float, float]:
-        """Of A and of B."""
-        return _mean(self.a, self.weights), _mean(self.b, self.weights)
-
-    @property
-    def pulls(self) -> list[float]:
-        """What each item adds to the difference of the two means."""
-        total = sum(self.weights)
-        return [w * (y - x) / total for x, y, w in zip(self.a, self.b, self.weights, strict=True)]
-
-    @property
-    def rises(self) -> int:
-        """Items that are higher in B, by more than rounding."""
-        return sum(y - x > _ROUNDING * abs(x) for x, y in zip(self.a, self.b, strict=True))
-
-    @property
-    def falls(self) -> int:
-        return sum(x - y > _ROUNDING * abs(x) for x, y in zip(self.a, self.b, strict=True))
-
-    @property
-    def are_outcomes(self) -> bool:
-        return {*self.a, *self.b} <= {0, 1} and len(set(self.weights)) == 1
+Pair = tuple[float, float, float]
+"""An item's value in A and in B, averaged over seeds, and its weight."""
 
 
 def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> PairedMetric:
@@ -92,10 +62,12 @@ def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Pair
             raise UnpairedError(f"nothing could be measured for {'' if len(metrics) == 1 else 'a seed of '}{letter}")
     change = paired_change(b, a)
     groups = _groups(a, b)
-    mean_a, mean_b = (fmean(means) for means in zip(*(group.means for group in groups), strict=True))
+    mean_a, mean_b = (fmean(_mean(group, position) for group in groups) for position in (0, 1))
     exponential, higher_is_better = is_exponential(b[0]), b[0].higher_is_better
     test, p = (SEEDED, change.p) if max(len(a), len(b)) > 1 else _over_items(groups)
-    up, down = sum(group.rises for group in groups), sum(group.falls for group in groups)
+    items = [item for group in groups for item in group]
+    up = sum(y - x > _ROUNDING * abs(x) for x, y, _ in items)
+    down = sum(x - y > _ROUNDING * abs(x) for x, y, _ in items)
     shared = sorted(set.intersection(*(set(metric.tasks or {}) for metric in (*a, *b))))
     return PairedMetric(
         metric=name,
@@ -109,32 +81,35 @@ def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Pair
         p=p,
         improved=up if higher_is_better else down,
         worsened=down if higher_is_better else up,
-        tied=sum(len(group.a) for group in groups) - up - down,
+        tied=len(items) - up - down,
         parts=tuple(compare_metrics(part, _parts(a, part), _parts(b, part)) for part in shared),
     )
 
 
-def _over_items(groups: Sequence[_Pairs]) -> tuple[str, float]:
+def _over_items(groups: Sequence[Sequence[Pair]]) -> tuple[str, float]:
     """Test and p-value of one measurement each, where items alone are chance."""
-    if len(groups) == 1 and groups[0].are_outcomes:
-        return MCNEMAR, mcnemar_p(groups[0].a, groups[0].b)
-    return SIGN_FLIP, sign_flip_p([pull / len(groups) for group in groups for pull in group.pulls])
+    a, b, weights = zip(*groups[0], strict=True)
+    if len(groups) == 1 and {*a, *b} <= {0, 1} and len(set(weights)) == 1:
+        return MCNEMAR, mcnemar_p(a, b)
+    totals = [sum(weight for *_, weight in group) for group in groups]
+    # What each item adds to the difference of the two means.
+    pulls = [w * (y - x) / total for group, total in zip(groups, totals, strict=True) for x, y, w in group]
+    return SIGN_FLIP, sign_flip_p([pull / len(groups) for pull in pulls])
 
 
 def _parts(metrics: Sequence[Metric], name: str) -> list[Metric]:
     return [metric.tasks[name] for metric in metrics if metric.tasks]
 
 
-def _groups(a: Sequence[Metric], b: Sequence[Metric]) -> list[_Pairs]:
-    """What the groups whose means are averaged have on both sides, each item's mean over seeds."""
+def _groups(a: Sequence[Metric], b: Sequence[Metric]) -> list[list[Pair]]:
+    """The groups whose means are averaged, each with the items that A and B both have."""
     strata, others = make_strata(a), make_strata(b)
     groups = []
     for stratum, of_a, of_b in zip(strata.values(), columns_of(strata), columns_of(others), strict=True):
         items = zip(of_a, of_b, stratum.weights or (1.0,) * len(of_a), strict=True)
-        both = [(x, y, weight) for x, y, weight in items if x is not None and y is not None]
-        groups.append(_Pairs(*map(list, zip(*both, strict=True))))
+        groups.append([(x, y, weight) for x, y, weight in items if x is not None and y is not None])
     return groups
 
 
-def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
+def _mean(group: Sequence[Pair], position: int) -> float:
+    return sum(item[position] * item[2] for item in group) / sum(weight for *_, weight in group)

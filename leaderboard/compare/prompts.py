@@ -14,7 +14,6 @@ from bench.core.values import Value
 from bench.leaderboard.board.pairing import columns_of, make_strata
 from bench.leaderboard.compare.cells import TASK, ComparedCells
 from bench.leaderboard.records.layout import generations_path
-from bench.leaderboard.records.record import Record
 
 DIRECTIONAL = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that turn the direction of what follows."""
@@ -69,13 +68,31 @@ def changed_most(
     name = next((name for name in metrics if name == TASK or name.startswith(f"{TASK} [")), None)
     if name is None or top == 0:
         return None, []
-    texts = _worst_texts(a), _worst_texts(b)
+    texts = [_worst_texts(cells) for cells in (a, b)]
     scores = [make_strata([record.metrics[name] for record in cells.records]) for cells in (a, b)]
     for cells, rows, strata in zip((a, b), texts, scores, strict=True):
-        if reason := _unusable(cells.records[0], rows, [stratum.ids_sha256 for stratum in strata.values()]):
+        cell = cells.records[0].cell_id
+        if rows is None:
+            return None, [f"No prompts are shown: {cell} has no stored text."]
+        if [stratum.ids_sha256 for stratum in strata.values()] != [sha256_texts(rows)]:
+            reason = f"the stored text of {cell} is not after the prompts that its record counts"
             return None, [f"No prompts are shown: {reason}."]
+
+    def shown(text: str) -> str:
+        return printable(text if show_text else masked(text))
+
+    def written(row: Mapping[str, Any], score: float) -> Written:
+        return Written(score=score, n_tokens=row["n_tokens"], text=shown(row["continuation"]))
+
     (of_a,), (of_b,) = map(columns_of, scores)
-    pairs = _pairs(*texts, of_a, of_b, show_text=show_text)
+    rows_a, rows_b = (rows or {} for rows in texts)
+    pairs = [
+        PromptPair(
+            prompt_id=prompt, prompt=shown(row["prompt"]), change=y - x, a=written(row, x), b=written(rows_b[prompt], y)
+        )
+        for (prompt, row), x, y in zip(rows_a.items(), of_a, of_b, strict=True)
+        if x is not None and y is not None
+    ]
     pairs.sort(key=lambda pair: (pair.change, pair.prompt_id))
     improved = tuple(pair for pair in pairs[:top] if pair.change < 0)
     worsened = tuple(pair for pair in reversed(pairs[-top:]) if pair.change > 0)
@@ -114,36 +131,3 @@ def _worst_texts(cells: ComparedCells) -> dict[str, Mapping[str, Any]] | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is damaged ({error}); run the cell again") from error
     return worst
-
-
-def _unusable(record: Record, rows: Mapping[str, Any] | None, ids_sha256: Sequence[str]) -> str | None:
-    if rows is None:
-        return f"{record.cell_id} has no stored text"
-    if ids_sha256 != [sha256_texts(rows)]:
-        return f"the stored text of {record.cell_id} is not after the prompts that its record counts"
-    return None
-
-
-def _pairs(
-    text_a: Mapping[str, Mapping[str, Any]] | None,
-    text_b: Mapping[str, Mapping[str, Any]] | None,
-    a: Sequence[float | None],
-    b: Sequence[float | None],
-    *,
-    show_text: bool,
-) -> list[PromptPair]:
-    def shown(text: str) -> str:
-        return printable(text if show_text else masked(text))
-
-    def written(row: Mapping[str, Any], score: float) -> Written:
-        return Written(score=score, n_tokens=row["n_tokens"], text=shown(row["continuation"]))
-
-    if text_a is None or text_b is None:
-        return []
-    return [
-        PromptPair(
-            prompt_id=prompt, prompt=shown(row["prompt"]), change=y - x, a=written(row, x), b=written(text_b[prompt], y)
-        )
-        for (prompt, row), x, y in zip(text_a.items(), a, b, strict=True)
-        if x is not None and y is not None
-    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import Field
 
@@ -69,11 +68,15 @@ def compare_models(
         BenchError: a record or stored text cannot be read.
     """
     a, b = with_common_scorers(*matched_cells(first, second))
-    shared = _shared(a, b)
+    records = (*a.records, *b.records)
+    shared = in_order(set.intersection(*(set(record.metrics) for record in records)))
     if metric is not None and metric not in shared:
         raise unknown("metric", metric, shared)
     compared: dict[str, PairedMetric] = {}
-    refused: dict[str, str] = {} if metric is not None else _one_sided(a, b)
+    refused: dict[str, str] = {}
+    for name in in_order(name for record in records for name in record.metrics) if metric is None else ():
+        if lacking := ", ".join(record.cell_id for record in records if name not in record.metrics):
+            refused[name] = f"not measured for {lacking}"
     for name in shared if metric is None else [metric]:
         try:
             compared[name] = compare_metrics(name, *_measured(a, b, name))
@@ -95,39 +98,22 @@ def compare_models(
     )
 
 
-def _shared(a: ComparedCells, b: ComparedCells) -> list[str]:
-    return in_order(set.intersection(*(set(record.metrics) for record in (*a.records, *b.records))))
-
-
-def _one_sided(a: ComparedCells, b: ComparedCells) -> dict[str, str]:
-    """Metrics that not every cell of both has, and which lack them."""
-    records = (*a.records, *b.records)
-    lacking = {
-        name: ", ".join(record.cell_id for record in records if name not in record.metrics)
-        for name in in_order(name for record in records for name in record.metrics)
-    }
-    return {name: f"not measured for {cells}" for name, cells in lacking.items() if cells}
-
-
 def _measured(a: ComparedCells, b: ComparedCells, name: str) -> tuple[list[Metric], list[Metric]]:
     """The metric of both sides, by seed, if it was measured in one way.
 
     Raises:
         UnpairedError: it was not; says what differs.
     """
-    identities = _settings([record.evaluation[name] for record in (*a.records, *b.records)])
+    identities = [record.evaluation[name] for record in (*a.records, *b.records)]
+    # What the numbers depend on, as far as all of them state it.
+    stated = all(AGGREGATION in identity for identity in identities)
+    left_out = {AFTERWARDS} if stated else {AFTERWARDS, AGGREGATION}
+    identities = [{key: value for key, value in identity.items() if key not in left_out} for identity in identities]
     other = next((identity for identity in identities if identity != identities[0]), None)
     if other is not None:
         here, there = distinctions([identities[0], other])
         raise UnpairedError(f"measured in two ways: {_few(here)} here, {_few(there)} there")
     return [record.metrics[name] for record in a.records], [record.metrics[name] for record in b.records]
-
-
-def _settings(identities: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the numbers depend on, as far as all sides state it."""
-    stated = all(AGGREGATION in identity for identity in identities)
-    left_out = {AFTERWARDS} if stated else {AFTERWARDS, AGGREGATION}
-    return [{key: value for key, value in identity.items() if key not in left_out} for identity in identities]
 
 
 def _few(settings: Mapping[str, str]) -> str:
@@ -137,13 +123,12 @@ def _few(settings: Mapping[str, str]) -> str:
 
 def _adjusted(metrics: Sequence[PairedMetric]) -> list[PairedMetric]:
     """With Holm's p-values, over the metrics and the parts of each; called better only where these say so too."""
-    adjusted = iter(holm([metric.p for metric in metrics if metric.p is not None]))
-    updates: list[dict[str, Any]] = []
-    for metric in metrics:
-        p = None if metric.p is None else next(adjusted)
+    adjusted = []
+    for metric, p in zip(metrics, holm([metric.p for metric in metrics]), strict=True):
         change = _uncredited(metric.change) if p is not None and p > ALPHA else metric.change
-        updates.append({"p_holm": p, "change": change, "parts": tuple(_adjusted(metric.parts))})
-    return [metric.model_copy(update=update) for metric, update in zip(metrics, updates, strict=True)]
+        parts = tuple(_adjusted(metric.parts))
+        adjusted.append(metric.model_copy(update={"p_holm": p, "change": change, "parts": parts}))
+    return adjusted
 
 
 def _uncredited(change: Change) -> Change:
@@ -176,6 +161,7 @@ def _info(cells: ComparedCells) -> ComparedInfo:
 
 
 def _notes(a: ComparedCells, b: ComparedCells) -> list[str]:
+    """What else differs between A and B, which seeds they are made of, and what so few leave open."""
     first, second = a.records[0], b.records[0]
     notes = []
     if first.model.fingerprint != second.model.fingerprint:
@@ -187,27 +173,20 @@ def _notes(a: ComparedCells, b: ComparedCells) -> list[str]:
         notes.append(
             f"A ran in {first.model.dtype} on {first.cost.device}, B in {second.model.dtype} on {second.cost.device}."
         )
-    return [*notes, *_notes_on_seeds(a, b)]
-
-
-def _notes_on_seeds(a: ComparedCells, b: ComparedCells) -> list[str]:
-    """Which seeds A and B are made of, and what so few leave open; nothing of a cell that was asked for alone."""
-    notes = []
     for cells, name in ((a, "A"), (b, "B")):
         if len(cells.records) > 1:
+            seeds = ", ".join(map(str, cells.seeds))
             notes.append(
-                f"{name} is averaged item by item over the seeds {_joined(cells.seeds)}; how they differ is part of "
-                "the intervals and tests."
+                f"{name} is averaged item by item over the seeds {seeds}; how they differ is part of the intervals and "
+                "tests."
             )
         if cells.left_out:
-            notes.append(f"Seeds of {name} that the other side lacks are left out: {_joined(cells.left_out)}.")
-    several = max(len(a.records), len(b.records)) > 1 or a.left_out or b.left_out
-    note = note_on_seeds(max(len(a.records), len(b.records))) if several else None
+            seeds = ", ".join(map(str, cells.left_out))
+            notes.append(f"Seeds of {name} that the other side lacks are left out: {seeds}.")
+    n_seeds = max(len(a.records), len(b.records))
+    # Nothing is said of few seeds where one cell was asked for alone.
+    note = note_on_seeds(n_seeds) if n_seeds > 1 or a.left_out or b.left_out else None
     return [*notes, f"{note[0].upper()}{note[1:]}."] if note else notes
-
-
-def _joined(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
 
 
 def _flags(a: ComparedCells, b: ComparedCells, metrics: Sequence[str]) -> list[str]:

@@ -58,7 +58,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, expe
         measured = [row for row in rows if row["n_pairs"] == size and row[column] is not None]
         axes.plot(
             [row["layer"] for row in measured],
-            [_mean_share(row[column]) for row in measured],
+            [share["mean"] if isinstance(share := row[column], Mapping) else share for row in measured],
             color=colour,
             marker=MARKERS[index % len(MARKERS)],
             markersize=3.5,
@@ -67,8 +67,3 @@ def _draw_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, expe
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x", visible=False)
-
-
-def _mean_share(share: float | Mapping[str, float]) -> float:
-    """A share, or the mean of its draws."""
-    return share["mean"] if isinstance(share, Mapping) else share

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, zip_longest
+from itertools import cycle
 from operator import attrgetter
 from statistics import fmean
 from typing import Any
@@ -18,24 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bench.core.reports import Curves, HeldOutReport, LayerReport
-from bench.leaderboard.figures.style import COLOURS, drawing_style, shades
+from bench.leaderboard.figures.style import COLOURS, WIDTH, drawing_style, grid, shades
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import held_out_report, layer_reports, training_curves
 
 Layers = Sequence[LayerReport]
 Panel = Callable[[Axes], None]
 
-PANEL_INCHES = (3.5, 2.6)
-"""Two of them side by side fill a printed page's width."""
 LINE: Mapping[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4, "linewidth": 1.2}
-AFTER: Mapping[str, Any] = {
-    "color": "k",
-    "marker": "D",
-    "markersize": 5,
-    "linestyle": "",
-    "clip_on": False,
-    "zorder": 3,
-}
+AFTER: dict[str, Any] = {"color": "k", "marker": "D", "markersize": 5, "linestyle": "", "clip_on": False, "zorder": 3}
 ROUNDING_DEGREES = 1e-3
 STRETCHES = 12
 """That a course is averaged over, about, where it has at least twice as many points."""
@@ -55,24 +46,15 @@ def draw_record(record: Record) -> Figure:
             panels = _curve_panels(curves, held_out_report(record))
         else:
             raise ValueError(f"there is nothing to draw of {record.cell_id}")
-        columns = min(2, len(panels))
-        rows = math.ceil(len(panels) / columns)
-        figure = Figure(figsize=(columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.3))
-        for panel, axes in zip_longest(panels, figure.subplots(rows, columns, squeeze=False).flat):
-            if panel is None:
-                axes.set_axis_off()
-            else:
-                panel(axes)
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.suptitle(_title(record))
+        figure, places = grid(len(panels), columns=2, height=2.6, one_wide=WIDTH / 2, besides=0.3)
+        for panel, axes in zip(panels, places, strict=True):
+            panel(axes)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        data = record.data
+        noise = f", {100 * data.noise.rate:g} % noise" if data.noise.rate else ""
+        pairs = f", {data.n_pairs:,} pairs{noise}, seed {data.seed}" if data.n_pairs else ""
+        figure.suptitle(f"{record.method.name}: {record.model.locator.rpartition('/')[2]}{pairs}")
     return figure
-
-
-def _title(record: Record) -> str:
-    data = record.data
-    noise = f", {100 * data.noise.rate:g} % noise" if data.noise.rate else ""
-    pairs = f", {data.n_pairs:,} pairs{noise}, seed {data.seed}" if data.n_pairs else ""
-    return f"{record.method.name}: {record.model.locator.rpartition('/')[2]}{pairs}"
 
 
 def _edit_panels(layers: Layers) -> list[Panel]:
@@ -97,10 +79,9 @@ def _spectra(layers: Layers, axes: Axes) -> None:
     axes.legend(handletextpad=0.2)
     axes.set(title="spectrum of the differences", xlabel="direction", ylabel="singular value")
     _from_zero(axes, max(max(layer.singular_values) for layer in shown))
-    steps = ScalarMappable(
-        BoundaryNorm([index - 0.5 for index in range(len(shown) + 1)], len(shown)), ListedColormap(colours)
-    )
-    bar = axes.figure.colorbar(steps, ax=axes, label="layer", pad=0.02)
+    bounds = [index - 0.5 for index in range(len(shown) + 1)]
+    colour_map = ScalarMappable(BoundaryNorm(bounds, len(shown)), ListedColormap(colours))
+    bar = axes.figure.colorbar(colour_map, ax=axes, label="layer", pad=0.02)
     ticks = range(0, len(shown), math.ceil(len(shown) / 10))
     bar.set_ticks(list(ticks), labels=[str(numbers[index]) for index in ticks])
     bar.minorticks_off()
@@ -170,17 +151,13 @@ class Course:
     """What a model that learnt nothing would give."""
 
 
+REWARDS = {"chosen_reward": "chosen", "rejected_reward": "rejected"}
 REWARD_ACCURACY, REWARD_MARGIN = attrgetter("reward_accuracy"), attrgetter("reward_margin")
 COURSES = (
     Course("loss", "loss (nats)", {"loss": "training"}),
     Course("reward accuracy", SHARE, {"reward_accuracy": "training"}, REWARD_ACCURACY, 0.5),
     Course("reward margin", "chosen − rejected (nats × β)", {"reward_margin": "training"}, REWARD_MARGIN, 0.0),
-    Course(
-        "rewards",
-        "log-ratio to before (nats × β)",
-        {"chosen_reward": "chosen", "rejected_reward": "rejected"},
-        chance=0.0,
-    ),
+    Course("rewards", "log-ratio to before (nats × β)", REWARDS, chance=0.0),
 )
 HELD_OUT_COURSES = (
     Course("margin on held-out pairs", "log p chosen − rejected (nats)", {"margin": "held-out"}),
@@ -193,7 +170,8 @@ def _curve_panels(curves: Curves, held_out: HeldOutReport | None) -> list[Panel]
     standard = [course for course in COURSES if all(curves.get(name) for name in course.labels)]
     others = [Course(name.replace("_", " "), "", {name: "training"}) for name in curves if name != "step"]
     watched: Curves = (held_out.curve if held_out else None) or {"step": []}
-    panels: list[Panel] = [partial(_course, course, curves, held_out) for course in standard or others[: len(COURSES)]]
+    courses = standard or others[: len(COURSES)]
+    panels: list[Panel] = [partial(_course, course, curves, held_out) for course in courses]
     if len(watched["step"]) > 1:
         panels += [partial(_course, course, watched, None) for course in HELD_OUT_COURSES]
     return panels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def draw_tradeoff(chart: Chart) -> Figure:
     figure, panels = grid(len(metrics), columns=2, height=3.0)
     for axes, (metric, rows) in zip(panels, metrics.items(), strict=True):
         for row in rows:
-            _draw_point(axes, row, chart)
+            _draw_place(axes, row, chart)
         _draw_paths(axes, rows, chart)
         _draw_front(axes, rows)
         changes = rows[0]["scale"] == "change"
@@ -64,23 +64,24 @@ def draw_tradeoff(chart: Chart) -> Figure:
     return figure
 
 
-def _draw_point(axes: Axes, row: Row, chart: Chart) -> None:
-    is_base = row["method"] == BASE
-    style = None if is_base else look(chart.methods, str(row["method"]))
+def _draw_place(axes: Axes, row: Row, chart: Chart) -> None:
+    style = None if row["method"] == BASE else look(chart.methods, str(row["method"]))
     colour = style.colour if style else "k"
     x, y = axis_number(row, "value"), axis_number(row, "toxicity")
-    for low, high, draw, fixed in (("low", "high", axes.hlines, y), ("toxicity_low", "toxicity_high", axes.vlines, x)):
-        if row[low] is not None:
-            draw(
-                fixed, axis_number(row, low), axis_number(row, high), color=colour, linewidth=0.7, alpha=0.35, zorder=1
-            )
+    highest = levels(chart.rows, "rate")[-1]
+    white = PALEST * axis_number(row, "rate") / highest if highest and style else 0.0
+    thin: dict[str, Any] = {"color": colour, "linewidth": 0.7, "alpha": 0.35, "zorder": 1}
+    if row["low"] is not None:
+        axes.hlines(y, axis_number(row, "low"), axis_number(row, "high"), **thin)
+    if row["toxicity_low"] is not None:
+        axes.vlines(x, axis_number(row, "toxicity_low"), axis_number(row, "toxicity_high"), **thin)
     axes.plot(
         [x],
         [y],
         color=colour,
         marker=style.marker if style else "*",
         markersize=_size(row, chart) if style else 10,
-        markerfacecolor="w" if row["degenerate"] else paler(colour, _noise_share(row, chart)),
+        markerfacecolor="w" if row["degenerate"] else paler(colour, white),
         markeredgewidth=1.0,
         linestyle="",
         zorder=3,
@@ -112,85 +113,70 @@ def _draw_front(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_ylim(top=top)
 
 
-def _noise_share(row: Row, chart: Chart) -> float:
-    """Of white in a point; base has no rate."""
-    highest = levels(chart.rows, "rate")[-1]
-    return PALEST * axis_number(row, "rate") / highest if highest and row["method"] != BASE else 0.0
-
-
 def _size(row: Row, chart: Chart) -> float:
     """Smaller for fewer pairs."""
     sizes = levels(chart.rows, "pairs")
-    index = sizes.index(axis_number(row, "pairs"))
-    return 7.0 if len(sizes) == 1 else 4.0 + 4.0 * index / (len(sizes) - 1)
+    return 7.0 if len(sizes) == 1 else 4.0 + 4.0 * sizes.index(axis_number(row, "pairs")) / (len(sizes) - 1)
 
 
 def _tradeoff_handles(chart: Chart) -> list[Any]:
-    handles: list[Any] = method_handles(chart.methods, chart.rows, linestyle="", markersize=7)
+    handles = method_handles(chart.methods, chart.rows, linestyle="", markersize=7)
     if any(row["method"] == BASE for row in chart.rows):
-        handles.append(point_handle(f"{BASE} (unaligned)", color="k", marker="*", markersize=10))
+        handles.append(base_handle({"color": "k", "marker": "*", "markersize": 10, "linestyle": ""}))
     rates, sizes = levels(chart.rows, "rate"), levels(chart.rows, "pairs")
-    for rate in (rates[0], rates[-1]) if rates[-1] > 0 else ():
-        white = paler("0.3", PALEST * rate / rates[-1])
-        handles.append(point_handle(f"{rate_label(rate)} noise", markersize=7, markerfacecolor=white))
+    if rates[-1] > 0:
+        for rate, white in ((rates[0], PALEST * rates[0] / rates[-1]), (rates[-1], PALEST)):
+            face = paler("0.3", white)
+            handles.append(point_handle(f"{rate_label(rate)} noise", markersize=7, markerfacecolor=face))
     if len(sizes) > 1:
-        handles += [point_handle(f"{n:,.0f} pairs", markersize=size) for n, size in ((sizes[0], 4.0), (sizes[-1], 8.0))]
+        handles += [
+            point_handle(f"{sizes[end]:,.0f} pairs", markersize=points) for end, points in ((0, 4.0), (-1, 8.0))
+        ]
     return [*handles, Line2D([], [], **FRONT, **RING, label="Pareto front"), *degenerate_handles(chart.rows)]
 
 
 def draw_seeds(chart: Chart) -> Figure:
     """A line of dots for each place, one a seed, with a bar at the mean; base as a dashed line."""
     metrics = rows_by(chart.rows, "metric")
-    strips = list(dict.fromkeys(_strip(row) for row in chart.rows if row["method"] != BASE))
+    places = list(dict.fromkeys(_place(row) for row in chart.rows if row["method"] != BASE))
     columns = min(STRIP_COLUMNS, len(metrics))
-    figure, panels = grid(len(metrics), columns=columns, height=max(1.2, STRIP_INCHES * len(strips) + 0.6), sharey=True)
-    several = len({strip[1] for strip in strips}) > 1
+    figure, panels = grid(len(metrics), columns=columns, height=max(1.2, STRIP_INCHES * len(places) + 0.6), sharey=True)
+    several = len({place[1] for place in places}) > 1
     for index, (axes, rows) in enumerate(zip(panels, metrics.values(), strict=True)):
-        _draw_strips(axes, rows, strips, chart)
+        _draw_strips(axes, rows, places, chart)
         axes.set_title(metric_title(rows[0]))
         axes.set_xlabel(str(rows[0]["unit"]).replace("mean toxicity probability", "mean probability"))
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.set_ylim(len(strips) - 0.5, -0.5)
+        axes.set_ylim(len(places) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         if index % columns == 0:
-            labels = [f"{method}{f', n = {n:,}' if several else ''}, {rate_label(rate)}" for method, n, rate in strips]
-            axes.set_yticks(range(len(strips)), labels)
-    legend(figure, _strip_handles(chart))
+            labels = [f"{method}{f', n = {n:,}' if several else ''}, {rate_label(rate)}" for method, n, rate in places]
+            axes.set_yticks(range(len(places)), labels)
+    handles = method_handles(chart.methods, chart.rows, linestyle="", markersize=4)
+    if any(row["method"] == BASE for row in chart.rows):
+        handles.append(base_handle())
+    mean = point_handle("mean", marker="|", markersize=9, markeredgewidth=1.6)
+    legend(figure, [*handles, mean, *degenerate_handles(chart.rows)])
     return figure
 
 
-def _draw_strips(axes: Axes, rows: Sequence[Row], strips: Sequence[tuple[str, int, float]], chart: Chart) -> None:
+def _draw_strips(axes: Axes, rows: Sequence[Row], places: Sequence[tuple[str, int, float]], chart: Chart) -> None:
     for row in rows:
         if row["method"] == BASE:
             axes.axvline(axis_number(row, "value"), **BASE_LINE)
             continue
-        y = strips.index(_strip(row))
+        y = places.index(_place(row))
         style = look(chart.methods, str(row["method"]))
         if row["seed"] == MEAN:
             axes.vlines([axis_number(row, "value")], y - 0.36, y + 0.36, color=style.colour, linewidth=1.6, zorder=2)
             continue
         face = "w" if row["degenerate"] else style.colour
-        axes.plot(
-            [axis_number(row, "value")],
-            [y],
-            color=style.colour,
-            marker=style.marker,
-            markersize=4,
-            alpha=0.8,
-            markerfacecolor=face,
-        )
-    starts = [y for y in range(1, len(strips)) if strips[y][0] != strips[y - 1][0]]
-    for y in starts:
-        axes.axhline(y - 0.5, color="0.75", linewidth=0.8)
+        dot: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 4, "markerfacecolor": face}
+        axes.plot([axis_number(row, "value")], [y], alpha=0.8, **dot)
+    for y, (above, below) in enumerate(pairwise(places), start=1):
+        if above[0] != below[0]:
+            axes.axhline(y - 0.5, color="0.75", linewidth=0.8)
 
 
-def _strip(row: Row) -> tuple[str, int, float]:
+def _place(row: Row) -> tuple[str, int, float]:
     return str(row["method"]), int(axis_number(row, "pairs")), axis_number(row, "rate")
-
-
-def _strip_handles(chart: Chart) -> list[Any]:
-    handles: list[Any] = method_handles(chart.methods, chart.rows, linestyle="", markersize=4)
-    if any(row["method"] == BASE for row in chart.rows):
-        handles.append(base_handle())
-    mean = point_handle("mean", marker="|", markersize=9, markeredgewidth=1.6)
-    return [*handles, mean, *degenerate_handles(chart.rows)]

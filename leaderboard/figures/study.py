@@ -30,6 +30,7 @@ from bench.leaderboard.figures.style import (
     numbers,
     panel_columns,
     percent_text,
+    point_handle,
     rows_by,
 )
 from bench.leaderboard.study.chart_rows import MEAN, SHARE_OF_BASE, Row
@@ -68,11 +69,12 @@ def _draw_curves(chart: Chart) -> Figure:
     figure, panels = grid(len(metrics), columns=panel_columns(len(metrics)), height=2.5)
     for axes, (metric, rows) in zip(panels, metrics.items(), strict=True):
         _draw_base(axes, rows, changes=chart.kind == "changes")
-        for method in chart.methods:
-            _draw_method(axes, [row for row in rows if row["method"] == method], chart)
-        axes.set(title=metric_title(rows[0]), ylabel=_height_label(chart, rows[0]))
+        _draw_methods(axes, rows, chart)
+        unit = str(rows[0]["unit"])
+        change = "change against base (%)" if unit == SHARE_OF_BASE else "change against base"
+        axes.set(title=metric_title(rows[0]), ylabel=change if chart.kind == "changes" else unit)
         _set_heights(axes, chart, metric)
-        _set_across(axes, chart)
+        _set_places(axes, chart)
     legend(figure, _curve_handles(chart))
     return figure
 
@@ -84,30 +86,25 @@ def _draw_base(axes: Axes, rows: Sequence[Row], *, changes: bool) -> None:
         if row["method"] == BASE:
             axes.axhline(axis_number(row, "value"), **BASE_LINE)
             if row["low"] is not None:
-                axes.axhspan(
-                    axis_number(row, "low"),
-                    axis_number(row, "high"),
-                    color="0.5",
-                    alpha=BAND_ALPHA,
-                    linewidth=0,
-                    zorder=0.5,
-                )
+                low, high = axis_number(row, "low"), axis_number(row, "high")
+                axes.axhspan(low, high, color="0.5", alpha=BAND_ALPHA, linewidth=0, zorder=0.5)
 
 
-def _draw_method(axes: Axes, rows: Sequence[Row], chart: Chart) -> None:
-    means = [row for row in rows if row["seed"] == MEAN]
-    if not means:
-        return
-    style = look(chart.methods, str(means[0]["method"]))
-    x = numbers(means, chart.over)
-    _draw_band(axes, x, means, style.colour, style.dashes)
-    axes.plot(x, numbers(means, "value"), **style.line)
-    if hollow := [row for row in means if row.get("degenerate")]:
-        face = {"linestyle": "", "markerfacecolor": "w", "zorder": 3.5}
-        axes.plot(numbers(hollow, chart.over), numbers(hollow, "value"), **{**style.line, **face})
-    seeds = [row for row in rows if row["seed"] != MEAN]
-    if len(seeds) > len(means):
-        axes.plot(numbers(seeds, chart.over), numbers(seeds, "value"), **_dots(style.colour))
+def _draw_methods(axes: Axes, rows: Sequence[Row], chart: Chart) -> None:
+    """A method's means with their band, and its seeds where there are several."""
+    by_method = rows_by(rows, "method")
+    for method in (method for method in chart.methods if method in by_method):
+        means = [row for row in by_method[method] if row["seed"] == MEAN]
+        seeds = [row for row in by_method[method] if row["seed"] != MEAN]
+        style, x = look(chart.methods, method), numbers(means, chart.over)
+        _draw_band(axes, x, means, style.colour, style.dashes)
+        axes.plot(x, numbers(means, "value"), **style.line)
+        if chart.kind != "why":
+            hollow = [row for row in means if row["degenerate"]]
+            points = {**style.line, "linestyle": "", "markerfacecolor": "w", "zorder": 3.5}
+            axes.plot(numbers(hollow, chart.over), numbers(hollow, "value"), **points)
+        if len(seeds) > len(means):
+            axes.plot(numbers(seeds, chart.over), numbers(seeds, "value"), **_dots(style.colour))
 
 
 def _draw_band(axes: Axes, x: Sequence[float], rows: Sequence[Row], colour: str, dashes: Any) -> None:
@@ -123,32 +120,23 @@ def _draw_band(axes: Axes, x: Sequence[float], rows: Sequence[Row], colour: str,
 
 def _dots(colour: str) -> dict[str, Any]:
     """On top of the means, with a rim that sets them off."""
-    return {
-        "color": colour,
-        "marker": ".",
-        "markersize": 6,
-        "markeredgecolor": "w",
-        "markeredgewidth": 0.5,
-        "linestyle": "",
-        "zorder": 4,
-    }
+    rim = {"markeredgecolor": "w", "markeredgewidth": 0.5}
+    return {"color": colour, "marker": ".", "markersize": 6, "linestyle": "", "zorder": 4, **rim}
 
 
 def _curve_handles(chart: Chart) -> list[Any]:
-    handles: list[Any] = method_handles(chart.methods, chart.rows)
+    handles = method_handles(chart.methods, chart.rows)
     if chart.kind == "changes" or any(row["method"] == BASE for row in chart.rows):
         handles.append(base_handle())
     if any(row["low"] is not None for row in chart.rows):
-        handles.append(Patch(color="0.5", alpha=0.35, linewidth=0, label="95 % interval"))
+        handles.append(_band_handle("95 % interval"))
     if any(row["seeds"] > 1 for row in chart.rows if isinstance(row["seeds"], int)):
-        handles.append(Line2D([], [], **_dots("0.3"), label="one seed"))
+        handles.append(point_handle("one seed", **_dots("0.3")))
     return [*handles, *degenerate_handles(chart.rows)]
 
 
-def _height_label(chart: Chart, row: Row) -> str:
-    if chart.kind == "values":
-        return str(row["unit"])
-    return "change against base (%)" if row["unit"] == SHARE_OF_BASE else "change against base"
+def _band_handle(label: str) -> Patch:
+    return Patch(color="0.5", alpha=0.35, linewidth=0, label=label)
 
 
 def _set_heights(axes: Axes, chart: Chart, metric: str) -> None:
@@ -165,16 +153,16 @@ def _set_heights(axes: Axes, chart: Chart, metric: str) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
-def _set_across(axes: Axes, chart: Chart) -> None:
+def _set_places(axes: Axes, chart: Chart) -> None:
     """Ticks where something was measured; a logarithmic axis for numbers of pairs."""
-    there = levels(chart.rows, chart.over)
+    places = levels(chart.rows, chart.over)
     if chart.over == "rate":
-        set_rate_ticks(axes, there)
+        set_rate_ticks(axes, places)
         return
     axes.set_xscale("log")
     axes.set_xlabel("preference pairs (log scale)")
-    axes.set_xlim(there[0] / 1.15, there[-1] * 1.15)
-    axes.set_xticks(_spread(there, math.log(there[-1] / there[0]) / MOST_TICKS))
+    axes.set_xlim(places[0] / 1.15, places[-1] * 1.15)
+    axes.set_xticks(_spread(places, math.log(places[-1] / places[0]) / MOST_TICKS))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
@@ -189,30 +177,28 @@ def set_rate_ticks(axes: Axes, rates: Sequence[float]) -> None:
 
 def _spread(sizes: Sequence[float], least: float) -> list[float]:
     """Sizes whose labels do not touch on a logarithmic axis; the largest is always among them."""
-    shown: list[float] = []
+    labelled: list[float] = []
     for size in reversed(sizes):
-        if not shown or math.log(shown[-1] / size) >= least:
-            shown.append(size)
-    return shown[::-1]
+        if not labelled or math.log(labelled[-1] / size) >= least:
+            labelled.append(size)
+    return labelled[::-1]
 
 
 WHY = {
-    "subspace angle": ("angle to the subspace without noise", "largest principal angle (degrees)"),
-    "reward accuracy": ("reward accuracy on clean held-out pairs", "share of pairs (%)"),
+    "subspace angle": ("angle to the subspace without noise", "largest principal angle (degrees)", "range of layers"),
+    "reward accuracy": ("reward accuracy on clean held-out pairs", "share of pairs (%)", "95 % interval"),
 }
-"""Title and vertical axis of each quantity."""
+"""Title and vertical axis of each quantity, and what its band is."""
 
 
 def _draw_why(chart: Chart) -> Figure:
     """Angles with the range of their layers, reward accuracies with Wilson's intervals, against the rate."""
-    by_quantity = rows_by(chart.rows, "quantity")
+    by_quantity, rates = rows_by(chart.rows, "quantity"), levels(chart.rows, "rate")
     quantities = [name for name in WHY if name in by_quantity]
     figure, panels = grid(len(quantities), columns=2, height=2.7)
-    rates = levels(chart.rows, "rate")
     for axes, quantity in zip(panels, quantities, strict=True):
-        for method in chart.methods:
-            _draw_method(axes, [row for row in by_quantity[quantity] if row["method"] == method], chart)
-        title, label = WHY[quantity]
+        _draw_methods(axes, by_quantity[quantity], chart)
+        title, label, _ = WHY[quantity]
         axes.set(title=title, ylabel=label)
         set_rate_ticks(axes, rates)
         axes.set_xlim(rates[0] - 0.02, rates[-1] + 0.02)
@@ -228,12 +214,10 @@ def _draw_why(chart: Chart) -> Figure:
 
 
 def _why_handles(chart: Chart, quantities: Sequence[str]) -> list[Any]:
-    handles: list[Any] = method_handles(chart.methods, chart.rows)
-    names = {"subspace angle": "range of layers", "reward accuracy": "95 % interval"}
-    bands = " | ".join(names[quantity] for quantity in quantities)
-    handles.append(Patch(color="0.5", alpha=0.35, linewidth=0, label=bands))
+    bands = _band_handle(" | ".join(WHY[quantity][2] for quantity in quantities))
+    handles = [*method_handles(chart.methods, chart.rows), bands]
     if len({row["seed"] for row in chart.rows} - {MEAN}) > 1:
-        handles.append(Line2D([], [], **_dots("0.3"), label="one seed"))
+        handles.append(point_handle("one seed", **_dots("0.3")))
     if "reward accuracy" in quantities:
         handles.append(Line2D([], [], color="0.35", linestyle=":", linewidth=1, label="coin toss"))
     return handles

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -20,25 +21,6 @@ from bench.leaderboard.render.numbers import MINUS
 from bench.leaderboard.study.chart_rows import Row
 
 DPI = 200
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.framealpha": 0.85,
-    "legend.edgecolor": "none",
-    "legend.fancybox": False,
-    "figure.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "0.92",
-    "figure.constrained_layout.use": True,
-    "svg.hashsalt": "alignment-bench",
-}
 WIDTH = 7.0
 """Inches: a printed page's text."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -87,7 +69,7 @@ def drawing_style() -> Iterator[None]:
     """Our settings over matplotlib's own defaults, whatever a person's matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")))
         yield
 
 
@@ -102,17 +84,26 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=DPI, metadata=dateless[path.suffix])
 
 
-def grid(n_panels: int, *, columns: int, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+def grid(
+    n_panels: int,
+    *,
+    columns: int,
+    height: float,
+    sharey: bool = False,
+    one_wide: float = 0.65 * WIDTH,
+    besides: float = 0.8,
+) -> tuple[Figure, list[Axes]]:
     """A page-wide figure with that many panels; places that are left over stay blank.
 
     Arguments:
         columns: at most that many.
-        height: of a panel, inches.
+        height: of a panel, inches; so are the next two.
+        one_wide: width where there is one column.
+        besides: height that titles and legend take.
     """
     columns = min(columns, n_panels)
     rows = math.ceil(n_panels / columns)
-    width = WIDTH if columns > 1 else 0.65 * WIDTH
-    figure = Figure(figsize=(width, rows * height + 0.8))
+    figure = Figure(figsize=(WIDTH if columns > 1 else one_wide, rows * height + besides))
     panels = list(figure.subplots(rows, columns, squeeze=False, sharey="row" if sharey else False).flat)
     for axes in panels[n_panels:]:
         axes.set_axis_off()
@@ -143,37 +134,26 @@ def legend(figure: Figure, handles: Sequence[Any]) -> None:
     )
 
 
-def method_handles(methods: Sequence[str], rows: Sequence[Row], **changes: Any) -> list[Line2D]:
+def method_handles(methods: Sequence[str], rows: Sequence[Row], **changes: Any) -> list[Any]:
     """Legend entries of the methods that rows are of."""
-    there = {row["method"] for row in rows}
-    return [
-        Line2D([], [], **{**look(methods, method).line, **changes}, label=method)
-        for method in methods
-        if method in there
-    ]
+    by_method = rows_by(rows, "method")
+    lines = {method: {**look(methods, method).line, **changes} for method in methods if method in by_method}
+    return [Line2D([], [], **line, label=method) for method, line in lines.items()]
+
+
+def base_handle(line: Mapping[str, Any] = BASE_LINE) -> Line2D:
+    """Legend entry of the unaligned model."""
+    return Line2D([], [], **line, label=f"{BASE} (unaligned)")
 
 
 def point_handle(label: str, **changes: Any) -> Line2D:
-    """Legend entry of points: grey discs, but for what is said of them."""
-    return Line2D([], [], label=label, **{"color": "0.3", "marker": "o", "markersize": 5, "linestyle": "", **changes})
-
-
-def base_handle() -> Line2D:
-    """Legend entry of the unaligned model's line."""
-    return Line2D([], [], **BASE_LINE, label=f"{BASE} (unaligned)")
+    """Legend entry of a grey point."""
+    return Line2D([], [], **{"color": "0.3", "marker": "o", "markersize": 5, "linestyle": "", **changes}, label=label)
 
 
 def degenerate_handles(rows: Sequence[Row]) -> list[Line2D]:
     """Legend entry of points whose text is hardly text, where there are any."""
     return [point_handle("degenerate text", markerfacecolor="w")] if any(row["degenerate"] for row in rows) else []
-
-
-def rows_by(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
-    """Rows by what they have in one column, in order of appearance."""
-    parts: dict[str, list[Row]] = {}
-    for row in rows:
-        parts.setdefault(str(row[name]), []).append(row)
-    return parts
 
 
 def shades(count: int) -> list[Any]:
@@ -186,6 +166,14 @@ def paler(colour: str, share: float) -> tuple[float, float, float]:
     """A colour with that share of white in it."""
     red, green, blue = (channel + share * (1 - channel) for channel in to_rgb(colour))
     return red, green, blue
+
+
+def rows_by(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
+    """Rows by what they hold in a column, in order of appearance."""
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(str(row[name]), []).append(row)
+    return grouped
 
 
 def metric_title(row: Row) -> str:

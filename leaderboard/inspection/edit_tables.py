@@ -14,6 +14,7 @@ BARS = 14
 """Most bars of a spectrum: with everything else they fit 80 columns."""
 HASH = 6
 """Digits of a hash that a person compares."""
+COLUMNS = ("layer", "rank", "energy", "singular values", "angle", "matrix", "‖ΔW‖/‖W‖", "rank ΔW", "SHA-256")
 READING = (
     "energy is the share of all squared singular values that the removed directions hold; rank ΔW leaves rounding out; "
     "SHA-256 is of a matrix's bytes before and after"
@@ -30,36 +31,25 @@ def layer_sections(layers: Sequence[LayerReport], directions: int) -> list[Secti
     """What was done to each layer, what the leading `directions` of each mean in tokens, and how to read that."""
     noisy = any(layer.angles_to_clean_degrees for layer in layers)
     tokens = _tokens(layers, directions)
-    notes = [
-        READING,
-        *([READING_ANGLE] if noisy else []),
-        *([READING_TOKENS] if any(t.columns for t in tokens) else []),
-    ]
-    return [_layers(layers, noisy), *tokens, Section("", (), (("reading", ". ".join(notes)),))]
+    has_tokens = any(section.columns for section in tokens)
+    notes = {READING: True, READING_ANGLE: noisy, READING_TOKENS: has_tokens}
+    reading = ". ".join(note for note, is_needed in notes.items() if is_needed)
+    return [_layers(layers, noisy), *tokens, Section("", (), (("reading", reading),))]
 
 
 def _layers(layers: Sequence[LayerReport], noisy: bool) -> Section:
     several = any(len(layer.matrices) > 1 for layer in layers)
     hashed = any(matrix.sha256_before for layer in layers for matrix in layer.matrices)
-    columns = {
-        "layer": True,
-        "rank": True,
-        "energy": True,
-        "singular values": True,
-        "angle": noisy,
-        "matrix": several,
-        "‖ΔW‖/‖W‖": True,
-        "rank ΔW": True,
-        "SHA-256": hashed,
-    }
+    shown = {"angle": noisy, "matrix": several, "SHA-256": hashed}
+    columns = tuple(name for name in COLUMNS if shown.get(name, True))
     rows = []
     for layer in layers:
         about = _about_layer(layer)
         for matrix in layer.matrices:
             cells = about | _about_matrix(matrix)
-            rows.append(tuple(cells[name] for name, shown in columns.items() if shown))
+            rows.append(tuple(cells[name] for name in columns))
             about = dict.fromkeys(about, "")
-    return Section("layers", tuple(name for name, shown in columns.items() if shown), tuple(rows))
+    return Section("layers", columns, tuple(rows))
 
 
 def _about_layer(layer: LayerReport) -> dict[str, str]:

@@ -44,24 +44,23 @@ def inspect_sections(record: Record, directions: int = 1) -> list[Section]:
 def inspection_json(record: Record) -> dict[str, Any]:
     """What the tables are made of, at full precision: the record without values per item and provenance."""
     plain = record.model_dump(mode="json", exclude={"schema_version", "provenance", "evaluation", "metrics"})
-    shown = {"value", "stderr", "ci95", "n", "unit", "counts"}
-    metrics = {name: metric.model_dump(mode="json", include=shown) for name, metric in record.metrics.items()}
+    fields = {"value", "stderr", "ci95", "n", "unit", "counts"}
+    metrics = {name: metric.model_dump(mode="json", include=fields) for name, metric in record.metrics.items()}
     return {**plain, "metrics": metrics}
 
 
 def _header(record: Record) -> tuple[tuple[str, ...], ...]:
     model, data, cost = record.model, record.data, record.cost
     looked = record.alignment.diagnostic_seconds
+    weights = f"{model.locator}@{model.revision}" if model.revision else model.locator
+    noise = f"{data.noise.model} {rate_text(data.noise.rate)}: {data.noise.n_flipped:,} pairs"
     rows = {
         "cell": record.cell_id,
-        "model": f"{model.locator}{f'@{model.revision}' if model.revision else ''}, {model.dtype}, "
-        f"fingerprint {model.fingerprint.removeprefix('sha256:')[:12]}",
+        "model": f"{weights}, {model.dtype}, fingerprint {model.fingerprint.removeprefix('sha256:')[:12]}",
         "method": record.method.name,
         "hyperparameters": ", ".join(f"{name}={text}" for name, text in _settings(record.method.config).items()),
         "data": f"{data.n_pairs:,} pairs of {data.source}, seed {data.seed}" if data.n_pairs else "",
-        "noise": f"{data.noise.model} {rate_text(data.noise.rate)}: {data.noise.n_flipped:,} pairs"
-        if data.n_pairs
-        else "",
+        "noise": noise if data.n_pairs else "",
         "measured": "; ".join(_measured(name, metric) for name, metric in record.metrics.items()),
         "aligning took": f"{seconds_text(cost.align_seconds)} on {cost.device}, at most "
         f"{gibibytes_text(cost.peak_rss_bytes)}" + (f"; looking at it {seconds_text(looked)} more" if looked else ""),
@@ -73,12 +72,10 @@ def _header(record: Record) -> tuple[tuple[str, ...], ...]:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     """Hyperparameters as text, without those that are unset or that no other one's value calls for."""
-    needs = {
-        name: next((need for start, need in MATTERS_FOR.items() if name.startswith(start)), None) for name in config
-    }
     chosen = {value for value in config.values() if isinstance(value, str)}
-    shown = {name: value for name, value in config.items() if needs[name] is None or needs[name] in chosen}
-    return {name: text for name, text in flat(shown).items() if name and text not in ("null", "[]")}
+    needs = {name: [need for start, need in MATTERS_FOR.items() if name.startswith(start)] for name in config}
+    settings = {name: value for name, value in config.items() if chosen.issuperset(needs[name])}
+    return {name: text for name, text in flat(settings).items() if name and text not in ("null", "[]")}
 
 
 def _measured(name: str, metric: Metric) -> str:
@@ -123,20 +120,22 @@ def _nested(title: str, value: Mapping[str, Any]) -> list[Section]:
         for name, part in value.items()
         if name not in tables and name not in curves and part is not None and not (tables and name == "chosen")
     }
-    listed = [_rows(f"{title}: {name}", rows, chosen) for name, rows in tables.items()]
-    listed += [_curves(f"{title}: {name}", points) for name, points in curves.items()]
-    return ([Section(title, (), tuple(plain.items()))] if plain else []) + listed
+    return [
+        *([Section(title, (), tuple(plain.items()))] if plain else []),
+        *(_rows(f"{title}: {name}", rows, chosen) for name, rows in tables.items()),
+        *(_curves(f"{title}: {name}", points) for name, points in curves.items()),
+    ]
 
 
 def _rows(title: str, rows: Sequence[Mapping[str, Any]], chosen: Any = None) -> Section:
     """A list of like mappings as a table of their plain values; the chosen row has an arrow."""
     names = list(dict.fromkeys(name for row in rows for name, value in row.items() if is_scalar(value)))
-    marked = isinstance(chosen, int) and 0 <= chosen < len(rows)
+    has_chosen = isinstance(chosen, int) and 0 <= chosen < len(rows)
     cells = tuple(
-        (*(["→" if index == chosen else ""] if marked else []), *(scalar_text(row.get(name)) for name in names))
+        (*(["→" if index == chosen else ""] if has_chosen else []), *(scalar_text(row.get(name)) for name in names))
         for index, row in enumerate(rows)
     )
-    return Section(title, (*([""] if marked else []), *(name.replace("_", " ") for name in names)), cells)
+    return Section(title, (*([""] if has_chosen else []), *(name.replace("_", " ") for name in names)), cells)
 
 
 def _curves(title: str, curves: Mapping[str, Sequence[Any]]) -> Section:

@@ -66,14 +66,9 @@ class Quirk(Value):
 
     def touches(self, figure: str, model: str, source: str, *, row: str, metric: str) -> bool:
         """Whether it could show in what a source says of a metric, beside one of our rows."""
-        conditions = (
-            (self.figures, figure),
-            (self.models, model),
-            (self.sources, source),
-            (self.rows, row),
-            (self.metrics, metric.partition(".")[0]),
-        )
-        return all(allowed is None or value in allowed for allowed, value in conditions)
+        limits = (self.figures, self.models, self.sources, self.rows, self.metrics)
+        values = (figure, model, source, row, metric.partition(".")[0])
+        return all(limit is None or value in limit for limit, value in zip(limits, values, strict=True))
 
 
 class Published(Value):
@@ -88,10 +83,9 @@ class Published(Value):
 
     @model_validator(mode="after")
     def _sources_are_known(self) -> Published:
-        named = [*(table.source for table in self.tables), self.overlap.source]
-        lost = sorted(set(named) - set(self.sources))
-        if lost:
-            raise ValueError(f"sources that are not explained: {', '.join(lost)}")
+        unexplained = {*(table.source for table in self.tables), self.overlap.source} - set(self.sources)
+        if unexplained:
+            raise ValueError(f"sources that are not explained: {', '.join(sorted(unexplained))}")
         return self
 
     def of(self, figure: str, model: str) -> list[PublishedTable]:
@@ -100,7 +94,8 @@ class Published(Value):
 
     def explaining(self, figure: str, model: str, source: str, *, row: str, metric: str) -> tuple[str, ...]:
         """Ids of the quirks that could show there."""
-        return tuple(quirk.id for quirk in self.quirks if quirk.touches(figure, model, source, row=row, metric=metric))
+        quirks = (quirk for quirk in self.quirks if quirk.touches(figure, model, source, row=row, metric=metric))
+        return tuple(quirk.id for quirk in quirks)
 
     def rows_beside(self, table: PublishedTable, method: str) -> Sequence[str]:
         """Rows of ours beside which a published method stands."""

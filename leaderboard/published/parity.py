@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import combinations, groupby
 from typing import Any
@@ -79,9 +79,7 @@ class ParityFinding:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         return {
-            "row": self.place.row,
-            "n_pairs": self.place.n_pairs,
-            "rate": self.place.rate,
+            **asdict(self.place),
             "metric": self.metric,
             "source": self.source,
             "where": self.where,
@@ -119,12 +117,16 @@ def compare_published(ours: Sample, theirs: Sample, *, exact: bool = False, roun
         raise ValueError("means of at least one run, finite, are compared")
     difference = ours.mean - theirs.mean
     if exact:
-        return _judged(difference, rounding + ARITHMETIC * abs(theirs.mean))
-    spread = _standard_error(ours, theirs)
-    if spread is None:
+        margin = rounding + ARITHMETIC * abs(theirs.mean)
+    elif spread := _standard_error(ours, theirs):
+        from scipy.special import stdtrit
+
+        error, freedom = spread
+        margin = rounding + float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    else:
         return ParityComparison(ParityVerdict.undecided, difference, None, "neither side says how its runs spread")
-    error, freedom = spread
-    return _judged(difference, rounding + _student(freedom) * error)
+    verdict = ParityVerdict.within if abs(difference) <= margin else ParityVerdict.different
+    return ParityComparison(verdict, difference, margin)
 
 
 def assess(
@@ -150,10 +152,8 @@ def assess(
 
 def expected_by_chance(findings: Sequence[ParityFinding]) -> float:
     """How many of the judged cells would be called different on average although nothing is."""
-    judged = [
-        f for f in findings if f.verdict in (ParityVerdict.within, ParityVerdict.different) and f.place.row != BASE
-    ]
-    return (1 - LEVEL) * len(judged)
+    decided = (ParityVerdict.within, ParityVerdict.different)
+    return (1 - LEVEL) * sum(finding.verdict in decided and finding.place.row != BASE for finding in findings)
 
 
 def relative_change(value: float, base: float) -> float:
@@ -171,11 +171,10 @@ def shape(findings: Sequence[ParityFinding]) -> list[str]:
     lines = [
         f"sign of the change against base, where the published one is clear: the same in {sum(signs)} of {len(signs)}"
     ]
-    orders = [_same_order(list(group)) for group in _by_design(changes)]
-    decided = [order for order in orders if order is not None]
-    if decided:
-        lines.append(f"order of the rows by that change: the same in {sum(decided)} of {len(decided)} comparisons")
-    return [*lines, *_gains_left(changes)]
+    orders = [order for group in _by_design(changes) if (order := _same_order(group)) is not None]
+    if orders:
+        lines.append(f"order of the rows by that change: the same in {sum(orders)} of {len(orders)} comparisons")
+    return [*lines, *_left_by_noise(changes)]
 
 
 def _finding(
@@ -195,15 +194,10 @@ def _finding(
     if withheld is not None:
         return ParityFinding(*about, measured, ParityVerdict.undecided, None, withheld, ())
     result = compare_published(measured, theirs, exact=place.row == BASE, rounding=table.rounding)
-    explained: tuple[str, ...] = ()
+    quirks: tuple[str, ...] = ()
     if result.verdict is ParityVerdict.different:
-        explained = published.explaining(table.figure, table.model, table.source, row=place.row, metric=metric)
-    return ParityFinding(*about, measured, result.verdict, result.margin, result.why, explained)
-
-
-def _judged(difference: float, margin: float) -> ParityComparison:
-    verdict = ParityVerdict.within if abs(difference) <= margin else ParityVerdict.different
-    return ParityComparison(verdict, difference, margin)
+        quirks = published.explaining(table.figure, table.model, table.source, row=place.row, metric=metric)
+    return ParityFinding(*about, measured, result.verdict, result.margin, result.why, quirks)
 
 
 def _standard_error(ours: Sample, theirs: Sample) -> tuple[float, float] | None:
@@ -222,16 +216,8 @@ def _standard_error(ours: Sample, theirs: Sample) -> tuple[float, float] | None:
     return math.sqrt(variance), 1 / sum((part / variance) ** 2 / freedom for part, freedom in parts)
 
 
-def _student(freedom: float) -> float:
-    """The quantile of Student's distribution that both tails of 95 % end at."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
-
-
 def _sample_json(sample: Sample) -> dict[str, Any]:
-    interval = {} if sample.ci95 is None else {"ci95": list(sample.ci95)}
-    return {"mean": sample.mean, "std": sample.std, "runs": sample.runs, **interval}
+    return {name: value for name, value in asdict(sample).items() if name != "ci95" or value is not None}
 
 
 _Changes = dict[tuple[FigureCell, str], tuple[float, float]]
@@ -243,8 +229,8 @@ def _changes(findings: Sequence[ParityFinding]) -> _Changes:
     changes: _Changes = {}
     for f in findings:
         if f.place.row != BASE and f.ours is not None and f.metric in bases:
-            published, measured = bases[f.metric]
-            change = (relative_change(f.theirs.mean, published), relative_change(f.ours.mean, measured))
+            theirs, ours = bases[f.metric]
+            change = (relative_change(f.theirs.mean, theirs), relative_change(f.ours.mean, ours))
             changes.setdefault((f.place, f.metric), change)
     return changes
 
@@ -271,12 +257,10 @@ def _by_design(changes: _Changes) -> list[list[tuple[float, float]]]:
 def _same_order(pairs: Sequence[tuple[float, float]]) -> bool | None:
     """Whether rows that their numbers rank are ranked alike by ours; None where there is nothing to rank."""
     ranked = [(one, other) for one, other in combinations(pairs, 2) if one[0] != other[0]]
-    if not ranked:
-        return None
-    return all((one[0] < other[0]) == (one[1] < other[1]) for one, other in ranked)
+    return all((one[0] < other[0]) == (one[1] < other[1]) for one, other in ranked) if ranked else None
 
 
-def _gains_left(changes: _Changes) -> list[str]:
+def _left_by_noise(changes: _Changes) -> list[str]:
     """What share of the clean gain in toxicity is left at each rate."""
     lines = []
     for place, metric in changes:

@@ -15,7 +15,7 @@ from bench.core.progress import Progress
 from bench.core.store.cache import home
 from bench.core.values import Value
 from bench.leaderboard.records.layout import VALIDATIONS, json_files
-from bench.leaderboard.statistics.agreement import TrueShare, true_share
+from bench.leaderboard.statistics.agreement import CalibrationBin, TrueShare, true_share
 
 
 class ErrorEstimate(Value):
@@ -40,16 +40,6 @@ class Band(Value):
     high: float
     """Not in it, but for the last."""
     share: Share
-
-
-class CalibrationRow(Value):
-    """Texts with neighbouring scores: where scores are calibrated, `share` is about `score`."""
-
-    low: float
-    high: float
-    n: int
-    score: float
-    share: float
 
 
 class Coverage(Value):
@@ -82,7 +72,7 @@ class Validation(Value):
     """With the published scores, among the prompts alone; None also where the scorer says the same of all."""
     brier: ErrorEstimate | None
     calibration_error: float | None
-    calibration: tuple[CalibrationRow, ...]
+    calibration: tuple[CalibrationBin, ...]
     sensitivity: Share | None
     """Toxic prompts called toxic, of those scored."""
     sensitivity_by_score: tuple[Band, ...]

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.core.intervals import Interval, proportion
+from bench.core.intervals import Array, Interval, proportion
+from bench.core.values import Value
 
-Array = NDArray[np.float64]
 Level = Literal["nominal", "interval"]
 Counted = tuple[int, int]
 """Successes, and trials."""
@@ -40,8 +40,7 @@ def auc(scores: Sequence[float], truth: Sequence[bool], *, seed: int = 0, resamp
         ranks = _midranks(values, weights)
         of_positive, of_negative = weights[:, positive].sum(axis=1), weights[:, ~positive].sum(axis=1)
         above = (weights * ranks)[:, positive].sum(axis=1) - of_positive**2 / 2
-        share: Array = above / (of_positive * of_negative)
-        return share
+        return np.asarray(above / (of_positive * of_negative))
 
     return _bootstrap(statistic, positive.astype(int), seed, resamples)
 
@@ -59,11 +58,10 @@ def spearman(first: Sequence[float], second: Sequence[float], *, seed: int = 0, 
     def statistic(weights: Array) -> Array:
         ranks = [_midranks(values, weights) for values in (a, b)]
         total = weights.sum(axis=1, keepdims=True)
-        x, y = (values - (weights * values).sum(axis=1, keepdims=True) / total for values in ranks)
+        x, y = (rank - (weights * rank).sum(axis=1, keepdims=True) / total for rank in ranks)
         covariance, of_x, of_y = ((weights * product).sum(axis=1) for product in (x * y, x * x, y * y))
         scale = np.sqrt(of_x * of_y)
-        correlation: Array = np.divide(covariance, scale, out=np.full_like(scale, np.nan), where=scale > 0)
-        return correlation
+        return np.asarray(np.divide(covariance, scale, out=np.full_like(scale, np.nan), where=scale > 0))
 
     return _bootstrap(statistic, np.zeros(len(a), dtype=int), seed, resamples)
 
@@ -109,14 +107,13 @@ def krippendorff_alpha(
         expected = np.where(expected > 1e-12 * n**2, expected, np.nan)
         return 1 - (n - 1) * (weights @ disagreement) / expected
 
-    interval = _bootstrap(statistic, groups[pairable], seed, resamples)
-    if math.isnan(interval.value):
+    alpha = _bootstrap(statistic, groups[pairable], seed, resamples)
+    if math.isnan(alpha.value):
         raise ValueError("agreement needs two different ratings; all are the same")
-    return interval
+    return alpha
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrationBin:
+class CalibrationBin(Value):
     """Texts with neighbouring scores."""
 
     low: float
@@ -165,11 +162,11 @@ def calibration_error(bins: Sequence[CalibrationBin]) -> float:
 class TrueShare:
     """A share corrected for the errors of who counted it."""
 
-    value: float | None
-    """None where it cannot be had; `reason` says why."""
-    low: float | None
-    high: float | None
     n: float
+    value: float | None = None
+    """None where it cannot be had; `reason` says why."""
+    low: float | None = None
+    high: float | None = None
     reason: str | None = None
 
     @property
@@ -198,23 +195,24 @@ def true_share(
     Reference: Rogan and Gladen 1978; interval of Lang and Reiczigel 2014, doi:10.1016/j.prevetmed.2013.09.015.
     """
     if n == 0:
-        return TrueShare(None, None, None, 0, "no text was scored")
+        return TrueShare(0, reason="no text was scored")
     if not sensitivity[1] or not specificity[1]:
-        return TrueShare(None, None, None, n, "sensitivity or specificity was measured on no text")
+        return TrueShare(n, reason="sensitivity or specificity was measured on no text")
     se, sp = sensitivity[0] / sensitivity[1], specificity[0] / specificity[1]
     least = se + sp - math.hypot(_margin(sensitivity, level), _margin(specificity, level))
     if least <= 1:
         total = f"sensitivity + specificity is {se + sp:.2f}, at least {least:.2f}"
-        return TrueShare(None, None, None, n, f"{total}: not surely above 1, which chance gives")
+        return TrueShare(n, reason=f"{total}: not surely above 1, which chance gives")
     low, high = (float(bound) for bound in adjusted_bounds(positives, n, sensitivity, specificity, level=level))
     if high < 0 or low > 1:
-        few = f"no more than the false alarms of a specificity of {sp:.2f}"
-        many = f"more than a sensitivity of {se:.2f} finds"
-        return TrueShare(
-            None, None, None, n, f"a share of {positives / n:.3f} is {few if high < 0 else many}: neither carries over"
+        few, many = (
+            f"no more than the false alarms of a specificity of {sp:.2f}",
+            f"more than a sensitivity of {se:.2f} finds",
         )
+        excess = few if high < 0 else many
+        return TrueShare(n, reason=f"a share of {positives / n:.3f} is {excess}: neither carries over")
     value = min(max((positives / n + sp - 1) / (se + sp - 1), 0.0), 1.0)
-    return TrueShare(value, max(min(low, value), 0.0), min(max(high, value), 1.0), n)
+    return TrueShare(n, value, max(min(low, value), 0.0), min(max(high, value), 1.0))
 
 
 def adjusted_bounds(

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -115,7 +115,7 @@ def noise_curve(
     table = _table(gains, len(rates), weights)
     points = _points(table, seed, resamples)
     ps, note = p_values(table, seed=seed, resamples=resamples), note_on_seeds(table.n_seeds)
-    if not _is_gain(points[0], ps[0]):
+    if not _is_gain(points[0].value, ps[0]):
         return NoiseCurve(tuple(rates), points, None, None, None, None, NO_CLEAN_GAIN, note)
     x = np.asarray(rates, dtype=np.float64)
 
@@ -157,15 +157,13 @@ def size_curve(
         raise ValueError("a size curve needs two or more ascending positive sizes, and a share between 0 and 1")
     table = _table(gains, len(sizes), weights)
     points, note = _points(table, seed, resamples), note_on_seeds(table.n_seeds)
-    if not _is_gain(points[-1], p_values(table, seed=seed, resamples=resamples)[-1]):
+    if not _is_gain(points[-1].value, p_values(table, seed=seed, resamples=resamples)[-1]):
         return SizeCurve(tuple(sizes), points, None, NO_FULL_GAIN, note)
-    found = _crossing(np.log(np.asarray(sizes, dtype=np.float64)), table, share=share, of=-1)
-    value, low, high = (
-        # The level is below the full gain: it is reached at the largest size, sure or not.
-        float(sizes[-1]) if end is None else float(np.exp(end))
-        for end in (found.value, found.low, found.high)
-    )
-    return SizeCurve(tuple(sizes), points, Crossing(value, low, high, float(sizes[-1])), None, note)
+    needed = _crossing(np.log(np.asarray(sizes, dtype=np.float64)), table, share=share, of=-1)
+    largest = float(sizes[-1])
+    # The level is below the full gain: it is reached at the largest size, sure or not.
+    ends = [largest if end is None else float(np.exp(end)) for end in (needed.value, needed.low, needed.high)]
+    return SizeCurve(tuple(sizes), points, Crossing(ends[0], ends[1], ends[2], largest), None, note)
 
 
 def first_crossings(x: Array, curves: Array, levels: Array, *, falling: bool) -> Array:
@@ -187,8 +185,7 @@ def first_crossings(x: Array, curves: Array, levels: Array, *, falling: bool) ->
     step = over[rows, first] - over[rows, before]
     part = np.divide(-over[rows, before], step, out=np.zeros(len(curves)), where=first > 0)
     crossing = x[before] + part * (x[first] - x[before])
-    found: Array = np.where(there.any(axis=1), crossing, np.inf)
-    return found
+    return np.asarray(np.where(there.any(axis=1), crossing, np.inf))
 
 
 def _crossing(x: Array, table: Sheet, *, share: float, of: int) -> Crossing:
@@ -205,16 +202,11 @@ def _crossing(x: Array, table: Sheet, *, share: float, of: int) -> Crossing:
     if falling:
         beyond = -beyond
     least, most = student_bounds(Sheet(table.values @ beyond, table.weights))
-    low = _first_not_below(at, most)
+    low = float(first_crossings(at, most[None], np.zeros((1, 1)), falling=False)[0])
     # Surely beyond from the beginning on, the crossing is the beginning, which is `low` then.
     high = max(low, _last_within(at, least, most)) if (least > 0).any() else np.inf
-    found = [float(end) if np.isfinite(end) else None for end in (value, low, high)]
-    return Crossing(found[0], found[1], found[2], float(x[-1]))
-
-
-def _first_not_below(x: Array, line: Array) -> float:
-    """The first x where a line is not below 0."""
-    return float(first_crossings(x, line[None], np.zeros((1, 1)), falling=False)[0])
+    ends = [float(end) if np.isfinite(end) else None for end in (value, low, high)]
+    return Crossing(ends[0], ends[1], ends[2], float(x[-1]))
 
 
 def _last_within(x: Array, least: Array, most: Array) -> float:
@@ -228,19 +220,14 @@ def _last_within(x: Array, least: Array, most: Array) -> float:
 def _zeros(x: Array, line: Array) -> Array:
     """Where a line changes its sign between two points."""
     changes = np.flatnonzero(line[:-1] * line[1:] < 0)
-    found: Array = x[changes] - line[changes] * np.diff(x)[changes] / np.diff(line)[changes]
-    return found
+    return np.asarray(x[changes] - line[changes] * np.diff(x)[changes] / np.diff(line)[changes])
 
 
 def _breakdown(rates: Sequence[float], means: Array, ps: Sequence[float | None]) -> Breakdown:
-    tested = [index for index, p in enumerate(ps) if p is not None]
-    adjusted: list[float | None] = [None] * len(ps)
-    for index, p in zip(tested, holm([p for p in ps if p is not None]), strict=True):
-        adjusted[index] = p
-    seen = [mean > 0 and p is not None and p <= ALPHA for mean, p in zip(means, adjusted, strict=True)]
-    last = max((index for index, is_seen in enumerate(seen) if is_seen), default=-1)
-    rate = rates[last + 1] if last + 1 < len(rates) else None
-    return Breakdown(rate=rate, beyond=float(rates[-1]), p_adjusted=tuple(adjusted))
+    adjusted = holm(ps)
+    seen = [_is_gain(mean, p) for mean, p in zip(means, adjusted, strict=True)]
+    after = max((index for index, is_seen in enumerate(seen, start=1) if is_seen), default=0)
+    return Breakdown(rates[after] if after < len(rates) else None, float(rates[-1]), tuple(adjusted))
 
 
 def _table(gains: Sequence[ArrayLike], n_points: int, weights: Sequence[float] | None) -> Sheet:
@@ -259,18 +246,13 @@ def _points(table: Sheet, seed: int, resamples: int) -> tuple[Interval, ...]:
         if not table.values[..., column].any():
             points.append(Interval(0.0, 0.0, 0.0, 0.0, table.n_items))
             continue
-        of_column = partial(_column, column)
-        bounds = bounds_of(of_column, table, seed=seed, resamples=resamples)
-        stderr = None if bounds is None else stderr_of(of_column, table)
-        low, high = bounds or (None, None)
-        points.append(Interval(float(mean), stderr, low, high, table.n_items))
+        of_column = itemgetter((..., column))
+        low, high = bounds_of(of_column, table, seed=seed, resamples=resamples) or (None, None)
+        points.append(
+            Interval(float(mean), None if low is None else stderr_of(of_column, table), low, high, table.n_items)
+        )
     return tuple(points)
 
 
-def _column(column: int, means: Array) -> Array:
-    found: Array = means[..., column]
-    return found
-
-
-def _is_gain(point: Interval, p: float | None) -> bool:
-    return point.value > 0 and p is not None and p <= ALPHA
+def _is_gain(mean: float, p: float | None) -> bool:
+    return mean > 0 and p is not None and p <= ALPHA

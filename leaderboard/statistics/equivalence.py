@@ -33,32 +33,17 @@ class Margin:
             raise ValueError("a margin's lower end is negative and its upper end positive: no difference lies inside")
 
 
-@dataclass(frozen=True, slots=True)
-class Equivalence:
-    """A verdict, and the interval it rests on."""
-
-    verdict: Verdict
-    ci90: tuple[float, float] | None
-    """None where the items show no spread."""
-    margin: Margin
-
-
-def equivalence(difference: Interval, margin: Margin) -> Equivalence:
-    """Judge a difference by its 90 % interval.
+def equivalence(difference: Interval, margin: Margin) -> Verdict:
+    """Judge a difference by its 90 % interval; INCONCLUSIVE where the items show no spread.
 
     Arguments:
         difference: made with `level=LEVEL`, e.g. by `seeded_difference(…, level=LEVEL).interval`.
         margin: one-sided for non-inferiority, e.g. `Margin(low=-0.01, high=None)` for an accuracy that may fall by a
             point, `Margin(low=None, high=0.05)` for a perplexity ratio minus one; two-sided for equivalence.
     """
-    bounds = difference.bounds
-    if bounds is None:
-        return Equivalence("INCONCLUSIVE", None, margin)
+    low, high = difference.bounds or (-math.inf, math.inf)
     lower = -math.inf if margin.low is None else margin.low
     upper = math.inf if margin.high is None else margin.high
-    verdict: Verdict = "INCONCLUSIVE"
-    if lower < bounds[0] and bounds[1] < upper:
-        verdict = "PASS"
-    elif bounds[1] < lower or bounds[0] > upper:
-        verdict = "FAIL"
-    return Equivalence(verdict, bounds, margin)
+    if lower < low and high < upper:
+        return "PASS"
+    return "FAIL" if high < lower or low > upper else "INCONCLUSIVE"

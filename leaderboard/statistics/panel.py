@@ -31,63 +31,53 @@ class Sheet:
     @property
     def item_means(self) -> Array:
         """Over seeds, (items, columns)."""
-        means: Array = self.values.mean(axis=0)
-        return means
+        return np.asarray(self.values.mean(axis=0))
 
     @property
     def means(self) -> Array:
         """(columns,)."""
-        means: Array = self.weights @ self.item_means
-        return means
+        return np.asarray(self.weights @ self.item_means)
 
     @property
     def deviations(self) -> Array:
         """Of each seed's mean from the mean, (seeds, columns)."""
-        deviations: Array = np.tensordot(self.values, self.weights, axes=(1, 0)) - self.means
-        return deviations
+        return np.asarray(np.tensordot(self.values, self.weights, axes=(1, 0)) - self.means)
 
     @property
     def residuals(self) -> Array:
         """What neither item nor seed explains, (seeds, items, columns)."""
-        residuals: Array = self.values - self.item_means - self.deviations[:, None, :]
-        return residuals
+        return np.asarray(self.values - self.item_means - self.deviations[:, None, :])
 
     def means_without_one(self) -> Array:
         """Without item i in row i, (items, columns)."""
-        left: Array = (self.means - self.weights[:, None] * self.item_means) / (1 - self.weights)[:, None]
-        return left
+        return np.asarray((self.means - self.weights[:, None] * self.item_means) / (1 - self.weights)[:, None])
 
     def residual_variance(self) -> Array:
         """What residuals alone would put between the seeds' means, (columns,)."""
         of_seeds = np.tensordot(self.residuals**2, self.weights**2, axes=(1, 0)).sum(axis=0) / (self.n_seeds - 1)
-        variance: Array = of_seeds * self.n_items / (self.n_items - 1)
-        return variance
+        return np.asarray(of_seeds * self.n_items / (self.n_items - 1))
 
     def item_variance(self) -> Array:
         """Of the mean, from items and residuals, (columns,)."""
         pulls = self.weights[:, None] * (self.item_means - self.means)
-        variance: Array = (pulls**2).sum(axis=0) * self.n_items / (self.n_items - 1)
-        return variance
+        return np.asarray((pulls**2).sum(axis=0) * self.n_items / (self.n_items - 1))
 
     def seed_sd(self) -> Array | None:
         """Standard deviation between seeds beyond what residuals explain, (columns,); None with one seed or item."""
         if self.n_seeds == 1 or self.n_items == 1:
             return None
-        spread: Array = np.sqrt(np.maximum(self.variance_between() - self.residual_variance(), 0))
-        return spread
+        return np.asarray(np.sqrt(np.maximum(self.variance_between() - self.residual_variance(), 0)))
 
     def residual_sd(self) -> Array | None:
         """Of one value beyond its item's and its seed's mean, (columns,); None with one seed or item."""
         if self.n_seeds == 1 or self.n_items == 1:
             return None
         freedom = (self.n_seeds - 1) * (self.n_items - 1)
-        spread: Array = np.sqrt((self.residuals**2).sum(axis=(0, 1)) / freedom)
-        return spread
+        return np.asarray(np.sqrt((self.residuals**2).sum(axis=(0, 1)) / freedom))
 
     def variance_between(self) -> Array:
         """Of the seeds' means, (columns,)."""
-        variance: Array = (self.deviations**2).sum(axis=0) / (self.n_seeds - 1)
-        return variance
+        return np.asarray((self.deviations**2).sum(axis=0) / (self.n_seeds - 1))
 
 
 def sheet(columns: Sequence[ArrayLike], weights: Sequence[float] | None = None) -> Sheet:
@@ -121,8 +111,8 @@ def paired(values: ArrayLike, base: ArrayLike) -> Array:
     Raises:
         ValueError: they do not match.
     """
-    a, b = np.asarray(values, dtype=np.float64), np.atleast_2d(np.asarray(base, dtype=np.float64))
-    if a.ndim != 2 or b.shape not in {(1, *a.shape[1:]), a.shape}:
-        raise ValueError(f"{a.shape} seeds × items cannot be paired with {b.shape}: one base seed, or the same")
-    difference: Array = a - b
-    return difference
+    of_values, of_base = np.asarray(values, dtype=np.float64), np.atleast_2d(np.asarray(base, dtype=np.float64))
+    if of_values.ndim != 2 or of_base.shape not in {(1, *of_values.shape[1:]), of_values.shape}:
+        shapes = f"{of_values.shape} seeds × items cannot be paired with {of_base.shape}"
+        raise ValueError(f"{shapes}: one base seed, or the same")
+    return np.asarray(of_values - of_base)

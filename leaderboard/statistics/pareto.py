@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 Direction = Literal["lower", "higher"]
-"""Which side is better."""
+"""Which numbers are better."""
 
 
 def on_front(
@@ -16,16 +16,13 @@ def on_front(
 
     Arguments:
         points: estimates on two metrics; intervals are not regarded.
-        better: which side of each is better.
+        better: of each metric.
         eligible: whether a point counts; one that does not neither lies on the front nor beats any other.
     """
     signs = [1.0 if direction == "lower" else -1.0 for direction in better]
     costs = [(signs[0] * x, signs[1] * y) for x, y in points]
-
-    def beaten(point: tuple[float, float]) -> bool:
-        return any(
-            counts and other != point and other[0] <= point[0] and other[1] <= point[1]
-            for other, counts in zip(costs, eligible, strict=True)
-        )
-
-    return [counts and not beaten(point) for point, counts in zip(costs, eligible, strict=True)]
+    rivals = [cost for cost, counts in zip(costs, eligible, strict=True) if counts]
+    return [
+        counts and not any(rival != (x, y) and rival[0] <= x and rival[1] <= y for rival in rivals)
+        for (x, y), counts in zip(costs, eligible, strict=True)
+    ]

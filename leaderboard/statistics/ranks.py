@@ -36,11 +36,11 @@ def surely_better(
     """
     if any(not 0 <= a < b < n_rows for a, b in comparisons):
         raise ValueError(f"pairs of rows are (a, b) with 0 <= a < b < {n_rows}")
-    tested = {pair: comparison.p for pair, comparison in comparisons.items() if comparison.p is not None}
     better = [[False] * n_rows for _ in range(n_rows)]
-    for (a, b), adjusted in zip(tested, holm(list(tested.values())), strict=True):
-        if adjusted <= alpha:
-            first, second = (a, b) if comparisons[a, b].advantage > 0 else (b, a)
+    adjusted = holm([comparison.p for comparison in comparisons.values()])
+    for ((a, b), comparison), p in zip(comparisons.items(), adjusted, strict=True):
+        if p is not None and p <= alpha:
+            first, second = (a, b) if comparison.advantage > 0 else (b, a)
             better[first][second] = True
     return better
 

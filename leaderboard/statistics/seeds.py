@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import itemgetter
 from statistics import NormalDist
 
 import numpy as np
@@ -112,8 +113,8 @@ def seeded_difference(
         ValueError: as for `sheet`, or `base` has another number of items, or of seeds that is not one.
     """
     table = sheet([paired(values, base)], weights)
-    found = _seeded(table, None, seed, resamples, level)
-    return found if table.values.any() else replace(found, interval=Interval(0.0, 0.0, 0.0, 0.0, table.n_items))
+    seeded = _seeded(table, None, seed, resamples, level)
+    return seeded if table.values.any() else replace(seeded, interval=Interval(0.0, 0.0, 0.0, 0.0, table.n_items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,7 @@ class Parts:
 
     @property
     def variance(self) -> Array:
-        total: Array = self.items + self.seeds
-        return total
+        return np.asarray(self.items + self.seeds)
 
 
 def variance_parts(of_items: Array, between: Array, residual: Array, *, n_seeds: int, n_items: int) -> Parts:
@@ -163,17 +163,16 @@ def replicate_means(table: Sheet, along: ArrayLike, *, seed: int = 0, resamples:
     if table.n_items == 1:
         raise ValueError("one item shows no spread")
     n, generator = table.n_items, np.random.default_rng((seed, 1))
-    total = _asked(table, along)
-    parts = _parts(total)
+    summed = _summed(table, along)
+    parts = _parts(summed)
     # Bayesian weights give the mean of n items a variance of s² (n - 1) / n / (n + 1); s² / n is wanted.
-    weight = np.sqrt((n + 1) / (n - 1) * _ratio(parts.items, total.item_variance()))
+    weight = np.sqrt((n + 1) / (n - 1) * _ratio(parts.items, summed.item_variance()))
     steps = weight * (_weighted_means(table, seed, resamples) - table.means)
     if table.n_seeds > 1:
         draws = generator.standard_normal((resamples, table.n_seeds)) / np.sqrt(table.n_seeds - 1)
-        steps += np.sqrt(_ratio(parts.seeds, total.variance_between())) * (draws @ table.deviations)
+        steps += np.sqrt(_ratio(parts.seeds, summed.variance_between())) * (draws @ table.deviations)
     pivots = generator.chisquare(parts.freedom, (resamples, 1))
-    replicates: Array = table.means + np.sqrt(parts.freedom / pivots) * steps
-    return replicates
+    return np.asarray(table.means + np.sqrt(parts.freedom / pivots) * steps)
 
 
 def bounds_of(
@@ -253,12 +252,11 @@ def note_on_seeds(n_seeds: int) -> str | None:
 
 def _seeded(table: Sheet, transform: Transform | None, seed: int, resamples: int, level: float) -> Seeded:
     between, residual = table.seed_sd(), table.residual_sd()
-    items = float(table.item_means[:, 0].std(ddof=1)) if table.n_items > 1 else 0.0
     return Seeded(
         interval=_interval(transform, table, seed, resamples, level),
         n_seeds=table.n_seeds,
         seed_sd=None if between is None else float(between[0]),
-        item_sd=items,
+        item_sd=float(table.item_means[:, 0].std(ddof=1)) if table.n_items > 1 else 0.0,
         residual_sd=None if residual is None else float(residual[0]),
         p=p_values(table, seed=seed, resamples=resamples)[0],
         note=note_on_seeds(table.n_seeds),
@@ -269,21 +267,15 @@ def _interval(transform: Transform | None, table: Sheet, seed: int, resamples: i
     """Bounds are found before the transform, which is increasing, and then transformed: two seeds far apart give
     replicates whose exponentials no number can hold."""
 
-    def plain(means: Array) -> Array:
-        column: Array = means[..., 0]
-        return column
+    plain: Statistic = itemgetter((..., 0))
 
     def transformed(means: Array) -> Array:
         return plain(means) if transform is None else transform(plain(means))
 
     with np.errstate(over="ignore"):
         value, n = float(transformed(table.means)), table.n_items
-        if n == 1:
-            return Interval(value, None, None, None, n)
-        bounds = bounds_of(plain, table, seed=seed, resamples=resamples, level=level)
-        if bounds is None:
-            return Interval(value, None, None, None, n)
-        low, high = (float(transformed(np.array([bound]))) for bound in bounds)
+        bounds = bounds_of(plain, table, seed=seed, resamples=resamples, level=level) if n > 1 else None
+        low, high = (float(transformed(np.array([bound]))) for bound in bounds or (np.nan, np.nan))
         if not np.isfinite([low, high]).all():
             return Interval(value, None, None, None, n)
         stderr = stderr_of(transformed, table)
@@ -306,11 +298,11 @@ def student_bounds(table: Sheet, *, level: float = 0.95) -> tuple[Array, Array]:
 
 def stderr_of(statistic: Statistic, table: Sheet) -> float:
     """Root of the variance that the interval has; the replicates' own would hold Student's tails too."""
-    (variance,) = _parts(_asked(table, _gradient(statistic, table))).variance
+    (variance,) = _parts(_summed(table, _gradient(statistic, table))).variance
     return float(np.sqrt(variance))
 
 
-def _asked(table: Sheet, along: ArrayLike) -> Sheet:
+def _summed(table: Sheet, along: ArrayLike) -> Sheet:
     """A sum of columns as a column of its own."""
     return Sheet((table.values @ np.asarray(along, dtype=np.float64))[..., None], table.weights)
 
@@ -332,8 +324,7 @@ def _gradient(statistic: Statistic, table: Sheet) -> Array:
     """How much the statistic changes with each column's mean, (columns,), by small steps to both sides."""
     steps = 1e-4 * np.maximum(np.abs(table.means), np.sqrt(table.item_variance()) + np.finfo(float).tiny)
     shifts = np.diag(steps)
-    gradient: Array = (statistic(table.means + shifts) - statistic(table.means - shifts)) / (2 * steps)
-    return gradient
+    return np.asarray((statistic(table.means + shifts) - statistic(table.means - shifts)) / (2 * steps))
 
 
 def _weighted_means(table: Sheet, seed: int, resamples: int) -> Array:
@@ -346,8 +337,7 @@ def _weighted_means(table: Sheet, seed: int, resamples: int) -> Array:
         totals = np.concatenate(
             [_draw(generator, len(part), table.n_items) @ weighted for part in np.array_split(np.empty(resamples), 20)]
         )
-    means: Array = totals[:, :-1] / totals[:, -1:]
-    return means
+    return np.asarray(totals[:, :-1] / totals[:, -1:])
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class CurvePoint(NamedTuple):
 
 
 class Point(Value):
-    """One metric at one place, over the seeds that were run there."""
+    """One metric at one point, over the seeds that were run there."""
 
     by_seed: Mapping[int, float]
     """What each seed measured; at least one."""
@@ -59,7 +59,7 @@ class Point(Value):
 
 @dataclass(frozen=True)
 class StudyCells:
-    """Comparable cells of one model, each place with its records by seed."""
+    """Comparable cells of one model, each with its records by seed."""
 
     columns: Mapping[str, Column]
     """By metric, in the order in which metrics are shown."""
@@ -92,19 +92,21 @@ class StudyCells:
     @cached_property
     def base_points(self) -> Mapping[str, Point]:
         """The unaligned model's own values, by metric."""
-        made = {name: _point({0: metric}, None) for name, metric in self.base.items()}
-        return {name: point for name, point in made.items() if point is not None}
+        return {name: point for name, metric in self.base.items() if (point := _point({0: metric}, None)) is not None}
 
     @cached_property
     def points(self) -> Mapping[tuple[CurvePoint, str], Point]:
-        """Every place and metric with something measured."""
-        points = {}
-        for cell, by_seed in self.cells.items():
-            for metric in self.columns:
-                point = _point(metrics_by_seed(by_seed, metric), self.base.get(metric))
-                if point is not None:
-                    points[cell, metric] = point
-        return points
+        """Every cell's metrics with something measured."""
+        return {
+            (cell, metric): point
+            for cell, by_seed in self.cells.items()
+            for metric in self.columns
+            if (point := _point(metrics_by_seed(by_seed, metric), self.base.get(metric))) is not None
+        }
+
+    def point(self, cell: CurvePoint | None, metric: str) -> Point | None:
+        """One metric at one point, or the unaligned model's; None where it was not measured."""
+        return self.base_points.get(metric) if cell is None else self.points.get((cell, metric))
 
     def over_rates(self, method: str, noise: str, n_pairs: int) -> list[CurvePoint]:
         """Places of one curve over noise, from rate 0 on where that was run."""
@@ -127,7 +129,7 @@ class StudyCells:
 
     def size_facets(self) -> list[tuple[str | None, float]]:
         """Noise models and rates under which some method has more than one number of pairs."""
-        settings = sorted({(p.noise or "", p.rate) for p in self.cells}, key=lambda setting: setting[::-1])
+        settings = sorted({(p.noise or "", p.rate) for p in self.cells}, key=lambda setting: (setting[1], setting[0]))
         return [
             (noise or None, rate)
             for noise, rate in settings
@@ -149,27 +151,25 @@ def study_cells(history: Sequence[Record]) -> StudyCells:
     """
     aligned = [record for record in history if record.method.name != BASE]
     labels = _labels(aligned)
-    by_cell: dict[CurvePoint, dict[int, Record]] = {}
+    cells: dict[CurvePoint, dict[int, Record]] = {}
     for record in aligned:
-        data = record.data
-        noise = data.noise.model if data.noise.rate else None
-        cell = CurvePoint(labels[_identity(record)], noise, data.noise.rate, _drawn(record))
-        by_cell.setdefault(cell, {})[data.seed] = record
-    cells = sorted(by_cell, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
+        noise, n_pairs = record.data.noise, record.data.n_pairs
+        if record.method.config.get("oracle"):
+            n_pairs += noise.n_flipped  # An oracle is given those of the drawn pairs that noise left alone.
+        cell = CurvePoint(labels[_identity(record)], noise.model if noise.rate else None, noise.rate, n_pairs)
+        cells.setdefault(cell, {})[record.data.seed] = record
+    ordered = sorted(cells, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
     return StudyCells(
         columns=make_columns(history),
-        cells={cell: dict(sorted(by_cell[cell].items())) for cell in cells},
+        cells={cell: dict(sorted(cells[cell].items())) for cell in ordered},
         base=newest_metrics(record for record in history if record.method.name == BASE),
     )
 
 
 def metrics_by_seed(by_seed: Mapping[int, Record], metric: str) -> dict[int, Metric]:
-    """One metric of a place's records, where there is anything measured."""
-    return {
-        seed: measured
-        for seed, record in by_seed.items()
-        if (measured := record.metrics.get(metric)) is not None and measured.value is not None
-    }
+    """One metric of a cell's records, where there is anything measured."""
+    metrics = {seed: record.metrics.get(metric) for seed, record in by_seed.items()}
+    return {seed: found for seed, found in metrics.items() if found is not None and found.value is not None}
 
 
 def _identity(record: Record) -> str:
@@ -184,16 +184,15 @@ def _labels(records: Sequence[Record]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for name in {record.method.name for record in newest.values()}:
         alike = {key: record for key, record in newest.items() if record.method.name == name}
-        differences = distinctions([_settings(record) for record in alike.values()])
-        for key, difference in zip(alike, differences, strict=True):
-            labels[key] = f"{name} ({joined(difference)})" if difference else name
+        settings = distinctions([_settings(record) for record in alike.values()])
+        labels |= {key: f"{name} ({joined(own)})" if own else name for key, own in zip(alike, settings, strict=True)}
     return labels
 
 
 def _settings(record: Record) -> dict[str, object]:
-    data, code = record.data, record.method.code
-    origin = {"pairs": data.source, "pairs sha": data.pool_sha256, "held out": data.held_out, "code": code}
-    return {**record.method.config, **origin}
+    data = record.data
+    origin = {"pairs": data.source, "pairs sha": data.pool_sha256, "held out": data.held_out}
+    return {**record.method.config, **origin, "code": record.method.code}
 
 
 def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
@@ -201,32 +200,24 @@ def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
     values = {seed: metric.value for seed, metric in by_seed.items() if metric.value is not None}
     if not values:
         return None
-    metrics = [by_seed[seed] for seed in values]
     score = metric_score(by_seed, base)
     assert score.value is not None
+    changes: dict[int, float] = {}
+    if score.change and base:
+        for seed in values:
+            mean = mean_of(minus(make_strata([by_seed[seed]]), make_strata([base])))
+            changes[seed] = math.expm1(mean) if is_exponential(base) else mean
     return Point(
         by_seed=values,
         value=score.value,
         ci95=score.ci95,
         change=score.change.value if score.change else None,
         change_ci95=score.change.ci95 if score.change else None,
-        change_by_seed=dict(zip(values, _changes(metrics, base), strict=True)) if score.change and base else {},
+        change_by_seed=changes,
         n=score.n,
         note=f"not compared with base: {score.unpaired}" if score.unpaired else None,
         degenerate=tuple(degenerate(score.asides, {} if base is None else extras([base]))),
     )
-
-
-def _changes(metrics: Sequence[Metric], base: Metric) -> list[float]:
-    """Each seed's own change, on what it shares with base."""
-    means = [mean_of(minus(make_strata([metric]), make_strata([base]))) for metric in metrics]
-    return [math.expm1(mean) if is_exponential(base) else mean for mean in means]
-
-
-def _drawn(record: Record) -> int:
-    """Pairs that were drawn; an oracle is given those of them that noise left alone."""
-    dropped = record.data.noise.n_flipped if record.method.config.get("oracle") else 0
-    return record.data.n_pairs + dropped
 
 
 def pairs_text(n_pairs: int) -> str:
@@ -239,16 +230,12 @@ def rate_label(rate: float) -> str:
     return f"{100 * rate:.4g} %"
 
 
+def noise_text(noise: str | None, rate: float) -> str:
+    """`flip 30 %`, or `no noise`."""
+    return f"{noise} {rate_label(rate)}" if noise else "no noise"
+
+
 def cell_text(cell: CurvePoint, seed: int | None = None) -> str:
     """`dpo, flip 30 %, 164 pairs, seed 2`."""
-    noise = f"{cell.noise} {rate_label(cell.rate)}" if cell.noise else "no noise"
-    parts = [cell.method, noise, pairs_text(cell.n_pairs), *([] if seed is None else [f"seed {seed}"])]
-    return ", ".join(parts)
-
-
-def iterate_points(study: StudyCells, metric: str) -> Iterator[tuple[CurvePoint, Point]]:
-    """Places where a metric was measured, in order."""
-    for cell in study.cells:
-        point = study.points.get((cell, metric))
-        if point is not None:
-            yield cell, point
+    text = f"{cell.method}, {noise_text(cell.noise, cell.rate)}, {pairs_text(cell.n_pairs)}"
+    return text if seed is None else f"{text}, seed {seed}"

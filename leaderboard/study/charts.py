@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.leaderboard.study.cells import StudyCells, pairs_text, rate_label
-from bench.leaderboard.study.chart_rows import Row, change_rows, seed_rows, value_rows, why_rows
+from bench.leaderboard.study.cells import CurvePoint, StudyCells, noise_text, pairs_text
+from bench.leaderboard.study.chart_rows import Row, curve_rows, seed_rows
+from bench.leaderboard.study.mechanisms import why_rows
 from bench.leaderboard.study.tradeoffs import tradeoff_rows
 
 Kind = Literal["values", "changes", "tradeoff", "seeds", "why"]
+Over = Literal["rate", "pairs"]
 
 SHARED_SCALE = ("values", "changes")
 """Kinds whose pictures have the same vertical axes, so that facets can be compared."""
@@ -31,7 +33,7 @@ class Chart:
     """All with the same keys, in the order of the CSV's columns."""
     methods: tuple[str, ...]
     """Of the whole study, in order: a method looks the same in every picture."""
-    over: Literal["rate", "pairs"] = "rate"
+    over: Over = "rate"
     """The column that the horizontal axis of a curve is."""
     spans: Mapping[str, tuple[float, float]] | None = None
     """Least and most of each metric in all pictures of this kind."""
@@ -39,13 +41,27 @@ class Chart:
 
 def make_charts(study: StudyCells) -> list[Chart]:
     """Every picture that there is anything for, curves first."""
+    methods = tuple(study.methods)
     noises: Sequence[str | None] = study.noises or [None]
-    charts = [
-        *(chart for noise, size in study.noise_facets() for chart in _over_rates(study, noise, size)),
-        *(chart for noise, rate in study.size_facets() for chart in _over_sizes(study, noise, rate)),
-        *(chart for noise in noises for chart in _over_cells(study, noise)),
-        *(_why(study, noise, size) for noise in study.noises for size in study.sizes),
-    ]
+    charts: list[Chart] = []
+    for noise, size in study.noise_facets():
+        cells = [cell for method in methods for cell in study.over_rates(method, noise, size)]
+        charts += _curves(study, cells, "rate", f"noise-{noise}-n{size}", f"noise rate: {noise}, {pairs_text(size)}")
+    for model, rate in study.size_facets():
+        cells = [cell for method in methods for cell in study.over_sizes(method, model, rate)]
+        stem = f"size-{model}-{100 * rate:.4g}" if model else "size"
+        charts += _curves(study, cells, "pairs", stem, f"number of pairs: {noise_text(model, rate)}")
+    for model in noises:
+        suffix, title = (f"-{model}", f": {model}") if model else ("", "")
+        tradeoffs, seeds = tradeoff_rows(study, model), seed_rows(study, model)
+        charts += [
+            Chart(slug(f"tradeoff{suffix}"), "tradeoff", f"What less toxicity costs{title}", tradeoffs, methods),
+            Chart(slug(f"seeds{suffix}"), "seeds", f"Every seed's value{title}", seeds, methods),
+        ]
+    for noise in study.noises:
+        for size in study.sizes:
+            title, rows = f"Why: {noise}, {pairs_text(size)}", why_rows(study, noise, size)
+            charts.append(Chart(slug(f"why-{noise}-n{size}"), "why", title, rows, methods))
     return _scaled([chart for chart in charts if chart.rows])
 
 
@@ -63,52 +79,24 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")
 
 
-def _over_rates(study: StudyCells, noise: str, size: int) -> list[Chart]:
-    cells = [cell for method in study.methods for cell in study.over_rates(method, noise, size)]
-    stem, title, methods = slug(f"noise-{noise}-n{size}"), f"{noise}, {pairs_text(size)}", tuple(study.methods)
+def _curves(study: StudyCells, cells: Sequence[CurvePoint], over: Over, stem: str, title: str) -> list[Chart]:
+    """Values, and changes against base."""
+    values, changes = (curve_rows(study, cells, changes=changes) for changes in (False, True))
     return [
-        Chart(stem, "values", f"By noise rate: {title}", value_rows(study, cells), methods),
-        Chart(f"{stem}-change", "changes", f"Change by noise rate: {title}", change_rows(study, cells), methods),
+        Chart(slug(stem), "values", f"By {title}", values, tuple(study.methods), over),
+        Chart(f"{slug(stem)}-change", "changes", f"Change by {title}", changes, tuple(study.methods), over),
     ]
-
-
-def _over_sizes(study: StudyCells, noise: str | None, rate: float) -> list[Chart]:
-    cells = [cell for method in study.methods for cell in study.over_sizes(method, noise, rate)]
-    title = f"{noise} {rate_label(rate)}" if noise else "no noise"
-    stem, methods = slug(f"size-{noise}-{100 * rate:.4g}" if noise else "size"), tuple(study.methods)
-    values, changes = value_rows(study, cells), change_rows(study, cells)
-    return [
-        Chart(stem, "values", f"By number of pairs: {title}", values, methods, "pairs"),
-        Chart(f"{stem}-change", "changes", f"Change by number of pairs: {title}", changes, methods, "pairs"),
-    ]
-
-
-def _over_cells(study: StudyCells, noise: str | None) -> list[Chart]:
-    """Trade-offs and seeds of one noise model, with the cells without noise."""
-    suffix, title = (f"-{noise}", f": {noise}") if noise else ("", "")
-    methods = tuple(study.methods)
-    tradeoffs, seeds = tradeoff_rows(study, noise), seed_rows(study, noise)
-    return [
-        Chart(slug(f"tradeoff{suffix}"), "tradeoff", f"What less toxicity costs{title}", tradeoffs, methods),
-        Chart(slug(f"seeds{suffix}"), "seeds", f"Every seed's value{title}", seeds, methods),
-    ]
-
-
-def _why(study: StudyCells, noise: str, size: int) -> Chart:
-    title = f"Why: {noise}, {pairs_text(size)}"
-    return Chart(slug(f"why-{noise}-n{size}"), "why", title, why_rows(study, noise, size), tuple(study.methods))
 
 
 def _scaled(charts: Sequence[Chart]) -> list[Chart]:
     """With the spans of all charts of a kind that share their scale."""
-    heights: dict[Kind, dict[str, list[float]]] = {}
+    heights: dict[tuple[Kind, str], list[float]] = {}
     for chart in charts:
         for row in chart.rows if chart.kind in SHARED_SCALE else ():
             numbers = [row[name] for name in ("value", "low", "high")]
-            values = heights.setdefault(chart.kind, {}).setdefault(str(row["metric"]), [])
-            values += [number for number in numbers if isinstance(number, int | float)]
-    spans = {
-        kind: {metric: (min(values), max(values)) for metric, values in metrics.items()}
-        for kind, metrics in heights.items()
-    }
-    return [replace(chart, spans=spans.get(chart.kind, {})) for chart in charts]
+            of_metric = heights.setdefault((chart.kind, str(row["metric"])), [])
+            of_metric += [number for number in numbers if isinstance(number, int | float)]
+    return [
+        replace(chart, spans={m: (min(all_), max(all_)) for (kind, m), all_ in heights.items() if kind == chart.kind})
+        for chart in charts
+    ]

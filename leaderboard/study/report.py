@@ -40,7 +40,7 @@ class MissingCell(Value):
 
 
 class PlacedPoint(Value):
-    """One metric at one place."""
+    """One metric at one point."""
 
     method: str
     noise: str | None
@@ -157,13 +157,13 @@ def _only(values: Sequence[str | int], name: str) -> str:
 
 def _reasons(summaries: Sequence[NoiseSummary | SizeSummary]) -> Iterator[str]:
     """Why curves have no numbers, and what these leave out, each once with the curves that it is said of."""
-    said: dict[str, dict[str, dict[str, None]]] = {}
+    curves_by_note: dict[str, dict[str, dict[str, None]]] = {}
     for summary in summaries:
         notes = [summary.reason, summary.note if summary.note != note_on_seeds(len(summary.seeds)) else None]
         for note in notes:
             if note is not None:
-                said.setdefault(note, {}).setdefault(summary.metric, {})[summary.method] = None
-    for note, curves in said.items():
+                curves_by_note.setdefault(note, {}).setdefault(summary.metric, {})[summary.method] = None
+    for note, curves in curves_by_note.items():
         of = "; ".join(" of ".join((metric, ", ".join(methods))) for metric, methods in curves.items())
         yield f"{of}: {note}."
 

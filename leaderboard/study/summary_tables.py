@@ -9,7 +9,7 @@ from bench.leaderboard.board.values import Change, Column
 from bench.leaderboard.render.numbers import MISSING, change_interval_text, change_text, number, signed, style_of
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.statistics import curves as degradation
-from bench.leaderboard.study.cells import pairs_text, rate_label
+from bench.leaderboard.study.cells import noise_text, pairs_text, rate_label
 from bench.leaderboard.study.summaries import CurveSummary, NoiseSummary, SizeSummary
 
 NO_INTERVAL = "(no interval)"
@@ -23,11 +23,10 @@ def noise_tables(summaries: Sequence[NoiseSummary], columns: Mapping[str, Column
         between: stands between a number and its interval; Markdown allows no line break there.
     """
     heads = ("method", "metric", "Δ without noise", "area", "slope", "ε₅₀", "breakdown")
-    tables = []
-    for (noise, n_pairs), group in groupby(summaries, lambda summary: (summary.noise, summary.n_pairs)):
-        rows = tuple(_noise_row(summary, columns[summary.metric], between) for summary in group)
-        tables.append(Section(f"Over noise rates: {noise}, {pairs_text(n_pairs)}", heads, rows))
-    return tables
+    return [
+        Section(title, heads, tuple(_noise_row(summary, columns[summary.metric], between) for summary in group))
+        for title, group in groupby(summaries, lambda s: f"Over noise rates: {s.noise}, {pairs_text(s.n_pairs)}")
+    ]
 
 
 def size_tables(summaries: Sequence[SizeSummary], columns: Mapping[str, Column], *, between: str) -> list[Section]:
@@ -36,8 +35,7 @@ def size_tables(summaries: Sequence[SizeSummary], columns: Mapping[str, Column],
     tables = []
     for (noise, rate), group in groupby(summaries, lambda summary: (summary.noise, summary.rate)):
         rows = tuple(_size_row(summary, columns[summary.metric], between) for summary in group)
-        setting = f"{noise} {rate_label(rate)}" if noise else "no noise"
-        tables.append(Section(f"Over numbers of pairs: {setting}", heads, rows))
+        tables.append(Section(f"Over numbers of pairs: {noise_text(noise, rate)}", heads, rows))
     return tables
 
 
@@ -72,23 +70,23 @@ def _start(summary: CurveSummary, column: Column, between: str) -> str:
     return f"{change_text(change, style)}{head}{between}{change_interval_text(change, style)}"
 
 
-def _summary(estimate: degradation.Summary | None, text: Callable[[float], str], between: str) -> str:
-    if estimate is None:
+def _summary(found: degradation.Summary | None, text: Callable[[float], str], between: str) -> str:
+    if found is None:
         return MISSING
-    interval = NO_INTERVAL if estimate.ci95 is None else f"[{', '.join(map(text, estimate.ci95))}]"
-    return f"{text(estimate.value)}{between}{interval}"
+    interval = NO_INTERVAL if found.ci95 is None else f"[{', '.join(map(text, found.ci95))}]"
+    return f"{text(found.value)}{between}{interval}"
 
 
-def _crossing(estimate: degradation.Crossing | None, text: Callable[[float], str], between: str) -> str:
+def _crossing(found: degradation.Crossing | None, text: Callable[[float], str], between: str) -> str:
     """Ends that lie beyond what was measured say so: `> 50 %`."""
-    if estimate is None:
+    if found is None:
         return MISSING
-    ends = (estimate.value, estimate.low, estimate.high)
-    value, low, high = (f"> {text(estimate.beyond)}" if end is None else text(end) for end in ends)
+    ends = (found.value, found.low, found.high)
+    value, low, high = (f"> {text(found.beyond)}" if end is None else text(end) for end in ends)
     return f"{value}{between}[{low}, {high}]"
 
 
-def _breakdown(estimate: degradation.Breakdown | None) -> str:
-    if estimate is None:
+def _breakdown(found: degradation.Breakdown | None) -> str:
+    if found is None:
         return MISSING
-    return f"none up to {rate_label(estimate.beyond)}" if estimate.rate is None else rate_label(estimate.rate)
+    return f"none up to {rate_label(found.beyond)}" if found.rate is None else rate_label(found.rate)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.statistics.pareto import on_front
-from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, iterate_points
-from bench.leaderboard.study.chart_rows import Ends, Row, cell_columns, change_unit, direction_of
+from bench.leaderboard.study.cells import CurvePoint, StudyCells
+from bench.leaderboard.study.chart_rows import Ends, Row, cell_columns, direction_of, shown, unit_of
 
 TOXICITY = "toxicity"
 AGAINST = ("perplexity", "capability")
 
 
-@dataclass(frozen=True)
-class _Spot:
+class _Spot(NamedTuple):
     """One point of a trade-off."""
 
     cell: CurvePoint | None
     across: tuple[float, Ends]
     upwards: tuple[float, Ends]
-    guards: tuple[str, ...]
+    guards: tuple[str, ...] = ()
 
 
 def tradeoff_rows(study: StudyCells, noise: str | None) -> tuple[Row, ...]:
@@ -33,29 +32,17 @@ def tradeoff_rows(study: StudyCells, noise: str | None) -> tuple[Row, ...]:
         return ()
     rows: list[Row] = []
     for other in (name for name in AGAINST if name in study.columns):
-        pairs = [
-            (cell, study.points[cell, other], point)
-            for cell, point in iterate_points(study, TOXICITY)
-            if cell.noise in (None, noise) and (cell, other) in study.points
-        ]
-        changes = all(x.change is not None and y.change is not None for _, x, y in pairs)
-        spots = [_spot(cell, x, y, changes) for cell, x, y in pairs]
-        rows += _rows([*_base(study, other, changes), *spots], study.columns[other], study.columns[TOXICITY], changes)
+        cells = [None, *(cell for cell in study.cells if cell.noise in (None, noise))]
+        points = [(cell, study.point(cell, other), study.point(cell, TOXICITY)) for cell in cells]
+        changes = all(x.change is not None and y.change is not None for cell, x, y in points if cell and x and y)
+        spots = [_Spot(None, (0.0, None), (0.0, None))] if changes else []
+        for cell, x, y in points:
+            (right, x_ends), (up, y_ends) = shown(x, changes=changes), shown(y, changes=changes)
+            if x and y and right is not None and up is not None:
+                guards = tuple(dict.fromkeys([*x.degenerate, *y.degenerate]))
+                spots.append(_Spot(cell, (right, x_ends), (up, y_ends), guards))
+        rows += _rows(spots, study.columns[other], study.columns[TOXICITY], changes)
     return tuple(rows)
-
-
-def _spot(cell: CurvePoint | None, x: Point, y: Point, changes: bool) -> _Spot:
-    guards = tuple(dict.fromkeys([*x.degenerate, *y.degenerate]))
-    if not changes or x.change is None or y.change is None:
-        return _Spot(cell, (x.value, x.ci95), (y.value, y.ci95), guards)
-    return _Spot(cell, (x.change, x.change_ci95), (y.change, y.change_ci95), guards)
-
-
-def _base(study: StudyCells, other: str, changes: bool) -> list[_Spot]:
-    if changes:
-        return [_Spot(None, (0.0, None), (0.0, None), ())]
-    x, y = study.base_points.get(other), study.base_points.get(TOXICITY)
-    return [] if x is None or y is None else [_spot(None, x, y, False)]
 
 
 def _rows(spots: Sequence[_Spot], across: Column, upwards: Column, changes: bool) -> list[Row]:
@@ -71,7 +58,7 @@ def _rows(spots: Sequence[_Spot], across: Column, upwards: Column, changes: bool
             {
                 "metric": across.metric,
                 "scale": "change" if changes else "value",
-                "unit": change_unit(across) if changes else across.unit,
+                "unit": unit_of(across, changes=changes),
                 "better": direction_of(across),
                 **cell_columns(spot.cell),
                 "value": spot.across[0],
@@ -80,7 +67,7 @@ def _rows(spots: Sequence[_Spot], across: Column, upwards: Column, changes: bool
                 "toxicity": spot.upwards[0],
                 "toxicity_low": y_low,
                 "toxicity_high": y_high,
-                "toxicity_unit": change_unit(upwards) if changes else upwards.unit,
+                "toxicity_unit": unit_of(upwards, changes=changes),
                 "front": is_first,
                 "degenerate": "; ".join(spot.guards),
             }
