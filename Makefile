@@ -1,4 +1,4 @@
-# Every verb sets itself up: it needs only Python >= 3.11 with pip, and make.
+# Every target sets itself up: it needs only Python >= 3.11 with pip, and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin

@@ -98,7 +98,7 @@ def findings_section(findings: Sequence[ParityFinding], *, verdicts: bool) -> Se
     """The comparison as a table without a title."""
     if verdicts:
         return Section("", VERDICT_HEAD, tuple(map(_verdict_row, findings)))
-    bases = {f.metric: f for f in findings if f.place.row == BASE}
+    bases = {f.metric: f for f in findings if f.cell.row == BASE}
     return Section("", SHAPE_HEAD, tuple(_shape_row(finding, bases.get(finding.metric)) for finding in findings))
 
 
@@ -133,12 +133,12 @@ def overlap_commands(design: Design) -> list[str]:
 
 def _beside_line(design: Design) -> str:
     if design.figure == OVERLAP:
-        numbers, places = sum(map(len, design.published.overlap.shares.values())), [design.published.overlap.where]
+        numbers, tables = sum(map(len, design.published.overlap.shares.values())), [design.published.overlap.where]
     else:
         numbers = sum(len(cell.values) for table in design.tables for cell in table.cells)
-        places = [f"{table.source}: {table.where}" for table in design.tables]
+        tables = [f"{table.source}: {table.where}" for table in design.tables]
     how = "each with a verdict" if design.withheld is None else f"no verdict: {design.withheld}"
-    return f"beside {numbers} published numbers of {design.model} ({'; '.join(dict.fromkeys(places))}); {how}"
+    return f"beside {numbers} published numbers of {design.model} ({'; '.join(dict.fromkeys(tables))}); {how}"
 
 
 def _missing_lines(study: Study) -> list[str]:
@@ -170,9 +170,9 @@ def _verdict_row(finding: ParityFinding) -> tuple[str, ...]:
         remark = "no quirk known that would explain it"
     return (
         *_condition(finding),
-        _sample(finding.theirs, finding),
-        _ours(finding),
-        MISSING if finding.ours is None else signed(finding.ours.mean - finding.theirs.mean, digits),
+        _sample(finding.reported, finding),
+        _measured(finding),
+        MISSING if finding.measured is None else signed(finding.measured.mean - finding.reported.mean, digits),
         MISSING if finding.margin is None else number(finding.margin, digits),
         finding.verdict.value,
         remark,
@@ -182,27 +182,27 @@ def _verdict_row(finding: ParityFinding) -> tuple[str, ...]:
 def _shape_row(finding: ParityFinding, base: ParityFinding | None) -> tuple[str, ...]:
     published_change = own_change = MISSING
     if base is not None and base is not finding:
-        published_change = _change(finding.theirs, base.theirs)
-        if finding.ours is not None and base.ours is not None:
-            own_change = _change(finding.ours, base.ours)
-    own = _ours(finding) if finding.ours is not None else f"{MISSING} ({finding.why})"
-    return (*_condition(finding), _sample(finding.theirs, finding), published_change, own, own_change)
+        published_change = _change(finding.reported, base.reported)
+        if finding.measured is not None and base.measured is not None:
+            own_change = _change(finding.measured, base.measured)
+    own = _measured(finding) if finding.measured is not None else f"{MISSING} ({finding.why})"
+    return (*_condition(finding), _sample(finding.reported, finding), published_change, own, own_change)
 
 
 def _condition(finding: ParityFinding) -> tuple[str, ...]:
-    place = finding.place
-    pairs = MISSING if place.n_pairs is None else str(place.n_pairs)
-    return place.row, pairs, MISSING if place.row == BASE else rate_text(place.rate), finding.metric
+    cell = finding.cell
+    pairs = MISSING if cell.n_pairs is None else str(cell.n_pairs)
+    return cell.row, pairs, MISSING if cell.row == BASE else rate_text(cell.rate), finding.metric
 
 
 def _change(value: Sample, base: Sample) -> str:
     return f"{signed(100 * relative_change(value.mean, base.mean), 1)} %"
 
 
-def _ours(finding: ParityFinding) -> str:
-    if finding.ours is None:
+def _measured(finding: ParityFinding) -> str:
+    if finding.measured is None:
         return MISSING
-    text, interval = _sample(finding.ours, finding), finding.ours.ci95
+    text, interval = _sample(finding.measured, finding), finding.measured.ci95
     bounds = ", ".join(number(bound, _digits(finding)) for bound in interval or ())
     return f"{text} [{bounds}]" if interval else text
 

@@ -18,10 +18,10 @@ from bench.harness.states import GridCell
 from bench.leaderboard.board.scores import metric_score
 from bench.leaderboard.published.parity import (
     FigureCell,
-    Ours,
     ParityFinding,
     ParityVerdict,
     Sample,
+    Samples,
     assess,
     compare_published,
 )
@@ -75,26 +75,26 @@ def result_path(design: Design) -> Path:
     return design.study.out / "reproduction.json"
 
 
-def measured(cells: Sequence[GridCell], directory: RunDirectory, metrics: Sequence[str], *, sized: bool) -> Ours:
-    """What a directory's records say of some cells, by place and metric, or why they say nothing.
+def measured(cells: Sequence[GridCell], directory: RunDirectory, metrics: Sequence[str], *, sized: bool) -> Samples:
+    """What a directory's records say of some cells, by cell_key and metric, or why they say nothing.
 
     Arguments:
         cells: those that the study has.
         metrics: names wanted; `capability.boolq` is one task of an average.
-        sized: whether the number of pairs is part of a place.
+        sized: whether the number of pairs is part of a cell_key.
     """
     finished = directory.finished()
-    places: dict[FigureCell, list[GridCell]] = {}
+    groups: dict[FigureCell, list[GridCell]] = {}
     for cell in cells:
-        place = FigureCell(cell.method, cell.n_pairs if sized and cell.n_pairs else None, cell.rate)
-        places.setdefault(place, []).append(cell)
+        cell_key = FigureCell(cell.method, cell.n_pairs if sized and cell.n_pairs else None, cell.rate)
+        groups.setdefault(cell_key, []).append(cell)
     samples: dict[tuple[FigureCell, str], Sample | str] = {}
-    for place, group in places.items():
+    for cell_key, group in groups.items():
         records = {cell.seed: finished[cell.id] for cell in group if cell.id in finished}
         failures = [message for cell in group if (message := directory.failure(cell.id)) is not None]
         reason = f"failed: {failures[0]}" if failures else "not run"
         for metric in metrics:
-            samples[place, metric] = sample(records, metric) if records else reason
+            samples[cell_key, metric] = sample(records, metric) if records else reason
     return samples
 
 
@@ -125,8 +125,8 @@ def _cells(design: Design, progress: Progress) -> Reproduction:
         cells |= {cell.id: cell for cell in directory.cells()}
     metrics = list(dict.fromkeys(name for table in design.tables for cell in table.cells for name in cell.values))
     sized = design.scale == "full" or design.figure == "sizes"
-    ours = measured(list(cells.values()), directory, metrics, sized=sized)
-    findings = assess(design.published, design.tables, ours, withheld=design.withheld)
+    samples = measured(list(cells.values()), directory, metrics, sized=sized)
+    findings = assess(design.published, design.tables, samples, withheld=design.withheld)
     return Reproduction(design, findings, failed)
 
 
@@ -179,15 +179,15 @@ def overlap_findings(design: Design, shares: Mapping[tuple[int, int], Sequence[f
 
 
 def _share_finding(
-    design: Design, metric: str, n_pairs: int, theirs: Sequence[float], draws: Sequence[float]
+    design: Design, metric: str, n_pairs: int, shares: Sequence[float], draws: Sequence[float]
 ) -> ParityFinding:
     published = design.published.overlap
-    ours = Sample(fmean(draws), stdev(draws) if len(draws) > 1 else None, len(draws))
-    them = Sample(fmean(theirs), None, 1)
-    about = (FigureCell("profs", n_pairs, 0.0), metric, published.source, published.where, them, ours)
+    own = Sample(fmean(draws), stdev(draws) if len(draws) > 1 else None, len(draws))
+    reported = Sample(fmean(shares), None, 1)
+    about = (FigureCell("profs", n_pairs, 0.0), metric, published.source, published.where, reported, own)
     if design.withheld is not None:
         return ParityFinding(*about, ParityVerdict.undecided, None, design.withheld, ())
-    result = compare_published(ours, them, rounding=published.rounding)
+    result = compare_published(own, reported, rounding=published.rounding)
     quirks: tuple[str, ...] = ()
     if result.verdict is ParityVerdict.different:
         quirks = design.published.explaining(OVERLAP, design.model, published.source, row="profs", metric=metric)

@@ -45,7 +45,7 @@ class ParityComparison:
 
     verdict: ParityVerdict
     difference: float
-    """Ours minus theirs."""
+    """Measured minus reported."""
     margin: float | None
     """From this size on differences count; None where nothing says how runs spread."""
     why: str = ""
@@ -53,7 +53,7 @@ class ParityComparison:
 
 @dataclass(frozen=True, slots=True)
 class FigureCell:
-    """A cell of ours; a published one is set beside the one of the same place."""
+    """What a number is of: rows, pairs and noise; measured and published numbers of equal cells stand side by side."""
 
     row: str
     n_pairs: int | None
@@ -62,14 +62,14 @@ class FigureCell:
 
 @dataclass(frozen=True, slots=True)
 class ParityFinding:
-    """One published number and one of ours."""
+    """One published number and the one measured here."""
 
-    place: FigureCell
+    cell: FigureCell
     metric: str
     source: str
     where: str
-    theirs: Sample
-    ours: Sample | None
+    reported: Sample
+    measured: Sample | None
     verdict: ParityVerdict
     margin: float | None
     why: str
@@ -79,12 +79,12 @@ class ParityFinding:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         return {
-            **asdict(self.place),
+            **asdict(self.cell),
             "metric": self.metric,
             "source": self.source,
             "where": self.where,
-            "published": _sample_json(self.theirs),
-            "ours": None if self.ours is None else _sample_json(self.ours),
+            "published": _sample_json(self.reported),
+            "ours": None if self.measured is None else _sample_json(self.measured),
             "verdict": self.verdict.value,
             "margin": self.margin,
             "why": self.why,
@@ -92,11 +92,13 @@ class ParityFinding:
         }
 
 
-Ours = Mapping[tuple[FigureCell, str], Sample | str]
+Samples = Mapping[tuple[FigureCell, str], Sample | str]
 """By cell and metric: what was measured, or why nothing was."""
 
 
-def compare_published(ours: Sample, theirs: Sample, *, exact: bool = False, rounding: float = 0.0) -> ParityComparison:
+def compare_published(
+    measured: Sample, reported: Sample, *, exact: bool = False, rounding: float = 0.0
+) -> ParityComparison:
     """Whether two means over runs can be told apart, at 95 %.
 
     Welch's test where both sides say how their runs spread. Where one of them does, the other's runs are taken to
@@ -104,7 +106,7 @@ def compare_published(ours: Sample, theirs: Sample, *, exact: bool = False, roun
     how they were sampled does not enter.
 
     Arguments:
-        ours, theirs: in one unit.
+        measured, reported: in one unit.
         exact: nothing about the number depends on a run, as the unaligned model's under greedy decoding.
         rounding: how far the printed mean may lie from the true one.
 
@@ -113,12 +115,12 @@ def compare_published(ours: Sample, theirs: Sample, *, exact: bool = False, roun
 
     Reference: Welch 1947, Biometrika 34, 28-35.
     """
-    if not (math.isfinite(ours.mean) and math.isfinite(theirs.mean)) or min(ours.runs, theirs.runs) < 1:
+    if not (math.isfinite(measured.mean) and math.isfinite(reported.mean)) or min(measured.runs, reported.runs) < 1:
         raise ValueError("means of at least one run, finite, are compared")
-    difference = ours.mean - theirs.mean
+    difference = measured.mean - reported.mean
     if exact:
-        margin = rounding + ARITHMETIC * abs(theirs.mean)
-    elif spread := _standard_error(ours, theirs):
+        margin = rounding + ARITHMETIC * abs(reported.mean)
+    elif spread := _standard_error(measured, reported):
         from scipy.special import stdtrit
 
         error, freedom = spread
@@ -130,18 +132,18 @@ def compare_published(ours: Sample, theirs: Sample, *, exact: bool = False, roun
 
 
 def assess(
-    published: Published, tables: Sequence[PublishedTable], ours: Ours, *, withheld: str | None = None
+    published: Published, tables: Sequence[PublishedTable], samples: Samples, *, withheld: str | None = None
 ) -> list[ParityFinding]:
-    """A finding for every published number and every row of ours beside which it stands.
+    """A finding for every published number and every row of samples beside which it stands.
 
     Arguments:
         tables: of `published`.
-        ours: what was measured, and for what was not, why. Rows of which it says nothing are left out.
-        withheld: why no verdict is given, where ours are not the paper's measurements; None where they are.
+        samples: what was measured, and for what was not, why. Rows of which it says nothing are left out.
+        withheld: why no verdict is given, where this run does not measure what the paper did; None where it does.
     """
-    rows = {place.row for place, _ in ours}
+    rows = {cell.row for cell, _ in samples}
     return [
-        _finding(published, table, FigureCell(row, cell.n_pairs, cell.rate), metric, numbers, ours, withheld)
+        _finding(published, table, FigureCell(row, cell.n_pairs, cell.rate), metric, numbers, samples, withheld)
         for table in tables
         for cell in table.cells
         for row in published.rows_beside(table, cell.method)
@@ -153,7 +155,7 @@ def assess(
 def expected_by_chance(findings: Sequence[ParityFinding]) -> float:
     """How many of the judged cells would be called different on average although nothing is."""
     decided = (ParityVerdict.within, ParityVerdict.different)
-    return (1 - LEVEL) * sum(finding.verdict in decided and finding.place.row != BASE for finding in findings)
+    return (1 - LEVEL) * sum(finding.verdict in decided and finding.cell.row != BASE for finding in findings)
 
 
 def relative_change(value: float, base: float) -> float:
@@ -166,8 +168,8 @@ def shape(findings: Sequence[ParityFinding]) -> list[str]:
     changes = _changes(findings)
     if not changes:
         return []
-    clear = {(f.place, f.metric) for f in findings if _is_clear(f, findings)}
-    signs = [theirs * ours > 0 for key, (theirs, ours) in changes.items() if key in clear]
+    clear = {(f.cell, f.metric) for f in findings if _is_clear(f, findings)}
+    signs = [reported * measured > 0 for key, (reported, measured) in changes.items() if key in clear]
     lines = [
         f"sign of the change against base, where the published one is clear: the same in {sum(signs)} of {len(signs)}"
     ]
@@ -180,34 +182,36 @@ def shape(findings: Sequence[ParityFinding]) -> list[str]:
 def _finding(
     published: Published,
     table: PublishedTable,
-    place: FigureCell,
+    cell: FigureCell,
     metric: str,
     numbers: Sequence[float],
-    ours: Ours,
+    samples: Samples,
     withheld: str | None,
 ) -> ParityFinding:
-    theirs = Sample(numbers[0], numbers[1] if len(numbers) > 1 and table.runs > 1 else None, table.runs)
-    measured = ours.get((place, metric), "this run does not measure it")
-    about = (place, metric, table.source, table.where, theirs)
+    reported = Sample(numbers[0], numbers[1] if len(numbers) > 1 and table.runs > 1 else None, table.runs)
+    measured = samples.get((cell, metric), "this run does not measure it")
+    about = (cell, metric, table.source, table.where, reported)
     if isinstance(measured, str):
         return ParityFinding(*about, None, ParityVerdict.not_measured, None, measured, ())
     if withheld is not None:
         return ParityFinding(*about, measured, ParityVerdict.undecided, None, withheld, ())
-    result = compare_published(measured, theirs, exact=place.row == BASE, rounding=table.rounding)
+    result = compare_published(measured, reported, exact=cell.row == BASE, rounding=table.rounding)
     quirks: tuple[str, ...] = ()
     if result.verdict is ParityVerdict.different:
-        quirks = published.explaining(table.figure, table.model, table.source, row=place.row, metric=metric)
+        quirks = published.explaining(table.figure, table.model, table.source, row=cell.row, metric=metric)
     return ParityFinding(*about, measured, result.verdict, result.margin, result.why, quirks)
 
 
-def _standard_error(ours: Sample, theirs: Sample) -> tuple[float, float] | None:
+def _standard_error(measured: Sample, reported: Sample) -> tuple[float, float] | None:
     """Standard error of the difference and its degrees of freedom; None where no side has a spread."""
-    spreads = [(sample.std, sample.runs) for sample in (ours, theirs) if sample.std is not None and sample.runs > 1]
+    spreads = [
+        (sample.std, sample.runs) for sample in (measured, reported) if sample.std is not None and sample.runs > 1
+    ]
     if not spreads:
         return None
     if len(spreads) == 1:
         ((std, runs),) = spreads
-        return std * math.sqrt(1 / ours.runs + 1 / theirs.runs), runs - 1
+        return std * math.sqrt(1 / measured.runs + 1 / reported.runs), runs - 1
     parts = [(std**2 / runs, runs - 1) for std, runs in spreads]
     variance = sum(part for part, _ in parts)
     if variance == 0:
@@ -221,41 +225,43 @@ def _sample_json(sample: Sample) -> dict[str, Any]:
 
 
 _Changes = dict[tuple[FigureCell, str], tuple[float, float]]
-"""By cell and metric: their relative change against base, and ours."""
+"""By cell and metric: the relative change against base, reported and measured."""
 
 
 def _changes(findings: Sequence[ParityFinding]) -> _Changes:
-    bases = {f.metric: (f.theirs.mean, f.ours.mean) for f in findings if f.place.row == BASE and f.ours is not None}
+    bases = {
+        f.metric: (f.reported.mean, f.measured.mean) for f in findings if f.cell.row == BASE and f.measured is not None
+    }
     changes: _Changes = {}
     for f in findings:
-        if f.place.row != BASE and f.ours is not None and f.metric in bases:
-            theirs, ours = bases[f.metric]
-            change = (relative_change(f.theirs.mean, theirs), relative_change(f.ours.mean, ours))
-            changes.setdefault((f.place, f.metric), change)
+        if f.cell.row != BASE and f.measured is not None and f.metric in bases:
+            reported, measured = bases[f.metric]
+            change = (relative_change(f.reported.mean, reported), relative_change(f.measured.mean, measured))
+            changes.setdefault((f.cell, f.metric), change)
     return changes
 
 
 def _is_clear(finding: ParityFinding, findings: Sequence[ParityFinding]) -> bool:
     """Whether the published change against base is more than twice its standard error."""
-    theirs = finding.theirs
-    bases = [f.theirs.mean for f in findings if f.place.row == BASE and f.metric == finding.metric]
-    error = (theirs.std or 0.0) / math.sqrt(theirs.runs)
-    return bool(bases) and abs(theirs.mean - bases[0]) > 2 * error
+    reported = finding.reported
+    bases = [f.reported.mean for f in findings if f.cell.row == BASE and f.metric == finding.metric]
+    error = (reported.std or 0.0) / math.sqrt(reported.runs)
+    return bool(bases) and abs(reported.mean - bases[0]) > 2 * error
 
 
 def _by_design(changes: _Changes) -> list[list[tuple[float, float]]]:
     """Changes of rows that differ in their method alone, by metric, size and rate."""
 
     def design(key: tuple[FigureCell, str]) -> tuple[str, float, float]:
-        place, metric = key
-        return metric, place.n_pairs or 0, place.rate
+        cell, metric = key
+        return metric, cell.n_pairs or 0, cell.rate
 
     keys = sorted(changes, key=design)
     return [[changes[key] for key in group] for _, group in groupby(keys, key=design)]
 
 
 def _same_order(pairs: Sequence[tuple[float, float]]) -> bool | None:
-    """Whether rows that their numbers rank are ranked alike by ours; None where there is nothing to rank."""
+    """Whether rows that their numbers rank are ranked alike by those measured here; None where there is nothing to rank."""
     ranked = [(one, other) for one, other in combinations(pairs, 2) if one[0] != other[0]]
     return all((one[0] < other[0]) == (one[1] < other[1]) for one, other in ranked) if ranked else None
 
@@ -263,12 +269,12 @@ def _same_order(pairs: Sequence[tuple[float, float]]) -> bool | None:
 def _left_by_noise(changes: _Changes) -> list[str]:
     """What share of the clean gain in toxicity is left at each rate."""
     lines = []
-    for place, metric in changes:
-        clean = changes.get((FigureCell(place.row, place.n_pairs, 0.0), metric))
-        if metric == "toxicity" and place.rate > 0 and clean is not None and all(change < 0 for change in clean):
-            theirs, ours = (noisy / gain for noisy, gain in zip(changes[place, metric], clean, strict=True))
+    for cell, metric in changes:
+        clean = changes.get((FigureCell(cell.row, cell.n_pairs, 0.0), metric))
+        if metric == "toxicity" and cell.rate > 0 and clean is not None and all(change < 0 for change in clean):
+            reported, measured = (noisy / gain for noisy, gain in zip(changes[cell, metric], clean, strict=True))
             lines.append(
-                f"{place.row}, {100 * place.rate:g} % noise: {number(100 * theirs, 0)} % of the clean gain in toxicity "
-                f"left in the paper, {number(100 * ours, 0)} % here"
+                f"{cell.row}, {100 * cell.rate:g} % noise: {number(100 * reported, 0)} % of the clean gain in toxicity "
+                f"left in the paper, {number(100 * measured, 0)} % here"
             )
     return lines

@@ -184,20 +184,20 @@ def overlap(scale: Any, draw: Sequence[float]) -> list[Any]:
 def test_the_overlap_is_compared_block_by_block() -> None:
     findings = overlap("full", [0.42, 0.43, 0.44])
     assert len(findings) == 3 * 24
-    peak = next(f for f in findings if f.place.n_pairs == 128 and f.metric == "block 16")
-    assert peak.theirs.mean == 0.432
+    peak = next(f for f in findings if f.cell.n_pairs == 128 and f.metric == "block 16")
+    assert peak.reported.mean == 0.432
     assert peak.verdict is ParityVerdict.within
-    first = next(f for f in findings if f.place.n_pairs == 8 and f.metric == "block 0")
+    first = next(f for f in findings if f.cell.n_pairs == 8 and f.metric == "block 0")
     assert first.verdict is ParityVerdict.different
     assert "pooling" in first.quirks
 
 
 def test_the_overlap_of_another_model_is_compared_by_its_mean() -> None:
     findings = overlap("quickstart", [0.1, 0.3])
-    assert [f.place.n_pairs for f in findings] == [8, 32, 128]
+    assert [f.cell.n_pairs for f in findings] == [8, 32, 128]
     assert {f.verdict for f in findings} == {ParityVerdict.undecided}
-    assert findings[0].ours is not None
-    assert findings[0].ours.mean == pytest.approx(0.2)
+    assert findings[0].measured is not None
+    assert findings[0].measured.mean == pytest.approx(0.2)
     assert overlap_commands(read_design(OVERLAP))[2].endswith("--set pairs.source=file:toxicity_pairwise/split_0.jsonl")
 
 

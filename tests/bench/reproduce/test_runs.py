@@ -68,11 +68,11 @@ def test_a_figure_is_run_and_set_beside_the_published_numbers(data: Path, fake_c
     assert not result.failed
     begun = fake_cells.read_text().split()[1::2]
     assert len(begun) == 1 + 4 * 3
-    found = {(f.place.row, f.place.n_pairs, f.metric, f.source): f for f in result.findings}
+    found = {(f.cell.row, f.cell.n_pairs, f.metric, f.source): f for f in result.findings}
     profs = found["profs", 500, "perplexity", "paper"]
-    assert profs.ours is not None
-    assert (profs.ours.mean, profs.ours.std, profs.ours.runs) == (10.0, 0.0, 3)
-    assert profs.theirs == Sample(32.50, 0.28, 3)
+    assert profs.measured is not None
+    assert (profs.measured.mean, profs.measured.std, profs.measured.runs) == (10.0, 0.0, 3)
+    assert profs.reported == Sample(32.50, 0.28, 3)
     assert profs.verdict is ParityVerdict.different
     assert "unpaired" in profs.quirks
     assert found["dpo", 2000, "perplexity", "paper"].verdict is ParityVerdict.different
@@ -91,7 +91,7 @@ def test_a_figure_is_run_and_set_beside_the_published_numbers(data: Path, fake_c
 def test_a_limit_leaves_no_verdict(data: Path, fake_cells: Path) -> None:
     result = rerun_figure(tiny(data, "noise", limit=1), Silent())
     assert {f.verdict for f in result.findings} == {ParityVerdict.undecided, ParityVerdict.not_measured}
-    assert {f.place.rate for f in result.findings} == {0.0, 0.1, 0.2, 0.3, 0.4, 0.5}
+    assert {f.cell.rate for f in result.findings} == {0.0, 0.1, 0.2, 0.3, 0.4, 0.5}
 
 
 def test_failed_cells_say_why_and_the_others_are_judged(
@@ -107,7 +107,7 @@ def test_failed_cells_say_why_and_the_others_are_judged(
     monkeypatch.setattr(harness, "execute", some_fail)
     result = rerun_figure(tiny(data, "table2"), Silent())
     assert len(result.failed) == 3
-    by_row = {f.place.row: f for f in result.findings if f.metric == "perplexity"}
+    by_row = {f.cell.row: f for f in result.findings if f.metric == "perplexity"}
     assert by_row["dpo"].verdict is ParityVerdict.not_measured
     assert "no memory" in by_row["dpo"].why
     assert by_row["dpo-one-pass"].verdict is ParityVerdict.different

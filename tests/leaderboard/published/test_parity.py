@@ -132,7 +132,7 @@ def ours(**toxicity: float) -> dict[tuple[FigureCell, str], Sample | str]:
 def test_every_published_number_has_a_finding_and_differences_name_their_quirks() -> None:
     data = published()
     mine = ours(base=48.0, dpo_0=38.2, dpo_50=45.0, profs_0=33.0, profs_50=28.5)
-    findings = {(f.place.row, f.place.rate): f for f in assess(data, data.tables, mine)}
+    findings = {(f.cell.row, f.cell.rate): f for f in assess(data, data.tables, mine)}
     verdicts = {key: finding.verdict for key, finding in findings.items()}
     assert verdicts == {
         (BASE, 0.0): ParityVerdict.within,
@@ -151,7 +151,7 @@ def test_what_was_not_measured_says_why_and_rows_that_are_not_ours_are_left_out(
     data = published()
     mine = ours(base=48.0) | {(FigureCell("dpo", 500, 0.0), "toxicity"): "failed: out of memory"}
     findings = assess(data, data.tables, mine)
-    assert [(f.place.row, f.place.rate, f.verdict.value, f.why) for f in findings[1:]] == [
+    assert [(f.cell.row, f.cell.rate, f.verdict.value, f.why) for f in findings[1:]] == [
         ("dpo", 0.0, "not measured", "failed: out of memory"),
         ("dpo", 0.5, "not measured", "this run does not measure it"),
     ]
@@ -161,7 +161,7 @@ def test_what_was_not_measured_says_why_and_rows_that_are_not_ours_are_left_out(
 def test_withheld_verdicts_judge_nothing() -> None:
     data = published()
     findings = assess(data, data.tables, ours(base=20.0, dpo_0=1.0), withheld="another model")
-    measured = [f for f in findings if f.ours is not None]
+    measured = [f for f in findings if f.measured is not None]
     assert {(f.verdict, f.margin, f.why) for f in measured} == {(ParityVerdict.undecided, None, "another model")}
     assert expected_by_chance(findings) == 0
 
@@ -198,7 +198,7 @@ def test_a_source_must_be_explained() -> None:
 def test_a_published_spread_of_one_run_is_no_spread() -> None:
     data = published(runs=1)
     (_, dpo, *_) = assess(data, data.tables, ours(base=48.0, dpo_0=38.0))
-    assert dpo.theirs.std is None
+    assert dpo.reported.std is None
 
 
 def test_a_published_change_within_its_own_error_has_no_sign_to_agree_with() -> None:
