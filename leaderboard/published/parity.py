@@ -139,7 +139,7 @@ def assess(
     Arguments:
         tables: of `published`.
         samples: what was measured, and for what was not, why. Rows of which it says nothing are left out.
-        withheld: why no verdict is given, where this run does not measure what the paper did; None where it does.
+        withheld: why no verdict is given, where this run does not measure what the paper did; None elsewhere.
     """
     rows = {cell.row for cell, _ in samples}
     return [
