@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UsageError
+from bench.core.passes.prompts import prompt_ids
 from bench.core.values import PreferencePair
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def tokenize_pairs(
         return []  # transformers' tokenizers fail on an empty list
     ids = text_ids(pairs, tokenizer) if ids is None else ids
     end: Ids = (tokenizer.eos_token_id,) if append_eos else ()
-    opening = tuple(tokenizer("")["input_ids"][:1])
+    opening = tuple(prompt_ids(tokenizer, [""])[0][:1])
     tokens = []
     for index, pair in enumerate(pairs):
         prompt, *texts = (ids[text] for text in _texts(pair))
@@ -120,14 +121,9 @@ def pair_texts(pairs: Sequence[PreferencePair]) -> list[str]:
 
 
 def text_ids(pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase) -> dict[str, Ids]:
-    """Token ids of all of `pair_texts`, whole: with what the tokenizer puts before a text, but without an end-of-text
-    token that it puts after one."""
-    texts, end, end_id = pair_texts(pairs), tokenizer.eos_token, tokenizer.eos_token_id
-    rows = {text: tuple(ids) for text, ids in zip(texts, tokenizer(texts)["input_ids"], strict=True)}
-    for text, ids in rows.items():
-        if len(ids) > 1 and ids[-1] == end_id and not (end is not None and text.endswith(str(end))):
-            rows[text] = ids[:-1]
-    return rows
+    """Token ids of all of `pair_texts`, whole: with what the tokenizer puts before a text, not what it puts after."""
+    texts = pair_texts(pairs)
+    return {text: tuple(ids) for text, ids in zip(texts, prompt_ids(tokenizer, texts), strict=True)}
 
 
 def _texts(pair: PreferencePair) -> tuple[str, str, str]:

@@ -12,11 +12,13 @@ import torch
 from jinja2.exceptions import TemplateError
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.passes.batching import Pass, run_batches
 from bench.core.passes.footprint import loss_footprint, writing_footprint
+from bench.core.passes.prompts import prompt_ids
 from bench.core.progress import Advance, Progress
 
 if TYPE_CHECKING:
@@ -36,12 +38,12 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
     """lm-eval's Hugging Face model around one that is loaded already, with bounded memory and our progress display.
 
     Requests are tokenised, truncated and scored by lm-eval. What differs: batches are made up so that their logits
-    stay below `MOST_LOGITS`, logits are computed only from the first position that is scored, and log-probabilities
-    are float32 whatever the model's precision, so that answers do not tie by rounding.
+    stay below `MOST_LOGITS`, logits are computed only from the first position that is scored, log-probabilities are
+    float32 whatever the model's precision, so that answers do not tie by rounding, and no question is closed.
 
     Arguments:
         model: stays as it is, on its device.
-        tokenizer: copied, since lm-eval gives it a padding token.
+        tokenizer: copied, since it is changed.
         batch_size: most sequences at a time; see `bench.core.passes.batching`.
     """
 
@@ -51,6 +53,7 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         super().__init__(
             pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size, softmax_dtype="float32"
         )
+        _stop_closing(self.tokenizer)
         self.truncated = 0
         """Requests that left the model's window too little room, so that the beginning of their context was cut off."""
         self._most = batch_size
@@ -192,6 +195,25 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
             width, n_logits = max(width, length), needed
         if part:
             yield part, n_logits
+
+
+def _stop_closing(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Change a tokenizer so that it puts no special token after a text: answers go on from questions, not from an end.
+
+    lm-eval itself would take the answer's first token for the question's closing one.
+
+    Raises:
+        BenchError: it closes texts and is none that can be changed.
+    """
+    opening = prompt_ids(tokenizer, [""])[0]
+    if opening == tokenizer("")["input_ids"]:
+        return
+    if not tokenizer.is_fast:
+        raise BenchError(f"{type(tokenizer).__name__} closes every text; give the model's tokenizer.json in its place")
+    pieces = tokenizer.convert_ids_to_tokens(opening)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=[*pieces, "$A"], special_tokens=list(dict(zip(pieces, opening, strict=True)).items())
+    )
 
 
 def _groups(requests: Sequence[Request]) -> list[Group]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import BenchError
 from bench.core.passes.batching import Pass, run_batches
 from bench.core.passes.footprint import context_window, writing_footprint
+from bench.core.passes.prompts import prompt_ids
 from bench.core.progress import Progress
 from bench.tasks.outputs.continuations import Continuation, GeneratedRow, GenerationSettings
 from bench.tasks.texts.prompts import Prompt
@@ -77,7 +78,7 @@ def write_rows(
 
 def prompt_rows(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: int) -> list[GeneratedRow]:
     """What is to be written after prompts: `samples` rows each, by prompt, then by sample."""
-    tokens = [list(tokenizer(prompt.text)["input_ids"]) for prompt in prompts]
+    tokens = prompt_ids(tokenizer, [prompt.text for prompt in prompts])
     return [
         GeneratedRow(position * samples + sample, prompt.id, sample, tokens[position])
         for position, prompt in enumerate(prompts)

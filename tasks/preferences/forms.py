@@ -20,6 +20,12 @@ FORMS = (
     "`prompt`, `chosen`, `rejected` as texts or as lists of messages, `chosen` and `rejected` alone with a common "
     "beginning, or `prompt_text`, `unpert_gen_text`, `pert_gen_text`"
 )
+QUESTIONS = (("prompt",), ("question",), ("instruction", "input"), ("query",), ("input",))
+"""Columns that hold a prompt as text, the first that says something; `system` comes before it."""
+TURNS = ("prompt", "messages", "conversations")
+"""Columns that hold a prompt as messages."""
+ROLES = {"human": "user", "gpt": "assistant"}
+"""Roles as ShareGPT names them."""
 
 
 class PairReader:
@@ -28,6 +34,8 @@ class PairReader:
     def __init__(self, load_tokenizer: LoadTokenizer | None) -> None:
         self._load_tokenizer = load_tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
+        self.ignored: dict[str, bool] = {}
+        """Columns that were not read in some row, and whether any held what might be a prompt: words or messages."""
 
     def read(self, row: Any, origin: str) -> PreferencePair:
         """The pair in one row.
@@ -43,22 +51,44 @@ class PairReader:
             raise UsageError(f"{origin} is not an object but {type(row).__name__}; expected {FORMS}")
         fields = {key: value for key, value in row.items() if value is not None}
         if "unpert_gen_text" in fields and "pert_gen_text" in fields:
+            self._ignore(fields, ["prompt_text", "unpert_gen_text", "pert_gen_text"])
             return _perturbed(fields, origin)
         if "chosen" not in fields or "rejected" not in fields:
             raise UsageError(
                 f"{origin} holds no preference pair; keys: {', '.join(fields) or 'none'}; expected {FORMS}"
             )
-        if isinstance(fields["chosen"], list) and isinstance(fields["rejected"], list):
-            return self._conversation(fields, origin)
+        completions = fields["chosen"], fields["rejected"]
+        turns = next((key for key in TURNS if isinstance(fields.get(key), list) and fields[key]), None)
+        if all(isinstance(completion, list | Mapping) for completion in completions) or (
+            turns and not isinstance(fields.get("prompt"), str) and all(isinstance(text, str) for text in completions)
+        ):
+            return self._conversation(fields, turns, origin)
+        self._ignore(fields, ["chosen", "rejected", "margin", *_question(fields)])
         return _plain(fields, origin)
 
-    def _conversation(self, row: Mapping[str, Any], origin: str) -> PreferencePair:
+    def _ignore(self, row: Mapping[str, Any], columns: Sequence[str]) -> None:
+        for name, value in row.items():
+            if name not in columns and value != "":
+                speaks = isinstance(value, list) or (isinstance(value, str) and len(value.split()) > 1)
+                self.ignored[name] = self.ignored.get(name, False) or speaks
+
+    def _conversation(self, row: Mapping[str, Any], turns: str | None, origin: str) -> PreferencePair:
         chosen, rejected = _messages(row, "chosen", origin), _messages(row, "rejected", origin)
-        if isinstance(row.get("prompt"), list):
-            prompt = _messages(row, "prompt", origin)
+        columns = _question(row)
+        answers = [message["role"] for message in (*chosen[:1], *rejected[:1])] == ["assistant"] * 2
+        if turns == "prompt" or (turns and answers):
+            columns = ["system", turns]
+            prompt = _messages(row, turns, origin)
+            if chosen[: len(prompt)] == rejected[: len(prompt)] == prompt:  # repeated, not said twice
+                chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
+        elif answers and (question := "\n\n".join(_text(row, key, origin) for key in columns if key != "system")):
+            prompt = [{"role": "user", "content": question}]
         else:  # no prompt, or one that repeats as text what both conversations begin with
             shared = _shared([chosen, rejected])
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+        if isinstance(row.get("system"), str) and row["system"].strip() and prompt and prompt[0]["role"] != "system":
+            prompt = [{"role": "system", "content": _text(row, "system", origin)}, *prompt]
+        self._ignore(row, ["chosen", "rejected", "system", *columns])
         if not (prompt and chosen and rejected):
             raise UsageError(
                 f"{origin}: `chosen` and `rejected` must answer one prompt, each with a message of its own"
@@ -124,10 +154,27 @@ def _without_added_start(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 def _plain(row: Mapping[str, Any], origin: str) -> PreferencePair:
     chosen, rejected = _text(row, "chosen", origin), _text(row, "rejected", origin)
     margin = _margin(row, origin)
-    if "prompt" in row:
-        return PreferencePair(_text(row, "prompt", origin), chosen, rejected, margin)
-    length = _shared_words(chosen, rejected)
-    return PreferencePair(chosen[:length], chosen[length:], rejected[length:], margin)
+    columns = _question(row)
+    question = "\n\n".join(_text(row, key, origin) for key in columns if key != "system")
+    common = chosen[: _shared_words(chosen, rejected)]
+    within = " ".join(question.split()) in " ".join(common.split()) and not repeated_prompt(question, common)
+    if "prompt" in columns:
+        prompt = question
+    elif within or not columns:  # both completions hold the question, or there is none
+        prompt, chosen, rejected = common, chosen[len(common) :], rejected[len(common) :]
+    else:
+        prompt = question
+        chosen, rejected = _continuation(prompt, chosen), _continuation(prompt, rejected)
+    if "system" in columns and row["system"].strip() not in prompt:
+        prompt = f"{_text(row, 'system', origin)}\n\n{prompt}"
+    return PreferencePair(prompt, chosen, rejected, margin)
+
+
+def _question(row: Mapping[str, Any]) -> list[str]:
+    """The columns whose texts, one after the other, are the prompt; none where no column holds one."""
+    says = {key for key, value in row.items() if isinstance(value, str) and value.strip()}
+    question = next((keys for keys in QUESTIONS if keys[0] in says), ("prompt",) if "prompt" in row else ())
+    return [key for key in ("system", *question) if question and (key in says or key == "prompt")]
 
 
 def _perturbed(row: Mapping[str, Any], origin: str) -> PreferencePair:
@@ -139,11 +186,17 @@ def _perturbed(row: Mapping[str, Any], origin: str) -> PreferencePair:
 
 def _continuation(prompt: str, text: str) -> str:
     """`text` without the prompt's words if it begins with them, whatever the spacing; else set off by a space."""
-    repeated = re.match(r"\s*" + r"\s+".join(map(re.escape, prompt.split())), text)
-    if repeated and prompt.strip():
-        rest = text[repeated.end() :]
+    repeated = repeated_prompt(prompt, text)
+    if repeated:
+        rest = text[repeated:]
         return rest.lstrip() if prompt[-1:].isspace() else rest
     return text if not prompt or prompt[-1:].isspace() or text[:1].isspace() else f" {text}"
+
+
+def repeated_prompt(prompt: str, text: str) -> int:
+    """Characters with which `text` repeats the prompt's words, whatever the spacing; 0 where it does not."""
+    repeated = re.match(r"\s*" + r"\s+".join(map(re.escape, prompt.split())), text)
+    return repeated.end() if repeated and prompt.strip() else 0
 
 
 def _shared_words(first: str, second: str) -> int:
@@ -176,11 +229,21 @@ def _text(row: Mapping[str, Any], key: str, origin: str) -> str:
 
 
 def _messages(row: Mapping[str, Any], key: str, origin: str) -> list[Message]:
-    for message in row[key]:
+    value = row[key]
+    messages = [{"role": "assistant", "content": value}] if isinstance(value, str) else value
+    messages = [_named(message) for message in ([messages] if isinstance(messages, Mapping) else messages)]
+    for message in messages:
         if not (isinstance(message, Mapping) and all(isinstance(message.get(k), str) for k in ("role", "content"))):
             raise UsageError(f"{origin}: `{key}` holds a message without the texts `role` and `content`: {message!r}")
         _check_unicode(message["content"], key, origin)
-    return list(row[key])
+    return messages
+
+
+def _named(message: Any) -> Any:
+    """A message with `role` and `content`, where it has ShareGPT's `from` and `value`."""
+    if not (isinstance(message, Mapping) and "from" in message and "role" not in message):
+        return message
+    return {"role": ROLES.get(message["from"], message["from"]), "content": message.get("value")}
 
 
 def _check_unicode(text: str, key: str, origin: str) -> None:

@@ -23,7 +23,7 @@ from bench.tasks.preferences.samples import LoadModel, sample_continuations
 from bench.tasks.scorers.base import SCORERS
 from bench.tasks.texts.prompts import Prompt, load_prompts, normalise, prompt_source, shared_texts
 
-VERSION = 1
+VERSION = 2
 """Of how samples become pairs; raised when that changes."""
 
 

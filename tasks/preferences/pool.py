@@ -13,7 +13,7 @@ from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress, Silent
 from bench.core.store.hub import load_rows
 from bench.core.values import PreferencePair
-from bench.tasks.preferences.forms import FORMS, LoadTokenizer, PairReader
+from bench.tasks.preferences.forms import FORMS, LoadTokenizer, PairReader, repeated_prompt
 
 HUB_SOURCE = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.\[\]:%+-]+))?")
 
@@ -44,10 +44,12 @@ def load_pairs(
         load_tokenizer: gives the model's tokenizer; called only if the source holds messages instead of texts.
 
     Raises:
-        UsageError: no such source or file, a malformed row (named), or no usable pair.
+        UsageError: no such source or file, a malformed row (named), no usable pair, or prompts that are mostly lost or
+            mostly repeated by the completions.
         BenchError: the hub's data set cannot be had.
     """
     progress = progress or Silent()
+    reader = PairReader(load_tokenizer)
     if source.startswith("hub:"):
         match = HUB_SOURCE.fullmatch(source)
         if match is None:
@@ -55,15 +57,44 @@ def load_pairs(
         name, revision, split = match["name"], match["revision"] or "main", match["split"] or "train"
         with progress.track(f"load {name}", None):
             rows = load_rows(name, revision=revision, split=split, otherwise=WITHOUT_HUB)
-        reader = PairReader(load_tokenizer)
         pairs = [reader.read(row, f"{source} row {number}") for number, row in enumerate(rows)]
     else:
-        pairs = read_pool(Path(source.removeprefix("file:")).expanduser(), load_tokenizer=load_tokenizer)
+        pairs = read_pool(Path(source.removeprefix("file:")).expanduser(), reader=reader)
+    if reader.ignored:
+        progress.note(f"{source}: columns that are not read: {', '.join(reader.ignored)}")
     pool = make_pool(source, pairs)
+    _check_prompts(pool, [name for name, speaks in reader.ignored.items() if speaks], progress)
     if pool.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in pool.dropped.items())
         progress.note(f"{source}: {len(pool.pairs)} of {len(pairs)} pairs are usable; dropped: {reasons}")
     return pool
+
+
+def _check_prompts(pool: PairPool, unread: Sequence[str], progress: Progress) -> None:
+    """Refuse a pool of an unknown layout: most prompts in a column that is not read, or once more in the completions.
+
+    Arguments:
+        unread: columns with words in them.
+
+    Raises:
+        UsageError: it is one.
+    """
+    total = len(pool.pairs)
+    empty = sum(not pair.prompt.strip() for pair in pool.pairs)
+    if 2 * empty > total:
+        what = f"{pool.source}: {empty} of {total} pairs have no prompt"
+        if unread:
+            raise UsageError(
+                f"{what}, and these columns are not read: {', '.join(unread)}; rename the one with the prompt to "
+                "`prompt`, or remove them if there is none"
+            )
+        progress.note(f"{what}: completions are learnt without one")
+    repeats = sum(bool(repeated_prompt(p.prompt, text)) for p in pool.pairs for text in (p.chosen, p.rejected))
+    if repeats > total:
+        raise UsageError(
+            f"{pool.source}: {repeats} of {2 * total} completions begin with their prompt, which would stand twice; "
+            "take it off them, or leave out the column `prompt`: what both begin with is the prompt then"
+        )
 
 
 def make_pool(source: str, pairs: Iterable[PreferencePair]) -> PairPool:
@@ -95,19 +126,22 @@ def sha256_pairs(pairs: Sequence[PreferencePair]) -> str:
     return sha256_texts(text for pair in pairs for text in (pair.prompt, pair.chosen, pair.rejected))
 
 
-def read_pool(path: Path, *, load_tokenizer: LoadTokenizer | None = None) -> list[PreferencePair]:
+def read_pool(
+    path: Path, *, load_tokenizer: LoadTokenizer | None = None, reader: PairReader | None = None
+) -> list[PreferencePair]:
     """Every pair of a JSONL file, in order, unusable ones included.
 
     Arguments:
         path: one JSON object a line, in any of the forms of docs/align/pairs.md; blank lines are passed over.
         load_tokenizer: gives the tokenizer whose chat template renders messages; called only if there are any.
+        reader: in its place; knows afterwards which columns were not read.
 
     Raises:
         UsageError: no such file, nothing in it, or a malformed line; names file and line.
     """
     if not path.is_file():
         raise UsageError(f"no preference-pair file {path}; expected a JSONL file with {FORMS}")
-    reader = PairReader(load_tokenizer)
+    reader = reader or PairReader(load_tokenizer)
     pairs = [reader.read(row, f"{path}:{number}") for number, row in read_jsonl(path)]
     if not pairs:
         raise UsageError(f"{path} is empty; expected one JSON object a line with {FORMS}")

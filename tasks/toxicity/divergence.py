@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.core.passes.predict import Batch, FrozenPass
+from bench.core.passes.prompts import prompt_ids
 from bench.core.progress import Progress
 from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.outputs.losses import window_losses
@@ -107,7 +108,8 @@ def continuation_loss(
         continuations: with the tokens that were written.
         batch_size: most of them at a time.
     """
-    beginnings = {prompt.id: tuple(tokenizer(prompt.text)["input_ids"]) for prompt in prompts}
+    ids = prompt_ids(tokenizer, [prompt.text for prompt in prompts])
+    beginnings = {prompt.id: tuple(beginning) for prompt, beginning in zip(prompts, ids, strict=True)}
     windows = [
         Window(document, (*(beginning := beginnings[written.prompt_id]), *written.tokens), len(beginning))
         for document, written in enumerate(continuations)
@@ -139,7 +141,7 @@ def _texts(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], positio
     for document in documents:
         if positions == 0:
             break
-        tokens = list(tokenizer(document, truncation=True, max_length=TEXT_LENGTH)["input_ids"])[:positions]
+        tokens = prompt_ids(tokenizer, [document])[0][: min(positions, TEXT_LENGTH)]
         texts += [tokens] if tokens else []
         positions -= len(tokens)
     return texts

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, field_valida
 
 from bench.core.errors import BenchError
 from bench.core.passes.footprint import context_window
+from bench.core.passes.prompts import prompt_ids
 from bench.core.progress import Progress
 from bench.core.reports import GuardReport
 from bench.core.store.assets import PypiFile
@@ -204,7 +205,8 @@ class Toxicity(GenerationSettings, Task):
         """The prompts that leave room for what is to be written; none is cut."""
         window = context_window(model.config)
         room = math.inf if window is None else window - self.max_new_tokens
-        fitting = [prompt for prompt in prompts if len(tokenizer(prompt.text)["input_ids"]) <= room]
+        tokens = prompt_ids(tokenizer, [prompt.text for prompt in prompts])
+        fitting = [prompt for prompt, ids in zip(prompts, tokens, strict=True) if len(ids) <= room]
         if not fitting:
             raise BenchError(
                 f"none of the {len(prompts)} prompts of {self.prompts} fits the model's window of {window} tokens with "

@@ -1,7 +1,8 @@
 """Passes of a frozen model over many texts. Torch and Lightning are loaded with the names that need them.
 
 Read `batching` first: rows in batches that fit into memory, halved where they do not. `footprint` estimates what fits,
-`memory` tells when it ran out, `predict` runs batches under Lightning and leaves no trace.
+`memory` tells when it ran out, `predict` runs batches under Lightning and leaves no trace. `prompts` tokenises what
+is to be continued.
 
 May import: core.
 """
@@ -15,5 +16,6 @@ __getattr__, __dir__, __all__ = attach(
         "footprint": ["Footprint", "loss_footprint", "writing_footprint"],
         "memory": ["free_memory", "is_out_of_memory"],
         "predict": ["FrozenPass"],
+        "prompts": ["prompt_ids"],
     },
 )

@@ -102,6 +102,66 @@ def test_rows_of_lee_et_al_lose_the_repeated_prompt(tmp_path: Path) -> None:
     ]
 
 
+ASKED = ("Is it so?", " yes", " no")
+
+
+@pytest.mark.parametrize(
+    ("columns", "pair"),
+    [
+        ({"question": "Is it so?"}, ASKED),
+        ({"query": "Is it so?", "prompt": None}, ASKED),
+        ({"input": "Is it so?", "prompt": " "}, ASKED),
+        ({"system": "Be brief.", "question": "Is it so?"}, ("Be brief.\n\nIs it so?", " yes", " no")),
+        ({"system": "", "question": "Is it so?"}, ASKED),
+        ({"system": "Be brief.", "prompt": "Is it so? "}, ("Be brief.\n\nIs it so? ", "yes", "no")),
+        ({"system": "Be brief.", "prompt": "Be brief. So? "}, ("Be brief. So? ", "yes", "no")),
+        ({"instruction": "Answer.", "input": "Is it so?"}, ("Answer.\n\nIs it so?", " yes", " no")),
+        ({"instruction": "Is it so?", "input": ""}, ASKED),
+        ({"prompt": "Is it so? ", "question": "other"}, ("Is it so? ", "yes", "no")),
+        ({"question": "Is it so?", "chosen": "Is it so? yes", "rejected": "Is it so? no"}, ASKED),
+        (
+            {"question": "Is it so?", "chosen": "Q: Is it  so? A: yes", "rejected": "Q: Is it  so? A: no"},
+            ("Q: Is it  so? A:", " yes", " no"),
+        ),
+    ],
+)
+def test_a_question_in_a_column_of_another_name_is_the_prompt(
+    tmp_path: Path, columns: dict[str, str], pair: tuple[str, str, str]
+) -> None:
+    row = {"chosen": "yes", "rejected": "no"} | columns
+    assert read_pool(jsonl(tmp_path / "pairs.jsonl", row)) == [PreferencePair(*pair)]
+
+
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    row = {"prompt": "a", "chosen": " b", "rejected": " c", "score": 3, "none": None, "blank": "", "note": "long text"}
+    notes = Notes()
+    load_pairs(str(jsonl(tmp_path / "pairs.jsonl", row, row | {"more": 1})), notes)
+    assert [line.partition(": ")[2] for line in notes.lines] == ["columns that are not read: score, note, more"]
+
+
+def test_prompts_lost_in_a_column_that_is_not_read_are_refused(tmp_path: Path) -> None:
+    rows = [{"post": f"Is {i} so?", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(3)]
+    with pytest.raises(UsageError, match=r"3 of 4 pairs have no prompt, and these columns are not read: post; rename"):
+        load_pairs(str(jsonl(tmp_path / "pairs.jsonl", *rows, {"prompt": "a", "chosen": " b", "rejected": " c"})))
+
+
+@pytest.mark.parametrize("prompt", [{}, {"prompt": None}, {"prompt": ""}, {"id": "a1"}])
+def test_pairs_that_mostly_have_no_prompt_are_said(tmp_path: Path, prompt: dict[str, str]) -> None:
+    notes = Notes()
+    load_pairs(str(jsonl(tmp_path / "pairs.jsonl", prompt | {"chosen": "yes", "rejected": "no"})), notes)
+    assert notes.lines[-1].endswith("1 of 1 pairs have no prompt: completions are learnt without one")
+
+
+def test_prompts_repeated_by_the_completions_are_refused(tmp_path: Path) -> None:
+    doubled = {"prompt": "It is", "chosen": "It  is so", "rejected": " It is not"}
+    good = {"prompt": "It is", "chosen": " so", "rejected": " not"}
+    with pytest.raises(UsageError, match=r"4 of 6 completions begin with their prompt, which would stand twice; take"):
+        load_pairs(str(jsonl(tmp_path / "pairs.jsonl", doubled, doubled, good)))
+    assert len(load_pairs(str(jsonl(tmp_path / "pairs.jsonl", doubled, good, good))).pairs) == 3
+    del doubled["prompt"]
+    assert load_pairs(str(jsonl(tmp_path / "pairs.jsonl", doubled | {"rejected": "It  is not"}))).pairs
+
+
 @pytest.fixture
 def chat_tokenizer(tiny_tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(
@@ -140,6 +200,35 @@ def test_messages_with_an_implicit_prompt_are_split_at_the_last_common_turn(
     assert read_pool(path, load_tokenizer=lambda: chat_tokenizer) == [
         PreferencePair("<|start|>user\nHi<|end|>\n<|start|>assistant\n", "Good day<|end|>\n", "Go away<|end|>\n")
     ]
+
+
+SAID = {"chosen": [assistant("Good day")], "rejected": [assistant("Go away")]}
+BOTH = {side: [user("Hi"), *turns] for side, turns in SAID.items()}
+TEXTS = {"chosen": "Good day", "rejected": "Go away"}
+SHAREGPT = {"from": "human", "value": "Hi"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", **SAID},
+        {"question": "Hi", **SAID},
+        {"messages": [user("Hi")], **SAID},
+        {"messages": [user("Hi")], **TEXTS},
+        {"prompt": [user("Hi")], **TEXTS},
+        {"prompt": [user("Hi")], **BOTH},
+        {"prompt": "Hi", "messages": BOTH["chosen"], **BOTH},
+        {"conversations": [SHAREGPT], "chosen": {"from": "gpt", "value": "Good day"}, "rejected": assistant("Go away")},
+    ],
+)
+@pytest.mark.parametrize("system", [{}, {"system": "Be kind"}])
+def test_messages_in_other_layouts_are_read_as_trls_form(
+    tmp_path: Path, chat_tokenizer: PreTrainedTokenizerFast, row: dict[str, Any], system: dict[str, str]
+) -> None:
+    turns = [{"role": "system", "content": text} for text in system.values()]
+    rows = row | system, {"prompt": [*turns, user("Hi")], **SAID}
+    found, expected = read_pool(jsonl(tmp_path / "pairs.jsonl", *rows), load_tokenizer=lambda: chat_tokenizer)
+    assert found == expected
 
 
 def test_a_beginning_token_that_the_tokenizer_adds_is_not_written_twice(
