@@ -261,7 +261,7 @@ def _by_design(changes: _Changes) -> list[list[tuple[float, float]]]:
 
 
 def _same_order(pairs: Sequence[tuple[float, float]]) -> bool | None:
-    """Whether rows that their numbers rank are ranked alike by those measured here; None where there is nothing to rank."""
+    """Whether rows that reported numbers rank are ranked alike by measured ones; None where none are to be ranked."""
     ranked = [(one, other) for one, other in combinations(pairs, 2) if one[0] != other[0]]
     return all((one[0] < other[0]) == (one[1] < other[1]) for one, other in ranked) if ranked else None
 
