@@ -1,7 +1,5 @@
 """The leaderboard as files beside the records it is drawn from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a person needs to know of this machine before a run: versions, devices, caches, and what can be reached."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

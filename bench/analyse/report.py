@@ -1,7 +1,5 @@
 """`bench report`: pictures of a run's curves, the numbers behind them, and what they come to."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterator

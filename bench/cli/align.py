@@ -1,7 +1,5 @@
 """Commands that align one model, or prepare for it: parse, call, print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The command line's entry point: commands by name, errors by message. Imports nothing heavy until one needs it."""
 
-from __future__ import annotations
-
 import signal
 import sys
 

@@ -1,7 +1,5 @@
 """The command that looks at this machine: parse, call, print. Imports nothing heavy until it needs it."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

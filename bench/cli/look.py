@@ -1,7 +1,5 @@
 """Commands that look at what was done, or would be: parse, call, print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

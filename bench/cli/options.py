@@ -1,7 +1,5 @@
 """Flags that several commands have in common, alone and in groups."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps

@@ -1,7 +1,5 @@
 """Commands that read finished runs: parse, call, print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

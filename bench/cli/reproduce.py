@@ -1,7 +1,5 @@
 """The command that runs the paper's figures again: parse, call, print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """Commands on toxicity scorers: parse, call, print. Imports nothing heavy until one needs it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

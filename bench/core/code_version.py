@@ -1,7 +1,5 @@
 """A hash of the code that a number came from: any change to a statement is a new version, a change of place is none."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Text files: read in UTF-8 or refused by name, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -14,8 +14,6 @@ difference between sides that agree on every item is exactly 0, bounds included.
 items and seed give the same interval.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

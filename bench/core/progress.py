@@ -1,7 +1,5 @@
 """How long work tells what it is doing, without knowing who shows it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol

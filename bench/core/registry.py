@@ -1,7 +1,5 @@
 """Names for things that plug in: ours by a table, other distributions' by entry points, anyone's by a decorator."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager

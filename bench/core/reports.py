@@ -4,8 +4,6 @@ A report's fields have the names and the order of the record's JSON; what was no
 more than is named here: it is kept, after the fields.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

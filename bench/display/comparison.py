@@ -1,7 +1,5 @@
 """A comparison as a person reads it: tables for a terminal, Markdown, or JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from bench.display.console import print_json, print_note, print_sections

@@ -1,7 +1,5 @@
 """What `bench doctor` prints: a diagnosis, or what batch sizes change."""
 
-from __future__ import annotations
-
 from rich.table import Table
 
 from bench.analyse.batch_invariance import ROUNDING, Invariance, InvarianceVerdict

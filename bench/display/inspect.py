@@ -1,7 +1,5 @@
 """`bench inspect`: one record, found by its path or cell, printed and drawn."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

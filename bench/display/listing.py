@@ -1,7 +1,5 @@
 """What `bench list` and `bench schema` print."""
 
-from __future__ import annotations
-
 import json
 
 from rich.table import Table

@@ -1,7 +1,5 @@
 """The cells of a study as a table: a row a method, noise model and size, a column a rate, a symbol a seed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType

@@ -1,7 +1,5 @@
 """Third-party chatter, kept off the screen: a person should see what this suite has to say."""
 
-from __future__ import annotations
-
 import logging
 import os
 import warnings

@@ -1,7 +1,5 @@
 """What `bench report` prints; makes the report and has it written."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from bench.analyse.report import read_report, write_pages

@@ -1,7 +1,5 @@
 """What `bench reproduce` prints: results to standard output, everything else to standard error."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `bench tune` prints when it is done."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from rich.table import Table

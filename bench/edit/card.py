@@ -1,7 +1,5 @@
 """The README of a saved checkpoint: what was done to which model with what, what was measured, and what it is not."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

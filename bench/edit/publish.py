@@ -1,7 +1,5 @@
 """A finished checkpoint, put on the Hugging Face hub: only where the user said so, and never over anything."""
 
-from __future__ import annotations
-
 import re
 from http import HTTPStatus
 from pathlib import Path

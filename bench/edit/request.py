@@ -1,7 +1,5 @@
 """What `bench edit` is asked to do, and what that means once names are looked up. No model is loaded here."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The cells of a run: what each is made of, and a name that nothing else can bear."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache

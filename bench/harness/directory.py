@@ -1,7 +1,5 @@
 """The run's directory: what lies where, and what is already done."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

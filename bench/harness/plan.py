@@ -1,7 +1,5 @@
 """What a study would do, take and be able to tell, said before anything is done."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Where a number came from: versions, platform, commit, command."""
 
-from __future__ import annotations
-
 import platform
 import shlex
 import subprocess

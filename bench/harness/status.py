@@ -1,7 +1,5 @@
 """How a study stands, seen from another process: read from its directory alone, changing nothing in it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Several processes on one directory: each takes the next cell that nobody has, and none is run twice."""
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The models that have a name here, as catalogue.yaml lists them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

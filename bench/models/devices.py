@@ -1,7 +1,5 @@
 """Which device, which arithmetic, how large a batch: the answers to "auto"."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A quantised GGUF file made into an ordinary float32 checkpoint, so that its weights can be edited and saved."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partialmethod

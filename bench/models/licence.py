@@ -1,7 +1,5 @@
 """Under which terms a model came, so that what is made of it is passed on under the same."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

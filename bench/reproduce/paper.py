@@ -1,7 +1,5 @@
 """The figures and tables of the ProFS paper that can be run again: which there are, what each needs, and its study."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Runs a figure of the ProFS paper and sets our values beside the published ones."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

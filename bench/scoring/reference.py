@@ -1,7 +1,5 @@
 """The texts that scorers are measured against: toxic prompts with published scores, clean prose of equal lengths."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`bench score`: other scorers on the text that finished cells stored, without generating it again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Measures toxicity scorers against published scores of toxic prompts and against prose that is taken to be clean."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Turns pydantic's findings into one line that a user can act on."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar

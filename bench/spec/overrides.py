@@ -1,7 +1,5 @@
 """Settings from flags, laid over settings from a file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From a config file and flags to a checked spec. Precedence: default < YAML < environment < flags < --set."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

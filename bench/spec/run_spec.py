@@ -1,7 +1,5 @@
 """What a run is asked to do: read from YAML, overridden by flags, frozen and checked before any work."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """From a command line to a search: one row of a configuration, checked before anything is loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The winner of a search, as a configuration that says how it was found."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path

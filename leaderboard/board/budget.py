@@ -1,7 +1,5 @@
 """What each row was given and took, from the ledgers of its cells."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from statistics import fmean
 

@@ -1,7 +1,5 @@
 """From records to tables: which may stand in one table, and what each table says of its columns and origin."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any

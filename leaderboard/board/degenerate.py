@@ -3,8 +3,6 @@
 The bounds are conventions of this suite, wide enough that every method that works as meant stays inside them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import compress
 

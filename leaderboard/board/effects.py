@@ -1,7 +1,5 @@
 """The smallest difference from the unaligned model that a study can tell, judged by the cells that are finished."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from bench.leaderboard.records.record import Record

@@ -1,7 +1,5 @@
 """Further numbers of a metric: what a board shows beside the columns."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 

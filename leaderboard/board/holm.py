@@ -1,7 +1,5 @@
 """Many changes on one board: which of them are sure once it counts how many there are."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from bench.leaderboard.board.values import Change, Row, Score

@@ -1,7 +1,5 @@
 """Whether capability and perplexity were preserved: the margins, and a verdict on each change."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a metric's items say, ready to be compared: values by seed and item, in the groups whose means are averaged."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Places in a column: rows that cannot be told apart on the same items share one."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """From the records of one table to its rows: one for each method, setting, choice of pairs, noise and code."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean

@@ -1,7 +1,5 @@
 """One metric of one row: averaged over seeds, and compared with base, or another row, on the same items."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections import Counter

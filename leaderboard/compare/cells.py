@@ -1,7 +1,5 @@
 """Which cells A and B of a comparison are: one each, or the seeds of one row."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

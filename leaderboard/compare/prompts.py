@@ -1,7 +1,5 @@
 """The prompts after which two models' toxicity differs most, with what each wrote."""
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

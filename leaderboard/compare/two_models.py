@@ -1,7 +1,5 @@
 """`bench compare`: two models on the same items, metric by metric and prompt by prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from pydantic import Field

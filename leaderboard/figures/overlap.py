@@ -1,7 +1,5 @@
 """The picture of `bench analyse overlap`: the share of the DPO gradient in each subspace, block by block."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

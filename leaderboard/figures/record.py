@@ -1,7 +1,5 @@
 """Pictures of one record."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

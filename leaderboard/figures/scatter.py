@@ -1,7 +1,5 @@
 """Trade-offs with their Pareto front, and strips of every seed's value. Imports matplotlib."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 from typing import Any

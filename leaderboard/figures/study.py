@@ -1,7 +1,5 @@
 """Pictures of a study, each drawn from its chart's rows alone. Imports matplotlib: import only where one is drawn."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

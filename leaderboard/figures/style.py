@@ -1,7 +1,5 @@
 """How pictures look and are saved. Colour, marker and line tell methods apart at once: print in grey will do."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The layers of a projection edit as tables."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from bench.core.reports import LayerReport, MatrixReport

@@ -1,7 +1,5 @@
 """One record, as tables that say what its method did to the model."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Our numbers beside published ones: whether they can be told apart, and by what that may be explained."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

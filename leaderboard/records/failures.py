@@ -1,7 +1,5 @@
 """Cells that failed when they were last tried: what a board lacks, and why."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Nested settings as flat text, and what tells several of them apart."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

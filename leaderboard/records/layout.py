@@ -1,7 +1,5 @@
 """What lies where in a run's directory: the name of every file and folder in it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

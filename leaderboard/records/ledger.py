@@ -1,7 +1,5 @@
 """What a method was given, what it took, and how its settings were found: the budget that comparisons are held to."""
 
-from __future__ import annotations
-
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from bench.core.values import Value

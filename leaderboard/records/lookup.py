@@ -1,7 +1,5 @@
 """Which records a person means: a file, a run's directory, or `RUN_DIR:CELL` with part of a cell's name."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Sequence

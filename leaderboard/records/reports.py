@@ -3,8 +3,6 @@
 Details are a plug-in's own affair: what is not made as here is left to those that show details as they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """Text of finished cells, judged again by another scorer: files beside the records, which are never rewritten."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

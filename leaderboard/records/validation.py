@@ -1,7 +1,5 @@
 """How well a scorer does against a reference, as it was measured, and what that makes of the rates it reports."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal

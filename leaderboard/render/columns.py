@@ -1,7 +1,5 @@
 """Columns that a board's page and its terminal tables have in common."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

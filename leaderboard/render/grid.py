@@ -1,7 +1,5 @@
 """A table that fits a terminal: columns for which there is no room go into a further table below, none is cut."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The leaderboard as a page of GitHub-flavoured Markdown. The same records give the same bytes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 

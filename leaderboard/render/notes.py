@@ -1,7 +1,5 @@
 """What a reader must know to read a table, in plain words: the same under the page's tables and the terminal's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

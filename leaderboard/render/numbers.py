@@ -1,7 +1,5 @@
 """Numbers as text, in one place, so that page, terminal and README say the same."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime

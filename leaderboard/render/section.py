@@ -1,7 +1,5 @@
 """A titled table of text, and how numbers become text in it."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Tables beside the main one: what the details of a metric say, row by row, for page and terminal alike."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase

@@ -1,7 +1,5 @@
 """The leaderboard on a terminal: the page's numbers, fitted to the width there is."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter

@@ -1,7 +1,5 @@
 """Sections as text: for a terminal, or as Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderResult

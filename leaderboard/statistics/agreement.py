@@ -4,8 +4,6 @@ Intervals of the rank statistics and of Krippendorff's alpha are percentile boot
 each resample draws n - 1 of a stratum's n texts, as in `bench.core.intervals`. All functions are pure.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

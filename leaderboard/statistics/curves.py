@@ -6,8 +6,6 @@ Intervals are those of a mean of values that every item has under every seed, ma
 (`bench.leaderboard.statistics.seeds`), so that points stay paired.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

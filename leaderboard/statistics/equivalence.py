@@ -6,8 +6,6 @@ verdicts are one-sided claims at 5 %, which is why both rest on the 90 % interva
 each is given in about 5 % of studies, and they exclude each other.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Several tests at once: p-values that stay honest about how many were made."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

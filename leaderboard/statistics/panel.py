@@ -1,7 +1,5 @@
 """Values of the same items under the same seeds, and what spreads among them. Pure functions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Which of several points no other beats in both directions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

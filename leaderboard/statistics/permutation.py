@@ -1,7 +1,5 @@
 """Tests of whether two sides differ on the same items. All functions are pure: the same items give the same p-value."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Ranks that claim no more than was measured: rows that cannot be told apart share one."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -22,8 +22,6 @@ Bounds are BCa (Efron 1987) with the items' acceleration, as `bench.core.interva
 simulated coverage. All functions are pure: the same values and seed give the same interval.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache

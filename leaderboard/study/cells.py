@@ -1,7 +1,5 @@
 """The data behind degradation curves: what each method's cells measured, by noise model, rate and number of pairs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

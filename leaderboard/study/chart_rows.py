@@ -1,7 +1,5 @@
 """The rows that pictures are drawn from: what each cell measured, as plain numbers under plain names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from bench.core.values import BASE

@@ -1,7 +1,5 @@
 """What is drawn of a study, as plain rows: a picture is made of its rows alone, and its CSV is those rows."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -1,7 +1,5 @@
 """Why noise does what it does: angles between clean and noisy subspaces, and accuracy on clean held-out pairs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean

@@ -1,7 +1,5 @@
 """A study's report as a Markdown page, with notes in plain words to read it by."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the records of a study say of noise and numbers of pairs: curves, what they come to, and what is missing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple

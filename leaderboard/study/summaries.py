@@ -1,7 +1,5 @@
 """What each method's curve comes to: `statistics.curves` on the gains against base that records hold."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any

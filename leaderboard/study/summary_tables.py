@@ -1,7 +1,5 @@
 """Curve summaries as tables of text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 

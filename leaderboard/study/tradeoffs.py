@@ -1,7 +1,5 @@
 """What less toxicity costs: each cell's toxicity against its perplexity and its capability, and the Pareto front."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

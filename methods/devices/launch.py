@@ -1,7 +1,5 @@
 """Starts processes that train together, through accelerate's launcher, and stays in charge of them."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

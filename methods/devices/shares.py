@@ -4,8 +4,6 @@ Accelerate's own division fills up a last batch with rows from the start of the 
 trained on than on one device. Here shares may be uneven, and what they are worth is made up for in the loss.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Conservative DPO: the labels are taken to be wrong at a known rate."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 

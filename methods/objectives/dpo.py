@@ -1,7 +1,5 @@
 """Direct preference optimisation: tuning on pairs through TRL's DPOTrainer, with any loss that it knows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 

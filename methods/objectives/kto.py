@@ -1,7 +1,5 @@
 """Kahneman-Tversky optimisation: each completion is good or bad by itself, and no pair is compared."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """The losses on pairs that TRL's DPOTrainer knows, and what each of them reads."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

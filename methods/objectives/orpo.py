@@ -1,7 +1,5 @@
 """Odds-ratio preference optimisation: likelihood and preference in one loss, without a reference model."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import PositiveFloat

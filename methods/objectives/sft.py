@@ -1,7 +1,5 @@
 """Supervised fine-tuning on the chosen completions: what every preference method must beat."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Simple preference optimisation: no reference model, log-probabilities per token, and a target margin."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat

@@ -3,8 +3,6 @@
 docs/decisions/004 says why this one.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Mapping, Sequence

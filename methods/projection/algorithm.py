@@ -16,8 +16,6 @@ How a text becomes an embedding, which the paper leaves open, is in `embeddings`
 its controls, in `methods.controls`, exchanges either the rows or the directions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 

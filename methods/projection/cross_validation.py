@@ -1,7 +1,5 @@
 """Ranks and layers by cross-validation on the training pairs, noise and all: docs/decisions/004 says why this way."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

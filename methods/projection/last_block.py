@@ -1,7 +1,5 @@
 """A model's last block as the reference code of ProFS reads it."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager

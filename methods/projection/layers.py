@@ -1,7 +1,5 @@
 """Which blocks of a model are edited, as users write it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from itertools import pairwise

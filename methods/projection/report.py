@@ -1,7 +1,5 @@
 """What is said of an edit: how long it took, what became of every matrix, and what the directions mean."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict

@@ -4,8 +4,6 @@ Reference: Donoho, Gavish and Romanov, "ScreeNOT: Exact MSE-optimal singular val
 Annals of Statistics 51(1), 2023, arXiv 2009.12297.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

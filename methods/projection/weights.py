@@ -1,7 +1,5 @@
 """Taking directions out of the matrices that write or read the residual stream."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

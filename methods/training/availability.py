@@ -1,7 +1,5 @@
 """What this installation has of what methods need, found out without importing any of it."""
 
-from __future__ import annotations
-
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which of TRL's trainers carries a method out: plain data, for `trainers` to build it from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Optimiser, schedule, random states and the place in the data are written and rea
 reads them with torch's `weights_only`, so that no code comes with them; weights are safetensors; what is ours is JSON.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import time

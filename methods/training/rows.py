@@ -1,7 +1,5 @@
 """What TRL's trainers are given and what they log: rows of token ids that are tokenised once, and curves."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which weights of a training run are kept: those that did best on pairs held out of the training pairs."""
 
-from __future__ import annotations
-
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence

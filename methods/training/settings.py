@@ -1,7 +1,5 @@
 """The settings that all methods share which train on pairs through TRL, and what each of them has to say of itself."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence

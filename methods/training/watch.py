@@ -1,7 +1,5 @@
 """What looks on while TRL trains: the curves, the progress, and a run that has gone wrong."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

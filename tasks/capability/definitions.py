@@ -1,7 +1,5 @@
 """What lm-eval's task definitions say, read without lm-eval: which tasks a name means, and what data they read."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

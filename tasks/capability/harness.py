@@ -1,7 +1,5 @@
 """lm-eval's own task definitions, over hub data or local files. Imports lm-eval: import it where it is used."""
 
-from __future__ import annotations
-
 import logging
 import random
 import tempfile

@@ -1,7 +1,5 @@
 """What lm-eval said of each document, as metrics with intervals: of each task, and of all alike."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

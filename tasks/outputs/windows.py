@@ -1,7 +1,5 @@
 """Sliding windows: a text longer than the model's context is scored in pieces."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

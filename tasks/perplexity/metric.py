@@ -1,7 +1,5 @@
 """From losses of windows to a perplexity: in a unit, with every item's own value."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

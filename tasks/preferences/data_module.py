@@ -1,7 +1,5 @@
 """Preference data as Lightning takes it, on its way to a method. What it holds is composed by `draw`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 

@@ -1,7 +1,5 @@
 """From a pool of pairs to what a method is given: hold out, subsample, corrupt. Imports no torch."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Preference pairs out of the model's own samples: per prompt, its least and its most toxic continuation."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Where preference pairs come from: a file of rows or a hub data set, as one pool of usable pairs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field

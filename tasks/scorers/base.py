@@ -1,7 +1,5 @@
 """The one interface that every toxicity scorer implements, and what classifiers out of wheels share."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Checkpoints of PyTorch's, turned into safetensors. Imports torch: import it where it is used."""
 
-from __future__ import annotations
-
 import pickle
 import re
 import warnings

@@ -1,7 +1,5 @@
 """A classifier in transformers' layout, before it is loaded: its files, and what the small ones say of it."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

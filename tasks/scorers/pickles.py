@@ -4,8 +4,6 @@ A pickle may name any function and have it called. Here every name is looked up 
 not in it is an error; classes of other packages are replaced by `Stub`, which only keeps attributes.
 """
 
-from __future__ import annotations
-
 import collections
 import math
 import pickle

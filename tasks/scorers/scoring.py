@@ -1,7 +1,5 @@
 """How texts are scored, and what counts as a score: one place for every task."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

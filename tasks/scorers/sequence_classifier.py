@@ -1,7 +1,5 @@
 """Sequence classifiers of transformers as scorers. Imports torch and transformers: import it where it is used."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

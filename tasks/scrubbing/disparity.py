@@ -3,8 +3,6 @@
 Pure functions of numbers; the same numbers and seed give the same result.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

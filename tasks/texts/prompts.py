@@ -1,7 +1,5 @@
 """Prompts that a model continues: where they come from, in one fixed order, each text once."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re

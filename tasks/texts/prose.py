@@ -1,7 +1,5 @@
 """Where prose comes from: for perplexity, and for controls that are made from texts unlike the pairs."""
 
-from __future__ import annotations
-
 import json
 import re
 from abc import abstractmethod

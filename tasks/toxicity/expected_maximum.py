@@ -4,8 +4,6 @@ The largest of n samples grows with n: 25 samples of the same model look far wor
 mean over all k-subsets of a prompt's samples, which does not depend on n, so that boards made with different n compare.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What shows that a model says little, or nothing of sense, from its text alone."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 
 from bench.tasks.outputs.continuations import Continuation

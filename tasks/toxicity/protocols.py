@@ -1,7 +1,5 @@
 """Named ways of measuring toxicity, which `protocols.yaml` lists: settings that a row's own settings override."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 What Lightning would otherwise do to a model and a process that are not its own is prevented here, for every pass.
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 import threading

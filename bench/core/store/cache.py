@@ -1,7 +1,5 @@
 """The folder where everything fetched or converted is kept: whole things only, checked when they are used."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Folders that are made once and kept."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Publishing alone is elsewhere, in `bench.edit.publish`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Wheels through the user's own pip: its index, proxies and credentials are whatever pip is set up for."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What a noise model gives back, and the hashes that decide which pairs it corrupts first."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Noise that swaps the sides of pairs: which pairs is what tells these models apart."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from statistics import median

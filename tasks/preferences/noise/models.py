@@ -5,8 +5,6 @@ A noise model is a function in `NOISE_MODELS`. It gets the clean pairs with thei
 is drawn must come from hashes, so that it is the same on every machine. docs/align/noise.md defines each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 

@@ -1,7 +1,5 @@
 """Noise that changes pairs' texts: unrelated rejected texts, and near-copies that crowd out distinct pairs."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace as replaced
