@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.errors import BenchError
 from bench.core.passes.memory import free_memory
 from bench.core.progress import Progress
 from bench.harness.align import alignment_context, set_up_pairs
@@ -55,14 +56,14 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
     """Align and measure; nothing is written.
 
     Raises:
-        BenchError: the pairs are not those that the cell was planned with, or the method or a measurement fails.
+        BenchError: model or pairs are not those that the cell was planned with, or the method or a measurement fails.
     """
     device = bench.model.device
     module = None if cell.draw is None else set_up_pairs(bench.pool, cell.draw, cell.data_sha256)
     reset_device_memory(device)
     devices = getattr(cell.method, "devices", 1)  # a hyperparameter of methods that can share their work
     with PeakMemory(family=devices > 1) as memory:
-        model, tokenizer = bench.model.load(bench.progress)
+        model, tokenizer = _load(cell, bench)
         cell.method.warm_up()
         with Meter(device, devices) as meter:
             report, align_seconds = _align(cell, bench, module, model, tokenizer)
@@ -79,7 +80,7 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
             if module is not None:
                 del model
                 free_memory(device)
-                model, tokenizer = bench.model.load(bench.progress)
+                model, tokenizer = _load(cell, bench)
             for name, task in against_base.items():
                 results[name] = task.against_base(results[name], model, tokenizer, context=context)
         evaluate_seconds += time.perf_counter() - start
@@ -109,6 +110,14 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return record, {name: result.generations for name, result in results.items() if result.generations}
+
+
+def _load(cell: Cell, bench: Workbench) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    loaded = bench.model.load(bench.progress)
+    source = bench.model.source
+    if source.fingerprint() != cell.model.fingerprint:
+        raise BenchError(f"the files of {source.locator} changed after this run was planned; start the command again")
+    return loaded
 
 
 def _align(

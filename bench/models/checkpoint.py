@@ -29,6 +29,12 @@ _WEIGHTS = (
 )
 """Single or sharded weights and the index of the shards, the preferred format first. Transformers reads the second as
 tensors only (`weights_only`), so that nothing in it is run."""
+_NO_WEIGHTS = re.compile(
+    r"(^|\.)(attn|attention)\.(masked_)?bias$|\.causal_mask$|(^|\.)position_ids$|\.embed_positions\.weights$"
+    r"|\.rotary[\w.]*\.(inv_freq|(cos|sin)_cached)$|^(vision_model|multi_modal_projector)\."
+)
+"""Masks and positions that older versions of transformers saved, and what reads pictures: no text depends on them.
+Transformers passes over more of them by itself, for single architectures."""
 
 
 def checkpoint_files(names: Iterable[str]) -> list[str]:
@@ -92,7 +98,7 @@ def load_checkpoint(
 
     Raises:
         UsageError: the configuration cannot be used (see `read_model_config`), or the tokenizer (see `load_tokenizer`).
-        BenchError: the files cannot be read, or do not hold every weight of the model.
+        BenchError: the files cannot be read, do not hold every weight of the model, or hold weights of another one.
     """
     import torch
     from safetensors import SafetensorError
@@ -124,6 +130,14 @@ def load_checkpoint(
         raise BenchError(
             f"the files of {locator} hold no values for {len(absent)} of its weights (the first: {absent[0]}); "
             "the checkpoint is incomplete or of another architecture than its config.json says"
+        )
+    unused = sorted(name for name in loading["unexpected_keys"] if not _NO_WEIGHTS.search(name))
+    if unused:  # dropped, of which transformers only warns
+        raise BenchError(
+            f"the files of {locator} hold {len(unused)} weights that {type(model).__name__} has no place for "
+            f"(the first: {unused[0]}), so that not the saved model would be measured; correct config.json where it "
+            "describes another model (its layers, its biases), or, where they are no part of the language model "
+            "(a reward head), load it with AutoModelForCausalLM and save that"
         )
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id

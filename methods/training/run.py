@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -145,7 +144,7 @@ def train_within_memory(method: TrainingSettings, job: Job, devices: MakeProcess
 
 
 def train(method: TrainingSettings, job: Job, devices: MakeProcesses | None, earlier: Earlier) -> TrainingRun:
-    """Train `job.model` IN PLACE; on any error, an interruption included, the weights are as before.
+    """Train `job.model` IN PLACE; on any error but of a merge, an interruption included, the weights are as before.
 
     Arguments:
         method: decides everything about the training.
@@ -154,7 +153,7 @@ def train(method: TrainingSettings, job: Job, devices: MakeProcesses | None, ear
         earlier: what an interrupted process left, and how the batches of `method` came to be smaller than asked for.
     """
     model, context, held_out = job.model, job.context, job.held_out
-    weights, trainer = trained_weights(method, model, context.scratch), None
+    weights, trainer = trained_weights(method, job), None
     processes = None if devices is None else devices(method, job)
     try:
         examples = make_examples(method, job, weights.label)
@@ -204,15 +203,15 @@ def train(method: TrainingSettings, job: Job, devices: MakeProcesses | None, ear
     )
 
 
-def trained_weights(method: TrainingSettings, model: PreTrainedModel, scratch: Path) -> Weights:
-    """What `method` trains of `model`, which is prepared for it IN PLACE."""
+def trained_weights(method: TrainingSettings, job: Job) -> Weights:
+    """What `method` trains of `job.model`, which is prepared for it IN PLACE."""
     if method.tuning == "full":
-        return AllWeights(model, scratch / "before.safetensors")
+        return AllWeights(job.model, job.context.scratch / "before.safetensors")
     if method.tuning == "qlora":
         from bench.methods.training.quantised import QuantisedWeights  # in here, since it needs bitsandbytes
 
-        return QuantisedWeights(model)
-    return AdapterWeights()
+        return QuantisedWeights(job.model)
+    return AdapterWeights([pair.chosen.prompt + pair.chosen.answer for pair in job.data.training])
 
 
 def _run(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,12 +14,19 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from transformers.pytorch_utils import Conv1D
 
-from bench.core.errors import UsageError
+from bench.core.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
 
     from bench.methods.training.settings import TrainingSettings
+
+MERGE_ROWS, MERGE_TOKENS = 4, 32
+"""Of the training texts, the first and of each its last, on which a merged model is compared with the trained one."""
+MERGE_TOLERANCES = {torch.float32: (1e-5, 0.001), torch.float64: (1e-5, 0.001)}
+"""How far they may be apart in nats a token, for rounding, and as a share of how far training went."""
+ROUNDED_TOLERANCES = 0.05, 0.1
+"""The same for weights of 16 bits, which round a small change away."""
 
 
 class Weights(ABC):
@@ -32,6 +41,9 @@ class Weights(ABC):
 
         Returns:
             Names of the parameters that differ from before.
+
+        Raises:
+            BenchError: what was trained cannot be had as a plain model, and the model is of no more use.
         """
 
     @abstractmethod
@@ -42,8 +54,29 @@ class Weights(ABC):
 class AdapterWeights(Weights):
     """Low-rank adapters, which TRL attaches; they are merged in the end."""
 
+    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
+        """
+        Arguments:
+            rows: token ids of texts that are trained on.
+        """
+        self._rows = [row[-MERGE_TOKENS:] for row in rows[:MERGE_ROWS]]
+
     def keep(self, trainer: Trainer) -> tuple[str, ...]:
-        return merge_adapter(trainer.model)
+        adapted = cast(PeftModel, trainer.model)
+        model = adapted.get_base_model().eval()
+        trained = _log_probabilities(model, self._rows)
+        with adapted.disable_adapter():
+            moved = _divergence(trained, _log_probabilities(model, self._rows))
+        changed = merge_adapter(adapted)
+        apart = _divergence(trained, _log_probabilities(model, self._rows))
+        rounding, share = MERGE_TOLERANCES.get(cast(torch.dtype, model.dtype), ROUNDED_TOLERANCES)
+        if apart > rounding + share * moved:
+            raise BenchError(
+                f"the merged model is not the trained one: they are {apart:.3g} nats a token apart on training texts, "
+                f"where training moved the model by {moved:.3g}. Either two modules share an adapted weight, or "
+                f"{model.dtype} rounds the change away: set lora_target to other modules, or dtype to float32"
+            )
+        return changed
 
     def undo(self, trainer: Trainer | None) -> None:
         if trainer is not None:
@@ -70,12 +103,16 @@ def adapter_settings(method: TrainingSettings, model: PreTrainedModel) -> LoraCo
     """Low-rank adapters as `method` asks for them on `model`; None where it trains all weights.
 
     Raises:
-        UsageError: a target names no module of the model, or its output head.
+        UsageError: a target names no module of the model, its output head, or one that shares its weight with another.
     """
     if method.tuning == "full":
         return None
     if method.lora_target != "all-linear":
         head = cast(Any, model).get_output_embeddings()  # transformers gives it no type
+        users: dict[torch.nn.Parameter, list[str]] = defaultdict(list)
+        for path, module in model.named_modules():
+            for weight in module.parameters(recurse=False):
+                users[weight].append(path)
         for target in method.lora_target:
             modules = [part for path, part in model.named_modules() if path == target or path.endswith(f".{target}")]
             if not modules:
@@ -85,6 +122,13 @@ def adapter_settings(method: TrainingSettings, model: PreTrainedModel) -> LoraCo
                     f"{method.name}: lora_target cannot hold the output head '{target}': "
                     "TRL reads its weights past an adapter"
                 )
+            for weight in (weight for module in modules for weight in module.parameters(recurse=False)):
+                if len(users[weight]) > 1:
+                    raise UsageError(
+                        f"{method.name}: lora_target cannot hold '{target}': {' and '.join(users[weight])} share "
+                        "one weight, so that the merged model would not be the trained one; take other modules, or "
+                        "'all-linear'"
+                    )
     return LoraConfig(
         r=method.lora_rank,
         lora_alpha=method.lora_alpha,
@@ -110,6 +154,19 @@ def merge_adapter(adapted: PeftModel) -> tuple[str, ...]:
                 changed.append(f"{name}.weight")
     adapted.unload()
     return tuple(changed)
+
+
+def _log_probabilities(model: torch.nn.Module, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Of every token after each of those in `rows`: (tokens, vocabulary), float32, in main memory."""
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        logits = [model(input_ids=torch.tensor([row], device=device)).logits[0] for row in rows]
+    return torch.cat(logits).float().log_softmax(-1).cpu()
+
+
+def _divergence(trained: torch.Tensor, other: torch.Tensor) -> float:
+    """Kullback-Leibler divergence of `other` from `trained`, in nats, mean over tokens."""
+    return float((trained.exp() * (trained - other)).sum(-1).mean())
 
 
 def save_weights(model: torch.nn.Module, path: Path) -> None:

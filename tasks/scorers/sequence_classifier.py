@@ -1,6 +1,7 @@
 """Sequence classifiers of transformers as scorers. Imports torch and transformers: import it where it is used."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +25,8 @@ OVERLAP = 64
 """Tokens that two windows of a long text share."""
 UNLIMITED_WINDOW = 512
 """Tokens a window where neither model nor tokenizer has a limit."""
+_UNREAD = re.compile(r"(^|\.)(pooler|cls|lm_head)\.|(^|\.)position_ids$")
+"""What an encoder's pretraining leaves in a classifier's file: no label depends on it, where the model has no place."""
 
 
 @dataclass
@@ -138,7 +141,7 @@ def load_classifier(folder: Path) -> SequenceClassifier:
 
     Raises:
         UsageError: its tokenizer has no fast implementation.
-        BenchError: weights are broken, missing or do not fit the configuration.
+        BenchError: weights are broken, missing, too many or do not fit the configuration.
     """
     factory: Any = AutoModelForSequenceClassification  # carries no types here
     try:
@@ -157,6 +160,12 @@ def load_classifier(folder: Path) -> SequenceClassifier:
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise BenchError(f"{folder} is not a whole classifier: its weights lack {missing}, which would be random")
+    unused = sorted(name for name in report["unexpected_keys"] if not _UNREAD.search(name))
+    if unused:
+        raise BenchError(
+            f"{folder} holds weights that {type(model).__name__} has no place for ({', '.join(unused[:3])}), so that "
+            "another classifier than the saved one would score; correct its config.json"
+        )
     if not tokenizer.is_fast:
         raise UsageError(f"the tokenizer of {folder} has no fast implementation, which windows of long texts need")
     return SequenceClassifier(model.eval(), tokenizer, _window(model, tokenizer))

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ HOME_VARIABLE = "ALIGNMENT_BENCH_HOME"
 MANIFEST = "manifest.json"
 _LEFTOVER_SECONDS = 2 * 24 * 3600
 """Temporary folders this old belong to a process that was killed."""
+_CLOCK_STEP_NS = 2 * 10**9
+"""The coarsest step in which file systems in use keep times."""
 
 
 def home() -> Path:
@@ -58,22 +61,28 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read anew only when its size or modification time differ from the last time.
+    """SHA-256 of a file, read anew unless it is the same file as the last time and nobody has written it since.
 
-    The note of it is kept in the cache; where that cannot be written (a cache shared read-only) the file is read
-    every time, which changes nothing but the time.
+    Builds and archives give other contents the same path, size and modification time, but not the same inode and time
+    of change, which only the system sets. A file that changed within its clock's step (`_CLOCK_STEP_NS`) may do so
+    again unseen. The note of it is kept in the cache; where that cannot be written (a cache shared read-only) the file
+    is read every time, which changes nothing but the time.
     """
     path = path.absolute()
-    status = path.stat()  # before hashing: a file that grows meanwhile will not match its note
-    stamp = {"path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    status, now = path.stat(), time.time_ns()  # before hashing: a file that grows meanwhile will not match its note
+    stamp = {
+        **{"path": str(path), "resolved": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns},
+        **{"device": status.st_dev, "inode": status.st_ino, "ctime_ns": status.st_ctime_ns},
+    }
     note = home() / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError):
         noted = json.loads(note.read_text(encoding="utf-8"))
         if stamp.items() <= noted.items():
             return str(noted["sha256"])
     digest = sha256_file(path)
-    with suppress(OSError):
-        write_json(note, stamp | {"sha256": digest})
+    if now - status.st_ctime_ns > _CLOCK_STEP_NS:
+        with suppress(OSError):
+            write_json(note, stamp | {"sha256": digest})
     return digest
 
 

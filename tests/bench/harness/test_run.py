@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,39 @@ def test_other_weights_are_other_cells(
     before = {cell.id for cell in plan_run(spec).cells}
     make_model("llama", seed=1).save_pretrained(spec.model.removeprefix("file:"))
     assert not before & {cell.id for cell in plan_run(spec).cells}
+
+
+def test_a_link_switched_between_builds_with_equal_times_is_another_model(
+    spec: RunSpec, save_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.core.store.cache._CLOCK_STEP_NS", -1)  # the builds are long finished
+    builds, link = [save_model(tmp_path / f"build-{seed}", seed=seed) for seed in (1, 2)], tmp_path / "current"
+    for path in (path for build in builds for path in build.iterdir()):
+        os.utime(path, ns=(10**9, 10**9))
+    link.symlink_to(builds[0])
+    spec = changed(spec, model=f"file:{link}", methods={})
+    first = run(spec)
+    link.unlink()
+    link.symlink_to(builds[1])
+    second = run(spec)
+    assert first.executed and second.executed and not set(first.executed) & set(second.executed)
+
+
+def test_a_model_that_changes_after_planning_is_not_measured_as_the_planned_one(
+    spec: RunSpec, make_model: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bench.harness.run
+
+    execute = bench.harness.run.execute
+
+    def replace(cell: Any, workbench: Any) -> Any:
+        make_model("llama", seed=1).save_pretrained(spec.model.removeprefix("file:"))
+        return execute(cell, workbench)
+
+    monkeypatch.setattr("bench.harness.run.execute", replace)
+    outcome = run(changed(spec, methods={}))
+    (message,) = outcome.failed.values()
+    assert message.endswith("changed after this run was planned; start the command again")
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,33 @@ def test_weights_that_are_not_there_are_never_made_up(saved):
         resolve_model(str(saved)).load(dtype="float32", device="cpu")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["model.layers.0.self_attn.q_proj.bias", "model.layers.0.self_attn.k_proj.bias"],
+        ["model.layers.7.mlp.up_proj.weight"],
+        ["score.weight"],
+    ],
+)
+def test_weights_that_the_model_has_no_place_for_are_refused(names, saved):
+    weights = saved / "model.safetensors"
+    save_file(load_file(weights) | {name: torch.ones(4) for name in names}, weights, {"format": "pt"})
+    with pytest.raises(BenchError) as error:
+        resolve_model(str(saved)).load(dtype="float32", device="cpu")
+    assert f"hold {len(names)} weights that LlamaForCausalLM has no place for (the first: {min(names)})" in str(
+        error.value
+    )
+    assert "correct config.json" in str(error.value)
+
+
+def test_masks_and_positions_of_older_checkpoints_are_no_weights(saved, make_model):
+    weights = saved / "model.safetensors"
+    names = ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.0.attn.masked_bias", "model.position_ids"]
+    save_file(load_file(weights) | {name: torch.ones(4) for name in names}, weights, {"format": "pt"})
+    model, _ = resolve_model(str(saved)).load(dtype="float32", device="cpu")
+    assert torch.equal(model.lm_head.weight, make_model("llama").lm_head.weight)
+
+
 def test_truncated_weights_are_a_clear_error(saved):
     whole = (saved / "model.safetensors").read_bytes()
     (saved / "model.safetensors").write_bytes(whole[: len(whole) // 2])

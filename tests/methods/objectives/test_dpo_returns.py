@@ -107,6 +107,7 @@ def test_an_interrupted_run_leaves_the_weights(
     [
         ({"lora_target": ("q_prj",)}, torch.float32, "'q_prj' names no module of LlamaForCausalLM"),
         ({"lora_target": ("lm_head",)}, torch.float32, "lora_target cannot hold the output head 'lm_head'"),
+        ({"lora_target": ("embed_tokens",)}, torch.float32, "model.embed_tokens and lm_head share one weight"),
         ({"tuning": "full"}, torch.bfloat16, "full tuning of bfloat16 weights"),
         ({}, torch.float16, "float16 weights lose small gradients"),
         ({"max_length": 6}, torch.float32, "fills max_length = 6"),
@@ -127,3 +128,22 @@ def test_what_the_weights_or_pairs_do_not_allow_is_refused_and_nothing_changes(
     with pytest.raises(UsageError, match=message):
         DPO(**changes).align(model, tiny_tokenizer, planted(8), context=context)
     assert surroundings(model, tiny_tokenizer) == before
+
+
+def test_a_merged_model_that_is_not_the_trained_one_is_refused(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, context: AlignmentContext
+) -> None:
+    model = make_model("llama")
+    first, second = (layer.self_attn for layer in model.model.layers)
+    second.v_proj.weight = first.v_proj.weight
+    with pytest.raises(BenchError, match="merged model is not the trained one.* two modules share") as error:
+        DPO(**QUICK, epochs=8).align(model, tiny_tokenizer, planted(64), context=context)
+    assert "set lora_target to other modules" in str(error.value)
+
+
+def test_adapters_on_embeddings_that_nothing_shares_are_merged(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, context: AlignmentContext
+) -> None:
+    model = make_model("llama", tie_word_embeddings=False)
+    report = DPO(lora_target=("embed_tokens",), **QUICK).align(model, tiny_tokenizer, planted(16), context=context)
+    assert report.changed == ("model.embed_tokens.weight",)

@@ -30,7 +30,8 @@ def counted(model: PreTrainedModel) -> Iterator[dict[bool, int]]:
     tokens = {True: 0, False: 0}
 
     def count(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tokens[torch.is_grad_enabled()] += int(kwargs["attention_mask"].sum())
+        if kwargs.get("attention_mask") is not None:  # the look at a merged model has none, and is no work of a method
+            tokens[torch.is_grad_enabled()] += int(kwargs["attention_mask"].sum())
 
     handle = model.get_submodule("model").register_forward_pre_hook(count, with_kwargs=True)
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from bench.core.errors import BenchError, UsageError
@@ -104,6 +105,17 @@ def test_weights_that_do_not_belong_are_refused(make_classifier: Make) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     (folder / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(BenchError, match="cannot be loaded as a classifier"):
+        scorer(folder).prepare(Silent())
+
+
+def test_weights_that_the_classifier_has_no_place_for_are_refused(make_classifier: Make) -> None:
+    folder = make_classifier()
+    weights = folder / "model.safetensors"
+    pretraining = {"cls.seq_relationship.bias": torch.ones(2)}
+    save_file(load_file(weights) | pretraining, weights, {"format": "pt"})
+    scorer(folder).prepare(Silent())
+    save_file(load_file(weights) | {"classifier.dense.bias": torch.ones(2)}, weights, {"format": "pt"})
+    with pytest.raises(BenchError, match=r"BertForSequenceClassification has no place for \(classifier\.dense\.bias\)"):
         scorer(folder).prepare(Silent())
 
 

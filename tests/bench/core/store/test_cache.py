@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,13 @@ def test_home_is_the_environments_or_the_users(monkeypatch, tmp_path):
     assert home() == tmp_path / ".cache" / "alignment-bench"
 
 
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is so new that it may change unseen."""
+    monkeypatch.setattr(module, "_CLOCK_STEP_NS", -1)
+
+
+@pytest.mark.usefixtures("settled")
 def test_an_unchanged_file_is_hashed_once(cache, tmp_path, monkeypatch):
     path = tmp_path / "weights"
     path.write_bytes(b"one")
@@ -41,6 +50,52 @@ def test_a_changed_file_is_hashed_anew(content, cache, tmp_path):
     assert file_sha256(path) == digest(content)
 
 
+def same_times(*paths: Path) -> None:
+    for path in paths:
+        os.utime(path, ns=(10**18, 10**18))
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("kind", ["link of a folder", "link of a file", "replaced file", "rewritten file"])
+def test_other_content_under_equal_path_size_and_time_has_its_own_hash(kind, cache, tmp_path):
+    one, two, place = (tmp_path / name for name in ("one", "two", "place"))
+    for build in (one, two):
+        build.mkdir()
+        (build / "weights").write_bytes(build.name.encode())
+    same_times(one / "weights", two / "weights")
+    path = place / "weights"
+    if kind == "link of a folder":
+        place.symlink_to(one)
+    elif kind == "link of a file":
+        place.mkdir()
+        path.symlink_to(one / "weights")
+    else:
+        shutil.copytree(one, place)
+    assert file_sha256(path) == digest(b"one")
+    if kind == "link of a folder":
+        place.unlink()
+        place.symlink_to(two)
+    elif kind == "link of a file":
+        path.unlink()
+        path.symlink_to(two / "weights")
+    elif kind == "replaced file":
+        (two / "weights").rename(path)
+    else:
+        time.sleep(0.05)  # the system's clock steps every few milliseconds
+        path.write_bytes(b"two")
+        same_times(path)
+    assert path.stat().st_mtime_ns == 10**18
+    assert file_sha256(path) == digest(b"two")
+
+
+def test_a_file_that_has_just_changed_is_read_every_time(cache, tmp_path, monkeypatch):
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    file_sha256(path)
+    assert not (cache / "hashes").exists()
+
+
+@pytest.mark.usefixtures("settled")
 def test_an_unreadable_note_is_passed_over(cache, tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(b"one")
