@@ -1,5 +1,6 @@
 """The README of a saved checkpoint: what was done to which model with what, what was measured, and what it is not."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ def model_card(facts: CardFacts) -> str:
     words = {"escaped": escaped, "flat": flat, "without_folders": without_folders, "better": BETTER, "worse": WORSE}
     numbers = {"count": count_text, "number": number, "rate": rate_text}
     metrics = measured_metrics(table) if table else None
-    settings = {**vars(facts), **words, **numbers, "metrics": metrics}
+    loaded = json.dumps(facts.repository or facts.name, ensure_ascii=False)  # a string of Python's, too
+    settings = {**vars(facts), **words, **numbers, "metrics": metrics, "loaded": loaded}
     return f"{ModelCard.from_template(data, template_path=str(TEMPLATE), **settings)}\n"
 
 

@@ -11,6 +11,8 @@ from bench.core.errors import UsageError
 def parse_assignment(text: str) -> tuple[list[str], Any]:
     """The path and the value in `a.b=value`; the value is read as YAML, so 2 is a number and [1, 2] a list.
 
+    A `#` begins no comment: it may stand in a file's name.
+
     Raises:
         UsageError: no `=`, an empty key, or a value that is not YAML.
     """
@@ -19,7 +21,9 @@ def parse_assignment(text: str) -> tuple[list[str], Any]:
     if not separator or not all(path):
         raise UsageError(f"--set takes key=value, e.g. methods.dpo.learning_rate=5e-5; found '{text}'")
     try:
-        return path, yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
+        is_plain_text = isinstance(parsed, str) and value.strip()[0] not in "'\""
+        return path, value.strip() if "#" in value and (is_plain_text or parsed is None) else parsed
     except yaml.YAMLError as error:
         raise UsageError(f"--set {key}: the value is not YAML: {value!r}") from error
 

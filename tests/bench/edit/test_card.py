@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,13 @@ def test_it_says_what_was_done_with_what(facts: CardFacts) -> None:
     assert 'from_pretrained("edited")' in text
     for heading in ("Intended use", "Limits", "Licence", "How to load", "Provenance"):
         assert f"\n## {heading}\n" in text
+
+
+def test_the_code_that_loads_is_python_whatever_the_folder_is_called(facts: CardFacts) -> None:
+    name = 'my "best"\\edit'
+    code = model_card(replace(facts, name=name)).split("```python\n")[1].split("```")[0]
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    assert [ast.literal_eval(call.args[0]) for call in calls] == [name, name]
 
 
 def test_no_folder_of_the_machine_is_named(facts: CardFacts) -> None:

@@ -14,6 +14,10 @@ from bench.spec.overrides import assign, parse_assignment, split_integers, split
         ("a.b=[1, 2]", ["a", "b"], [1, 2]),
         ("a=x=y", ["a"], "x=y"),
         ("layers=3-5", ["layers"], "3-5"),
+        ("pairs.source=file:my pairs #2.jsonl", ["pairs", "source"], "file:my pairs #2.jsonl"),
+        ("a=#1", ["a"], "#1"),
+        ("a='b #c'", ["a"], "b #c"),
+        ("a=3 # three", ["a"], 3),
     ],
 )
 def test_an_assignment_has_a_path_and_a_typed_value(text: str, path: list[str], value: object) -> None:

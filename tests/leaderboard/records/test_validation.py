@@ -64,6 +64,14 @@ def test_a_validation_is_found_by_its_scorer_as_it_was_written(tmp_path: Path) -
     assert read_validations(tmp_path) == {written.key: written}
 
 
+def test_hidden_files_beside_validations_are_passed_over(tmp_path: Path) -> None:
+    """As other systems leave them on shared folders: `._x.json` holds no JSON."""
+    written = validation()
+    write_validation(written, tmp_path / VALIDATIONS)
+    (tmp_path / VALIDATIONS / "._x.json").write_bytes(b"\x00\x05\x16\x07")
+    assert read_validations(tmp_path) == {written.key: written}
+
+
 def test_a_run_without_validations_has_none(tmp_path: Path) -> None:
     assert read_validations(tmp_path) == {}
 
