@@ -15,6 +15,8 @@ from bench.leaderboard.published.parity import ParityVerdict, Sample
 from bench.reproduce.paper import read_design
 from bench.reproduce.rerun import rerun_figure
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:

@@ -34,6 +34,8 @@ from bench.scoring.validate import (
 )
 from bench.tasks.scorers.base import SCORERS, Scorer, scorer_identity
 
+pytestmark = pytest.mark.slow
+
 TEXTS = 200
 
 

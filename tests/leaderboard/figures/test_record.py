@@ -17,6 +17,8 @@ from bench.leaderboard.figures.record import draw_record
 from bench.leaderboard.figures.style import save_figure
 from bench.leaderboard.records.record import Record
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[[Mapping[str, Any]], Record]
 
 

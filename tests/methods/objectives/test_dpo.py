@@ -20,6 +20,8 @@ from bench.methods.base import AlignmentContext, PlannedAlignment
 from bench.methods.objectives.dpo import DPO
 from bench.methods.objectives.losses import LOSSES
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Flip = Callable[[Sequence[PreferencePair]], list[PreferencePair]]

@@ -22,6 +22,8 @@ from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.shared import SharedWork
 from bench.methods.training.rows import scored_rows
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Flip = Callable[[Sequence[PreferencePair]], list[PreferencePair]]

@@ -17,6 +17,8 @@ from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.objectives.dpo import DPO
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Digest = Callable[[PreTrainedModel], str]

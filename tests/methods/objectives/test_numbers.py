@@ -17,6 +17,8 @@ from bench.methods.objectives.method import TuningMethod
 from bench.methods.pairs.completions import Completion, PairTokens
 from bench.methods.training.settings import Row
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Flip = Callable[[Sequence[PreferencePair]], list[PreferencePair]]

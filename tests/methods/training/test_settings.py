@@ -18,6 +18,8 @@ from bench.methods.base import METHODS, AlignmentContext, PlannedAlignment
 from bench.methods.objectives.method import TuningMethod
 from bench.methods.training import availability
 
+pytestmark = pytest.mark.slow
+
 MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 Flip = Callable[[Sequence[PreferencePair]], list[PreferencePair]]
