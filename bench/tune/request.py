@@ -25,6 +25,7 @@ def resolve_tuning(
     space_file: Path | None = None,
     trials: int,
     validation: float,
+    max_perplexity_rise: float | None = None,
     out: Path | None = None,
 ) -> Tuning:
     """The search that a command line asks for.
@@ -37,6 +38,7 @@ def resolve_tuning(
         space_file: what to vary, instead of what is varied by default.
         trials: how many to spend.
         validation: share of the training pairs to judge by.
+        max_perplexity_rise: share by which perplexity on neutral texts may rise, such as 0.05; None: no bound.
         out: the search's directory; runs/tune/ROW where none is given.
 
     Raises:
@@ -60,6 +62,8 @@ def resolve_tuning(
         raise UsageError(
             f"--validation is the share of the training pairs to judge by, between 0 and 1; found {validation}"
         )
+    if max_perplexity_rise is not None and not 0 < max_perplexity_rise < 100:
+        raise UsageError(f"--max-perplexity-rise is a share, such as 0.05 for 5 %; found {max_perplexity_rise:g}")
     configured = hyperparameters(settings)
     validated(method, configured, f"methods.{row}")
     stated_tuning(spec, row)
@@ -76,6 +80,7 @@ def resolve_tuning(
         space=space,
         trials=trials,
         validation=validation,
+        max_perplexity_rise=max_perplexity_rise,
         out=out or Path("runs/tune") / row,
     )
 

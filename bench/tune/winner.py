@@ -53,6 +53,8 @@ def _tuned(row: Mapping[str, Any], trials: Sequence[Trial], search: Mapping[str,
         criterion=search["criterion"]["name"],
         validation_pairs=search["validation"]["pairs"],
         noise=search["data"]["noise"]["rate"],
+        max_perplexity_rise=search.get("perplexity_bound", {}).get("most"),
+        perplexity_rise=best.perplexity_rise,
     )
     return tuned.model_dump(mode="json", exclude_none=True)
 
@@ -76,6 +78,12 @@ def describe_search(row: str, trials: Sequence[Trial], search: Mapping[str, Any]
         f"({noise['model']} {noise['rate']:g}, seed {data['seed']}), which the trials were not aligned with. "
         "No clean pair and no evaluation prompt was used.",
     ]
+    if "perplexity_bound" in search:
+        bound, over = search["perplexity_bound"], sum(trial.over_bound for trial in trials)
+        sentences.append(
+            f"Only settings that raise perplexity on {bound['source']} by at most {bound['most']:.1%} could win; "
+            f"{over} of {len(trials)} trials raise it by more. The winner's rise: {best.perplexity_rise:+.1%}."
+        )
     return [*sentences, UNPROVEN] if not best.proven else sentences
 
 

@@ -223,7 +223,7 @@ def neutral_texts(locator: str, at_least: int, progress: Progress) -> list[str]:
     texts = sample_documents(source, None)[::-1]
     if len(texts) < at_least:
         raise UsageError(
-            f"{at_least} neutral texts are needed, two for each pair, and {locator} has {len(texts)}; name a source "
+            f"{at_least} neutral texts are needed and {locator} has {len(texts)}; name a source "
             "with more of them, with --set pairs.neutral=SOURCE"
         )
     return texts
