@@ -60,9 +60,7 @@ def test_the_environment_does_not_change_the_training(
 
 def test_processes_on_several_devices_are_not_reconfigured_by_the_environment() -> None:
     alike = {"PYTHONPATH": "there", "CUDA_VISIBLE_DEVICES": "1"}
-    made = environment(
-        {**alike, "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "KUBEFLOW_TRAINER_SERVER_URL": "x"}
-    )
+    variables = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "KUBEFLOW_TRAINER_SERVER_URL": "x"}
     assert environment({**alike, **variables}) == environment(alike)
 
 
