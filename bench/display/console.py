@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from bench.core.environment import overriding
 from bench.core.errors import UsageError
 from bench.display.live import LiveDisplay
 from bench.leaderboard.render.section import Section
@@ -24,7 +25,10 @@ RESULT = Console(width=None if sys.stdout.isatty() else 200)
 
 
 def progress_display() -> LiveDisplay:
-    """Where a running command shows what it is doing."""
+    """Where a running command shows what it is doing; says first which environment variables training does without."""
+    ignored = overriding(os.environ)
+    if ignored:
+        log(f"the configuration alone decides how to train; not read from the environment: {', '.join(ignored)}")
     return LiveDisplay(LOG)
 
 

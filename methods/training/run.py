@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from bench.core.environment import configuration_alone
 from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.reports import TrainingReport, WorkerReport
 from bench.core.values import AlignmentReport, Effort, PreferencePair
@@ -57,6 +58,7 @@ class TrainingRun:
     """In all processes that had a part in it, and in the last attempt, if memory ran out in others."""
 
 
+@configuration_alone()
 def align_by_training(
     method: TrainingSettings,
     model: PreTrainedModel,
