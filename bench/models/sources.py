@@ -17,6 +17,7 @@ from bench.core.store import hub
 from bench.core.store.assets import PypiFile, combined_sha256, describe_missing, fetch
 from bench.core.store.cache import file_sha256
 from bench.core.store.conversion import converted_path, make_once
+from bench.core.store.weight_files import CheckpointFiles, LocalCheckpoint
 from bench.models.catalogue import MODELS, ModelEntry
 from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_model_config
 from bench.models.gguf import CONVERSION, convert_gguf
@@ -195,9 +196,9 @@ class HubModel(ModelSource):
         folder = hub.cached_folder(self.repository, commit) if commit else None
         if folder is None:
             return False
-        names = {path.name for path in folder.iterdir() if path.exists()}  # links, whose targets may be gone
+        local = LocalCheckpoint(folder)
         receipt = hub.read_receipt(self.repository, self.reference)
-        return names.issuperset(receipt.files) if receipt else not lacking(names)
+        return all(map(local.has, receipt.files)) if receipt else not lacking(local)
 
     def _wanted(self) -> dict[str, int]:
         """The files that loading reads, and their bytes.
@@ -206,8 +207,9 @@ class HubModel(ModelSource):
             UsageError: the repository is no whole checkpoint.
         """
         sizes = hub.file_sizes(self.repository, self.revision)
-        _check_whole(sizes, self.locator)
-        return {name: sizes[name] for name in checkpoint_files(sizes)}
+        checkpoint = hub.HubCheckpoint(self.repository, self.revision, sizes)
+        _check_whole(checkpoint, self.locator)
+        return {name: sizes[name] for name in checkpoint_files(checkpoint)}
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ class FileModel(ModelSource):
             self.fingerprint()
 
     def fingerprint(self) -> str:
-        names = checkpoint_files(path.name for path in self.path.iterdir())
+        names = checkpoint_files(LocalCheckpoint(self.path))
         return sha256_json({name: file_sha256(self.path / name) for name in names})
 
     def folder(self) -> Path:
@@ -275,14 +277,14 @@ def _file_model(path: Path) -> FileModel:
     if not path.is_dir():
         fault = "is a file, not a folder written by save_pretrained" if path.exists() else "does not exist"
         raise UsageError(f"the model folder {path} {fault}")
-    names = [entry.name for entry in path.iterdir()]
-    if "adapter_config.json" in names:
+    checkpoint = LocalCheckpoint(path)
+    if checkpoint.has("adapter_config.json"):
         raise UsageError(f"{path} is an adapter, not a model: merge it into its base model and save that")
-    _check_whole(names, f"file:{path}")
+    _check_whole(checkpoint, f"file:{path}")
     return FileModel(path)
 
 
-def _check_whole(names: list[str] | dict[str, int], locator: str) -> None:
-    lacks = lacking(names)
+def _check_whole(checkpoint: CheckpointFiles, locator: str) -> None:
+    lacks = lacking(checkpoint)
     if lacks:
         raise UsageError(f"{locator} is no whole checkpoint: it lacks {'; '.join(lacks)}")

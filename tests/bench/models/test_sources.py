@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
+from bench.core.store.weight_files import LocalCheckpoint
 from bench.models.checkpoint import checkpoint_files, lacking
 from bench.models.sources import MODELS, FileModel, HubModel, PypiModel, resolve_model
 
@@ -105,20 +106,88 @@ def test_adapters_and_files_are_refused(saved):
         resolve_model(str(saved))
 
 
-def test_only_whole_sets_of_shards_count_and_safetensors_are_preferred():
-    shards = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
-    both = [
-        "config.json",
-        "tokenizer.json",
-        *shards,
-        "model.safetensors.index.json",
-        "pytorch_model.bin",
-        "onnx/x.json",
-    ]
-    assert checkpoint_files(both) == sorted(["config.json", "tokenizer.json", *shards, "model.safetensors.index.json"])
-    assert "pytorch_model.bin" in checkpoint_files(name for name in both if name != shards[0])
-    assert lacking([*both[:3], "model.safetensors.index.json"]) != []
-    assert lacking(both) == []
+def write_index(folder: Path, shards: dict[str, list[str]], name: str = "model.safetensors.index.json") -> None:
+    """An index that says which shard holds which weights."""
+    weight_map = {weight: shard for shard, weights in shards.items() for weight in weights}
+    (folder / name).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def split_weights(folder: Path, shards: list[str]) -> None:
+    """Spread the weights of a folder over shards of these names, with an index."""
+    weights = load_file(folder / "model.safetensors")
+    names = sorted(weights)
+    parts = {shard: names[position :: len(shards)] for position, shard in enumerate(shards)}
+    for shard, part in parts.items():
+        (folder / shard).parent.mkdir(exist_ok=True)
+        save_file({name: weights[name] for name in part}, folder / shard, metadata={"format": "pt"})
+    write_index(folder, parts)
+    (folder / "model.safetensors").unlink()
+
+
+ORDINARY = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    "shards",
+    [
+        ORDINARY,
+        [f"model.safetensors-0000{number}-of-00002.safetensors" for number in (1, 2)],
+        ["w/a.safetensors", "v/b.safetensors"],
+    ],
+)
+def test_the_index_says_which_shards_there_are_whatever_their_names(shards, saved, make_model):
+    whole = resolve_model(str(saved)).fingerprint()
+    split_weights(saved, shards)
+    for number in (1, 2, 3):
+        (saved / f"model-0000{number}-of-00003.safetensors").write_bytes(b"of an earlier save")
+    source = resolve_model(str(saved))
+    model, _ = source.load(dtype="float32", device="cpu")
+    expected = make_model("llama").state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    found = [whole, source.fingerprint()]
+    (saved / "model-00001-of-00003.safetensors").unlink()
+    assert source.fingerprint() == found[1]
+    (saved / shards[1]).write_bytes(b"other weights")
+    assert len({*found, source.fingerprint()}) == 3
+
+
+def test_a_shard_that_is_not_there_is_named(saved):
+    split_weights(saved, [*ORDINARY, "model-3.safetensors"])
+    (saved / ORDINARY[1]).unlink()
+    with pytest.raises(UsageError, match=f"lacks {ORDINARY[1]}, which model.safetensors.index.json names"):
+        resolve_model(str(saved))
+    (saved / ORDINARY[0]).unlink()
+    with pytest.raises(UsageError, match=f"lacks {ORDINARY[0]} and 1 more, which"):
+        resolve_model(str(saved))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": ["a"]}', '{"weights": {}}'])
+def test_an_index_that_is_none_is_refused_by_name(content, saved):
+    split_weights(saved, ORDINARY)
+    (saved / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(UsageError, match=r"model\.safetensors\.index\.json is no index of shards.*download it again"):
+        resolve_model(str(saved))
+
+
+@pytest.mark.parametrize("place", ["../outside.safetensors", "/tmp/outside.safetensors", "w/../../x", "..\\x"])
+def test_a_shard_outside_the_checkpoint_is_refused(place, saved):
+    (saved / "model.safetensors").unlink()
+    write_index(saved, {place: ["lm_head.weight"]})
+    with pytest.raises(UsageError, match="names a file outside the checkpoint"):
+        resolve_model(str(saved))
+
+
+def test_safetensors_are_preferred_where_they_are_whole(saved, make_model):
+    torch.save(load_file(saved / "model.safetensors"), saved / "pytorch_model.bin")
+    split_weights(saved, ORDINARY)
+    checkpoint = LocalCheckpoint(saved)
+    small = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert set(checkpoint_files(checkpoint)) == {*small, *ORDINARY, "model.safetensors.index.json"}
+    (saved / ORDINARY[0]).unlink()
+    assert set(checkpoint_files(checkpoint)) == {*small, "pytorch_model.bin"}
+    assert lacking(checkpoint) == []
+    model, _ = resolve_model(str(saved)).load(dtype="float32", device="cpu")
+    assert torch.equal(model.get_input_embeddings().weight, make_model("llama").get_input_embeddings().weight)
 
 
 def test_loading_gives_the_saved_weights_ready_to_measure(saved, make_model):
