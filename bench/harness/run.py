@@ -94,6 +94,8 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in restated_tuning(cells, finished):
         progress.note(line)
     directory.clean_up()
+    for line in study.additions if len(cells) > states.count(State.done) else ():
+        progress.note(line)
     if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):
         progress.watch(states)
     turns = Turns(directory, states, progress, WAIT_SECONDS)

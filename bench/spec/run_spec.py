@@ -82,6 +82,14 @@ class NoiseSpec(Value):
 
     model: Annotated[str, AfterValidator(_registered_noise)] = "flip"
     rates: Annotated[tuple[Rate, ...], AfterValidator(_some_distinct)] = (0.0,)
+    clean_twin: bool = True
+    """Whether every method is measured without noise as well where `rates` has no 0: only beside its clean twin does a
+    noisy cell say what the noise did. No part of a cell."""
+
+    @property
+    def adds_clean_twin(self) -> bool:
+        """Whether rate 0 is measured though `rates` does not name it."""
+        return self.clean_twin and 0 not in self.rates
 
 
 class RunSpec(Value):

@@ -30,7 +30,7 @@ def spec(tmp_path: Path, own_home: Path, make_run: Callable[..., RunSpec]) -> Ru
     write_neutral(tmp_path, 40)
     methods = {name: {"rank": 1, "layers": "all"} for name in ("profs", *CONTROLS)}
     selection = {"neutral": f"file:{tmp_path / 'neutral.jsonl'}"}
-    return make_run(tmp_path, methods, pairs=20, selection=selection, noise={"rates": [0.3]})
+    return make_run(tmp_path, methods, pairs=20, selection=selection, noise={"rates": [0.3], "clean_twin": False})
 
 
 def write_neutral(folder: Path, count: int) -> None:
