@@ -114,6 +114,8 @@ class RunSpec(Value):
     """Largest loss of a metric that still counts as none, as a share, e.g. {capability: 0.01}; no part of a cell. What
     is not named is as `bench.leaderboard.board.margins` has it."""
     out: Path = Path("runs/default")
+    notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    """What was changed while it was read, one line each; not to be set, and no part of a run."""
 
 
 def needs_pairs(spec: RunSpec) -> bool:

@@ -10,8 +10,9 @@ from bench.core.values import BASE
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
-from bench.spec.resolve import Assignment, resolve_spec
+from bench.spec.resolve import Assignment, asked_model_and_pairs, resolve_spec
 from bench.spec.run_spec import RunSpec, find_config, hyperparameters, read_yaml, stated_tuning
+from bench.spec.tuned_rows import without_foreign_tuning
 from bench.tune.search import Tuning
 from bench.tune.space import SearchSpace, check_space, default_space, read_space
 
@@ -108,7 +109,9 @@ def _written(row: str, config: str | None, flags: Sequence[Assignment], assignme
     that have no settings of their own are to take over the winner's."""
     path = find_config(config)
     settings = read_yaml(path)
-    methods = dict(validated(RunSpec, settings, str(path)).methods)
+    spec = validated(RunSpec, settings, str(path))
+    model, source = asked_model_and_pairs([*flags, *map(parse_assignment, assignments)], spec)
+    methods, _ = without_foreign_tuning(spec.methods, model, source)
     if row not in methods and row not in METHODS:
         raise unknown("method", row, [*METHODS, *methods])
     changed: dict[str, Any] = {**settings, "methods": {**methods, row: methods.get(row, {})}}

@@ -105,6 +105,8 @@ def search_hyperparameters(tuning: Tuning, *, progress: Progress) -> SearchResul
         BenchError: no trial succeeded, or something that all of them need cannot be had.
     """
     RunDirectory(tuning.out).check()
+    for note in tuning.spec.notes:
+        progress.note(note)
     pool = make_pairs(tuning.spec, progress=progress)
     (draw,) = plan_draws(tuning.spec)
     objective, search = _set_up(tuning, set_up_pairs(pool, draw), progress)

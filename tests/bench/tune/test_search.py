@@ -186,6 +186,8 @@ def test_the_winner_is_a_configuration_that_says_how_it_was_found(
         "criterion": CRITERION,
         "validation_pairs": 7,
         "noise": 0.2,
+        "model": settings["model"],
+        "pairs": settings["pairs"]["source"],
     }
     winner = {METHOD: {**tuned.best.settings, "tuned": stated}}
     assert yaml.safe_load(text) == {**settings, "methods": {**settings["methods"], **winner}}
