@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from bench.core.environment import overriding
+from bench.core.environment import LAUNCHERS, overriding
 from bench.core.errors import UsageError
 from bench.display.live import LiveDisplay
 from bench.leaderboard.render.section import Section
@@ -29,6 +29,8 @@ def progress_display() -> LiveDisplay:
     ignored = overriding(os.environ)
     if ignored:
         log(f"the configuration alone decides how to train; not read from the environment: {', '.join(ignored)}")
+    if any(map(LAUNCHERS.fullmatch, ignored)):
+        log("this process works by itself, whatever launched it; several share the cells of one --out among them")
     return LiveDisplay(LOG)
 
 
