@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,30 @@ def remove_leftovers(paths: Iterable[Path], seconds: float) -> None:
         with suppress(FileNotFoundError):  # another process may remove it too
             if path.stat().st_mtime < oldest:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
+
+def kept_folder(parent: Path | None, write: Callable[[Path], object]) -> Path | None:
+    """Have `write` fill a new folder with what must not be lost: in `parent` or, where that takes none, where the
+    system keeps temporary files. A folder that could not be filled is removed.
+
+    Returns:
+        The folder; None where neither took it.
+    """
+    for place in (parent, None):
+        folder = None
+        try:
+            if place is not None:
+                place.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix="aligned-weights-", dir=place))
+            write(folder)
+        except BaseException as error:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            return folder
+    return None
 
 
 def read_text(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 Read `batching` first: rows in batches that fit into memory, halved where they do not. `footprint` estimates what fits,
 `memory` tells when it ran out, `predict` runs batches under Lightning and leaves no trace. `prompts` tokenises what
-is to be continued.
+is to be continued, and `skeleton` makes a model without weights, to try things on.
 
 May import: core.
 """
