@@ -69,6 +69,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            typer.echo(f"error: {error.filename}: {error.strerror}; check that path and its permissions", err=True)
+            sys.exit(1)
         typer.echo(f"unexpected error: {type(error).__name__}: {error}; --debug shows where", err=True)
         sys.exit(1)
 

@@ -92,7 +92,8 @@ def load_checkpoint(
 
     Raises:
         UsageError: the configuration cannot be used (see `read_model_config`), or the tokenizer (see `load_tokenizer`).
-        BenchError: the files cannot be read, do not hold every weight of the model, or hold weights of another one.
+        BenchError: the files cannot be read, do not hold every weight of the model, hold weights of another one, or
+            values that are not finite.
     """
     import torch
     from safetensors import SafetensorError
@@ -134,6 +135,7 @@ def load_checkpoint(
             "describes another model (its layers, its biases), or, where they are no part of the language model "
             "(a reward head), load it with AutoModelForCausalLM and save that"
         )
+    _refuse_nan(model, locator)
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
@@ -178,6 +180,19 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def _refuse_nan(model: PreTrainedModel, locator: str) -> None:
+    """Refuse weights with which every number would be NaN, before methods blame their settings for it."""
+    for name, weight in model.named_parameters():
+        wrong = weight.numel() - int(weight.isfinite().sum())
+        if wrong:
+            raise BenchError(
+                f"{wrong} of {weight.numel()} values of the weight {name} of {locator} are NaN or infinite in "
+                f"{str(weight.dtype).removeprefix('torch.')}: the model itself is broken, by a training that diverged "
+                "or a faulty conversion, or its values are too large for float16; use a sound checkpoint, or "
+                "--dtype float32"
+            )
 
 
 def _first_line(error: Exception) -> str:

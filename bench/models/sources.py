@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -199,7 +200,9 @@ class HubModel(ModelSource):
             return False
         local = LocalCheckpoint(folder)
         receipt = hub.read_receipt(self.repository, self.reference)
-        return all(map(local.has, receipt.files)) if receipt else not lacking(local)
+        if receipt is None and lacking(local):
+            return False
+        return not local.unreadable(receipt.files if receipt else checkpoint_files(local))
 
     def _wanted(self) -> dict[str, int]:
         """The files that loading reads, and their bytes.
@@ -278,14 +281,26 @@ def _file_model(path: Path) -> FileModel:
     if not path.is_dir():
         fault = "is a file, not a folder written by save_pretrained" if path.exists() else "does not exist"
         raise UsageError(f"the model folder {path} {fault}")
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        raise UsageError(f"the model folder {path} cannot be read: {error.strerror}") from error
     checkpoint = LocalCheckpoint(path)
-    if checkpoint.has("adapter_config.json"):
-        raise UsageError(f"{path} is an adapter, not a model: merge it into its base model and save that")
     _check_whole(checkpoint, f"file:{path}")
+    if faults := checkpoint.unreadable(checkpoint_files(checkpoint)):
+        raise UsageError(f"file:{path} is no whole checkpoint: {'; '.join(faults)}")
     return FileModel(path)
 
 
 def _check_whole(checkpoint: CheckpointFiles, locator: str) -> None:
     lacks = lacking(checkpoint)
+    if checkpoint.has("adapter_config.json"):
+        if lacks:
+            raise UsageError(f"{locator} is an adapter, not a model: merge it into its base model and save that")
+        raise UsageError(
+            f"{locator} is a whole model and holds adapter_config.json as well, for which transformers would put an "
+            "adapter on top of it; where that is merged in already, use a folder without adapter_config.json and "
+            "adapter_model.*; where it is not, merge it and save that"
+        )
     if lacks:
         raise UsageError(f"{locator} is no whole checkpoint: it lacks {'; '.join(lacks)}")

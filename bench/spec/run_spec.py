@@ -8,7 +8,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from bench.core.errors import UsageError
-from bench.core.files import PACKAGE
+from bench.core.files import PACKAGE, require_file
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.ledger import TuningNote
 from bench.methods.base import METHODS, AlignmentMethod
@@ -198,10 +198,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: no such file, not YAML, or not a mapping; names the line where it can.
     """
+    require_file(path, "config", "`bench list configs` names ours")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read config {path}: {error.strerror}; `bench list configs` names ours") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):

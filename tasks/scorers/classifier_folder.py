@@ -1,11 +1,13 @@
 """A classifier in transformers' layout, before it is loaded: its files, and what the small ones say of it."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import UsageError
+from bench.core.files import file_fault, read_text
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store.hub import HubCheckpoint, cached_folder, download, file_sizes
@@ -67,7 +69,7 @@ def read_classifier_config(folder: Path) -> dict[str, Any]:
         UsageError: there is none, or it is no JSON object.
     """
     path = folder / "config.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise UsageError(f"{folder} has no config.json")
     config = _read_json(path)
     if not isinstance(config, dict):
@@ -144,7 +146,8 @@ def small_files(folder: Path) -> list[Path]:
 def cached_snapshot(repository: str, commit: str) -> Path | None:
     """The folder of a commit in the hub's cache; None where it lacks configuration or weights."""
     folder = cached_folder(repository, commit)
-    return folder if folder is not None and weight_paths(folder) else None
+    paths = weight_paths(folder) if folder is not None else []
+    return folder if paths and not any(map(file_fault, paths)) else None
 
 
 def snapshot(repository: str, commit: str, progress: Progress) -> Path:
@@ -173,6 +176,6 @@ def snapshot(repository: str, commit: str, progress: Progress) -> Path:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except ValueError as error:
         raise UsageError(f"{path} is no JSON: {error}") from error

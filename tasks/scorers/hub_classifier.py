@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from bench.core.errors import UsageError
+from bench.core.files import require_file
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress, Silent
 from bench.core.store.cache import file_sha256
@@ -151,6 +152,8 @@ def local_weights(folder: Path) -> list[Path]:
     weights = weight_paths(folder)
     if not weights:
         raise UsageError(f"{folder} lacks {lacking_weights(LocalCheckpoint(folder))}")
+    for path in (*weights, *small_files(folder)):
+        require_file(path, "classifier's file", f"write {FORMS}")
     return weights
 
 

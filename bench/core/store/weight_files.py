@@ -5,11 +5,14 @@ beside them, such as shards of an earlier save, do not count.
 """
 
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from bench.core.errors import UsageError
+from bench.core.files import file_fault, read_text
 
 FORMATS = (
     ("model.safetensors", "model.safetensors.index.json"),
@@ -36,10 +39,16 @@ class LocalCheckpoint:
     folder: Path
 
     def has(self, name: str) -> bool:
-        return (self.folder / name).is_file()
+        """Whether there is one, be it a link to nothing or a pointer: see `unreadable`."""
+        return os.path.lexists(self.folder / name)
 
     def read(self, name: str) -> str:
-        return (self.folder / name).read_text(encoding="utf-8")
+        return read_text(self.folder / name)
+
+    def unreadable(self, names: Iterable[str]) -> list[str]:
+        """What is wrong with files that hold nothing to read, in words."""
+        faults = ((name, file_fault(self.folder / name)) for name in names)
+        return [f"{name} {fault}" for name, fault in faults if fault]
 
 
 def weight_files(checkpoint: CheckpointFiles) -> list[str]:

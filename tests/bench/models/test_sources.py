@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -98,12 +99,60 @@ def test_a_folder_that_is_no_whole_checkpoint_is_refused(gone, message, saved):
         resolve_model(str(saved))
 
 
-def test_adapters_and_files_are_refused(saved):
+def test_a_file_is_no_model_folder(saved):
     with pytest.raises(UsageError, match="is a file, not a folder"):
         resolve_model(str(saved / "config.json"))
+
+
+def test_an_adapter_is_told_from_a_merged_model_with_an_adapters_configuration(saved):
     (saved / "adapter_config.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"adapter.*merge"):
+    with pytest.raises(
+        UsageError, match=r"whole model and holds adapter_config\.json.*merged in already, use a folder"
+    ):
         resolve_model(str(saved))
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"is an adapter, not a model: merge it"):
+        resolve_model(str(saved))
+
+
+def test_a_model_folder_that_cannot_be_read_is_not_called_empty(saved, monkeypatch):
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("bench.models.sources.os.scandir", refuse)
+    with pytest.raises(UsageError, match=f"the model folder {saved} cannot be read: Permission denied"):
+        resolve_model(str(saved))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json"])
+def test_files_of_a_model_with_nothing_to_read_are_named_with_the_cause(name, saved):
+    (saved / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(UsageError, match=f"no whole checkpoint: {name} is a git-lfs pointer"):
+        resolve_model(str(saved))
+    (saved / name).unlink()
+    (saved / name).symlink_to("gone")
+    with pytest.raises(UsageError, match=f"no whole checkpoint: {name} is a link to gone, which is not there"):
+        resolve_model(str(saved))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value, saved):
+    weights = load_file(saved / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][3, 5] = value
+    save_file(weights, saved / "model.safetensors", metadata={"format": "pt"})
+    message = r"1 of 2048 values of the weight model\.layers\.1\.mlp\.down_proj\.weight of file:.*NaN or infinite"
+    with pytest.raises(BenchError, match=message):
+        resolve_model(str(saved)).load(dtype="float32", device="cpu")
+
+
+def test_weights_too_large_for_float16_are_refused_in_it_alone(saved):
+    weights = load_file(saved / "model.safetensors")
+    weights["model.norm.weight"][0] = 1e6
+    save_file(weights, saved / "model.safetensors", metadata={"format": "pt"})
+    source = resolve_model(str(saved))
+    assert source.load(dtype="float32", device="cpu")[0].model.norm.weight[0] == 1e6
+    with pytest.raises(BenchError, match=r"model\.norm\.weight.*infinite in float16.*--dtype float32"):
+        source.load(dtype="float16", device="cpu")
 
 
 def write_index(folder: Path, shards: dict[str, list[str]], name: str = "model.safetensors.index.json") -> None:
@@ -325,7 +374,7 @@ def test_a_model_of_the_package_index_is_known_before_it_is_here():
 
 def place_in_hub_cache(saved: Path, hub_cache: Path) -> None:
     repository = hub_cache / "models--org--name"
-    shutil.copytree(saved, repository / "snapshots" / COMMIT)
+    shutil.copytree(saved, repository / "snapshots" / COMMIT, symlinks=True)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
 
@@ -356,6 +405,13 @@ def test_half_a_hub_model_is_missing(saved, hub_cache):
     assert len(source.missing()) == 1
     with pytest.raises(BenchError, match="HF_HUB_OFFLINE is set"):
         source.fetch(Silent())
+
+
+def test_a_hub_model_whose_files_in_the_cache_are_gone_is_missing(saved, hub_cache):
+    (saved / "model.safetensors").unlink()
+    (saved / "model.safetensors").symlink_to("gone")
+    place_in_hub_cache(saved, hub_cache)
+    assert len(resolve_model("org/name").missing()) == 1
 
 
 @pytest.mark.network

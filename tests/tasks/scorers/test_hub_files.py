@@ -85,6 +85,18 @@ def test_the_index_says_where_weights_are(make_classifier: Make, place: str) -> 
     assert scorer(folder).identity() != before
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_files_of_a_classifier_with_nothing_to_read_are_named_with_the_cause(make_classifier: Make, name: str) -> None:
+    folder = make_classifier()
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(UsageError, match=rf"{name} is a git-lfs pointer"):
+        scorer(folder).identity()
+    (folder / name).unlink()
+    (folder / name).symlink_to("gone")
+    with pytest.raises(UsageError, match=rf"{name} is a link to gone, which is not there"):
+        scorer(folder).identity()
+
+
 def test_a_label_that_does_not_exist_is_named(make_classifier: Make) -> None:
     folder = make_classifier()
     for label in ("txic", "2", "-1"):

@@ -49,7 +49,7 @@ def test_identity_is_of_the_content_and_the_code(prose: str, tmp_path: Path) -> 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for action in (neutral_identity, lambda locator: neutral_texts(locator, 1, Silent())):
-        with pytest.raises(UsageError, match=r"no such text file: .*gone\.txt"):
+        with pytest.raises(UsageError, match=r"the text file .*gone\.txt does not exist"):
             action(f"file:{tmp_path}/gone.txt")
 
 
