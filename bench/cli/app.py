@@ -13,6 +13,7 @@ from bench.cli.reproduce import reproduce
 from bench.cli.run import leaderboard, list_, plan, run_command, schema, status, study
 from bench.cli.scorers import scorers_app
 from bench.core.errors import BenchError
+from bench.display.streams import print_anywhere
 
 INTERRUPTED = 130
 
@@ -48,6 +49,7 @@ def main() -> None:
     """Entry point of the `bench` command: every expected error is one message and an exit status."""
     arguments = [_with_dashes(argument) for argument in sys.argv[1:]]
     debug = "--debug" in arguments
+    print_anywhere()
     # A polite kill is an interruption; without a handler in place Lightning would set one that ignores it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not debug:

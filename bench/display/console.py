@@ -14,6 +14,7 @@ from rich.console import Console
 from bench.core.environment import LAUNCHERS, overriding
 from bench.core.errors import UsageError
 from bench.display.live import LiveDisplay
+from bench.display.streams import is_unicode
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.render.text import TerminalSections, section_markdown
 
@@ -52,8 +53,8 @@ def write_line(*lines: str) -> None:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """A result for a program to read: every number at full precision."""
-    write_line(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    """A result for a program to read: every number at full precision, every character, escaped where it must be."""
+    write_line(json.dumps(value, indent=1, ensure_ascii=not is_unicode(), allow_nan=False))
 
 
 def print_sections(sections: Sequence[Section], form: str) -> None:
