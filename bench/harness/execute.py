@@ -48,6 +48,8 @@ class Workbench:
     """Prose for the methods that need it."""
     checkpoints: Path | None = None
     """Where interrupted cells leave what they go on from, each in a folder of its name; None: nowhere."""
+    rescued: Path | None = None
+    """Where cells leave what they trained and could not merge, likewise."""
 
 
 Generations = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -139,6 +141,7 @@ def _align(
         shared=bench.shared,
         neutral=bench.neutral if cell.method.needs_neutral else (),
         checkpoints=bench.checkpoints / cell.id if bench.checkpoints is not None else None,
+        rescue=bench.rescued / cell.id if bench.rescued is not None else None,
     ) as context:
         reused = bench.shared.reused_seconds
         start = time.perf_counter()

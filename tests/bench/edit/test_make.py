@@ -36,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., RunS
     """A model with a licence, 24 pairs, and the records of base, ProFS and DPO at 30 % noise."""
     folder = tmp_path_factory.mktemp("edit")
     methods = {"profs": {"rank": 1, "layers": "all"}, "dpo": DPO}
-    noise, out = {"rates": [0.3]}, str(folder / "run")
+    noise, out = {"rates": [0.3], "clean_twin": False}, str(folder / "run")
     spec = make_run(folder, methods, selection={"held_out": 4}, noise=noise, out=out)
     (folder / "model" / "README.md").write_text("---\nlicense: mit\n---\n\n# A model\n")
     (folder / "model" / "LICENSE").write_text("Do as you like.\n")
