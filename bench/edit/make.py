@@ -19,7 +19,7 @@ from bench.edit.request import Edit, EditRequest, resolve_edit
 from bench.edit.saving import check_target, save_checkpoint
 from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.provenance import provenance
-from bench.harness.resolved import check_texts
+from bench.harness.resolved import check_texts, say_chat_date
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.records.record import Record
 from bench.methods.base import PlannedAlignment
@@ -117,6 +117,7 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
 
     def load_tokenizer() -> PreTrainedTokenizerBase:
         edit.source.fetch(progress)
+        say_chat_date(edit.source, progress)
         return edit.source.load_tokenizer()
 
     pool = load_pairs(f"file:{request.pairs_file}", progress, load_tokenizer=load_tokenizer)
@@ -230,6 +231,8 @@ def _command(prepared: _Prepared) -> str:
         flags = [("--model", edit.source.locator), ("--method", edit.name)]
         flags += [("--set", text) for text in request.assignments]
         flags += [("--seed", str(edit.draw.seed)), ("--dtype", edit.model.dtype)]
+        day = edit.source.written_date()
+        flags += [("--chat-date", str(day))] if day is not None else []
     if edit.method.needs_neutral:
         flags.append(("--neutral", edit.neutral))
     flags += [("--pairs-file", request.pairs_file), ("--out", request.out)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.core.chat_date import CHAT_DATE, asks_for_date, dated
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json, sha256_texts
 from bench.core.progress import Progress
@@ -37,6 +39,9 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 @dataclass(frozen=True)
 class ModelSource(ABC):
     """Where a model comes from. Nothing is fetched, and no weights are read, before the method that says so."""
+
+    chat_date: date = field(default=CHAT_DATE, kw_only=True)
+    """What the chat template is given for today's date."""
 
     @property
     @abstractmethod
@@ -92,11 +97,28 @@ class ModelSource(ABC):
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer alone, with a padding token. After `fetch`."""
-        return load_tokenizer(self.folder(), self.locator)
+        return self._dated(load_tokenizer(self.folder(), self.locator))
 
     def load(self, *, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model in evaluation mode and tokenizer with a padding token; see `load_checkpoint`. After `fetch`."""
-        return load_checkpoint(self.folder(), self.locator, dtype=dtype, device=device)
+        model, tokenizer = load_checkpoint(self.folder(), self.locator, dtype=dtype, device=device)
+        return model, self._dated(tokenizer)
+
+    def written_date(self) -> date | None:
+        """The date that the chat template writes for today's; None where it writes none. After `fetch`."""
+        folder = self.folder()
+        files = [folder / "tokenizer_config.json", *folder.glob("*.jinja"), *folder.glob("*templates/*.jinja")]
+        reads = any(asks_for_date(file.read_text("utf-8", "replace")) for file in files if file.is_file())
+        return self.chat_date if reads else None
+
+    def _dated(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """The tokenizer, whose chat templates are given `chat_date` from now on."""
+        template = tokenizer.chat_template
+        if isinstance(template, dict):
+            tokenizer.chat_template = {name: dated(text, self.chat_date) for name, text in template.items()}
+        elif template:
+            tokenizer.chat_template = dated(template, self.chat_date)
+        return tokenizer
 
 
 @dataclass(frozen=True)
