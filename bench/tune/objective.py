@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, reason_of
 from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
@@ -94,8 +94,7 @@ class HeldOutObjective:
                 report = method.align(model, tokenizer, self.fit, context=context)
                 after = self._logps(model)
             except Exception as error:
-                message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-                raise AlignmentFailedError(message) from error
+                raise AlignmentFailedError(reason_of(error)) from error
         if not all(map(math.isfinite, after.values())):
             raise AlignmentFailedError("the aligned model gives held-out completions no finite probability")
         return held_out_gain(self.validation, before, after, beta=BETA), report
