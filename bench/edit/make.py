@@ -15,8 +15,9 @@ from bench.edit.card import CardFacts, Evidence, model_card, shown_command, show
 from bench.edit.card_metrics import without_folders
 from bench.edit.publish import check_destination, publish
 from bench.edit.record import check_same_weights, hashes_of, read_with_base, recorded_pairs
+from bench.edit.rehearsal import rehearse_saving
 from bench.edit.request import Edit, EditRequest, resolve_edit
-from bench.edit.saving import check_target, save_checkpoint
+from bench.edit.saving import check_target, keep_weights, save_checkpoint
 from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.provenance import provenance
 from bench.harness.resolved import check_texts, say_chat_date
@@ -89,17 +90,20 @@ def edit_model(request: EditRequest, progress: Progress) -> Edited:
         rescue=request.out.parent,
     ) as context:
         report = edit.method.align(model, tokenizer, prepared.module.pairs, context=context)
-    tensors = tensor_sha256s(model)
-    facts = _facts(prepared, report, model, tensors)
-    save_checkpoint(
-        model,
-        edit.source.folder(),
-        request.out,
-        tensors=tensors,
-        documents=_documents(prepared, facts, tensors),
-        copies=prepared.licence.files,
-        progress=progress,
-    )
+    try:
+        tensors = tensor_sha256s(model)
+        facts = _facts(prepared, report, model, tensors)
+        save_checkpoint(
+            model,
+            edit.source.folder(),
+            request.out,
+            tensors=tensors,
+            documents=_documents(prepared, facts, tensors),
+            copies=prepared.licence.files,
+            progress=progress,
+        )
+    except Exception as error:
+        raise keep_weights(model, request.out, error) from error
     url = None
     if request.push_to is not None:
         message = f"{facts.base} after {facts.method} (alignment-bench)"
@@ -144,6 +148,7 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
     licence = find_licence(edit.source.fetch_terms(progress), edit.source.entry)
     if not licence.is_known:
         progress.note(f"nothing says under which licence {edit.source.locator} came; the card says so")
+    rehearse_saving(edit.model, request.out, licence.files)
     return _Prepared(edit, request, module, neutral, licence, history)
 
 
