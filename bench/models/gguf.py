@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from bench.core.store.cache import home, writing
 from bench.models.checkpoint import quiet_transformers
 
 CONVERSION = "gguf-float32-v1"
@@ -23,8 +24,12 @@ def convert_gguf(path: Path, folder: Path) -> None:
     Arguments:
         path: one GGUF file of an architecture that transformers can read.
         folder: existing and empty.
+
+    Raises:
+        BenchError: the folder cannot be written, e.g. because the disk is full.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     loader: Any = AutoModelForCausalLM  # transformers types these calls only in part
@@ -39,8 +44,12 @@ def convert_gguf(path: Path, folder: Path) -> None:
         plain.load_state_dict(quantised.state_dict(), assign=True)
         plain.tie_weights()
         plain.generation_config = quantised.generation_config
-        plain.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with writing(home()):
+            try:
+                plain.save_pretrained(folder)
+            except SafetensorError as error:  # which says in words alone what the system said
+                raise OSError(str(error)) from error
+            tokenizer.save_pretrained(folder)
 
 
 @contextmanager
