@@ -217,14 +217,11 @@ def _documents(prepared: _Prepared, facts: CardFacts, tensors: Mapping[str, str]
         "tensors_sha256": dict(tensors),
         "provenance": {**facts.provenance, "command": facts.command},
     }
-    documents = {
+    return {
         "README.md": model_card(facts),
         "alignment.json": json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        **prepared.licence.missing_notices(),
     }
-    notice = prepared.licence.notice
-    if notice and not any(path.stem.upper() == "NOTICE" for path in prepared.licence.files):
-        documents["NOTICE"] = f"{notice}\n"
-    return documents
 
 
 def _command(prepared: _Prepared) -> str:
