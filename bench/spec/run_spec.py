@@ -8,7 +8,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from bench.core.errors import UsageError
-from bench.core.files import PACKAGE
+from bench.core.files import PACKAGE, require_file
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.ledger import TuningNote
 from bench.methods.base import METHODS, AlignmentMethod
@@ -114,6 +114,8 @@ class RunSpec(Value):
     """Largest loss of a metric that still counts as none, as a share, e.g. {capability: 0.01}; no part of a cell. What
     is not named is as `bench.leaderboard.board.margins` has it."""
     out: Path = Path("runs/default")
+    notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    """What was changed while it was read, one line each; not to be set, and no part of a run."""
 
 
 def needs_pairs(spec: RunSpec) -> bool:
@@ -196,10 +198,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: no such file, not YAML, or not a mapping; names the line where it can.
     """
+    require_file(path, "config", "`bench list configs` names ours")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read config {path}: {error.strerror}; `bench list configs` names ours") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):

@@ -16,6 +16,7 @@ from bench.spec.messages import validated
 from bench.spec.overrides import assign, split_integers, split_numbers
 from bench.spec.resolve import Assignment, resolve_spec
 from bench.spec.run_spec import RunSpec, find_config, needs_pairs, read_yaml
+from bench.spec.tuned_rows import without_foreign_tuning
 
 REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
 """Where a study lists values of which each is taken once, however often it stands there."""
@@ -63,9 +64,20 @@ class Study(Value):
             for index, name in enumerate(self.noise_models)
         ]
         return [
-            [self.spec.model_copy(update={"model": model, "noise": noise}) for noise in noises if noise.rates]
+            [self._spec_of(model).model_copy(update={"noise": noise}) for noise in noises if noise.rates]
             for model in self.models
         ]
+
+    def _spec_of(self, model: str) -> RunSpec:
+        """The run of one model, without settings that were tuned on another."""
+        methods, notes = without_foreign_tuning(self.spec.methods, model, self.spec.pairs.source)
+        return self.spec.model_copy(
+            update={
+                "model": model,
+                "methods": methods,
+                "notes": tuple(dict.fromkeys([*self.spec.notes, *notes.values()])),
+            }
+        )
 
     def settings(self) -> dict[str, Any]:
         """What a study file that asks for this holds; a run's where there is one model and one noise model."""
@@ -78,13 +90,15 @@ class Study(Value):
 
     @property
     def additions(self) -> list[str]:
-        """One line for each thing that is measured though nobody named it."""
+        """One line for each thing that is measured though nobody named it, or left out though a file has it."""
+        notes = list(dict.fromkeys(note for specs in self.specs() for spec in specs for note in spec.notes))
         if not self.spec.noise.adds_clean_twin or not needs_pairs(self.spec):
-            return []
+            return notes
         rates = ", ".join(f"{100 * rate:g} %" for rate in self.spec.noise.rates)
         return [
+            *notes,
             f"noise {rates}: every method is measured without noise as well (its clean twin), as only that tells what "
-            "the noise did; --no-clean-twin leaves it out"
+            "the noise did; --no-clean-twin leaves it out",
         ]
 
 

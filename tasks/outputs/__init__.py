@@ -1,7 +1,7 @@
 """What a model says: continuations it writes, and losses it gives to texts; the same whatever the batches are.
 
-Writing: `continuations` holds the values, `generate` is what tasks call, `writer` does it. Losses: `windows` cuts texts
-into pieces, `losses` measures them.
+Writing: `continuations` holds the values, `generate` is what tasks call, `writer` does it, `sampling` draws tokens.
+Losses: `windows` cuts texts into pieces, `losses` measures them.
 
 May import: core, core.passes, tasks.texts.
 """

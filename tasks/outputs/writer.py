@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from bench.core.passes.predict import Batch, FrozenPass
 from bench.core.progress import Advance
 from bench.tasks.outputs.continuations import GeneratedRow, GenerationSettings
+from bench.tasks.outputs.sampling import SeededSampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Observer = Callable[[GeneratedRow, Tensor], None]
-"""Is shown the logits, (vocabulary,), from which the first token after a row is chosen."""
+"""Is shown the logits, (vocabulary,), from which each token after a row is chosen, in turn; they are overwritten later.
+"""
 
 
 class Writer(FrozenPass[GeneratedRow]):
@@ -46,6 +48,8 @@ class Writer(FrozenPass[GeneratedRow]):
         self.settings = settings
         self.seed = seed
         self.written: dict[int, list[int]] = {}
+        """May go on after a token that ends the text."""
+        self._can_share = True
         self._observe = observe
 
     def tokens(self, row: GeneratedRow) -> Sequence[int]:
@@ -60,78 +64,80 @@ class Writer(FrozenPass[GeneratedRow]):
         width = batch["input_ids"].shape[1]
         processors = LogitsProcessorList()
         if self._observe is not None:
-            processors.append(Observation(rows, width, self._observe))
+            processors.append(Observation(rows, self._observe))
         if self.settings.temperature > 0:
             processors.append(SeededSampling(rows, self.settings, self.seed))
+        tokens = self._from_shared_prompts(rows, batch, processors)
+        if tokens is None:
+            tokens = self._generate(batch, self.settings.max_new_tokens, processors)
+        self.written.update(zip((row.index for row in rows), tokens[:, width:].tolist(), strict=True))
+
+    def _from_shared_prompts(
+        self, rows: Sequence[GeneratedRow], batch: Batch, processors: LogitsProcessorList
+    ) -> Tensor | None:
+        """Prompts with what is written after them, each prompt computed once for all of its samples.
+
+        None where there is nothing to share, or where a model keeps something else of a prompt than keys and values.
+        """
+        if self.settings.samples == 1 or not self._can_share:
+            return None
+        numbers: dict[tuple[int, ...], int] = {}
+        prompt = [numbers.setdefault(tuple(row.tokens), len(numbers)) for row in rows]
+        if len(numbers) == len(rows):
+            return None
+        first_rows = [prompt.index(number) for number in range(len(numbers))]
+        distinct = {name: values[first_rows] for name, values in batch.items()}
+        read = self._generate(distinct, 1, None, return_dict_in_generate=True, output_logits=True)
+        self._can_share = _is_plain(read.past_key_values)
+        if not self._can_share:
+            return None
+        samples = torch.tensor(prompt, device=self.model_device)
+        read.past_key_values.batch_select_indices(samples)
+        scores = processors(batch["input_ids"], read.logits[0][samples])  # type: ignore[arg-type]  # wants LongTensor
+        chosen = scores.argmax(dim=-1, keepdim=True)
+        added = {"input_ids": chosen, "attention_mask": torch.ones_like(chosen)}
+        begun = {name: torch.cat([batch[name], column], dim=1) for name, column in added.items()}
+        rest = self.settings.max_new_tokens - 1
+        if rest == 0:
+            return torch.cat([batch["input_ids"], chosen], dim=1)
+        tokens: Tensor = self._generate({**begun, "past_key_values": read.past_key_values}, rest, processors)
+        return tokens
+
+    def _generate(
+        self, inputs: Mapping[str, Any], max_new_tokens: int, processors: LogitsProcessorList | None, **settings: Any
+    ) -> Any:
+        """What the model's `generate` gives, with no settings but these."""
         generation = {
-            "max_new_tokens": self.settings.max_new_tokens,
-            "do_sample": False,  # sampling is greedy choice after random noise: see SeededSampling
+            "max_new_tokens": max_new_tokens,
+            "do_sample": False,  # sampling is greedy choice of a token drawn before: see SeededSampling
             "num_beams": 1,
             "eos_token_id": sorted(self.ends) or None,
             "pad_token_id": self.padding,
+            **settings,
         }
         config = GenerationConfig.from_dict(generation)
-        tokens = self.model.generate(**batch, generation_config=config, logits_processor=processors)
-        self.written.update(zip((row.index for row in rows), tokens[:, width:].tolist(), strict=True))
+        return self.model.generate(**inputs, generation_config=config, logits_processor=processors)
+
+
+def _is_plain(cache: Any) -> bool:
+    """Whether all that a model keeps of its prompts are keys and values, so that rows of them can be repeated."""
+    return type(cache) is DynamicCache and all(
+        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
+    )
 
 
 class Observation(LogitsProcessor):
-    """Shows each row's first logits to an observer, and changes nothing.
+    """Shows each row's logits to an observer, token by token, and changes nothing."""
 
-    Arguments:
-        width: tokens of the padded prompts, by which the first step is known.
-    """
-
-    def __init__(self, rows: Sequence[GeneratedRow], width: int, observe: Observer) -> None:
+    def __init__(self, rows: Sequence[GeneratedRow], observe: Observer) -> None:
         self.rows = rows
-        self.width = width
         self.observe = observe
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The logits as they are, (rows, vocabulary)."""
-        if input_ids.shape[1] == self.width:
-            for row, logits in zip(self.rows, scores, strict=True):
-                self.observe(row, logits)
+        for row, logits in zip(self.rows, scores, strict=True):
+            self.observe(row, logits)
         return scores
-
-
-class SeededSampling(LogitsProcessor):
-    """Adds Gumbel noise to log-probabilities, so that taking the largest is drawing a sample.
-
-    Each row has its own generator on the CPU, seeded from the run's seed, the prompt's id and the sample's number.
-
-    Reference: Gumbel-max, Maddison et al. 2014, arXiv 1411.0030; nucleus, Holtzman et al. 2020, arXiv 1904.09751.
-    """
-
-    def __init__(self, rows: Sequence[GeneratedRow], settings: GenerationSettings, seed: int) -> None:
-        self.temperature = settings.temperature
-        self.top_p = settings.top_p
-        self.generators = [torch.Generator().manual_seed(row_seed(seed, row.prompt_id, row.sample)) for row in rows]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Noisy log-probabilities, (rows, vocabulary), float32; -inf outside the nucleus."""
-        log_probabilities = torch.log_softmax(scores.float() / self.temperature, dim=-1)
-        if self.top_p < 1:
-            log_probabilities = within_nucleus(log_probabilities, self.top_p)
-        uniform = torch.empty(scores.shape, dtype=torch.float32)
-        for row, generator in zip(uniform, self.generators, strict=True):
-            row.uniform_(generator=generator)
-        # A draw is k / 2^24: 0, which can occur, must become the noise that never wins, so not log(1 - u).
-        return log_probabilities - uniform.log_().neg_().log_().to(scores.device)
-
-
-def row_seed(seed: int, prompt_id: str, sample: int) -> int:
-    """The seed of one text: 63 bits of a hash of all that names it."""
-    digest = hashlib.sha256(f"{seed}\n{prompt_id}\n{sample}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def within_nucleus(log_probabilities: Tensor, top_p: float) -> Tensor:
-    """The smallest set of tokens whose probability reaches `top_p` in each row, (rows, vocabulary); -inf elsewhere."""
-    ordered, order = log_probabilities.sort(dim=-1, descending=True)
-    before = ordered.exp().cumsum(dim=-1) - ordered.exp()
-    ordered = ordered.masked_fill(before >= top_p, float("-inf"))
-    return torch.empty_like(ordered).scatter_(-1, order, ordered)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LoadModel = Callable[[], "tuple[PreTrainedModel, PreTrainedTokenizerBase]"]
 
-VERSION = 2
+VERSION = 3
 """Of what `generate` writes for given settings; raised when that changes, so that older samples are not used."""
 
 SHARD_PROMPTS = 32

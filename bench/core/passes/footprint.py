@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 SHARE = 0.8
 """Of the free memory that an estimate may fill: what is left absorbs fragments and what the estimate overlooks."""
 FLOAT32 = 4
-SAMPLING_FLOATS = 12
-"""Arrays as long as the vocabulary, in float32, that drawing a token holds at once: noise, sorted copies, sums."""
+SAMPLING_FLOATS = 2
+"""Arrays as long as the vocabulary, in float32, that drawing a token holds beside the logits: those of shared prompts,
+and rows that are drawn again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def loss_footprint(model: PreTrainedModel) -> Footprint:
 def context_window(config: PreTrainedConfig) -> int | None:
     """Most tokens that a model of this configuration reads at once; None where it does not say."""
     window: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return window
+    return window if window is not None and window > 0 else None  # XLNet's -1 means that there is none
 
 
 @dataclass(frozen=True, slots=True)

