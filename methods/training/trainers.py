@@ -118,8 +118,8 @@ def check_fused_head(name: str, model: PreTrainedModel, trainer: Trainer) -> Non
         own = model(input_ids=ids, use_cache=False).logits[0, :-1].float().log_softmax(-1)
         own = own.gather(1, ids[0, 1:, None])[:, 0]
         apart = (fused[0].float() - own).abs().mean()
-        if apart <= (1e-3 if model.dtype.itemsize > 2 else 0.1) * own.abs().mean():
-            return
+        if not apart > (1e-3 if model.dtype.itemsize > 2 else 0.1) * own.abs().mean():
+            return  # where both are NaN, training says what that comes from
         reason = f"TRL's log-probabilities are {apart:.3g} nats a token away from the model's own"
     raise UsageError(
         f"{name}: this '{model.config.model_type}' model cannot be trained: {reason}; take a method that TRL computes "
@@ -143,7 +143,7 @@ def can_balance_experts(model: PreTrainedModel) -> bool:
     config: Any = model.config.get_text_config()
     recorded: Any = (getattr(model, "_can_record_outputs", None) or {}).get("router_logits", [])
     recorders = recorded if isinstance(recorded, list) else [recorded]
-    routers = tuple(getattr(recorder, "target_class", recorder) for recorder in recorders)
+    routers: tuple[Any, ...] = tuple(getattr(recorder, "target_class", recorder) for recorder in recorders)
     has_routers = not routers or any(isinstance(module, routers) for module in model.modules())
     return hasattr(config, "num_experts") and hasattr(config, "num_experts_per_tok") and has_routers
 

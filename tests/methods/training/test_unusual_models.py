@@ -14,8 +14,8 @@ from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext
 from bench.methods.objectives.dpo import DPO
+from bench.methods.objectives.rehearsal import rehearse_adapter
 from bench.methods.projection.profs import ProFS
-from bench.methods.training.rehearsal import rehearse_adapter
 from bench.methods.training.weights import not_adaptable
 
 SIZES = {
