@@ -13,6 +13,7 @@ from bench.core.errors import BenchError
 from bench.core.store.cache import home, workspace
 from bench.core.values import Value
 from bench.models.sources import MODELS, resolve_model
+from bench.spec.run_spec import find_config, read_yaml
 
 PACKAGES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "lightning", "lm-eval", "datasets", "detoxify"),
@@ -98,9 +99,9 @@ def _models() -> Iterator[Finding]:
 
 
 def _reachable(timeout: float) -> Iterator[Finding]:
-    """What cannot be reached is a fault only where the default model still has to come from there."""
+    """What cannot be reached is a fault only where the quickstart's model still has to come from there."""
     index = _ask_index(timeout * 10)
-    needed = any(resolve_model(name).missing() for name, entry in MODELS.items() if entry.asset)
+    needed = resolve_model(read_yaml(find_config(None))["model"]).missing()
     state = True if not index else False if needed else None
     yield Finding(section="reachable", item="pypi: (package index, through pip)", value=index or "yes", ok=state)
     hub = _ask_hub(timeout)
