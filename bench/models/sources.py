@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UsageError
+from bench.core.files import expanded
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress
 from bench.core.registry import unknown
@@ -260,7 +261,7 @@ def resolve_model(text: str) -> ModelSource:
             if asset.locator == text:
                 return PypiModel(asset)
         raise UsageError(f"'{text}' is not one of the package index's models known here: {', '.join(named)}")
-    path = Path(text).expanduser()
+    path = expanded(text)
     if text and (path.exists() or path.is_absolute() or text.startswith(".")):
         return _file_model(path)
     if _REPOSITORY.fullmatch(text.partition("@")[0]):
@@ -276,7 +277,7 @@ def _hub_model(text: str) -> HubModel:
 
 
 def _file_model(path: Path) -> FileModel:
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     if not path.is_dir():
         fault = "is a file, not a folder written by save_pretrained" if path.exists() else "does not exist"
         raise UsageError(f"the model folder {path} {fault}")
