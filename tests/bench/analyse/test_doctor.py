@@ -36,6 +36,11 @@ def test_every_section_is_looked_at_in_one_order():
     assert "93 MB" in items["smollm2-135m"].value
 
 
+def test_a_user_without_a_home_folder_is_told_what_to_set(no_home: None):
+    cache = by_item(diagnose())["alignment-bench"]
+    assert cache.ok is False and "set ALIGNMENT_BENCH_HOME" in cache.value
+
+
 def test_what_cannot_be_reached_says_why():
     items = by_item(diagnose())
     index = items["pypi: (package index, through pip)"]
