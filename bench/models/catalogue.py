@@ -25,6 +25,8 @@ class ModelEntry(Value):
     """ORG/NAME of the model on the hub, where the locator does not say it."""
     asset: PypiFile | JoinedFile | None = None
     """Its GGUF file; set where the locator is `pypi:`."""
+    terms: tuple[PypiFile, ...] = ()
+    """Licence and notice that have to accompany every copy; beside a model of the hub they are found by their names."""
 
 
 MODELS: Mapping[str, ModelEntry] = TypeAdapter(dict[str, ModelEntry]).validate_python(

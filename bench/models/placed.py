@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import TYPE_CHECKING
 
+from bench.core.chat_date import CHAT_DATE
 from bench.core.passes.batching import Batching
 from bench.core.passes.padding import examine_batching, remember_batching
 from bench.core.progress import Progress
@@ -54,12 +56,12 @@ class PlacedModel:
         return model, tokenizer
 
 
-def place_model(model: str, *, device: str = "auto", dtype: str = "auto") -> PlacedModel:
-    """The model, device and dtype that three settings mean. Asks no network and reads no weights.
+def place_model(model: str, *, device: str = "auto", dtype: str = "auto", chat_date: date = CHAT_DATE) -> PlacedModel:
+    """The model, device, dtype and date of its chats that the settings mean. Asks no network and reads no weights.
 
     Raises:
         UsageError: one of them means nothing that is here.
     """
-    source = resolve_model(model)
+    source = replace(resolve_model(model), chat_date=chat_date)
     device = resolve_device(device)
     return PlacedModel(source, device, resolve_dtype(dtype, device))

@@ -1,12 +1,14 @@
 """What a run is asked to do: read from YAML, overridden by flags, frozen and checked before any work."""
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
+from bench.core.chat_date import CHAT_DATE
 from bench.core.errors import UsageError
 from bench.core.files import PACKAGE, require_file
 from bench.core.values import BASE, Value
@@ -102,6 +104,8 @@ class RunSpec(Value):
     device: str = "auto"
     batch_size: PositiveInt | Literal["auto"] = "auto"
     """Of evaluation; no number depends on it beyond floating-point rounding."""
+    chat_date: date = CHAT_DATE
+    """What a chat template that writes today's date is given for it; others do not depend on it."""
     methods: Settings = Field(default_factory=lambda: {"profs": {}, "dpo": {}})
     """Row name to hyperparameters; `use` names the method where it is not the row's name, and `tuned` says how the
     hyperparameters were found."""

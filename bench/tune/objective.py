@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, reason_of
 from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
@@ -102,8 +102,7 @@ class HeldOutObjective:
                 after = self._logps(model)
                 rise = None if self.bound is None else self.bound.rise(model, tokenizer, self.progress)
             except Exception as error:
-                message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-                raise AlignmentFailedError(message) from error
+                raise AlignmentFailedError(reason_of(error)) from error
         if rise is not None and not math.isfinite(rise):
             raise AlignmentFailedError("the aligned model gives neutral texts no finite perplexity")
         if not all(map(math.isfinite, after.values())):

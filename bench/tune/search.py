@@ -129,7 +129,8 @@ def _set_up(
     tuning: Tuning, module: PreferenceDataModule, progress: Progress
 ) -> tuple[HeldOutObjective, dict[str, Any]]:
     """What all trials maximise, and everything that their numbers depend on besides their settings, as JSON."""
-    model = place_model(tuning.spec.model, device=tuning.spec.device, dtype=tuning.spec.dtype)
+    spec = tuning.spec
+    model = place_model(spec.model, device=spec.device, dtype=spec.dtype, chat_date=spec.chat_date)
     data = module.data
     rows = _validation_rows(data.pairs, tuning.validation, data.seed)
     limit = tuning.max_perplexity_rise

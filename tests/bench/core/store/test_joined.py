@@ -45,7 +45,7 @@ def test_parts_that_join_to_another_file_are_refused_and_not_left_behind(wheels,
     folder = tmp_path / "joining"
     folder.mkdir()
     swapped = WHOLE.model_copy(update={"parts": PARTS[::-1]})
-    with pytest.raises(BenchError, match=rf"joined they have sha256 .* where {WHOLE.sha256}.*wrong order"):
+    with pytest.raises(BenchError, match=rf"joined they have sha256 .* where {WHOLE.sha256}.*out of order"):
         fetch_whole(swapped, folder, recorder)
     assert list(folder.iterdir()) == []
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from peft import get_peft_model
 
-from bench.core.errors import UsageError
+from bench.core.errors import UsageError, reason_of
 from bench.core.passes.skeleton import weightless_model
 from bench.methods.training.borrowing import own_randomness
 from bench.methods.training.weights import adapter_settings, merge_adapter
@@ -51,10 +51,7 @@ def _rehearse(method: TrainingSettings, config: PreTrainedConfig) -> None:
             changed = merge_adapter(adapted)
             adapted.unload()
     except Exception as error:  # of any kind: what fails is peft's code on an architecture it was not written for
-        raise UsageError(
-            f"{method.name}: {_failure(config)} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})"
-            f"; {ADVICE}"
-        ) from error
+        raise UsageError(f"{method.name}: {_failure(config)} ({reason_of(error)}); {ADVICE}") from error
     left = {name: parameter.shape for name, parameter in model.named_parameters()}
     if left != shapes or not set(changed) <= shapes.keys():
         raise UsageError(

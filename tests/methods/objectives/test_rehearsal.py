@@ -20,8 +20,8 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.values import PreferencePair
 from bench.methods.base import AlignmentContext, PlannedAlignment
 from bench.methods.objectives.dpo import DPO
+from bench.methods.objectives.rehearsal import rehearse_adapter
 from bench.methods.training import weights
-from bench.methods.training.rehearsal import rehearse_adapter
 
 Planted = Callable[..., list[PreferencePair]]
 MakeModel = Callable[..., PreTrainedModel]
