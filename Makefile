@@ -9,7 +9,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist works
 .PHONY: demo test test-quick lint types bench clean help
 
 help:
-	@echo "make demo   run the main job on a real model: base, ProFS and DPO with 30 % of the labels flipped"
+	@echo "make demo   run the main job on a real model: base, ProFS and DPO, with 30 % of the labels flipped and without"
 	@echo "make test   run the tests (no network beyond installing);  make test-quick  all but the slow ones"
 	@echo "make lint   check style;  make types  check types;  make bench  measure speed and memory, as ratios"
 	@echo "make clean  remove the environment and what the tools left (never the downloads or your runs)"
