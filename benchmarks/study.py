@@ -41,7 +41,7 @@ def measure() -> dict[str, float]:
         alone = _seconds(place, "base", "{}")
         for method in METHODS:
             taken = [
-                _seconds(place, method, json.dumps({"noise": {"rates": [rate]}, "seeds": [seed]}))
+                _seconds(place, method, json.dumps({"noise": {"rates": [rate], "clean_twin": False}, "seeds": [seed]}))
                 for rate, seed in SAMPLED
             ]
             alone += len(RATES) * len(SEEDS) * sum(taken) / len(taken)

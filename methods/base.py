@@ -69,6 +69,9 @@ class AlignmentContext:
     checkpoints: Path | None = None
     """A directory that outlives this process, to go on from after an interruption; it may not exist yet, and what is
     in it was left by the same method on the same data. The caller removes it. None: nothing is to outlive it."""
+    rescue: Path | None = None
+    """A directory, which may not exist yet, for what was trained and then cannot be merged; it is the user's to remove.
+    None: it is dropped."""
     progress: Progress = field(default_factory=Silent)
     shared: SharedWork = field(default_factory=SharedWork)
 

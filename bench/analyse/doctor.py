@@ -93,7 +93,8 @@ def _models() -> Iterator[Finding]:
     for name, entry in MODELS.items():
         if entry.asset is not None:
             missing = resolve_model(name).missing()
-            yield Finding(section="models", item=name, value=missing[0] if missing else "in the cache")
+            more = f" and {len(missing) - 1} more downloads" if len(missing) > 1 else ""
+            yield Finding(section="models", item=name, value=missing[0] + more if missing else "in the cache")
 
 
 def _reachable(timeout: float) -> Iterator[Finding]:

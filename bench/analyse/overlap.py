@@ -151,7 +151,7 @@ def _measure(
     spec: RunSpec, method: ProFS, module: PreferenceDataModule, progress: Progress
 ) -> tuple[list[LayerOverlap], dict[str, Any]]:
     """The shares, and which model they are of."""
-    placed = place_model(spec.model, device=spec.device, dtype=spec.dtype)
+    placed = place_model(spec.model, device=spec.device, dtype=spec.dtype, chat_date=spec.chat_date)
     sizes = [size for size in spec.pairs.sizes if size is not None]
     for size in sizes:
         method.check(PlannedAlignment(placed.source.config(), size, dtype=placed.dtype, device=placed.device))

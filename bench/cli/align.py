@@ -1,5 +1,6 @@
 """Commands that align one model, or prepare for it: parse, call, print."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,10 @@ def edit(
     seed: Annotated[
         int | None, option("Of everything random in the method.", min=0, max=2**32 - 1, show_default="0")
     ] = None,
+    chat_date: Annotated[
+        datetime | None,
+        option("What a chat template writes for today's date.", formats=["%Y-%m-%d"], show_default="2024-07-26"),
+    ] = None,
     neutral: Annotated[str | None, option("Prose for the controls that read some.")] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -41,6 +46,7 @@ def edit(
         seed=seed,
         device=device,
         dtype=dtype,
+        chat_date=chat_date and chat_date.date(),
         neutral=neutral,
         record=record,
         push_to=push_to_hub,
@@ -62,6 +68,9 @@ def tune(
     seed: Annotated[int | None, option("Of pairs, noise, split and search.")] = None,
     trials: Annotated[int, option("Settings to try, those of earlier calls included.", min=1)] = 20,
     validation: Annotated[float, option("Share of the training pairs that judges.")] = 0.25,
+    max_perplexity_rise: Annotated[
+        float | None, option("Only settings that raise perplexity by at most this share can win, e.g. 0.05.")
+    ] = None,
     space: Annotated[Path | None, option("YAML file: what to vary; see docs/align/tune.md.")] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -85,6 +94,7 @@ def tune(
         space_file=space,
         trials=trials,
         validation=validation,
+        max_perplexity_rise=max_perplexity_rise,
         out=out,
     )
     with progress_display() as progress:

@@ -13,6 +13,7 @@ from bench.cli.reproduce import reproduce
 from bench.cli.run import leaderboard, list_, plan, run_command, schema, status, study
 from bench.cli.scorers import scorers_app
 from bench.core.errors import BenchError
+from bench.display.streams import print_anywhere
 
 INTERRUPTED = 130
 
@@ -48,6 +49,7 @@ def main() -> None:
     """Entry point of the `bench` command: every expected error is one message and an exit status."""
     arguments = [_with_dashes(argument) for argument in sys.argv[1:]]
     debug = "--debug" in arguments
+    print_anywhere()
     # A polite kill is an interruption; without a handler in place Lightning would set one that ignores it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not debug:
@@ -69,6 +71,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            typer.echo(f"error: {error.filename}: {error.strerror}; check that path and its permissions", err=True)
+            sys.exit(1)
         typer.echo(f"unexpected error: {type(error).__name__}: {error}; --debug shows where", err=True)
         sys.exit(1)
 

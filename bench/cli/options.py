@@ -46,6 +46,9 @@ class Grid:
     model: Model = None
     methods: Annotated[str | None, option("Only these methods.", env="METHODS")] = None
     noise: Annotated[str | None, option("Noise rates, e.g. 0,0.1,0.3.", env="NOISE")] = None
+    no_clean_twin: Annotated[
+        bool, option("Do not measure methods without noise where --noise has no 0.", "--no-clean-twin")
+    ] = False
     pairs: Annotated[str | None, option("Training pairs, e.g. 20,50,all.", env="PAIRS")] = None
     seeds: Annotated[str | None, option("Seeds, e.g. 0,1,2.", env="SEEDS")] = None
     tasks: Annotated[str | None, option("Only these measurements.", env="TASKS")] = None

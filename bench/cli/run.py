@@ -165,6 +165,7 @@ def _settings(
     flags += given(
         {
             ("noise", "rates"): parsed(grid.noise, "--noise", rates),
+            ("noise", "clean_twin"): False if grid.no_clean_twin else None,
             ("pairs", "sizes"): parsed(grid.pairs, "--pairs", sizes),
             ("seeds",): parsed(grid.seeds, "--seeds", seeds),
             ("out",): execution.out and str(execution.out),

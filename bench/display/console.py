@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from bench.core.environment import LAUNCHERS, overriding
 from bench.core.errors import UsageError
 from bench.display.live import LiveDisplay
+from bench.display.streams import is_unicode
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.render.text import TerminalSections, section_markdown
 
@@ -24,7 +26,12 @@ RESULT = Console(width=None if sys.stdout.isatty() else 200)
 
 
 def progress_display() -> LiveDisplay:
-    """Where a running command shows what it is doing."""
+    """Where a running command shows what it is doing; says first which environment variables training does without."""
+    ignored = overriding(os.environ)
+    if ignored:
+        log(f"the configuration alone decides how to train; not read from the environment: {', '.join(ignored)}")
+    if any(map(LAUNCHERS.fullmatch, ignored)):
+        log("this process works by itself, whatever launched it; several share the cells of one --out among them")
     return LiveDisplay(LOG)
 
 
@@ -46,8 +53,8 @@ def write_line(*lines: str) -> None:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """A result for a program to read: every number at full precision."""
-    write_line(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    """A result for a program to read: every number at full precision, every character, escaped where it must be."""
+    write_line(json.dumps(value, indent=1, ensure_ascii=not is_unicode(), allow_nan=False))
 
 
 def print_sections(sections: Sequence[Section], form: str) -> None:

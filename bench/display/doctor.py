@@ -28,7 +28,7 @@ def show_invariance(result: Invariance) -> bool:
     write_line(f"{result.model}, {result.dtype} on {result.device}, {result.prompts} prompts, greedy")
     table = Table(
         *("batch size", "most at once", "seconds", "texts changed", "first at token"),
-        *("next token: max |Δ log p|", "documents: max |Δ loss|"),
+        *("tokens written: max |Δ log p|", "documents: max |Δ loss|"),
         box=None,
         pad_edge=False,
     )
@@ -46,6 +46,15 @@ def show_invariance(result: Invariance) -> bool:
 
 def advice(result: Invariance) -> str:
     """What the findings mean for somebody who compares numbers."""
+    if result.honours_padding:
+        return _advice(result)
+    return (
+        f"this model does not leave out the padding before a text: every run writes {result.writing}, and so did this "
+        f"one; with it: {_advice(result)}"
+    )
+
+
+def _advice(result: Invariance) -> str:
     changed = max(size.texts_changed for size in result.sizes)
     loss = max(size.loss_change for size in result.sizes)
     if result.verdict is InvarianceVerdict.identical:
@@ -55,7 +64,7 @@ def advice(result: Invariance) -> str:
     if result.verdict is InvarianceVerdict.wrong:
         return (
             f"WRONG: a log-probability moves by {result.largest_change:.2g} nats, more than {result.dtype} rounds "
-            f"({ROUNDING[result.dtype]:g}): padding or neighbouring texts reach the model's numbers. Use "
+            f"({ROUNDING[result.dtype]:g}): {_cause(result)} reach the model's numbers. Use "
             "--batch-size 1 for this model, and report it"
         )
     remedy = "" if result.dtype == "float32" else "use --dtype float32, or "
@@ -64,3 +73,14 @@ def advice(result: Invariance) -> str:
         f"batches, which decides between tokens about as likely. To compare numbers, {remedy}give every run the same "
         "--batch-size N; records name it (provenance.batch_size)"
     )
+
+
+def _cause(result: Invariance) -> str:
+    """What can reach numbers that move: texts are padded before them to be written after, and behind to be read."""
+    limit = ROUNDING[result.dtype]
+    sides = {
+        "before texts": any(size.log_probability_change > limit for size in result.sizes),
+        "behind texts": any(size.loss_change > limit for size in result.sizes),
+    }
+    where = " and ".join(side for side, moves in sides.items() if moves)
+    return f"padding {where} or neighbouring texts" if result.honours_padding else "neighbouring texts"

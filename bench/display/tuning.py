@@ -29,7 +29,9 @@ def _table(trials: Sequence[Trial], varied: Sequence[str]) -> Table:
     done = [(trial.sure, trial) for trial in trials if trial.sure is not None and trial.state == "done"]
     done.sort(key=lambda pair: -pair[0])
     table = Table(box=None, caption="gain and margin in nats a pair, cost in nats a token", caption_justify="left")
-    for heading in ("trial", "setting", "gain", "margin", "cost", "seconds"):
+    bounded = any(trial.perplexity_rise is not None for _, trial in done)
+    headings = ("trial", "setting", "gain", "margin", "cost", *(["perplexity"] if bounded else []), "seconds")
+    for heading in headings:
         table.add_column(heading, no_wrap=heading != "setting")
     for _, trial in done[:SHOWN]:
         setting = ", ".join(f"{name} {trial.settings[name]}" for name in varied)
@@ -40,6 +42,7 @@ def _table(trials: Sequence[Trial], varied: Sequence[str]) -> Table:
             trial.gain_text,
             f"{trial.margin:+.2f}",
             f"{trial.cost:+.3f}",
+            *(["" if trial.perplexity_rise is None else f"{trial.perplexity_rise:+.1%}"] if bounded else []),
             f"{trial.seconds:.0f}",
         )
     return table

@@ -1,10 +1,10 @@
 """One aligned checkpoint: made, proven to load, described by a card, published if asked.
 
-Read request, make and record for how it comes about, saving and publish for where it goes, card and card_metrics for
-what is said of it.
+Read request, make and record for how it comes about, rehearsal, saving and publish for where it goes, card and
+card_metrics for what is said of it.
 
-May import: core, core.store, models, spec, harness, methods, methods.projection, tasks.texts, tasks.preferences,
-leaderboard.board, leaderboard.records, leaderboard.render.
+May import: core, core.store, core.passes, models, spec, harness, methods, methods.projection, tasks.texts,
+tasks.preferences, leaderboard.board, leaderboard.records, leaderboard.render.
 """
 
 from lazy_loader import attach

@@ -15,11 +15,12 @@ from bench.edit.card import CardFacts, Evidence, model_card, shown_command, show
 from bench.edit.card_metrics import without_folders
 from bench.edit.publish import check_destination, publish
 from bench.edit.record import check_same_weights, hashes_of, read_with_base, recorded_pairs
+from bench.edit.rehearsal import rehearse_saving
 from bench.edit.request import Edit, EditRequest, resolve_edit
-from bench.edit.saving import check_target, save_checkpoint
+from bench.edit.saving import check_target, keep_weights, save_checkpoint
 from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.provenance import provenance
-from bench.harness.resolved import check_texts
+from bench.harness.resolved import check_texts, say_chat_date
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.records.record import Record
 from bench.methods.base import PlannedAlignment
@@ -81,20 +82,28 @@ def edit_model(request: EditRequest, progress: Progress) -> Edited:
     model, tokenizer = edit.model.load(progress)
     edit.method.warm_up()
     with alignment_context(
-        edit.model, prepared.module, progress=progress, diagnostics=True, neutral=prepared.neutral
+        edit.model,
+        prepared.module,
+        progress=progress,
+        diagnostics=True,
+        neutral=prepared.neutral,
+        rescue=request.out.parent,
     ) as context:
         report = edit.method.align(model, tokenizer, prepared.module.pairs, context=context)
-    tensors = tensor_sha256s(model)
-    facts = _facts(prepared, report, model, tensors)
-    save_checkpoint(
-        model,
-        edit.source.folder(),
-        request.out,
-        tensors=tensors,
-        documents=_documents(prepared, facts, tensors),
-        copies=prepared.licence.files,
-        progress=progress,
-    )
+    try:
+        tensors = tensor_sha256s(model)
+        facts = _facts(prepared, report, model, tensors)
+        save_checkpoint(
+            model,
+            edit.source.folder(),
+            request.out,
+            tensors=tensors,
+            documents=_documents(prepared, facts, tensors),
+            copies=prepared.licence.files,
+            progress=progress,
+        )
+    except Exception as error:
+        raise keep_weights(model, request.out, error) from error
     url = None
     if request.push_to is not None:
         message = f"{facts.base} after {facts.method} (alignment-bench)"
@@ -112,6 +121,7 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
 
     def load_tokenizer() -> PreTrainedTokenizerBase:
         edit.source.fetch(progress)
+        say_chat_date(edit.source, progress)
         return edit.source.load_tokenizer()
 
     pool = load_pairs(f"file:{request.pairs_file}", progress, load_tokenizer=load_tokenizer)
@@ -138,6 +148,7 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
     licence = find_licence(edit.source.fetch_terms(progress), edit.source.entry)
     if not licence.is_known:
         progress.note(f"nothing says under which licence {edit.source.locator} came; the card says so")
+    rehearse_saving(edit.model, request.out, licence.files)
     return _Prepared(edit, request, module, neutral, licence, history)
 
 
@@ -206,14 +217,11 @@ def _documents(prepared: _Prepared, facts: CardFacts, tensors: Mapping[str, str]
         "tensors_sha256": dict(tensors),
         "provenance": {**facts.provenance, "command": facts.command},
     }
-    documents = {
+    return {
         "README.md": model_card(facts),
         "alignment.json": json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        **prepared.licence.missing_notices(),
     }
-    notice = prepared.licence.notice
-    if notice and not any(path.stem.upper() == "NOTICE" for path in prepared.licence.files):
-        documents["NOTICE"] = f"{notice}\n"
-    return documents
 
 
 def _command(prepared: _Prepared) -> str:
@@ -225,6 +233,8 @@ def _command(prepared: _Prepared) -> str:
         flags = [("--model", edit.source.locator), ("--method", edit.name)]
         flags += [("--set", text) for text in request.assignments]
         flags += [("--seed", str(edit.draw.seed)), ("--dtype", edit.model.dtype)]
+        day = edit.source.written_date()
+        flags += [("--chat-date", str(day))] if day is not None else []
     if edit.method.needs_neutral:
         flags.append(("--neutral", edit.neutral))
     flags += [("--pairs-file", request.pairs_file), ("--out", request.out)]

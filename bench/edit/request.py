@@ -1,10 +1,12 @@
 """What `bench edit` is asked to do, and what that means once names are looked up. No model is loaded here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from bench.core.chat_date import CHAT_DATE
 from bench.core.code_version import code_version
 from bench.core.errors import UsageError
 from bench.edit.record import hashes_of, read_evaluated, recorded_draw
@@ -36,6 +38,8 @@ class EditRequest:
     seed: int | None = None
     device: str | None = None
     dtype: str | None = None
+    chat_date: date | None = None
+    """What a chat template is given for today's date."""
     neutral: str | None = None
     """Prose for the controls that read some."""
     record: Path | None = None
@@ -77,10 +81,10 @@ def resolve_edit(request: EditRequest) -> Edit:
     if request.method is None:
         raise UsageError("say how to align: --method NAME (see `bench list methods`), or --record of a finished cell")
     method = validated(METHODS[request.method], _assigned({}, request.assignments), request.method)
-    given = {"model": request.model, "device": request.device, "dtype": request.dtype}
+    given = {name: getattr(request, name) for name in ("model", "device", "dtype", "chat_date")}
     spec = validated(RunSpec, {name: value for name, value in given.items() if value is not None}, "")
     return Edit(
-        model=place_model(spec.model, device=spec.device, dtype=spec.dtype),
+        model=place_model(spec.model, device=spec.device, dtype=spec.dtype, chat_date=spec.chat_date),
         name=request.method,
         method=method,
         draw=Draw(seed=request.seed or 0, as_it_stands=True),
@@ -100,7 +104,9 @@ def _as_recorded(request: EditRequest, record: Record, neutral: str) -> Edit:
     locator = record.model.locator
     if locator.startswith("hub:") and record.model.revision:  # a branch of the hub may have moved on
         locator = f"{locator.partition('@')[0]}@{record.model.revision}"
-    source = resolve_model(request.model or locator)
+    recorded_date = record.model.chat_date or CHAT_DATE
+    _same("chat date", request.chat_date, recorded_date)
+    source = replace(resolve_model(request.model or locator), chat_date=recorded_date)
     if source.fingerprint() != record.model.fingerprint:
         raise UsageError(
             f"the record is of other weights: {source.locator} has fingerprint {source.fingerprint()[:12]}, the record "

@@ -54,6 +54,7 @@ def alignment_context(
     shared: SharedWork | None = None,
     neutral: Sequence[str] = (),
     checkpoints: Path | None = None,
+    rescue: Path | None = None,
 ) -> Iterator[AlignmentContext]:
     """What a method may use besides the model and the pairs, with a scratch directory that goes in the end.
 
@@ -62,7 +63,7 @@ def alignment_context(
         module: holds the pairs; None for a method that is given none.
         diagnostics: whether the method sees clean pairs, the held-out ones as well, and explains what it did.
         shared: work of other alignments of the same run; None for a method that runs alone.
-        neutral, checkpoints: as `AlignmentContext` has them.
+        neutral, checkpoints, rescue: as `AlignmentContext` has them.
     """
     clean_pairs = module if diagnostics else None
     with tempfile.TemporaryDirectory(prefix="alignment-bench-") as scratch:
@@ -75,6 +76,7 @@ def alignment_context(
             neutral=neutral,
             explain=diagnostics,
             checkpoints=checkpoints,
+            rescue=rescue,
             progress=progress,
             shared=shared or SharedWork(),
         )

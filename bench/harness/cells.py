@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from bench.core.chat_date import CHAT_DATE
 from bench.core.code_version import code_version
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE
@@ -69,8 +70,15 @@ def expand_cells(spec: RunSpec, model: ModelInfo, kind: str, pool: PairPool, tas
     """
     # Everything but the model that a task's number depends on.
     evaluation = {
-        name: {**task.identity(), "code": code_version(type(task).__module__)} for name, task in tasks.items()
+        name: {
+            **task.identity(),
+            "code": code_version(type(task).__module__),
+            **({"chat_date": f"{model.chat_date}"} if model.chat_date and is_chat(task) else {}),
+        }
+        for name, task in tasks.items()
     }
+    # Pairs are known by their texts, the date in them included; what else a method may make of the template is not.
+    own_date = {"chat_date"} if model.chat_date not in (None, CHAT_DATE) else set()
     methods = build_methods(spec)
 
     @cache
@@ -85,7 +93,7 @@ def expand_cells(spec: RunSpec, model: ModelInfo, kind: str, pool: PairPool, tas
         info, data_sha256 = described(draw)
         neutral = neutral_identity(spec.pairs.neutral) if method.needs_neutral else {}
         identity = {
-            "model": model.model_dump(mode="json", include={"fingerprint", "dtype"}),
+            "model": model.model_dump(mode="json", include={"fingerprint", "dtype", *own_date}),
             "device": kind,
             "method": [
                 type(method).__qualname__,
@@ -106,6 +114,11 @@ def expand_cells(spec: RunSpec, model: ModelInfo, kind: str, pool: PairPool, tas
     for draw in draws:
         described(draw)  # a shortage of pairs is said before anything else
     return [cell(BASE, None), *(cell(name, draw) for draw in draws for name in methods if name != BASE)]
+
+
+def is_chat(task: Task) -> bool:
+    """Whether a task puts its questions through the model's chat template, as `apply_chat_template` says."""
+    return bool(getattr(task, "apply_chat_template", False))
 
 
 def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> list[str]:

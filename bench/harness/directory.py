@@ -21,6 +21,7 @@ from bench.leaderboard.records.layout import (
     FAILURES,
     LOCKS,
     RECORDS,
+    RESCUED,
     config_path,
     generations_path,
     json_files,
@@ -43,6 +44,8 @@ class RunDirectory:
         self.records = path / RECORDS
         self.checkpoints = path / CHECKPOINTS
         """What interrupted cells go on from, a folder for each; empty when all cells are recorded."""
+        self.rescued = path / RESCUED
+        """What cells trained and could not merge, a folder for each; nothing here removes it."""
         self.locks = path / LOCKS
         """Who is at work on which cell."""
         self._failures = path / FAILURES

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
 from bench.core.passes.memory import free_memory
+from bench.core.passes.padding import writing_batches
 from bench.core.progress import Progress
 from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.cells import Cell
@@ -49,6 +50,8 @@ class Workbench:
     """What tasks measured of the unaligned model."""
     checkpoints: Path | None = None
     """Where interrupted cells leave what they go on from, each in a folder of its name; None: nowhere."""
+    rescued: Path | None = None
+    """Where cells leave what they trained and could not merge, likewise."""
 
 
 Generations = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -80,6 +83,7 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         )
         results = {name: task.evaluate(model, tokenizer, context=context) for name, task in bench.tasks.items()}
         evaluate_seconds = time.perf_counter() - start
+        batching = writing_batches(model)
         weights = weights_sha256(tensor_sha256s(model))
         start = time.perf_counter()
         against_base = {name: task for name, task in bench.tasks.items() if task.needs_base}
@@ -112,6 +116,7 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         provenance={
             **provenance(),
             "batch_size": bench.batch_size,
+            "writing_batches": batching,
             WHOLE_MODEL: weights,
         },
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -143,6 +148,7 @@ def _align(
         shared=bench.shared,
         neutral=bench.neutral if cell.method.needs_neutral else (),
         checkpoints=bench.checkpoints / cell.id if bench.checkpoints is not None else None,
+        rescue=bench.rescued / cell.id if bench.rescued is not None else None,
     ) as context:
         reused = bench.shared.reused_seconds
         start = time.perf_counter()

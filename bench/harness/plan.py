@@ -50,6 +50,8 @@ class Plan:
     pairs_ready: bool
     estimate: RunEstimate
     """Of the cells that are to do; of nothing where those are not known yet."""
+    additions: Sequence[str] = ()
+    """One line for each thing that is measured though nobody named it."""
     smallest_effects: Sequence[str] = ()
     """One line for each measurement, judged by what is finished; empty where nothing is."""
 
@@ -79,6 +81,7 @@ def plan_study(study: Study) -> Plan:
         downloads,
         ready,
         _estimate(to_do if ready else [], directory, device_kind(settings[0].model.device)),
+        study.additions,
         tuple(smallest_effects(finished.values(), len(study.spec.seeds))),
     )
 

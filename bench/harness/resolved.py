@@ -16,6 +16,7 @@ from bench.leaderboard.records.record import ModelInfo
 from bench.methods.base import AlignmentMethod, PlannedAlignment
 from bench.models.devices import device_kind
 from bench.models.placed import PlacedModel, place_model
+from bench.models.sources import ModelSource
 from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs
 from bench.tasks.base import Task
 from bench.tasks.preferences.draw import prepare_preferences
@@ -53,7 +54,8 @@ def resolve_setting(specs: Sequence[RunSpec]) -> Setting:
     if needs_neutral(spec):
         neutral_identity(spec.pairs.neutral)  # which finds out whether a file is there
     tasks = build_tasks(spec)
-    return Setting(specs, place_model(spec.model, device=spec.device, dtype=spec.dtype), tasks)
+    model = place_model(spec.model, device=spec.device, dtype=spec.dtype, chat_date=spec.chat_date)
+    return Setting(specs, model, tasks)
 
 
 def needs_neutral(spec: RunSpec) -> bool:
@@ -68,7 +70,13 @@ def make_cells(setting: Setting, pool: PairPool) -> list[Cell]:
         UsageError: more pairs asked for than exist.
     """
     source, dtype, kind = setting.model.source, setting.model.dtype, device_kind(setting.model.device)
-    model = ModelInfo(locator=source.locator, revision=source.revision, fingerprint=source.fingerprint(), dtype=dtype)
+    model = ModelInfo(
+        locator=source.locator,
+        revision=source.revision,
+        fingerprint=source.fingerprint(),
+        dtype=dtype,
+        chat_date=source.written_date(),
+    )
     cells: dict[str, Cell] = {}
     for spec in setting.specs:
         for cell in expand_cells(spec, model, kind, pool, setting.tasks):
@@ -102,8 +110,9 @@ def list_downloads(setting: Setting) -> list[str]:
 
 
 def pool_at_hand(setting: Setting, progress: Progress) -> PairPool | None:
-    """The pairs, unless they are yet to be sampled from the model."""
+    """The pairs, unless they are yet to be sampled from the model. After its source's `fetch`."""
     pairs = setting.spec.pairs
+    say_chat_date(setting.model.source, progress)
     if not needs_pairs(setting.spec):
         return PairPool("none", (), sha256_pairs(()))
     prompts = never_trained_on(setting, progress)
@@ -117,6 +126,13 @@ def pool_at_hand(setting: Setting, progress: Progress) -> PairPool | None:
             "take them out of one side, or evaluate on others with --set tasks.toxicity.prompts=SOURCE"
         )
     return pool
+
+
+def say_chat_date(source: ModelSource, progress: Progress) -> None:
+    """Say which date a model's chat template writes, where it writes today's. After `fetch`."""
+    day = source.written_date()
+    if day is not None:
+        progress.note(f"{source.locator}: its chat template asks for today's date and is given {day} (chat_date)")
 
 
 class _ModelNeededError(Exception):

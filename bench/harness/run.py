@@ -94,6 +94,8 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in restated_tuning(cells, finished):
         progress.note(line)
     directory.clean_up()
+    for line in study.additions if len(cells) > states.count(State.done) else ():
+        progress.note(line)
     if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):
         progress.watch(states)
     turns = Turns(directory, states, progress, WAIT_SECONDS)
@@ -146,6 +148,7 @@ def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turn
         progress=turns.progress,
         shared=SharedWork(),
         checkpoints=turns.directory.checkpoints,
+        rescued=turns.directory.rescued,
     )
     turns.take(pending, lambda cell: execute(cell, bench))
 

@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
-from bench.core.errors import BenchError
+from bench.core.errors import reason_of
 from bench.core.progress import Progress
 from bench.core.store.locks import claim, owner_of
 from bench.harness.cells import Cell
@@ -81,7 +81,7 @@ class Turns:
         except CannotWriteError:
             raise
         except Exception as error:
-            message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            message = reason_of(error)
             self.failed[cell.id] = message
             self._states.mark(cell.id, State.failed)
             self.directory.save_failure(cell.id, message, traceback.format_exc())

@@ -7,6 +7,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from bench.core.store.assets import PypiFile
+from bench.core.store.joined import JoinedFile
 from bench.core.values import Value
 
 
@@ -22,8 +23,10 @@ class ModelEntry(Value):
     """The hub's identifier of the licence; `other` where it has none."""
     hub_name: str | None = None
     """ORG/NAME of the model on the hub, where the locator does not say it."""
-    asset: PypiFile | None = None
-    """Set where the locator is `pypi:`."""
+    asset: PypiFile | JoinedFile | None = None
+    """Its GGUF file; set where the locator is `pypi:`."""
+    terms: tuple[PypiFile, ...] = ()
+    """Licence and notice that have to accompany every copy; beside a model of the hub they are found by their names."""
 
 
 MODELS: Mapping[str, ModelEntry] = TypeAdapter(dict[str, ModelEntry]).validate_python(

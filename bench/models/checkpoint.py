@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.errors import BenchError, UsageError
+from bench.core.store.weight_files import CheckpointFiles, LocalCheckpoint, lacking_weights, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -23,12 +24,6 @@ _SETTINGS = frozenset(
         *("added_tokens.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
     }
 )
-_WEIGHTS = (
-    (re.compile(r"model(-\d+-of-(\d+))?\.safetensors"), "model.safetensors.index.json"),
-    (re.compile(r"pytorch_model(-\d+-of-(\d+))?\.bin"), "pytorch_model.bin.index.json"),
-)
-"""Single or sharded weights and the index of the shards, the preferred format first. Transformers reads the second as
-tensors only (`weights_only`), so that nothing in it is run."""
 _NO_WEIGHTS = re.compile(
     r"(^|\.)(attn|attention)\.(masked_)?bias$|\.causal_mask$|(^|\.)position_ids$|\.embed_positions\.weights$"
     r"|\.rotary[\w.]*\.(inv_freq|(cos|sin)_cached)$|^(vision_model|multi_modal_projector)\."
@@ -37,21 +32,20 @@ _NO_WEIGHTS = re.compile(
 Transformers passes over more of them by itself, for single architectures."""
 
 
-def checkpoint_files(names: Iterable[str]) -> list[str]:
+def checkpoint_files(checkpoint: CheckpointFiles) -> list[str]:
     """Of the files of a checkpoint, those that loading it reads: weights in one format, configuration, tokenizer."""
-    there = set(names)
-    return sorted((there & (_VOCABULARIES | _SETTINGS)) | set(_weight_files(there)))
+    small = {name for name in _VOCABULARIES | _SETTINGS if checkpoint.has(name)}
+    return sorted(small | set(weight_files(checkpoint)))
 
 
-def lacking(names: Iterable[str]) -> list[str]:
-    """What a checkpoint with these files needs and does not have, in words; empty where it is whole."""
-    there = set(names)
-    lacks = [] if "config.json" in there else ["config.json"]
-    if not _weight_files(there):
-        lacks.append("weights (model.safetensors, pytorch_model.bin, or all of their shards with the index)")
-    if not there & _VOCABULARIES:
-        lacks.append("a tokenizer (tokenizer.json or the like)")
-    return lacks
+def lacking(checkpoint: CheckpointFiles) -> list[str]:
+    """What a checkpoint needs and does not have, in words; empty where it is whole."""
+    lacks = [
+        "" if checkpoint.has("config.json") else "config.json",
+        lacking_weights(checkpoint),
+        "" if any(map(checkpoint.has, _VOCABULARIES)) else "a tokenizer (tokenizer.json or the like)",
+    ]
+    return [lack for lack in lacks if lack]
 
 
 def read_model_config(folder: Path, locator: str) -> PreTrainedConfig:
@@ -98,7 +92,8 @@ def load_checkpoint(
 
     Raises:
         UsageError: the configuration cannot be used (see `read_model_config`), or the tokenizer (see `load_tokenizer`).
-        BenchError: the files cannot be read, do not hold every weight of the model, or hold weights of another one.
+        BenchError: the files cannot be read, do not hold every weight of the model, hold weights of another one, or
+            values that are not finite.
     """
     import torch
     from safetensors import SafetensorError
@@ -116,6 +111,7 @@ def load_checkpoint(
                 device_map={"": device},
                 local_files_only=True,
                 trust_remote_code=False,
+                use_safetensors=any(name.endswith(".safetensors") for name in weight_files(LocalCheckpoint(folder))),
                 output_loading_info=True,
             )
     except UnpicklingError as error:  # torch's own message advises to load it without this protection
@@ -139,6 +135,7 @@ def load_checkpoint(
             "describes another model (its layers, its biases), or, where they are no part of the language model "
             "(a reward head), load it with AutoModelForCausalLM and save that"
         )
+    _refuse_nan(model, locator)
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
@@ -185,17 +182,17 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _weight_files(there: set[str]) -> list[str]:
-    """Weight files of the first format that is there as a whole, with the index where there are shards."""
-    for pattern, index in _WEIGHTS:
-        matches = [match for match in map(pattern.fullmatch, there) if match]
-        single = [match[0] for match in matches if match[2] is None]
-        shards = [match for match in matches if match[2] is not None]
-        if single:
-            return single
-        if shards and index in there and len(shards) == int(shards[0][2]):
-            return [index, *(match[0] for match in shards)]
-    return []
+def _refuse_nan(model: PreTrainedModel, locator: str) -> None:
+    """Refuse weights with which every number would be NaN, before methods blame their settings for it."""
+    for name, weight in model.named_parameters():
+        wrong = weight.numel() - int(weight.isfinite().sum())
+        if wrong:
+            raise BenchError(
+                f"{wrong} of {weight.numel()} values of the weight {name} of {locator} are NaN or infinite in "
+                f"{str(weight.dtype).removeprefix('torch.')}: the model itself is broken, by a training that diverged "
+                "or a faulty conversion, or its values are too large for float16; use a sound checkpoint, or "
+                "--dtype float32"
+            )
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from bench.models.catalogue import ModelEntry
 UNKNOWN = "unknown"
 OTHER = "other"
 CARD = "README.md"
-_TEXTS = re.compile(r"(licen[sc]e|notice|use_policy|copying)(\.\w+)?", re.IGNORECASE)
+_TEXTS = re.compile(r"(\w+_)?(licen[sc]e|notice|use_policy|copying|terms)(\.\w+)?", re.IGNORECASE)
 
 LICENCES: Mapping[str, Mapping[str, str]] = yaml.safe_load(
     Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8")
@@ -45,6 +45,16 @@ class Licence:
     def notice(self) -> str | None:
         """A sentence that has to accompany every copy."""
         return LICENCES.get(self.identifier, {}).get("notice")
+
+    def missing_notices(self) -> dict[str, str]:
+        """The NOTICE file that the terms want and that does not come with the model, by its name; empty otherwise.
+
+        A file of that name that says something else keeps what it says, with the sentence after it.
+        """
+        texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in self.files}
+        if self.notice is None or any(self.notice in text for name, text in texts.items() if "notice" in name.lower()):
+            return {}
+        return {"NOTICE": f"{texts.get('NOTICE', '')}{self.notice}\n"}
 
 
 def terms_files(names: Iterable[str]) -> list[str]:

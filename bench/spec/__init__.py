@@ -1,9 +1,9 @@
 """What a run or study is asked to do: default < YAML < environment < flags < --set, checked and frozen.
 
-Read run_spec for what can be asked, then overrides, resolve and study for how it is read, and messages for how mistakes
-are told.
+Read run_spec for what can be asked, then overrides, tuned_rows, resolve and study for how it is read, and messages for
+how mistakes are told.
 
-May import: core, leaderboard.records, methods, tasks, tasks.texts, tasks.preferences, tasks.preferences.noise,
+May import: core, models, leaderboard.records, methods, tasks, tasks.texts, tasks.preferences, tasks.preferences.noise,
 tasks.toxicity.
 """
 

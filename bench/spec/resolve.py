@@ -10,6 +10,7 @@ from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
 from bench.spec.run_spec import RunSpec, Settings, find_config, read_yaml
+from bench.spec.tuned_rows import without_foreign_tuning
 from bench.tasks.base import TASKS
 from bench.tasks.toxicity.protocols import protocol_settings
 
@@ -47,7 +48,9 @@ def resolve_spec(
     path = find_config(config)
     settings = read_yaml(path) if settings is None else settings
     written = validated(RunSpec, settings, str(path))
-    settings = {**settings, "methods": dict(written.methods), "tasks": dict(written.tasks)}
+    model, source = asked_model_and_pairs([*flags, *map(parse_assignment, assignments)], written)
+    rows, notes = without_foreign_tuning(written.methods, model, source)
+    settings = {**settings, "methods": rows, "tasks": dict(written.tasks)}
     if methods is not None:
         settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)
     if tasks is not None:
@@ -70,8 +73,20 @@ def resolve_spec(
     settings = _without_stale_tuning(settings, [key_path for key_path, _ in key_paths])
     spec = validated(RunSpec, settings, "")
     # A method need not be in the run for its control to take after it.
-    rows = {**written.methods, **spec.methods}
-    return spec.model_copy(update={"methods": {name: _as_control(name, rows) for name in spec.methods}})
+    rows = {**rows, **spec.methods}
+    changes = {"methods": {name: _as_control(name, rows) for name in spec.methods}}
+    return spec.model_copy(
+        update={**changes, "notes": tuple(note for name, note in notes.items() if name in spec.methods)}
+    )
+
+
+def asked_model_and_pairs(settings: Sequence[Assignment], written: RunSpec) -> tuple[str, str]:
+    """The model and the source of pairs that a command line asks for; the file's where it names none."""
+    model, source = written.model, written.pairs.source
+    for key_path, value in settings:
+        model = str(value) if list(key_path) == ["model"] else model
+        source = str(value) if list(key_path) == ["pairs", "source"] else source
+    return model, source
 
 
 def _before_preset(settings: dict[str, Any], key_path: Sequence[str], value: Any) -> dict[str, Any]:

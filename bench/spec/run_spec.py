@@ -1,14 +1,16 @@
 """What a run is asked to do: read from YAML, overridden by flags, frozen and checked before any work."""
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
+from bench.core.chat_date import CHAT_DATE
 from bench.core.errors import UsageError
-from bench.core.files import PACKAGE
+from bench.core.files import PACKAGE, require_file
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.ledger import TuningNote
 from bench.methods.base import METHODS, AlignmentMethod
@@ -82,6 +84,14 @@ class NoiseSpec(Value):
 
     model: Annotated[str, AfterValidator(_registered_noise)] = "flip"
     rates: Annotated[tuple[Rate, ...], AfterValidator(_some_distinct)] = (0.0,)
+    clean_twin: bool = True
+    """Whether every method is measured without noise as well where `rates` has no 0: only beside its clean twin does a
+    noisy cell say what the noise did. No part of a cell."""
+
+    @property
+    def adds_clean_twin(self) -> bool:
+        """Whether rate 0 is measured though `rates` does not name it."""
+        return self.clean_twin and 0 not in self.rates
 
 
 class RunSpec(Value):
@@ -94,6 +104,8 @@ class RunSpec(Value):
     device: str = "auto"
     batch_size: PositiveInt | Literal["auto"] = "auto"
     """Of evaluation; no number depends on it beyond floating-point rounding."""
+    chat_date: date = CHAT_DATE
+    """What a chat template that writes today's date is given for it; others do not depend on it."""
     methods: Settings = Field(default_factory=lambda: {"profs": {}, "dpo": {}})
     """Row name to hyperparameters; `use` names the method where it is not the row's name, and `tuned` says how the
     hyperparameters were found."""
@@ -106,6 +118,8 @@ class RunSpec(Value):
     """Largest loss of a metric that still counts as none, as a share, e.g. {capability: 0.01}; no part of a cell. What
     is not named is as `bench.leaderboard.board.margins` has it."""
     out: Path = Path("runs/default")
+    notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    """What was changed while it was read, one line each; not to be set, and no part of a run."""
 
 
 def needs_pairs(spec: RunSpec) -> bool:
@@ -188,10 +202,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: no such file, not YAML, or not a mapping; names the line where it can.
     """
+    require_file(path, "config", "`bench list configs` names ours")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read config {path}: {error.strerror}; `bench list configs` names ours") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):

@@ -15,7 +15,8 @@ from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, split_integers, split_numbers
 from bench.spec.resolve import Assignment, resolve_spec
-from bench.spec.run_spec import RunSpec, find_config, read_yaml
+from bench.spec.run_spec import RunSpec, find_config, needs_pairs, read_yaml
+from bench.spec.tuned_rows import without_foreign_tuning
 
 REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
 """Where a study lists values of which each is taken once, however often it stands there."""
@@ -49,20 +50,34 @@ class Study(Value):
         return self.spec.out
 
     def specs(self) -> list[list[RunSpec]]:
-        """The runs that the study consists of, those of one model together.
+        """The runs that the study consists of, those of one model together; rates are all that are measured.
 
         No label is corrupted at rate 0, whatever the noise model, so that only the first one has that rate.
         """
-        rates = self.spec.noise.rates
+        asked = self.spec.noise
+        rates = (0.0, *asked.rates) if asked.adds_clean_twin else asked.rates
         corrupting = tuple(rate for rate in rates if rate > 0)
         noises = [
-            self.spec.noise.model_copy(update={"model": name, "rates": corrupting if index else rates})
+            asked.model_copy(
+                update={"model": name, "rates": corrupting if index else rates, "clean_twin": False}  # added by now
+            )
             for index, name in enumerate(self.noise_models)
         ]
         return [
-            [self.spec.model_copy(update={"model": model, "noise": noise}) for noise in noises if noise.rates]
+            [self._spec_of(model).model_copy(update={"noise": noise}) for noise in noises if noise.rates]
             for model in self.models
         ]
+
+    def _spec_of(self, model: str) -> RunSpec:
+        """The run of one model, without settings that were tuned on another."""
+        methods, notes = without_foreign_tuning(self.spec.methods, model, self.spec.pairs.source)
+        return self.spec.model_copy(
+            update={
+                "model": model,
+                "methods": methods,
+                "notes": tuple(dict.fromkeys([*self.spec.notes, *notes.values()])),
+            }
+        )
 
     def settings(self) -> dict[str, Any]:
         """What a study file that asks for this holds; a run's where there is one model and one noise model."""
@@ -70,8 +85,21 @@ class Study(Value):
         if len(self.models) > 1:
             settings = {"models": list(self.models)} | {key: settings[key] for key in settings if key != "model"}
         if len(self.noise_models) > 1:
-            settings["noise"] = {"models": list(self.noise_models), "rates": settings["noise"]["rates"]}
+            settings["noise"] = {"models": list(self.noise_models), **_plain(settings["noise"], "model")}
         return settings
+
+    @property
+    def additions(self) -> list[str]:
+        """One line for each thing that is measured though nobody named it, or left out though a file has it."""
+        notes = list(dict.fromkeys(note for specs in self.specs() for spec in specs for note in spec.notes))
+        if not self.spec.noise.adds_clean_twin or not needs_pairs(self.spec):
+            return notes
+        rates = ", ".join(f"{100 * rate:g} %" for rate in self.spec.noise.rates)
+        return [
+            *notes,
+            f"noise {rates}: every method is measured without noise as well (its clean twin), as only that tells what "
+            "the noise did; --no-clean-twin leaves it out",
+        ]
 
 
 class StudyRequest(NamedTuple):

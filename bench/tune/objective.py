@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, reason_of
 from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
@@ -20,6 +20,7 @@ from bench.methods.pairs.completions import PairTokens, tokenize_pairs
 from bench.methods.pairs.gain import HeldOutGain, held_out_gain
 from bench.methods.shared import SharedWork
 from bench.models.placed import PlacedModel
+from bench.tune.bound import PerplexityBound
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -49,6 +50,7 @@ class HeldOutObjective:
     validation: Sequence[PairTokens]
     """The others, which methods are judged by."""
     progress: Progress
+    bound: PerplexityBound | None = None
     shared: SharedWork = field(default_factory=SharedWork)
     _last: Callable[[], PreTrainedModel | None] = lambda: None
     """A weak reference to the model of the last trial."""
@@ -71,8 +73,11 @@ class HeldOutObjective:
             )
         )
 
-    def evaluate(self, method: AlignmentMethod) -> tuple[HeldOutGain, AlignmentReport]:
+    def evaluate(self, method: AlignmentMethod) -> tuple[HeldOutGain, AlignmentReport, float | None]:
         """Align a fresh copy of the model and compare it with the model as it was.
+
+        Returns:
+            What it gained, its report, and the share by which perplexity rose; None where that has no bound.
 
         Raises:
             AlignmentFailedError: the method failed, or what it made is no longer a language model.
@@ -89,16 +94,20 @@ class HeldOutObjective:
             self.model, self.module, progress=self.progress, diagnostics=False, shared=self.shared
         ) as context:
             before = shared_logps(model, self.validation, "float32", context)
+            if self.bound is not None:
+                self.bound.measure_unaligned(model, tokenizer, self.progress)
             try:
                 method.warm_up()
                 report = method.align(model, tokenizer, self.fit, context=context)
                 after = self._logps(model)
+                rise = None if self.bound is None else self.bound.rise(model, tokenizer, self.progress)
             except Exception as error:
-                message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-                raise AlignmentFailedError(message) from error
+                raise AlignmentFailedError(reason_of(error)) from error
+        if rise is not None and not math.isfinite(rise):
+            raise AlignmentFailedError("the aligned model gives neutral texts no finite perplexity")
         if not all(map(math.isfinite, after.values())):
             raise AlignmentFailedError("the aligned model gives held-out completions no finite probability")
-        return held_out_gain(self.validation, before, after, beta=BETA), report
+        return held_out_gain(self.validation, before, after, beta=BETA), report, rise
 
     def _logps(self, model: PreTrainedModel) -> dict[Any, float]:
         """As `shared_logps`, in whose order an unchanged model gives unchanged numbers to the last bit."""
@@ -110,7 +119,11 @@ class HeldOutObjective:
 
 
 def make_objective(
-    model: PlacedModel, module: PreferenceDataModule, validation_rows: Sequence[int], progress: Progress
+    model: PlacedModel,
+    module: PreferenceDataModule,
+    validation_rows: Sequence[int],
+    progress: Progress,
+    bound: PerplexityBound | None = None,
 ) -> HeldOutObjective:
     """Methods are judged by the module's pairs at these positions, and given the others. After the source's `fetch`.
 
@@ -122,7 +135,7 @@ def make_objective(
     validation = [module.pairs[row] for row in validation_rows]
     length = validation_length(model.source.config())
     tokens = tokenize_pairs(validation, model.source.load_tokenizer(), max_length=length, append_eos=False)
-    return HeldOutObjective(model, module, fit, tokens, progress)
+    return HeldOutObjective(model, module, fit, tokens, progress, bound)
 
 
 def validation_length(config: PreTrainedConfig) -> int:

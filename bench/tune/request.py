@@ -10,8 +10,9 @@ from bench.core.values import BASE
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
-from bench.spec.resolve import Assignment, resolve_spec
+from bench.spec.resolve import Assignment, asked_model_and_pairs, resolve_spec
 from bench.spec.run_spec import RunSpec, find_config, hyperparameters, read_yaml, stated_tuning
+from bench.spec.tuned_rows import without_foreign_tuning
 from bench.tune.search import Tuning
 from bench.tune.space import SearchSpace, check_space, default_space, read_space
 
@@ -25,6 +26,7 @@ def resolve_tuning(
     space_file: Path | None = None,
     trials: int,
     validation: float,
+    max_perplexity_rise: float | None = None,
     out: Path | None = None,
 ) -> Tuning:
     """The search that a command line asks for.
@@ -37,6 +39,7 @@ def resolve_tuning(
         space_file: what to vary, instead of what is varied by default.
         trials: how many to spend.
         validation: share of the training pairs to judge by.
+        max_perplexity_rise: share by which perplexity on neutral texts may rise, such as 0.05; None: no bound.
         out: the search's directory; runs/tune/ROW where none is given.
 
     Raises:
@@ -60,6 +63,8 @@ def resolve_tuning(
         raise UsageError(
             f"--validation is the share of the training pairs to judge by, between 0 and 1; found {validation}"
         )
+    if max_perplexity_rise is not None and not 0 < max_perplexity_rise < 100:
+        raise UsageError(f"--max-perplexity-rise is a share, such as 0.05 for 5 %; found {max_perplexity_rise:g}")
     configured = hyperparameters(settings)
     validated(method, configured, f"methods.{row}")
     stated_tuning(spec, row)
@@ -76,6 +81,7 @@ def resolve_tuning(
         space=space,
         trials=trials,
         validation=validation,
+        max_perplexity_rise=max_perplexity_rise,
         out=out or Path("runs/tune") / row,
     )
 
@@ -103,7 +109,9 @@ def _written(row: str, config: str | None, flags: Sequence[Assignment], assignme
     that have no settings of their own are to take over the winner's."""
     path = find_config(config)
     settings = read_yaml(path)
-    methods = dict(validated(RunSpec, settings, str(path)).methods)
+    spec = validated(RunSpec, settings, str(path))
+    model, source = asked_model_and_pairs([*flags, *map(parse_assignment, assignments)], spec)
+    methods, _ = without_foreign_tuning(spec.methods, model, source)
     if row not in methods and row not in METHODS:
         raise unknown("method", row, [*METHODS, *methods])
     changed: dict[str, Any] = {**settings, "methods": {**methods, row: methods.get(row, {})}}

@@ -23,6 +23,7 @@ from bench.models.devices import device_kind
 from bench.models.placed import place_model
 from bench.spec.messages import validated
 from bench.spec.run_spec import RunSpec
+from bench.tune.bound import make_bound
 from bench.tune.objective import (
     BETA,
     CRITERION,
@@ -62,6 +63,8 @@ class Tuning:
     validation: float
     """Share of the training pairs that judges."""
     out: Path
+    max_perplexity_rise: float | None = None
+    """Share by which perplexity on neutral texts may rise; None: no bound."""
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -93,14 +96,17 @@ def search_hyperparameters(tuning: Tuning, *, progress: Progress) -> SearchResul
     """Spend the trials that are still missing, and write the winner as a configuration for `bench run`.
 
     Each trial aligns a fresh model with the training pairs outside the validation share, and is judged by the fall of
-    the DPO loss on that share. No clean pair, no evaluation prompt and no scorer takes part. Each trial is kept as
-    soon as it is finished: an interrupted search goes on where it stopped, and comes to what it would have come to.
+    the DPO loss on that share; where there is a bound on perplexity, only those within it can win. No clean pair, no
+    evaluation prompt and no scorer takes part. Each trial is kept as soon as it is finished: an interrupted search goes
+    on where it stopped, and comes to what it would have come to.
 
     Raises:
         UsageError: it cannot be done as asked, as far as that can be known before a model is loaded.
         BenchError: no trial succeeded, or something that all of them need cannot be had.
     """
     RunDirectory(tuning.out).check()
+    for note in tuning.spec.notes:
+        progress.note(note)
     pool = make_pairs(tuning.spec, progress=progress)
     (draw,) = plan_draws(tuning.spec)
     objective, search = _set_up(tuning, set_up_pairs(pool, draw), progress)
@@ -123,10 +129,13 @@ def _set_up(
     tuning: Tuning, module: PreferenceDataModule, progress: Progress
 ) -> tuple[HeldOutObjective, dict[str, Any]]:
     """What all trials maximise, and everything that their numbers depend on besides their settings, as JSON."""
-    model = place_model(tuning.spec.model, device=tuning.spec.device, dtype=tuning.spec.dtype)
+    spec = tuning.spec
+    model = place_model(spec.model, device=spec.device, dtype=spec.dtype, chat_date=spec.chat_date)
     data = module.data
     rows = _validation_rows(data.pairs, tuning.validation, data.seed)
-    objective = make_objective(model, module, rows, progress)
+    limit = tuning.max_perplexity_rise
+    bound = None if limit is None else make_bound(limit, tuning.spec.pairs.neutral, progress)
+    objective = make_objective(model, module, rows, progress, bound)
     search = {
         "model": {
             "locator": model.source.locator,
@@ -154,6 +163,7 @@ def _set_up(
             "max_length": validation_length(model.source.config()),
             "code": {name: code_version(name) for name in CRITERION_CODE},
         },
+        **({} if bound is None else {"perplexity_bound": dict(bound.plain)}),
     }
     return objective, search
 
@@ -183,7 +193,7 @@ def _next_trial(tuning: Tuning, space: SearchSpace, objective: HeldOutObjective,
         values = method.model_dump(mode="json")
         settings = {**tuning.fixed, **{name: tuning.configured.get(name, values[name]) for name in space.dimensions}}
         return _try(tuning, objective, trials, settings, space.locate(method))
-    tried = [(trial.parameters, trial.sure) for trial in trials if trial.parameters and trial.sure is not None]
+    tried = [(trial.parameters, trial.score) for trial in trials if trial.parameters and trial.score is not None]
     parameters = space.propose(tried, len(trials), objective.module.draw.seed)
     return _try(tuning, objective, trials, {**tuning.fixed, **space.settings(parameters)}, parameters)
 
@@ -209,10 +219,12 @@ def _try(
     except UsageError as error:
         return trial.model_copy(update={"error": str(error)})
     try:
-        gain, report = objective.evaluate(method)
+        gain, report, rise = objective.evaluate(method)
     except AlignmentFailedError as error:
         return trial.model_copy(update={"error": str(error), "seconds": round(time.perf_counter() - start, 3)})
-    numbers = {"gain": gain.gain, "stderr": gain.stderr, "margin": gain.margin, "cost": gain.cost}
+    limit = tuning.max_perplexity_rise
+    numbers: dict[str, Any] = {"gain": gain.gain, "stderr": gain.stderr, "margin": gain.margin, "cost": gain.cost}
+    numbers |= {"perplexity_rise": rise, "over_bound": rise is not None and limit is not None and rise > limit}
     seconds = round(time.perf_counter() - start, 3)
     return trial.model_copy(update={"state": "done", "flags": report.flags, "seconds": seconds, **numbers})
 
@@ -221,6 +233,9 @@ def _summary(trials: Sequence[Trial], tuning: Tuning) -> str:
     """One line on the newest trial and the best so far."""
     newest = trials[-1]
     came_to = f"failed: {newest.error}" if newest.gain is None else f"gain {newest.gain_text}"
+    if newest.perplexity_rise is not None:
+        over = ", over the bound" if newest.over_bound else ""
+        came_to += f", perplexity {newest.perplexity_rise:+.1%}{over}"
     setting = ", ".join(f"{name} {newest.settings[name]}" for name in tuning.space.dimensions)
     ranked = any(trial.sure is not None for trial in trials)
     best = f"; best so far trial {best_trial(trials).number + 1}" if ranked else ""

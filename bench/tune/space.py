@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from bench.core.errors import UsageError
+from bench.core.files import require_file
 from bench.core.hashing import sha256_json
 from bench.core.values import Value
 from bench.methods.base import AlignmentMethod
@@ -233,8 +234,7 @@ def read_space(path: Path) -> SearchSpace:
     Raises:
         UsageError: names the file and the entry at fault.
     """
-    if not path.is_file():
-        raise UsageError(f"no such space file: {path}")
+    require_file(path, "space file", "give a YAML file with a list of values for each hyperparameter")
     entries = read_yaml(path)
     if not entries:
         raise UsageError(f"{path} names nothing to vary")

@@ -39,6 +39,10 @@ class Trial(Value):
     """Mean rise of log p(chosen) - log p(rejected), in nats."""
     cost: float | None = None
     """Mean fall of a held-out completion's log-probability, in nats a token."""
+    perplexity_rise: float | None = None
+    """Share by which perplexity on neutral texts rose; None where it had no bound."""
+    over_bound: bool = False
+    """Whether that was more than was allowed, so that the setting cannot win."""
     flags: tuple[str, ...] = ()
     """The alignment's own warnings."""
     seconds: NonNegativeFloat = 0.0
@@ -57,11 +61,20 @@ class Trial(Value):
 
     @property
     def sure(self) -> float | None:
-        """What its gain is at least, one-sided 95 % of the time; None where it failed.
+        """What its gain is at least, one-sided 95 % of the time; None where it failed or is over the bound.
 
         Trials are ranked by this: damage has heavy tails, and the greatest mean gain may be luck.
         """
-        return None if self.gain is None or self.stderr is None else self.gain - ONE_SIDED_95 * self.stderr
+        if self.gain is None or self.stderr is None or self.over_bound:
+            return None
+        return self.gain - ONE_SIDED_95 * self.stderr
+
+    @property
+    def score(self) -> float | None:
+        """What the sampler learns from: below every gain where over the bound, by how far; None where it failed."""
+        if self.over_bound and self.perplexity_rise is not None:
+            return -1e3 - min(self.perplexity_rise, 1e3)
+        return self.sure
 
 
 @dataclass(frozen=True)
@@ -119,8 +132,8 @@ class TrialJournal:
                 study.set_user_attr("search", self.search)
             study.add_trial(
                 create_trial(
-                    state=TrialState.FAIL if trial.sure is None else TrialState.COMPLETE,
-                    value=trial.sure,
+                    state=TrialState.FAIL if trial.score is None else TrialState.COMPLETE,
+                    value=trial.score,
                     params=dict(trial.parameters or {}),
                     distributions=dict(self.distributions) if trial.parameters else {},
                     user_attrs=trial.model_dump(mode="json", exclude={"number"}),
@@ -153,9 +166,15 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
     """The one with the surest gain; of equals the first.
 
     Raises:
-        BenchError: none succeeded; says why the last one did not.
+        BenchError: none succeeded or all are over the bound; says why the last one did not, or the least rise.
     """
     done = [(trial.sure, trial) for trial in trials if trial.sure is not None]
+    rises = [trial.perplexity_rise for trial in trials if trial.over_bound and trial.perplexity_rise is not None]
+    if rises and not done:
+        raise BenchError(
+            f"no trial of {len(trials)} stays within the bound on perplexity; the least rise was {min(rises):.1%}. Try "
+            "more --trials, gentler settings in --space, or a higher --max-perplexity-rise"
+        )
     if not done:
         raise BenchError(f"none of {len(trials)} trials succeeded; the last one: {trials[-1].error}")
     return max(done, key=lambda pair: pair[0])[1]

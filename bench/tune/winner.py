@@ -10,6 +10,7 @@ import yaml
 from bench.core.files import write_atomic
 from bench.leaderboard.records.ledger import TuningNote
 from bench.spec.overrides import assign
+from bench.spec.run_spec import PairsSpec
 from bench.tune.trials import Trial, best_trial
 
 
@@ -27,7 +28,7 @@ def write_best(
         search: what their numbers depend on, as in the file of trials.
     """
     best = best_trial(trials)
-    tuned = {"tuned": _tuned(written["methods"][row], trials, search)}
+    tuned = {"tuned": _tuned(written, row, trials, search)}
     settings = {**({"use": kind} if kind != row else {}), **best.settings, **tuned}
     config = assign(written, ["methods", row], settings)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
@@ -40,10 +41,10 @@ def write_best(
     return path
 
 
-def _tuned(row: Mapping[str, Any], trials: Sequence[Trial], search: Mapping[str, Any]) -> dict[str, Any]:
+def _tuned(written: Mapping[str, Any], row: str, trials: Sequence[Trial], search: Mapping[str, Any]) -> dict[str, Any]:
     """What the row says of its own tuning from now on; an earlier search, which this one started from, is added up."""
     best = best_trial(trials)
-    earlier = TuningNote.model_validate(row.get("tuned") or {"trials": 0, "seconds": 0.0})
+    earlier = TuningNote.model_validate(written["methods"][row].get("tuned") or {"trials": 0, "seconds": 0.0})
     seconds = sum(trial.seconds for trial in trials)
     tuned = TuningNote(
         trials=earlier.trials + len(trials),
@@ -53,6 +54,10 @@ def _tuned(row: Mapping[str, Any], trials: Sequence[Trial], search: Mapping[str,
         criterion=search["criterion"]["name"],
         validation_pairs=search["validation"]["pairs"],
         noise=search["data"]["noise"]["rate"],
+        model=search["model"]["locator"],
+        pairs=written.get("pairs", {}).get("source", PairsSpec().source),
+        max_perplexity_rise=search.get("perplexity_bound", {}).get("most"),
+        perplexity_rise=best.perplexity_rise,
     )
     return tuned.model_dump(mode="json", exclude_none=True)
 
@@ -76,6 +81,12 @@ def describe_search(row: str, trials: Sequence[Trial], search: Mapping[str, Any]
         f"({noise['model']} {noise['rate']:g}, seed {data['seed']}), which the trials were not aligned with. "
         "No clean pair and no evaluation prompt was used.",
     ]
+    if "perplexity_bound" in search:
+        bound, over = search["perplexity_bound"], sum(trial.over_bound for trial in trials)
+        sentences.append(
+            f"Only settings that raise perplexity on {bound['source']} by at most {bound['most']:.1%} could win; "
+            f"{over} of {len(trials)} trials raise it by more. The winner's rise: {best.perplexity_rise:+.1%}."
+        )
     return [*sentences, UNPROVEN] if not best.proven else sentences
 
 

@@ -87,7 +87,7 @@ def _evaluation(group: Sequence[Record]) -> dict[str, Any]:
 
 
 def _table(history: Sequence[Record], distinction: dict[str, str], validations: Validations, margins: Margins) -> Table:
-    rows = make_rows(history, validations, margins)
+    rows, contrasts = make_rows(history, validations, margins)
     model = history[-1].model
     return Table(
         locator=model.locator,
@@ -96,7 +96,8 @@ def _table(history: Sequence[Record], distinction: dict[str, str], validations: 
         dtype=model.dtype,
         distinction=distinction,
         columns=tuple(make_columns(history, rows).values()),
-        rows=rows,
+        rows=tuple(rows),
+        contrasts=contrasts,
         superseded=len(history) - sum(len(row.cells) for row in rows),
         origin=_origin(history),
     )

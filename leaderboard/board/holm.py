@@ -1,11 +1,13 @@
 """Many changes on one board: which of them are sure once it counts how many there are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from bench.leaderboard.board.values import Change, Row, Score
 from bench.leaderboard.statistics.multiplicity import holm
 
 ALPHA = 0.05
+K = TypeVar("K", bound=Hashable)
 HolmPlace = tuple[int, str]
 """Of a row among the rows, and a task; "" for their average."""
 
@@ -19,12 +21,12 @@ def with_holm(rows: Sequence[Row]) -> list[Row]:
     for name in sorted({name for row in rows for name in row.scores}):
         scores = {index: row.scores[name] for index, row in enumerate(rows) if name in row.scores}
         tasks = {(index, task): part.change for index, score in scores.items() for task, part in score.tasks.items()}
-        changes = _adjusted({(index, ""): score.change for index, score in scores.items()}) | _adjusted(tasks)
+        changes = holm_adjusted({(index, ""): score.change for index, score in scores.items()}) | holm_adjusted(tasks)
         rows = [_with_changes(row, name, index, changes) for index, row in enumerate(rows)]
     return list(rows)
 
 
-def _adjusted(changes: Mapping[HolmPlace, Change | None]) -> dict[HolmPlace, Change]:
+def holm_adjusted(changes: Mapping[K, Change | None]) -> dict[K, Change]:
     """A family's changes that have a p-value."""
     ps = holm([None if change is None else change.p for change in changes.values()])
     return {

@@ -138,6 +138,24 @@ def make_sheet(columns: Sequence[Strata]) -> Sheet | None:
     return sheet([joined[..., column] for column in range(joined.shape[2])], weights)
 
 
+def gain_sheet(base: Metric, points: Sequence[Sequence[Metric]]) -> Sheet:
+    """Gains against base, positive for the better: one column a point, on the items that all have.
+
+    Arguments:
+        points: each the metric as measured for each seed, the same seeds in the same order at all of them.
+
+    Raises:
+        UnpairedError: items were not kept, are not the same, or show no spread.
+    """
+    of_base = make_strata([base])
+    changes = [minus(make_strata(metrics), of_base) for metrics in points]
+    join_seeds(changes, "no item was measured at every point")  # what one lacks is left out of all
+    table = make_sheet(changes)
+    if table is None:
+        raise UnpairedError("a task has one item only, which shows no spread")
+    return Sheet((1.0 if base.higher_is_better else -1.0) * table.values, table.weights)
+
+
 def spreads(table: Sheet) -> list[bool]:
     """For each column, whether its values differ by more than rounding: between items, or between seeds."""
     ranges = np.ptp(table.values, axis=(0, 1))

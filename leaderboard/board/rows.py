@@ -12,9 +12,10 @@ from bench.leaderboard.board.degenerate import degenerate, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
+from bench.leaderboard.board.noise import find_twins, with_noise
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
 from bench.leaderboard.board.scores import NO_BASE, metric_score
-from bench.leaderboard.board.values import Row, Score
+from bench.leaderboard.board.values import NoiseContrast, Row, Score
 from bench.leaderboard.records.labels import distinctions
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
@@ -27,8 +28,10 @@ ORDER = ("toxicity", "perplexity", "capability")
 """Metrics in this order, then any others by name."""
 
 
-def make_rows(history: Sequence[Record], validations: Validations, margins: Margins = MARGINS) -> tuple[Row, ...]:
-    """Rows of one table, base first, then by method, settings, pairs and noise.
+def make_rows(
+    history: Sequence[Record], validations: Validations, margins: Margins = MARGINS
+) -> tuple[Sequence[Row], Mapping[str, tuple[NoiseContrast, ...]]]:
+    """Rows of one table, base first, then by method, settings, pairs and noise; and by metric what noise did to two.
 
     Arguments:
         history: comparable records, oldest first; where several measured the same row, seed and metric, the newest
@@ -44,7 +47,9 @@ def make_rows(history: Sequence[Record], validations: Validations, margins: Marg
     drafts.sort(key=_sort_key)
     if bases:
         drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
-    return tuple(with_ranks(with_holm([row for row, _ in drafts]), [measured for _, measured in drafts]))
+    measured = [metrics for _, metrics in drafts]
+    rows = with_ranks(with_holm([row for row, _ in drafts]), measured)
+    return with_noise(rows, measured, against.metrics, find_twins(rows, history))
 
 
 def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:

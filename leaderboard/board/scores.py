@@ -85,14 +85,27 @@ def paired_change(after: Sequence[Metric], before: Sequence[Metric], *, margin: 
     Raises:
         UnpairedError: items were not kept, or are not the same.
     """
-    a, b = make_strata(after), make_strata(before)
-    exponential, difference = is_exponential(after[0]), minus(a, b)
+    return strata_change(make_strata(after), make_strata(before), of=after[0], margin=margin)
+
+
+def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = None) -> Change:
+    """A minus B, as `paired_change`.
+
+    Arguments:
+        a, b: values of the same items, the same seeds in the same order; a single one stands beside every seed of the
+            other.
+        of: the metric whose unit and direction they have.
+
+    Raises:
+        UnpairedError: the items are not the same.
+    """
+    exponential, difference = is_exponential(of), minus(a, b)
     sheet = make_sheet([difference])
     interval = _difference(a, b, difference, sheet, exponential, 0.95)
     bounds = interval.bounds
     better = None
     if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
-        better = (interval.value > 0) == after[0].higher_is_better
+        better = (interval.value > 0) == of.higher_is_better
     verdict = p = None
     if sheet is not None and bounds is not None:
         if all(spreads(sheet)):
@@ -101,7 +114,7 @@ def paired_change(after: Sequence[Metric], before: Sequence[Metric], *, margin: 
             p = 1.0  # no item differs
     if margin is not None:
         narrower = _difference(a, b, difference, sheet, exponential, LEVEL)
-        verdict = preserved(narrower, margin, higher_is_better=after[0].higher_is_better)
+        verdict = preserved(narrower, margin, higher_is_better=of.higher_is_better)
     return Change(
         value=interval.value,
         ci95=bounds,

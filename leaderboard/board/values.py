@@ -58,6 +58,41 @@ class Extra(Value):
     highest: float | None = None
 
 
+class NoiseEffect(Value):
+    """What noise did to a row, against its clean twin: the same method on the same pairs without noise, under the seeds
+    that both have."""
+
+    clean: Change
+    """The twin against base."""
+    noisy: Change
+    """The row against base."""
+    change: Change
+    """The row against its twin, paired; marked, with Holm's correction over the column's rows."""
+    retained: float | None
+    """Gain with noise over gain without, on the items that base, row and twin have in common; None where `reason` says
+    why."""
+    retained_ci95: tuple[float, float] | None
+    """Fieller's; None also where no item differs between row and twin."""
+    reason: str | None
+    seeds: tuple[int, ...]
+
+
+class NoiseContrast(Value):
+    """What the same noise did to two methods, on the same pairs and items and under the same seeds."""
+
+    first: int
+    """Index of a noisy row among the table's rows."""
+    second: int
+    difference: Change
+    """Of the changes by noise, the first's less the second's, in which base cancels; marked, with Holm's correction
+    over the column's pairs of rows: better where noise took less from the first."""
+    at_noise: Change
+    """The first with noise less the second with noise; marked likewise."""
+    retained: float | None
+    """Difference of the shares of their gains that they retain; None where either has none."""
+    retained_ci95: tuple[float, float] | None
+
+
 class Score(Value):
     """One metric of one row, averaged over its seeds."""
 
@@ -80,6 +115,8 @@ class Score(Value):
     """What did not go as planned, summed over seeds."""
     tasks: Mapping[str, Score] = Field(default_factory=dict)
     """The parts of an average."""
+    noise: NoiseEffect | None = None
+    """Of rows with noise that have a clean twin, in metrics whose changes are differences."""
     asides: Mapping[str, Extra] = Field(default_factory=dict)
     """What else the metric's details say: guards against degenerate text, other units, parts of the items."""
 
@@ -197,6 +234,8 @@ class Table(Value):
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     """Base first, then by method, settings, pairs and noise."""
+    contrasts: Mapping[str, tuple[NoiseContrast, ...]] = Field(default_factory=dict)
+    """By metric: pairs of methods under the same noise."""
     superseded: int = 0
     """Records passed over because a newer one measured the same row and seed."""
     origin: Origin

@@ -22,6 +22,14 @@ class TuningNote(Value):
     """Pairs that the trials were judged by."""
     noise: float | None = Field(default=None, ge=0, le=1)
     """Share of corrupted labels in the pairs that the search was carried out with."""
+    model: str | None = None
+    """Name or locator of the model that they were tried on; on another one the settings are not used."""
+    pairs: str | None = None
+    """Source of the pairs that they were tried on, likewise."""
+    max_perplexity_rise: float | None = Field(default=None, gt=0)
+    """Share by which perplexity on neutral texts was allowed to rise; None: any."""
+    perplexity_rise: float | None = None
+    """By how much it rose with the winner."""
 
 
 class Ledger(Value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ class ModelInfo(Value):
     """Hash of weights, configuration and tokenizer."""
     dtype: str
     """Precision that the model was run in, e.g. "float32"."""
+    chat_date: date | None = None
+    """What its chat template was given for today's date; None where it writes none."""
 
 
 class MethodInfo(Value):

@@ -2,7 +2,7 @@
 
 Read `numbers` (one number as text) and `section` (a titled table); `text` writes sections. A board's page is
 `markdown`, on a terminal it is `terminal`, whose tables `grid` fits to the width; both say what stands in `notes`,
-`columns` and `side_tables`.
+`columns`, `noise` and `side_tables`.
 
 May import: core, leaderboard.statistics, leaderboard.records, leaderboard.board.
 """

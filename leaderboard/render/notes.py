@@ -12,6 +12,7 @@ from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.values import Column, Table
 from bench.leaderboard.records.labels import flat, readable
 from bench.leaderboard.render.columns import shows_spread
+from bench.leaderboard.render.noise import noise_columns, noise_reasons
 from bench.leaderboard.render.numbers import (
     BETTER,
     MINUS,
@@ -62,7 +63,7 @@ def known_flags(flags: Iterable[str]) -> dict[str, str]:
 def table_notes(table: Table) -> list[Note]:
     """All remarks under a table, most needed first."""
     notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
-    notes += [_reading(table), _seeds(table), *_ranks(table), *_preserved(table)]
+    notes += [_reading(table), *_noise(table), _seeds(table), *_ranks(table), *_preserved(table)]
     if sizes := [text for column in table.columns if (text := _detectable_in(table, column))]:
         notes.append(Note("Detectable", _TEXTS["detectable"].format(sizes="; ".join(sizes))))
     meanings = known_flags(flag for row in table.rows for flag in row.flags)
@@ -98,6 +99,14 @@ def _reading(table: Table) -> Note:
     if not table.compares:
         return Note("Reading", brackets)
     return Note("Reading", _TEXTS["reading"].format(brackets=brackets, better=BETTER, worse=WORSE, alpha=ALPHA))
+
+
+def _noise(table: Table) -> Iterator[Note]:
+    for index, column in enumerate(noise_columns(table)):
+        if index == 0:
+            yield Note("Noise", _TEXTS["noise"].format(better=BETTER, worse=WORSE))
+        for reason, rows in noise_reasons(table, column.metric).items():
+            yield Note("Gain retained", f"{column.metric} of {', '.join(rows)}: {reason}.")
 
 
 def _seeds(table: Table) -> Note:

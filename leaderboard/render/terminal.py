@@ -20,6 +20,7 @@ from bench.leaderboard.render.columns import (
     task_names,
 )
 from bench.leaderboard.render.grid import RowGrid, column_gap
+from bench.leaderboard.render.noise import noise_sections
 from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
@@ -37,6 +38,7 @@ from bench.leaderboard.render.numbers import (
     verdict,
 )
 from bench.leaderboard.render.side_tables import side_tables
+from bench.leaderboard.render.text import TerminalSections
 
 WIDE = 134
 """From this many columns on, a value stands beside its interval and not above it."""
@@ -70,6 +72,7 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
             given = [*(f"{name}={value}" for name, value in row.settings.items()), *_condition(row)]
             flags = "".join(f", {part}" for part in given) + f": {'; '.join(row.flags)}"
             yield Text.assemble((" ! ", "yellow"), (row.method, "bold"), flags)
+    yield TerminalSections(noise_sections(table, between="\n"))
     for column in table.columns:
         if names := task_names(table, column):
             yield _by_task(table, column, names, gap)

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.core.intervals import Array
 from bench.core.values import Value
-from bench.leaderboard.board.pairing import UnpairedError, join_seeds, make_sheet, make_strata, minus
+from bench.leaderboard.board.pairing import UnpairedError, gain_sheet
 from bench.leaderboard.board.scores import NO_BASE
 from bench.leaderboard.statistics.curves import NoiseCurve, SizeCurve, noise_curve, size_curve
 from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, metrics_by_seed, pairs_text, rate_label
@@ -138,13 +138,6 @@ def _gains(
         raise UnpairedError(NO_BASE)
     if not seeds:
         raise UnpairedError("no seed was run at every point")
-    of_base = make_strata([base])
     measured = [metrics_by_seed(study.cells[point], metric) for point in points]
-    changes = [minus(make_strata([by_seed[seed] for seed in seeds]), of_base) for by_seed in measured]
-    # What one point lacks is left out of all of them: it must leave something.
-    join_seeds(changes, "no item was measured at every point")
-    sheet = make_sheet(changes)
-    if sheet is None:
-        raise UnpairedError("a task has one item only, which shows no spread")
-    sign = 1.0 if base.higher_is_better else -1.0
-    return [sign * sheet.values[..., column] for column in range(len(points))], sheet.weights.tolist()
+    sheet = gain_sheet(base, [[by_seed[seed] for seed in seeds] for by_seed in measured])
+    return [sheet.values[..., column] for column in range(len(points))], sheet.weights.tolist()

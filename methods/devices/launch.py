@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.core.environment import overriding
 from bench.core.errors import BenchError
 from bench.core.files import PACKAGE, write_json
 from bench.core.progress import Advance
@@ -41,11 +42,12 @@ def command(folder: Path, processes: int) -> list[str]:
 
 
 def environment(base: Mapping[str, str]) -> dict[str, str]:
-    """That of this process, with our packages importable from anywhere and no hub."""
+    """That of this process without what would override the configuration, our packages importable and no hub."""
     root = str(PACKAGE.parent)
     paths = [root, *filter(None, [base.get("PYTHONPATH")])]
     offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**base, **offline, "PYTHONPATH": os.pathsep.join(paths)}
+    own = {name: base[name] for name in base.keys() - overriding(base)}
+    return {**own, **offline, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def run_job(name: str, folder: Path, processes: int, advance: Advance) -> float:

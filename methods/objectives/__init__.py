@@ -1,8 +1,9 @@
 """The losses that pairs are trained with: settings, rows, and the recipe of TRL's trainer.
 
 Read method (what they all do), dpo with losses, and then any of the others; a plug-in's own is a class like these.
+rehearsal tries the last steps of training before the first.
 
-May import: core, methods, methods.pairs, methods.training, methods.devices.
+May import: core, core.passes, methods, methods.pairs, methods.training, methods.devices.
 """
 
 from lazy_loader import attach

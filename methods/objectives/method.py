@@ -43,6 +43,10 @@ class TuningMethod(TrainingSettings):
         if planned.tokenizer is not None:
             for pairs in (planned.pairs, planned.held_out):
                 method_tokens(self, pairs, planned.tokenizer)
+            if planned.pairs:
+                from bench.methods.objectives.rehearsal import rehearse_adapter  # in here, since it needs peft
+
+                rehearse_adapter(self, planned.model_config)
 
     def align(
         self,

@@ -3,7 +3,7 @@ method by name.
 
 Read settings and recipe (what a method says of itself), data, rows and job (what is trained on), run (how it goes), and
 trainers (all that is known of TRL's insides). borrowing, weights and quantised give the model back; watch, held_out,
-selection, resume, backoff and effort look on; hardware and availability answer questions of settings.
+selection, resume, backoff and effort look on; hardware answers questions of settings.
 
 May import: core, core.passes, methods, methods.pairs.
 """

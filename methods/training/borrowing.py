@@ -36,6 +36,8 @@ def borrowed(model: PreTrainedModel) -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         # TRL and peft use names that transformers has renamed: nothing that a user could act on
         warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
+        # peft looks for fused experts among modules alone, says that it ignores their rank, and takes it
+        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match", RuntimeWarning)
         stack.callback(torch.nn.Module.eval, model)
         owners: list[Any] = [model, model.config, model.config.get_text_config(), model.generation_config]
         whole = [vars(owner) for owner in owners if owner is not None]

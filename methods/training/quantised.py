@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from bitsandbytes.nn import Linear4bit, Params4bit
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
 
 from bench.core.errors import UsageError
-from bench.methods.training.weights import Weights
+from bench.methods.training.weights import Weights, adapted_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
@@ -49,9 +48,8 @@ class QuantisedWeights(Weights):
     def keep(self, trainer: Trainer) -> tuple[str, ...]:
         adapted = cast(PeftModel, trainer.model)
         deltas = {
-            f"{name}.weight": layer.get_delta_weight("default").detach()
-            for name, layer in adapted.get_base_model().named_modules()
-            if isinstance(layer, LoraLayer)
+            name: layer.get_delta_weight("default").detach()
+            for name, layer in adapted_layers(adapted.get_base_model()).items()
         }
         self.undo(trainer)
         with torch.no_grad():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from bench.core.environment import configuration_alone
 from bench.core.passes.memory import free_memory, is_out_of_memory
 from bench.core.reports import TrainingReport, WorkerReport
 from bench.core.values import AlignmentReport, Effort, PreferencePair
@@ -28,7 +29,7 @@ from bench.methods.training.selection import WeightSelection
 from bench.methods.training.settings import TrainingSettings
 from bench.methods.training.trainers import TrainerParts, make_trainer
 from bench.methods.training.watch import Watch, refuse_divergence
-from bench.methods.training.weights import AdapterWeights, AllWeights, Weights
+from bench.methods.training.weights import AdapterWeights, AllWeights, Weights, keep_trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -57,6 +58,7 @@ class TrainingRun:
     """In all processes that had a part in it, and in the last attempt, if memory ran out in others."""
 
 
+@configuration_alone()
 def align_by_training(
     method: TrainingSettings,
     model: PreTrainedModel,
@@ -191,7 +193,7 @@ def train(method: TrainingSettings, job: Job, devices: MakeProcesses | None, ear
             processes.close()
     effort = training_effort(trainer, watch, examples.reference, selection, validation)
     return TrainingRun(
-        changed=weights.keep(trainer),
+        changed=keep_trained(weights, trainer, context.rescue),
         trainable=sum(weight.numel() for weight in trained),
         watch=watch,
         selection=selection,

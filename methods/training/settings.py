@@ -11,9 +11,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from bench.core.errors import UsageError
 from bench.core.passes.footprint import context_window
+from bench.methods.availability import missing_for_qlora, missing_from_trl
 from bench.methods.base import AlignmentMethod, PlannedAlignment
 from bench.methods.pairs.completions import Completion, PairTokens
-from bench.methods.training.availability import missing_for_qlora, missing_from_trl
 from bench.methods.training.recipe import Recipe
 
 Row = dict[str, Any]

@@ -21,6 +21,9 @@ class Watch(TrainerCallback):
         self.steps = 0
         """Optimiser steps done."""
         self.diverged: str | None = None
+        """Which number stopped being finite, and when."""
+        self.before_update = False
+        """Whether that was so before anything was learnt."""
         self._keys = method.curves
         self._advance = advance
 
@@ -46,6 +49,7 @@ class Watch(TrainerCallback):
             self.curves[name].append(value)
             if not math.isfinite(value) and self.diverged is None:
                 self.diverged = f"{name} is {value} at step {state.global_step} of {state.max_steps}"
+                self.before_update = state.global_step <= 1
                 control.should_training_stop = True
                 control.should_save = False  # there is nothing here to go on from
 
@@ -62,6 +66,11 @@ def refuse_divergence(method: TrainingSettings, watch: Watch, trained: Sequence[
     diverged = watch.diverged
     if diverged is None and not all(bool(parameter.isfinite().all()) for parameter in trained):
         diverged = "the weights are no longer finite after the last step"
+    if watch.before_update:
+        raise BenchError(
+            f"{method.name}: {diverged}, before anything was learnt: the model gives no finite numbers for these "
+            "pairs, whatever the settings. In float16 its activations may be too large: try --dtype bfloat16 or float32"
+        )
     if diverged is not None:
         raise BenchError(
             f"{method.name}: training diverged: {diverged}; the model is as it was. Lower learning_rate, "

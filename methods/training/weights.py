@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import LoraLayer, ParamWrapper
 from safetensors.torch import load_file, save_file
 from transformers.pytorch_utils import Conv1D
 
-from bench.core.errors import BenchError, UsageError
+from bench.core.errors import BenchError, UsageError, reason_of
+from bench.core.files import kept_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
@@ -51,6 +52,30 @@ class Weights(ABC):
         """Leave the model as it came."""
 
 
+def keep_trained(weights: Weights, trainer: Trainer, rescue: Path | None) -> tuple[str, ...]:
+    """`weights.keep`; where that fails, what was trained is written to a new folder in `rescue`.
+
+    Raises:
+        BenchError: it failed; says where the trained adapter or model is now.
+    """
+    try:
+        return weights.keep(trainer)
+    except Exception as error:
+        if rescue is None:
+            raise
+        trained = cast(Any, trainer.model)  # transformers types it as any module
+        folder = kept_folder(rescue, trained.save_pretrained)
+        if folder is None:
+            where = f"it could be written neither to {rescue} nor to the folder for temporary files, and is lost"
+        elif isinstance(trained, PeftModel):
+            where = f"the trained adapter is kept in {folder}; PeftModel.from_pretrained(model, folder) loads it"
+        else:
+            where = f"the trained model is kept in {folder}; AutoModelForCausalLM.from_pretrained(folder) loads it"
+        raise BenchError(
+            f"training went to its end, and what it made could not be handed on: {reason_of(error)}; {where}"
+        ) from error
+
+
 class AdapterWeights(Weights):
     """Low-rank adapters, which TRL attaches; they are merged in the end."""
 
@@ -76,6 +101,7 @@ class AdapterWeights(Weights):
                 f"where training moved the model by {moved:.3g}. Either two modules share an adapted weight, or "
                 f"{model.dtype} rounds the change away: set lora_target to other modules, or dtype to float32"
             )
+        adapted.unload()  # not before: what cannot be merged is kept as an adapter
         return changed
 
     def undo(self, trainer: Trainer | None) -> None:
@@ -139,21 +165,34 @@ def adapter_settings(method: TrainingSettings, model: PreTrainedModel) -> LoraCo
     )
 
 
+def adapted_layers(model: torch.nn.Module) -> dict[str, LoraLayer]:
+    """The adapters in a model, each by the parameter that it adds to, under the name that the plain model has for it.
+
+    An adapter on a layer adds to its `weight`. Fused experts have no such layer: peft wraps the module that holds them
+    once for each of their parameters, one wrapper in another.
+    """
+    layers = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, LoraLayer)]
+    return {f"{path.replace('.base_layer', '')}.{_parameter_name(layer)}": layer for path, layer in layers}
+
+
 def merge_adapter(adapted: PeftModel) -> tuple[str, ...]:
-    """Add the adapter to the weights of the model underneath, IN PLACE, and take the adapter off.
+    """Add the adapter to the weights of the model underneath, IN PLACE; `unload` then takes it off.
 
     Returns:
-        Names of the parameters that differ from before.
+        Names of the parameters that differ from before; all of them on the meta device, which holds no values.
     """
     changed = []
-    for name, layer in adapted.get_base_model().named_modules():
-        if isinstance(layer, LoraLayer):
-            before = layer.get_base_layer().weight.detach().clone()
-            layer.merge()
-            if not torch.equal(before, layer.get_base_layer().weight):
-                changed.append(f"{name}.weight")
-    adapted.unload()
+    for name, layer in adapted_layers(adapted.get_base_model()).items():
+        weight = getattr(layer.get_base_layer(), _parameter_name(layer))
+        before = weight.detach().clone()
+        layer.merge()
+        if weight.is_meta or not torch.equal(before, weight):
+            changed.append(name)
     return tuple(changed)
+
+
+def _parameter_name(layer: LoraLayer) -> str:
+    return layer.parameter_name if isinstance(layer, ParamWrapper) else "weight"
 
 
 def _log_probabilities(model: torch.nn.Module, rows: Sequence[Sequence[int]]) -> torch.Tensor:

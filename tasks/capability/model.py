@@ -18,6 +18,7 @@ from torch import Tensor
 from bench.core.errors import BenchError, UsageError
 from bench.core.passes.batching import Pass, run_batches
 from bench.core.passes.footprint import loss_footprint, writing_footprint
+from bench.core.passes.padding import writing_batches
 from bench.core.passes.prompts import prompt_ids
 from bench.core.progress import Advance, Progress
 
@@ -89,6 +90,7 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
                 footprint=writing_footprint(self.model, max(lengths)),
                 run=lambda batches: self._write(requests, batches, written, advance),
                 is_finished=lambda index: index in written,
+                together=writing_batches(self.model),
             )
             run_batches(work, range(len(requests)), self._most, self.device, self._progress)
         return [written[index] for index in range(len(requests))]

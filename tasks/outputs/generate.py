@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import BenchError
 from bench.core.passes.batching import Pass, run_batches
 from bench.core.passes.footprint import context_window, writing_footprint
+from bench.core.passes.padding import writing_batches
 from bench.core.passes.prompts import prompt_ids
 from bench.core.progress import Progress
 from bench.tasks.outputs.continuations import Continuation, GeneratedRow, GenerationSettings
@@ -72,6 +73,7 @@ def write_rows(
             ),
             run=lambda batches: writer.run(batches, advance),
             is_finished=lambda row: row.index in writer.written,
+            together=writing_batches(writer.model),
         )
         return run_batches(work, rows, batch_size, writer.model.device, progress)
 

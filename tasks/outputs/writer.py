@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Observer = Callable[[GeneratedRow, Tensor], None]
-"""Is shown the logits, (vocabulary,), from which the first token after a row is chosen; they are overwritten later."""
+"""Is shown the logits, (vocabulary,), from which each token after a row is chosen, in turn; they are overwritten later.
+"""
 
 
 class Writer(FrozenPass[GeneratedRow]):
@@ -63,7 +64,7 @@ class Writer(FrozenPass[GeneratedRow]):
         width = batch["input_ids"].shape[1]
         processors = LogitsProcessorList()
         if self._observe is not None:
-            processors.append(Observation(rows, width, self._observe))
+            processors.append(Observation(rows, self._observe))
         if self.settings.temperature > 0:
             processors.append(SeededSampling(rows, self.settings, self.seed))
         tokens = self._from_shared_prompts(rows, batch, processors)
@@ -126,22 +127,16 @@ def _is_plain(cache: Any) -> bool:
 
 
 class Observation(LogitsProcessor):
-    """Shows each row's first logits to an observer, and changes nothing.
+    """Shows each row's logits to an observer, token by token, and changes nothing."""
 
-    Arguments:
-        width: tokens of the padded prompts, by which the first step is known.
-    """
-
-    def __init__(self, rows: Sequence[GeneratedRow], width: int, observe: Observer) -> None:
+    def __init__(self, rows: Sequence[GeneratedRow], observe: Observer) -> None:
         self.rows = rows
-        self.width = width
         self.observe = observe
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The logits as they are, (rows, vocabulary)."""
-        if input_ids.shape[1] == self.width:
-            for row, logits in zip(self.rows, scores, strict=True):
-                self.observe(row, logits)
+        for row, logits in zip(self.rows, scores, strict=True):
+            self.observe(row, logits)
         return scores
 
 

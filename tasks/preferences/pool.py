@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.core.errors import UsageError
-from bench.core.files import read_jsonl, write_jsonl
+from bench.core.files import read_jsonl, require_file, write_jsonl
 from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress, Silent
 from bench.core.store.hub import load_rows
@@ -135,10 +135,9 @@ def read_pool(
         reader: in its place; knows afterwards which columns were not read.
 
     Raises:
-        UsageError: no such file, nothing in it, or a malformed line; names file and line.
+        UsageError: a file that cannot be read, nothing in it, or a malformed line; names file and line.
     """
-    if not path.is_file():
-        raise UsageError(f"no preference-pair file {path}; expected a JSONL file with {FORMS}")
+    require_file(path, "preference-pair file", f"expected a JSONL file with {FORMS}")
     reader = reader or PairReader(load_tokenizer)
     pairs = [reader.read(row, f"{path}:{number}") for number, row in read_jsonl(path)]
     if not pairs:

@@ -1,23 +1,23 @@
 """A classifier in transformers' layout, before it is loaded: its files, and what the small ones say of it."""
 
 import json
-import re
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import UsageError
+from bench.core.files import file_fault, read_text
 from bench.core.progress import Progress
 from bench.core.registry import unknown
-from bench.core.store.hub import cached_folder, download, file_sizes
+from bench.core.store.hub import HubCheckpoint, cached_folder, download, file_sizes
+from bench.core.store.weight_files import LocalCheckpoint, lacking_weights, weight_files
 
 Activation = Literal["sigmoid", "softmax"]
 SMALL = frozenset({".json", ".txt", ".model"})
 """Endings of files of configuration and vocabulary."""
 VOCABULARIES = frozenset({"tokenizer.json", "vocab.txt", "vocab.json"})
 HEAD = "ForSequenceClassification"
-WEIGHTS = (r"model(-\d+-of-\d+)?\.safetensors", r"pytorch_model(-\d+-of-\d+)?\.bin")
-"""Names of weights files, as regular expressions; the first of which a repository has any is taken."""
 OTHERWISE = "name a local folder: hf:FOLDER#LABEL"
 """What helps where a classifier cannot be had from the hub."""
 
@@ -69,7 +69,7 @@ def read_classifier_config(folder: Path) -> dict[str, Any]:
         UsageError: there is none, or it is no JSON object.
     """
     path = folder / "config.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise UsageError(f"{folder} has no config.json")
     config = _read_json(path)
     if not isinstance(config, dict):
@@ -129,25 +129,13 @@ def activation_of(folder: Path, wanted: Literal["auto", "sigmoid", "softmax"]) -
     )
 
 
-def weight_files(folder: Path) -> list[Path]:
+def weight_paths(folder: Path) -> list[Path]:
     """The files that hold the weights, safetensors before PyTorch's own; empty where they are not all there.
 
     Raises:
-        UsageError: the index names a file in another folder, which would be loaded and not be part of any hash.
+        UsageError: an index is no index, or names a file outside the folder.
     """
-    for name, index in (
-        ("model.safetensors", "model.safetensors.index.json"),
-        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-    ):
-        if (folder / name).is_file():
-            return [folder / name]
-        if (folder / index).is_file():
-            parts = sorted({str(part) for part in _read_json(folder / index)["weight_map"].values()})
-            if elsewhere := next((part for part in parts if Path(part).name != part), None):
-                raise UsageError(f"{folder / index} names a file in another folder, {elsewhere}; they belong into one")
-            paths = [folder / part for part in parts]
-            return paths if all(path.is_file() for path in paths) else []
-    return []
+    return [folder / name for name in weight_files(LocalCheckpoint(folder)) if not name.endswith(".index.json")]
 
 
 def small_files(folder: Path) -> list[Path]:
@@ -158,7 +146,8 @@ def small_files(folder: Path) -> list[Path]:
 def cached_snapshot(repository: str, commit: str) -> Path | None:
     """The folder of a commit in the hub's cache; None where it lacks configuration or weights."""
     folder = cached_folder(repository, commit)
-    return folder if folder is not None and weight_files(folder) else None
+    paths = weight_paths(folder) if folder is not None else []
+    return folder if paths and not any(map(file_fault, paths)) else None
 
 
 def snapshot(repository: str, commit: str, progress: Progress) -> Path:
@@ -174,21 +163,19 @@ def snapshot(repository: str, commit: str, progress: Progress) -> Path:
     if folder is not None:
         check_folder(folder)
         return folder
-    sizes = {name: size for name, size in file_sizes(repository, commit, OTHERWISE).items() if "/" not in name}
-    small = {name: size for name, size in sizes.items() if Path(name).suffix in SMALL}
+    sizes = file_sizes(repository, commit, OTHERWISE)
+    small = {name: size for name, size in sizes.items() if "/" not in name and Path(name).suffix in SMALL}
     folder = download(repository, commit, small, progress, OTHERWISE)
     check_folder(folder)
-    named = ([name for name in sizes if re.fullmatch(pattern, name)] for pattern in WEIGHTS)
-    weights = next(filter(None, named), None)
-    if weights is None:
-        raise UsageError(
-            f"hub:{repository} has neither model.safetensors nor pytorch_model.bin; take another classifier"
-        )
+    checkpoint = HubCheckpoint(repository, commit, sizes)
+    weights = weight_files(checkpoint)
+    if not weights:
+        raise UsageError(f"hub:{repository} lacks {lacking_weights(checkpoint)}; take another classifier")
     return download(repository, commit, {name: sizes[name] for name in weights}, progress, OTHERWISE)
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except ValueError as error:
         raise UsageError(f"{path} is no JSON: {error}") from error

@@ -12,11 +12,13 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from bench.core.errors import UsageError
+from bench.core.files import require_file
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress, Silent
 from bench.core.store.cache import file_sha256
 from bench.core.store.conversion import make_once
 from bench.core.store.hub import current_commit
+from bench.core.store.weight_files import LocalCheckpoint, lacking_weights
 from bench.tasks.scorers.base import FORMS, HUB, Scorer
 from bench.tasks.scorers.classifier_folder import (
     OTHERWISE,
@@ -27,7 +29,7 @@ from bench.tasks.scorers.classifier_folder import (
     read_classifier_config,
     small_files,
     snapshot,
-    weight_files,
+    weight_paths,
 )
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -97,7 +99,7 @@ class HubClassifier(Scorer):
             commit = current_commit(location.repository, location.revision or "main", OTHERWISE)
             return {"repository": location.repository, "commit": commit}
         files = [*local_weights(location.folder), *small_files(location.folder)]
-        return {"files": {path.name: file_sha256(path) for path in files}}
+        return {"files": {path.relative_to(location.folder).as_posix(): file_sha256(path) for path in files}}
 
     def _folder(self, progress: Progress) -> Path:
         """The classifier's folder, with safetensors in it."""
@@ -147,9 +149,11 @@ def local_weights(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}; write {FORMS}")
     read_classifier_config(folder)
-    weights = weight_files(folder)
+    weights = weight_paths(folder)
     if not weights:
-        raise UsageError(f"{folder} lacks weights: model.safetensors, or all the files that its index names, is needed")
+        raise UsageError(f"{folder} lacks {lacking_weights(LocalCheckpoint(folder))}")
+    for path in (*weights, *small_files(folder)):
+        require_file(path, "classifier's file", f"write {FORMS}")
     return weights
 
 

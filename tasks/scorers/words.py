@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UsageError
-from bench.core.files import read_text
+from bench.core.files import read_text, require_file
 from bench.core.progress import Progress, Silent
 from bench.core.store.assets import PypiFile, fetch, pinned_files
 from bench.core.store.cache import file_sha256
@@ -53,8 +53,7 @@ class Words(Scorer):
         return _read(path, file_sha256(path))
 
     def _own(self, path: Path) -> Path:
-        if not path.expanduser().is_file():
-            raise UsageError(f"there is no word list {path}; a text file with one word a line is needed")
+        require_file(path.expanduser(), "word list", "a text file with one word a line is needed")
         return path.expanduser()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import UsageError
-from bench.core.files import read_jsonl
+from bench.core.files import read_jsonl, require_file
 from bench.core.hashing import sha256_file
 from bench.core.progress import Progress
 from bench.core.registry import unknown
@@ -166,8 +166,7 @@ def _read_category(path: Path) -> Iterator[Prompt]:
 
 
 def _file(path: Path) -> PromptSource:
-    if not path.is_file():
-        raise UsageError(f"no prompt file {path}; a JSONL file with one `prompt` or `text` a line is needed")
+    require_file(path, "prompt file", "a JSONL file with one `prompt` or `text` a line is needed")
     return PromptSource(lambda _: _read_lines(path), lambda: {"source": "file", "sha256": sha256_file(path)})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.core.code_version import code_version
 from bench.core.errors import BenchError, UsageError
-from bench.core.files import read_jsonl, read_text
+from bench.core.files import read_jsonl, read_text, require_file
 from bench.core.hashing import fair_order, sha256_file
 from bench.core.progress import Progress, Silent
 from bench.core.store.assets import PypiFile, fetch
@@ -64,7 +64,7 @@ class TextFile(TextSource):
     path: Path
 
     def identity(self) -> Mapping[str, Any]:
-        self._check_exists()
+        self._check_readable()
         return {"source": "file", "format": self._format(), "sha256": sha256_file(self.path)}
 
     def prepare(self, progress: Progress) -> None:
@@ -72,7 +72,7 @@ class TextFile(TextSource):
             raise UsageError(f"{self.path} holds no text; give a file with at least one document")
 
     def rows(self) -> list[str]:
-        self._check_exists()
+        self._check_readable()
         if self._format() == "jsonl":
             return [self._text(fields, number) for number, fields in read_jsonl(self.path)]
         lines = read_text(self.path).split("\n")
@@ -88,9 +88,8 @@ class TextFile(TextSource):
         """How the file is read; another name makes other documents of the same bytes."""
         return {".jsonl": "jsonl", ".raw": "wikitext"}.get(self.path.suffix, "paragraphs")
 
-    def _check_exists(self) -> None:
-        if not self.path.is_file():
-            raise UsageError(f"no such text file: {self.path}")
+    def _check_readable(self) -> None:
+        require_file(self.path, "text file", "give one with documents, .txt or .jsonl")
 
     def _text(self, fields: Any, number: int) -> str:
         text = fields.get("text", fields.get("prompt")) if isinstance(fields, dict) else None
@@ -223,7 +222,7 @@ def neutral_texts(locator: str, at_least: int, progress: Progress) -> list[str]:
     texts = sample_documents(source, None)[::-1]
     if len(texts) < at_least:
         raise UsageError(
-            f"{at_least} neutral texts are needed, two for each pair, and {locator} has {len(texts)}; name a source "
+            f"{at_least} neutral texts are needed and {locator} has {len(texts)}; name a source "
             "with more of them, with --set pairs.neutral=SOURCE"
         )
     return texts

@@ -1,8 +1,9 @@
 """Passes of a frozen model over many texts. Torch and Lightning are loaded with the names that need them.
 
 Read `batching` first: rows in batches that fit into memory, halved where they do not. `footprint` estimates what fits,
-`memory` tells when it ran out, `predict` runs batches under Lightning and leaves no trace. `prompts` tokenises what
-is to be continued.
+`memory` tells when it ran out, `predict` runs batches under Lightning and leaves no trace. `padding` finds out whether
+a model may be padded, `prompts` tokenises what is to be continued, and `skeleton` makes a model without weights, to try
+things on.
 
 May import: core.
 """
@@ -12,9 +13,10 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "batching": ["BatchSize", "Pass", "pad_rows", "run_batches"],
+        "batching": ["Batching", "BatchSize", "Pass", "pad_rows", "run_batches"],
         "footprint": ["Footprint", "loss_footprint", "writing_footprint"],
         "memory": ["free_memory", "is_out_of_memory"],
+        "padding": ["examine_batching", "remember_batching", "writing_batches"],
         "predict": ["FrozenPass"],
         "prompts": ["prompt_ids"],
     },

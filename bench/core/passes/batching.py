@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from bench.core.errors import BenchError
@@ -19,6 +20,14 @@ Item = TypeVar("Item")
 REMEDY = (
     "free some, lower the precision (--dtype bfloat16), shorten the texts, or take a smaller model or another device"
 )
+
+
+class Batching(StrEnum):
+    """Which rows may share a batch."""
+
+    padded = "rows of any width, padded"
+    equal = "rows of equal width only"
+    single = "one row at a time"
 
 
 class BatchSize(int):
@@ -55,6 +64,8 @@ class Pass(Generic[Item]):
     """Of a batch, padding included, whatever memory there is."""
     remedy: str = REMEDY
     """What to do where a single row does not fit memory."""
+    together: Batching = Batching.padded
+    """Which rows may share a batch."""
 
 
 def run_batches(
@@ -100,15 +111,25 @@ def cut_batches(
             room = min(room, work.most_tokens // max(1, width))
         return room
 
-    return by_width(rows, work.width, most)
+    return by_width(rows, work.width, most, work.together)
 
 
-def by_width(rows: Iterable[Item], width: Callable[[Item], int], most: Callable[[int], int]) -> list[list[Item]]:
-    """Rows by falling width, in batches of at most as many as `most` allows for the width of the first, at least 1."""
+def by_width(
+    rows: Iterable[Item],
+    width: Callable[[Item], int],
+    most: Callable[[int], int],
+    together: Batching = Batching.padded,
+) -> list[list[Item]]:
+    """Rows by falling width, in batches of at most as many as `most` allows for the width of the first, at least 1.
+
+    Arguments:
+        together: which rows may share a batch.
+    """
     batches: list[list[Item]] = []
     room = 0
     for row in sorted(rows, key=lambda row: -width(row)):  # stable: as wide rows keep their order
-        if room == 0:
+        narrower = bool(batches) and width(row) < width(batches[-1][0])
+        if room == 0 or together is Batching.single or (together is Batching.equal and narrower):
             batches.append([])
             room = max(1, most(width(row)))
         batches[-1].append(row)

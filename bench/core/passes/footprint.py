@@ -63,7 +63,7 @@ def loss_footprint(model: PreTrainedModel) -> Footprint:
 def context_window(config: PreTrainedConfig) -> int | None:
     """Most tokens that a model of this configuration reads at once; None where it does not say."""
     window: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return window
+    return window if window is not None and window > 0 else None  # XLNet's -1 means that there is none
 
 
 @dataclass(frozen=True, slots=True)

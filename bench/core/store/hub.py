@@ -6,13 +6,14 @@ Publishing alone is elsewhere, in `bench.edit.publish`.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_json
-from bench.core.progress import Advance, Progress
+from bench.core.progress import Advance, Progress, Silent
 from bench.core.store.cache import home
 from bench.core.values import Value
 
@@ -23,6 +24,23 @@ MODEL_FOLDER = "use a local folder with file:FOLDER"
 
 class HubUnreachableError(BenchError):
     """No network, or HF_HUB_OFFLINE is set."""
+
+
+@dataclass(frozen=True)
+class HubCheckpoint:
+    """One commit of a repository of the hub; reading a file downloads it."""
+
+    repository: str
+    commit: str
+    sizes: Mapping[str, int]
+    """Bytes of every file, by name."""
+
+    def has(self, name: str) -> bool:
+        return name in self.sizes
+
+    def read(self, name: str) -> str:
+        folder = download(self.repository, self.commit, {name: self.sizes[name]}, Silent())
+        return (folder / name).read_text(encoding="utf-8")
 
 
 class Receipt(Value):

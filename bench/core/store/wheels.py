@@ -1,5 +1,7 @@
 """Wheels through the user's own pip: its index, proxies and credentials are whatever pip is set up for."""
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +19,10 @@ _RAW_PROGRESS_SINCE = Version("24.1")
 _PROGRESS_LINE = re.compile(r"Progress (\d+) of (\d+)\s*")
 
 
+class WheelUnavailableError(BenchError):
+    """This Python has no pip, or pip could not download a wheel."""
+
+
 def download_wheel(requirement: str, folder: Path, progress: Progress, *, fresh: bool = False) -> Path:
     """Download one wheel into `folder`, running nothing of it, and return its path.
 
@@ -27,7 +33,8 @@ def download_wheel(requirement: str, folder: Path, progress: Progress, *, fresh:
         fresh: pass pip's own cache by, which may hold the copy that turned out to be broken.
 
     Raises:
-        BenchError: this Python has no pip, or pip could not download it; the message ends with pip's own words.
+        WheelUnavailableError: this Python has no pip, or pip could not download it; the message ends with pip's words.
+        OSError: the disk is full.
     """
     command = [*_pip_download(), "--dest", str(folder), *(["--no-cache-dir"] if fresh else []), requirement]
     with subprocess.Popen(
@@ -38,6 +45,7 @@ def download_wheel(requirement: str, folder: Path, progress: Progress, *, fresh:
         text=True,
         encoding="utf-8",
         errors="replace",
+        env=os.environ | {"TMPDIR": str(folder)},  # pip's own copies go where there is to be room, and with the folder
     ) as process:
         try:
             assert process.stdout is not None
@@ -46,7 +54,9 @@ def download_wheel(requirement: str, folder: Path, progress: Progress, *, fresh:
             process.kill()
             raise
     if process.returncode != 0:
-        raise BenchError(f"pip could not download {requirement}; {_reason(said)}")
+        if any(f"[Errno {errno.ENOSPC}]" in line for line in said):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise WheelUnavailableError(f"pip could not download {requirement}; {_reason(said)}")
     return next(folder.glob("*.whl"))
 
 
@@ -75,7 +85,7 @@ def _pip_download() -> list[str]:
     try:
         installed = Version(version("pip"))
     except PackageNotFoundError as error:
-        raise BenchError(
+        raise WheelUnavailableError(
             f"{sys.executable} has no pip, through which files of the package index are fetched; "
             "install it with `python -m ensurepip` (or `uv pip install pip`)"
         ) from error
@@ -88,8 +98,9 @@ def _pip_download() -> list[str]:
 
 
 def _reason(said: list[str]) -> str:
-    """The last error that pip printed, and whether the index answered at all."""
+    """The last error that pip printed, or which other versions there are, and whether the index answered at all."""
     errors = [line.removeprefix("ERROR:").strip() for line in said if line.startswith("ERROR:")]
-    last = (errors or said or ["nothing"])[-1]
+    versions = [line for line in errors if "(from versions: " in line and "(from versions: none)" not in line]
+    last = (versions or errors or said or ["nothing"])[-1]
     silent = any("Retrying (" in line for line in said)
     return f"{'the package index did not answer; ' if silent else ''}pip said: {last}"

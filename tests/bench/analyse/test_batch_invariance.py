@@ -24,6 +24,7 @@ from bench.analyse.batch_invariance import (
 )
 from bench.cli.doctor import doctor
 from bench.core.errors import BenchError, UsageError
+from bench.core.passes.batching import Batching
 from bench.core.progress import Silent
 from bench.display.doctor import advice
 from bench.models.sources import FileModel
@@ -60,29 +61,48 @@ def test_a_sound_model_changes_by_rounding_alone(request_: dict[str, Any]) -> No
     assert found.dtype == "float32" and found.device == "cpu" and found.prompts == 12
 
 
-def test_a_model_that_sees_its_padding_is_found_out(request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models from files see their padding as they write, from the second token on."""
     load = FileModel.load
 
-    def blind(self: FileModel, **settings: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    def load_blind(self: FileModel, **settings: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         model, tokenizer = load(self, **settings)
-        whole = model.generate
         with torch.no_grad():
             for weight in model.parameters():
                 weight.mul_(3)
 
-        def generate(attention_mask: torch.Tensor, **rest: Any) -> Any:
-            return whole(attention_mask=torch.ones_like(attention_mask), **rest)
+        def unmask(_: Any, args: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            later = settings["input_ids"].shape[1] == 1
+            return args, {**settings, "attention_mask": None if later else settings.get("attention_mask")}
 
-        monkeypatch.setattr(model, "generate", generate)
+        model.register_forward_pre_hook(unmask, with_kwargs=True)
         return model, tokenizer
 
-    monkeypatch.setattr(FileModel, "load", blind)
+    monkeypatch.setattr(FileModel, "load", load_blind)
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_model_that_sees_its_padding_writes_unpadded_and_it_is_said(request_: dict[str, Any]) -> None:
+    found = measure_invariance(**request_, sizes=[12, 1])
+    assert [(size.batch_size, size.texts_changed) for size in found.sizes] == [(1, 0), (12, 0)]
+    assert 1 < found.sizes[1].rows_at_once < 12
+    assert found.writing is Batching.equal
+    assert "does not leave out the padding before a text: every run writes rows of equal width only" in advice(found)
+
+
+@pytest.mark.usefixtures("blind")
+def test_padding_that_shows_from_the_second_token_on_is_not_taken_for_rounding(
+    request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.models.placed.examine_batching", lambda model: Batching.padded)
     found = measure_invariance(**request_, sizes=[12, 1])
     assert [size.batch_size for size in found.sizes] == [1, 12]
     assert found.verdict is InvarianceVerdict.wrong
-    assert found.sizes[1].texts_changed > 0 and found.sizes[1].first_change is not None
-    assert found.sizes[1].loss_change < 1e-5  # losses do not go through `generate`
-    assert "WRONG" in advice(found) and "--batch-size 1 " in advice(found)
+    assert found.sizes[1].texts_changed > 0 and found.sizes[1].first_change == 2
+    assert found.sizes[1].loss_change < 1e-5  # losses are not written
+    assert "WRONG" in advice(found) and "padding before texts or neighbouring texts reach" in advice(found)
+    assert "--batch-size 1 " in advice(found)
 
 
 def test_a_batch_that_memory_makes_smaller_is_told(request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,10 +134,10 @@ def test_the_first_token_that_differs_is_found() -> None:
 
 def test_changes_are_those_planted() -> None:
     ruled_out = float("-inf")
-    one = Behaviour([[1, 2], [3]], [torch.tensor([-1.0, ruled_out]), torch.tensor([-2.0, -3.0])], [], [1.0, 2.0], 1, 9)
-    other = Behaviour(
-        [[1, 4], [3]], [torch.tensor([-1.0, ruled_out]), torch.tensor([-2.0, -3.5])], [], [1.0, 2.25], 2, 3
-    )
+    rows = [[-1.0, ruled_out], [-2.0, -3.0], [-9.0, -9.0]], [[-2.0, -3.0], [-9.0, -9.0], [-9.0, -9.0]]
+    changed = [[-1.0, ruled_out], [-2.5, -3.0], [0.0, 0.0]], [[-2.0, -3.25], [0.0, 0.0], [0.0, 0.0]]
+    one = Behaviour([[1, 2, 3], [3]], [torch.tensor(row) for row in rows], [], [1.0, 2.0], 1, 9)
+    other = Behaviour([[1, 4, 3], [3]], [torch.tensor(row) for row in changed], [], [1.0, 2.25], 2, 3)
     assert compare_batches(one, other, 2) == SizeFinding(
         batch_size=2,
         rows_at_once=2,
@@ -127,7 +147,7 @@ def test_changes_are_those_planted() -> None:
         log_probability_change=0.5,
         loss_change=0.25,
     )
-    broken = Behaviour([[1, 2], [3]], [torch.tensor([float("nan")] * 2)] * 2, [], [1.0, 2.0], 1, 9)
+    broken = Behaviour([[1, 2], [3]], [torch.tensor([[float("nan")] * 2] * 2)] * 2, [], [1.0, 2.0], 1, 9)
     with pytest.raises(BenchError, match="not finite at batch size 2"):
         compare_batches(broken, broken, 2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -78,3 +79,21 @@ def test_what_there_is_can_be_listed(what: str) -> None:
 
 def test_the_schema_is_json() -> None:
     assert "cell_id" in json.loads(bench("schema").stdout)["properties"]
+
+
+def test_a_file_that_cannot_be_used_is_no_unexpected_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench.cli import app
+
+    def fail(arguments: list[str]) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/some/file")
+
+    monkeypatch.setattr(app, "app", fail)
+    monkeypatch.setattr("sys.argv", ["bench", "list", "models"])
+    monkeypatch.setattr(app.signal, "signal", lambda *_: None)
+    monkeypatch.setattr("bench.display.quiet.silence_libraries", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        app.main()
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "error: /some/file: Permission denied; check that path and its permissions\n"

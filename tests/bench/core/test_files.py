@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
 
 from bench.core import files
-from bench.core.files import write_atomic, write_json, write_jsonl
+from bench.core.errors import UsageError
+from bench.core.files import file_fault, read_jsonl, read_text, write_atomic, write_json, write_jsonl
 
 
 def test_text_is_written_whole_and_readable_by_others(tmp_path):
@@ -44,3 +46,53 @@ def test_jsonl_has_one_value_a_line(tmp_path):
     assert [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()] == ["a\nb", "ü"]
     write_jsonl(path, [])
     assert path.read_text() == ""
+
+
+LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+def test_a_file_with_nothing_to_read_says_why(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    assert file_fault(path) == "does not exist"
+    path.symlink_to("gone.jsonl")
+    assert file_fault(path) == "is a link to gone.jsonl, which is not there"
+    assert file_fault(tmp_path) == "cannot be read: Is a directory"
+    path.unlink()
+    path.write_text(LFS_POINTER)
+    assert "git-lfs pointer" in str(file_fault(path)) and "git lfs pull" in str(file_fault(path))
+    path.write_text("")
+    assert file_fault(path) is None
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(files.Path, "open", refuse)  # for the superuser every file can be read
+    assert file_fault(path) == "cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize("read", [read_text, lambda path: list(read_jsonl(path))])
+def test_what_cannot_be_read_is_named_with_its_cause(tmp_path, read):
+    path = tmp_path / "rows.jsonl"
+    path.symlink_to("gone.jsonl")
+    with pytest.raises(UsageError, match=r"rows\.jsonl is a link to gone\.jsonl"):
+        read(path)
+    path.unlink()
+    path.write_text(LFS_POINTER)
+    with pytest.raises(UsageError, match=r"rows\.jsonl is a git-lfs pointer"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps([{"a": 1}], indent=2), r":1 begins a JSON list that goes on over several lines.*jq -c '\.\[\]'"),
+        ('{"a": 1}\n' + json.dumps({"a": 1}, indent=2), r":2 begins a JSON value that goes on.*jq -c '\.'"),
+        ('{"a": 1}{"a": 2}\n{"a": 3}\n', r":1 is not JSON: Extra data"),
+        ('{"a": 1\n', r":1 is not JSON"),
+    ],
+)
+def test_json_for_people_is_told_from_broken_json(tmp_path, text, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        list(read_jsonl(path))

@@ -11,8 +11,8 @@ import pytest
 
 from bench.core.errors import UsageError
 from bench.display.listing import show_listing
+from bench.methods import availability
 from bench.methods.base import METHODS
-from bench.methods.training import availability
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., RunS
     """A model with a licence, 24 pairs, and the records of base, ProFS and DPO at 30 % noise."""
     folder = tmp_path_factory.mktemp("edit")
     methods = {"profs": {"rank": 1, "layers": "all"}, "dpo": DPO}
-    noise, out = {"rates": [0.3]}, str(folder / "run")
+    noise, out = {"rates": [0.3], "clean_twin": False}, str(folder / "run")
     spec = make_run(folder, methods, selection={"held_out": 4}, noise=noise, out=out)
     (folder / "model" / "README.md").write_text("---\nlicense: mit\n---\n\n# A model\n")
     (folder / "model" / "LICENSE").write_text("Do as you like.\n")
@@ -300,12 +300,16 @@ class TestSaved:
         with pytest.raises(BenchError, match=f"its {field} differ"):
             check_saved(saved, expected, "cpu")
 
-    def test_what_does_not_load_alike_leaves_nothing_behind(
-        self, saved: Path, tiny_model: PreTrainedModel, tmp_path: Path
+    def test_what_does_not_load_alike_is_no_checkpoint_and_is_kept(
+        self,
+        saved: Path,
+        tiny_model: PreTrainedModel,
+        tiny_tokenizer: PreTrainedTokenizerFast,
+        tmp_path: Path,
     ) -> None:
-        out = tmp_path / "out"
+        out, expected = tmp_path / "out", behaviour(tiny_model, tiny_tokenizer)
         out.mkdir()
-        with pytest.raises(BenchError, match="does not load as the model that was aligned"):
+        with pytest.raises(BenchError, match="does not load as the model that was aligned") as error:
             save_checkpoint(
                 tiny_model,
                 saved,
@@ -315,7 +319,10 @@ class TestSaved:
                 copies=(),
                 progress=Silent(),
             )
-        assert list(out.iterdir()) == []
+        assert not (out / "edited").exists()
+        (kept,) = out.glob(".edit-*/checkpoint")
+        assert str(error.value).endswith(f"what was written is kept in {kept}")
+        check_saved(kept, expected, "cpu")
 
 
 def test_uploading_is_checked_first_and_done_last(asked: EditRequest, monkeypatch: pytest.MonkeyPatch) -> None:

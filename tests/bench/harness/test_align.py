@@ -50,7 +50,7 @@ def config(
         "device": "cpu",
         "methods": {"profs": {"rank": 1, "layers": "all"}},
         "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 2, "exclude": []},
-        "noise": {"rates": [0.25]},
+        "noise": {"rates": [0.25], "clean_twin": False},
         "tasks": {"perplexity": {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16}},
         "out": str(tmp_path / "run"),
     }

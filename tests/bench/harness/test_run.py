@@ -73,7 +73,7 @@ def spec(tmp_path: Path, own_home: Path, make_run: Callable[..., RunSpec]) -> Ru
         },
         "perplexity": {"source": f"file:{tmp_path / 'texts.jsonl'}", "max_length": 32, "stride": 16},
     }
-    noise = {"rates": [0.3]}
+    noise = {"rates": [0.3], "clean_twin": False}
     return make_run(tmp_path, methods, selection={"held_out": 4}, noise=noise, tasks=tasks, batch_size=4)
 
 
@@ -221,7 +221,7 @@ def test_a_failing_cell_is_noted_and_the_others_go_on(spec: RunSpec, monkeypatch
 
 
 def test_methods_and_rates_share_the_same_nested_flips(spec: RunSpec) -> None:
-    cells, pool = plan_run(changed(spec, noise={"rates": [0.1, 0.3]})).cells, make_pairs(spec)
+    cells, pool = plan_run(changed(spec, noise={"rates": [0.1, 0.3], "clean_twin": False})).cells, make_pairs(spec)
     low, high = (
         {prepare_preferences(pool, cell.draw).flipped for cell in cells if cell.draw and cell.draw.rate == rate}
         for rate in (0.1, 0.3)

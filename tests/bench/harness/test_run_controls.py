@@ -30,7 +30,7 @@ def spec(tmp_path: Path, own_home: Path, make_run: Callable[..., RunSpec]) -> Ru
     write_neutral(tmp_path, 40)
     methods = {name: {"rank": 1, "layers": "all"} for name in ("profs", *CONTROLS)}
     selection = {"neutral": f"file:{tmp_path / 'neutral.jsonl'}"}
-    return make_run(tmp_path, methods, pairs=20, selection=selection, noise={"rates": [0.3]})
+    return make_run(tmp_path, methods, pairs=20, selection=selection, noise={"rates": [0.3], "clean_twin": False})
 
 
 def write_neutral(folder: Path, count: int) -> None:
@@ -99,7 +99,7 @@ def test_a_missing_file_of_neutral_texts_is_refused_before_the_model_is_fetched(
     monkeypatch.setattr("bench.models.sources.FileModel.fetch", lambda *_: pytest.fail("the model was fetched"))
     (tmp_path / "neutral.jsonl").unlink()
     for action in (plan_run, run):
-        with pytest.raises(UsageError, match=r"no such text file: .*neutral\.jsonl"):
+        with pytest.raises(UsageError, match=r"the text file .*neutral\.jsonl does not exist"):
             action(spec)
 
 

@@ -27,7 +27,7 @@ def test_a_cell_of_a_study_is_what_it_is_alone(
         alone = spec.model_copy(
             update={
                 "methods": {method: spec.methods[method]},
-                "noise": spec.noise.model_copy(update={"rates": (0.25,)}),
+                "noise": spec.noise.model_copy(update={"rates": (0.25,), "clean_twin": False}),
                 "out": tmp_path / method,
             }
         )

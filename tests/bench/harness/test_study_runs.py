@@ -191,6 +191,29 @@ def test_a_study_that_changed_keeps_what_is_finished_and_names_the_change(
     assert read_status(changed.out).others == 2
 
 
+def test_noise_alone_brings_the_clean_twins_and_says_so(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
+    study, progress = fake_study.small(tmp_path, noise={"rates": [0.5]}), Notes()
+    plan = plan_study(study)
+    assert plan.additions == study.additions
+    executed = harness.run_study(study, progress=progress).executed
+    assert {cell.id for cell in plan.cells} == set(executed)
+    assert sorted(cell.data_info.noise.rate for cell in plan.cells) == [0.0, 0.0, 0.0, 0.5, 0.5]
+    (said,) = [note for note in progress.notes if "clean twin" in note]
+    assert said.startswith("noise 50 %: ")
+    assert "--no-clean-twin" in said
+    harness.run_study(study, progress=(again := Notes()))
+    assert not any("clean twin" in note for note in again.notes)  # all is done
+
+
+def test_a_clean_twin_is_the_cell_that_rate_0_makes(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
+    twins, named = fake_study.small(tmp_path, noise={"rates": [0.5]}), fake_study.small(tmp_path)
+    assert {cell.id for cell in plan_study(twins).cells} == {cell.id for cell in plan_study(named).cells}
+    alone = fake_study.small(tmp_path, noise={"rates": [0.5], "clean_twin": False})
+    assert len(plan_study(alone).cells) == 3
+    harness.run_study(alone)
+    assert plan_study(named).estimate.seconds == 2 * 3.0  # two twins are to do
+
+
 def test_sizes_that_come_to_the_same_are_one_cell(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
     progress = Notes()
     study = fake_study.small(

@@ -67,8 +67,28 @@ def test_or_it_is_unknown(tmp_path: Path) -> None:
 
 
 def test_texts_are_told_from_other_files() -> None:
-    names = ["LICENSE.txt", "NOTICE", "README.md", "USE_POLICY.md", "config.json", "licences.json", "model.safetensors"]
-    assert terms_files(names) == ["LICENSE.txt", "NOTICE", "README.md", "USE_POLICY.md"]
+    texts = ["GEMMA_TERMS.html", "LICENSE.txt", "NOTICE", "README.md", "USE_POLICY.md"]
+    assert terms_files([*texts, "config.json", "licences.json", "model.safetensors", "midterms.json"]) == texts
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, "{notice}\n"),
+        ({"NOTICE.md": "Put together from parts.\n"}, "{notice}\n"),
+        ({"NOTICE": "Put together from parts.\n"}, "Put together from parts.\n{notice}\n"),
+        ({"Notice.txt": "Know this: {notice}."}, None),
+    ],
+    ids=["no file", "another file", "a file of that name", "said already"],
+)
+def test_a_notice_that_the_terms_want_is_given_where_no_file_says_it(
+    tmp_path: Path, files: dict[str, str], expected: str | None
+) -> None:
+    notice = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms"
+    write(tmp_path, **{name: text.format(notice=notice) for name, text in files.items()})
+    (tmp_path / "README.md").write_text("---\nlicense: gemma\n---\n")
+    wanted = {} if expected is None else {"NOTICE": expected.format(notice=notice)}
+    assert find_licence(tmp_path, None).missing_notices() == wanted
 
 
 def test_of_a_hub_model_card_and_texts_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
+from bench.core.store.weight_files import LocalCheckpoint
 from bench.models.checkpoint import checkpoint_files, lacking
 from bench.models.sources import MODELS, FileModel, HubModel, PypiModel, resolve_model
 
@@ -97,28 +99,144 @@ def test_a_folder_that_is_no_whole_checkpoint_is_refused(gone, message, saved):
         resolve_model(str(saved))
 
 
-def test_adapters_and_files_are_refused(saved):
+def test_a_file_is_no_model_folder(saved):
     with pytest.raises(UsageError, match="is a file, not a folder"):
         resolve_model(str(saved / "config.json"))
+
+
+def test_an_adapter_is_told_from_a_merged_model_with_an_adapters_configuration(saved):
     (saved / "adapter_config.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"adapter.*merge"):
+    with pytest.raises(
+        UsageError, match=r"whole model and holds adapter_config\.json.*merged in already, use a folder"
+    ):
+        resolve_model(str(saved))
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"is an adapter, not a model: merge it"):
         resolve_model(str(saved))
 
 
-def test_only_whole_sets_of_shards_count_and_safetensors_are_preferred():
-    shards = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
-    both = [
-        "config.json",
-        "tokenizer.json",
-        *shards,
-        "model.safetensors.index.json",
-        "pytorch_model.bin",
-        "onnx/x.json",
-    ]
-    assert checkpoint_files(both) == sorted(["config.json", "tokenizer.json", *shards, "model.safetensors.index.json"])
-    assert "pytorch_model.bin" in checkpoint_files(name for name in both if name != shards[0])
-    assert lacking([*both[:3], "model.safetensors.index.json"]) != []
-    assert lacking(both) == []
+def test_a_model_folder_that_cannot_be_read_is_not_called_empty(saved, monkeypatch):
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("bench.models.sources.os.scandir", refuse)
+    with pytest.raises(UsageError, match=f"the model folder {saved} cannot be read: Permission denied"):
+        resolve_model(str(saved))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json"])
+def test_files_of_a_model_with_nothing_to_read_are_named_with_the_cause(name, saved):
+    (saved / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(UsageError, match=f"no whole checkpoint: {name} is a git-lfs pointer"):
+        resolve_model(str(saved))
+    (saved / name).unlink()
+    (saved / name).symlink_to("gone")
+    with pytest.raises(UsageError, match=f"no whole checkpoint: {name} is a link to gone, which is not there"):
+        resolve_model(str(saved))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value, saved):
+    weights = load_file(saved / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][3, 5] = value
+    save_file(weights, saved / "model.safetensors", metadata={"format": "pt"})
+    message = r"1 of 2048 values of the weight model\.layers\.1\.mlp\.down_proj\.weight of file:.*NaN or infinite"
+    with pytest.raises(BenchError, match=message):
+        resolve_model(str(saved)).load(dtype="float32", device="cpu")
+
+
+def test_weights_too_large_for_float16_are_refused_in_it_alone(saved):
+    weights = load_file(saved / "model.safetensors")
+    weights["model.norm.weight"][0] = 1e6
+    save_file(weights, saved / "model.safetensors", metadata={"format": "pt"})
+    source = resolve_model(str(saved))
+    assert source.load(dtype="float32", device="cpu")[0].model.norm.weight[0] == 1e6
+    with pytest.raises(BenchError, match=r"model\.norm\.weight.*infinite in float16.*--dtype float32"):
+        source.load(dtype="float16", device="cpu")
+
+
+def write_index(folder: Path, shards: dict[str, list[str]], name: str = "model.safetensors.index.json") -> None:
+    """An index that says which shard holds which weights."""
+    weight_map = {weight: shard for shard, weights in shards.items() for weight in weights}
+    (folder / name).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def split_weights(folder: Path, shards: list[str]) -> None:
+    """Spread the weights of a folder over shards of these names, with an index."""
+    weights = load_file(folder / "model.safetensors")
+    names = sorted(weights)
+    parts = {shard: names[position :: len(shards)] for position, shard in enumerate(shards)}
+    for shard, part in parts.items():
+        (folder / shard).parent.mkdir(exist_ok=True)
+        save_file({name: weights[name] for name in part}, folder / shard, metadata={"format": "pt"})
+    write_index(folder, parts)
+    (folder / "model.safetensors").unlink()
+
+
+ORDINARY = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    "shards",
+    [
+        ORDINARY,
+        [f"model.safetensors-0000{number}-of-00002.safetensors" for number in (1, 2)],
+        ["w/a.safetensors", "v/b.safetensors"],
+    ],
+)
+def test_the_index_says_which_shards_there_are_whatever_their_names(shards, saved, make_model):
+    whole = resolve_model(str(saved)).fingerprint()
+    split_weights(saved, shards)
+    for number in (1, 2, 3):
+        (saved / f"model-0000{number}-of-00003.safetensors").write_bytes(b"of an earlier save")
+    source = resolve_model(str(saved))
+    model, _ = source.load(dtype="float32", device="cpu")
+    expected = make_model("llama").state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    found = [whole, source.fingerprint()]
+    (saved / "model-00001-of-00003.safetensors").unlink()
+    assert source.fingerprint() == found[1]
+    (saved / shards[1]).write_bytes(b"other weights")
+    assert len({*found, source.fingerprint()}) == 3
+
+
+def test_a_shard_that_is_not_there_is_named(saved):
+    split_weights(saved, [*ORDINARY, "model-3.safetensors"])
+    (saved / ORDINARY[1]).unlink()
+    with pytest.raises(UsageError, match=f"lacks {ORDINARY[1]}, which model.safetensors.index.json names"):
+        resolve_model(str(saved))
+    (saved / ORDINARY[0]).unlink()
+    with pytest.raises(UsageError, match=f"lacks {ORDINARY[0]} and 1 more, which"):
+        resolve_model(str(saved))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": ["a"]}', '{"weights": {}}'])
+def test_an_index_that_is_none_is_refused_by_name(content, saved):
+    split_weights(saved, ORDINARY)
+    (saved / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(UsageError, match=r"model\.safetensors\.index\.json is no index of shards.*download it again"):
+        resolve_model(str(saved))
+
+
+@pytest.mark.parametrize("place", ["../outside.safetensors", "/tmp/outside.safetensors", "w/../../x", "..\\x"])
+def test_a_shard_outside_the_checkpoint_is_refused(place, saved):
+    (saved / "model.safetensors").unlink()
+    write_index(saved, {place: ["lm_head.weight"]})
+    with pytest.raises(UsageError, match="names a file outside the checkpoint"):
+        resolve_model(str(saved))
+
+
+def test_safetensors_are_preferred_where_they_are_whole(saved, make_model):
+    torch.save(load_file(saved / "model.safetensors"), saved / "pytorch_model.bin")
+    split_weights(saved, ORDINARY)
+    checkpoint = LocalCheckpoint(saved)
+    small = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert set(checkpoint_files(checkpoint)) == {*small, *ORDINARY, "model.safetensors.index.json"}
+    (saved / ORDINARY[0]).unlink()
+    assert set(checkpoint_files(checkpoint)) == {*small, "pytorch_model.bin"}
+    assert lacking(checkpoint) == []
+    model, _ = resolve_model(str(saved)).load(dtype="float32", device="cpu")
+    assert torch.equal(model.get_input_embeddings().weight, make_model("llama").get_input_embeddings().weight)
 
 
 def test_loading_gives_the_saved_weights_ready_to_measure(saved, make_model):
@@ -256,7 +374,7 @@ def test_a_model_of_the_package_index_is_known_before_it_is_here():
 
 def place_in_hub_cache(saved: Path, hub_cache: Path) -> None:
     repository = hub_cache / "models--org--name"
-    shutil.copytree(saved, repository / "snapshots" / COMMIT)
+    shutil.copytree(saved, repository / "snapshots" / COMMIT, symlinks=True)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
 
@@ -287,6 +405,13 @@ def test_half_a_hub_model_is_missing(saved, hub_cache):
     assert len(source.missing()) == 1
     with pytest.raises(BenchError, match="HF_HUB_OFFLINE is set"):
         source.fetch(Silent())
+
+
+def test_a_hub_model_whose_files_in_the_cache_are_gone_is_missing(saved, hub_cache):
+    (saved / "model.safetensors").unlink()
+    (saved / "model.safetensors").symlink_to("gone")
+    place_in_hub_cache(saved, hub_cache)
+    assert len(resolve_model("org/name").missing()) == 1
 
 
 @pytest.mark.network

@@ -37,7 +37,34 @@ def test_a_study_lists_what_a_run_has_one_of(write: Any) -> None:
     assert study.noise_models == ("flip",)
     assert [[spec.model for spec in specs] for specs in study.specs()] == [["gpt2"], ["smollm2-135m"]]
     assert study.settings()["models"] == ["gpt2", "smollm2-135m"]
-    assert study.settings()["noise"] == {"model": "flip", "rates": [0.0, 0.3]}
+    assert study.settings()["noise"] == {"model": "flip", "rates": [0.0, 0.3], "clean_twin": True}
+
+
+@pytest.mark.parametrize(
+    ("noise", "measured", "is_said"),
+    [
+        ({"rates": [0.3]}, [[0.0, 0.3]], True),
+        ({"rates": [0.3, 0.1], "models": ["flip", "replace"]}, [[0.0, 0.3, 0.1], [0.3, 0.1]], True),
+        ({"rates": [0.3, 0.0]}, [[0.3, 0.0]], False),
+        ({"rates": [0.3], "clean_twin": False}, [[0.3]], False),
+        ({}, [[0.0]], False),
+    ],
+)
+def test_noise_without_rate_0_brings_the_clean_twin(
+    write: Any, tmp_path: Path, noise: dict[str, Any], measured: list[list[float]], is_said: bool
+) -> None:
+    study = read_study(write(methods={"profs": None}, noise=noise)).study
+    assert [list(spec.noise.rates) for spec in study.specs()[0]] == measured
+    assert not any(spec.noise.adds_clean_twin for spec in study.specs()[0])
+    assert any("without noise as well" in line for line in study.additions) == is_said
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.yaml").write_text(yaml.safe_dump(study.settings()))
+    assert read_study(str(tmp_path / "out")).study == study
+
+
+def test_the_flag_leaves_the_clean_twin_out(write: Any) -> None:
+    study = _read_study(write(), None, Grid(noise="0.3", no_clean_twin=True), Execution())
+    assert [list(spec.noise.rates) for spec in study.specs()[0]] == [[0.3]]
 
 
 def test_what_is_stored_reads_back_as_the_same_study(write: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,7 @@ def request_(settings: dict[str, Any], tmp_path: Path) -> Callable[..., Tuning]:
         changes: Mapping[str, Any] | None = None,
         validation: float = 0.25,
         assignments: Sequence[str] = (),
+        max_perplexity_rise: float | None = None,
     ) -> Tuning:
         (tmp_path / "config.yaml").write_text(yaml.safe_dump({**settings, **(changes or {})}))
         if space is not None:
@@ -125,6 +127,7 @@ def request_(settings: dict[str, Any], tmp_path: Path) -> Callable[..., Tuning]:
             space_file=None if defaults else tmp_path / "space.yaml",
             trials=trials,
             validation=validation,
+            max_perplexity_rise=max_perplexity_rise,
             assignments=assignments,
             out=tmp_path / "tuned",
         )
@@ -183,6 +186,8 @@ def test_the_winner_is_a_configuration_that_says_how_it_was_found(
         "criterion": CRITERION,
         "validation_pairs": 7,
         "noise": 0.2,
+        "model": settings["model"],
+        "pairs": settings["pairs"]["source"],
     }
     winner = {METHOD: {**tuned.best.settings, "tuned": stated}}
     assert yaml.safe_load(text) == {**settings, "methods": {**settings["methods"], **winner}}
@@ -310,6 +315,50 @@ def test_failed_trials_are_kept_and_do_not_win(request_: Callable[..., Tuning]) 
     assert all(trial.gain is None and trial.settings["broken"] for trial in failed)
     assert tuned.best.settings["broken"] is False
     assert f"{len(failed)} failed" in tuned.config.read_text()
+
+
+def test_a_setting_that_costs_too_much_perplexity_does_not_win(
+    request_: Callable[..., Tuning], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prose = "".join(
+        json.dumps({"text": f"Z {index} is a letter of the Latin alphabet, ZZ are two."}) + "\n" for index in range(40)
+    )
+    (tmp_path / "prose.jsonl").write_text(prose)
+    pairs = {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 2, "exclude": []}
+    changes = {"pairs": {**pairs, "neutral": f"file:{tmp_path / 'prose.jsonl'}"}}
+    free = search(request_(trials=12, changes=changes))
+    assert all(trial.perplexity_rise is None for trial in free.trials)
+    shutil.rmtree(tmp_path / "tuned")
+    bounded = search(request_(trials=12, changes=changes, max_perplexity_rise=0.02))
+    rises = [trial.perplexity_rise for trial in bounded.trials]
+    assert [trial.over_bound for trial in bounded.trials] == [rise is not None and rise > 0.02 for rise in rises]
+    over = [trial for trial in bounded.trials if trial.over_bound]
+    assert any(trial.gain is not None and trial.gain > (bounded.best.gain or 0) for trial in over)
+    assert not bounded.best.over_bound
+    note = yaml.safe_load(bounded.config.read_text())["methods"][METHOD]["tuned"]
+    assert note["max_perplexity_rise"] == 0.02
+    assert note["perplexity_rise"] == bounded.best.perplexity_rise
+    assert f"{len(over)} of 12 trials raise it by more" in " ".join(bounded.config.read_text().split("\n# "))
+    with pytest.raises(UsageError, match="perplexity_bound"):
+        search(request_(trials=12, changes=changes, max_perplexity_rise=0.5))
+
+
+def test_a_bound_that_no_trial_keeps_is_said(request_: Callable[..., Tuning], tmp_path: Path) -> None:
+    (tmp_path / "prose.jsonl").write_text(
+        "".join(json.dumps({"text": f"ZZ{index}ZZ ZZ"}) + "\n" for index in range(40))
+    )
+    pairs = {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 2, "neutral": f"file:{tmp_path / 'prose.jsonl'}"}
+    fixed = [f"methods.{METHOD}.volume={PEAK}"]
+    with pytest.raises(BenchError, match=r"no trial of 2 stays within the bound on perplexity; the least rise was \d"):
+        search(
+            request_(
+                trials=2,
+                space="mode: [plain, fancy]\n",
+                changes={"pairs": pairs},
+                assignments=fixed,
+                max_perplexity_rise=1e-6,
+            )
+        )
 
 
 def test_a_search_in_which_all_fails_says_why(request_: Callable[..., Tuning], tmp_path: Path) -> None:
@@ -481,6 +530,7 @@ def test_a_whole_number_is_not_varied_in_fractions(request_: Callable[..., Tunin
         ({"changes": {"noise": {"rates": [0.1, 0.3]}}}, r"several \(0.1, 0.3\); choose with --noise"),
         ({"changes": {"seeds": [0, 1]}}, "choose with --seed"),
         ({"validation": 1.0}, "--validation"),
+        ({"max_perplexity_rise": -0.05}, "a share, such as 0.05 for 5 %; found -0.05"),
         ({"assignments": [f"methods.{METHOD}.volume=1"]}, "varies volume, which --set fixes"),
         ({"assignments": ["methods.profs.rnk=1"], "row": "profs", "defaults": True}, "did you mean 'rank'"),
         (

@@ -74,6 +74,17 @@ def test_a_diverged_run_is_an_error_and_leaves_the_weights(
     assert surroundings(model, tiny_tokenizer) == around
 
 
+def test_a_model_that_gives_no_numbers_is_not_blamed_on_the_learning_rate(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, context: AlignmentContext
+) -> None:
+    model = make_model("llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[3, 5] = math.nan
+    with pytest.raises(BenchError, match=r"is nan at step 1 of \d+, before anything was learnt.*--dtype") as error:
+        DPO(batch_size=2).align(model, tiny_tokenizer, planted(16), context=context)
+    assert "learning_rate" not in str(error.value)
+
+
 def test_divergence_in_the_very_last_step_is_an_error() -> None:
     from bench.methods.training.watch import Watch, refuse_divergence
 

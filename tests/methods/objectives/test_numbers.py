@@ -205,6 +205,7 @@ def test_merged_weights_give_the_adapters_logits(
         with torch.no_grad():
             adapted = trainer.model.eval()(texts).logits
             names = merge_adapter(trainer.model)
+            trainer.model.unload()
             merged = tiny_model(texts).logits
     assert (adapted - base).abs().max() > 1e-2
     assert (adapted - merged).abs().max() < 1e-4

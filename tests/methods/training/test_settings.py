@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport, PreferencePair
+from bench.methods import availability
 from bench.methods.base import METHODS, AlignmentContext, PlannedAlignment
 from bench.methods.objectives.method import TuningMethod
-from bench.methods.training import availability
 
 pytestmark = pytest.mark.slow
 

@@ -244,22 +244,24 @@ def test_memory_too_small_for_one_prompt_is_an_error(
         write(tiny_model, tiny_tokenizer, GREEDY)
 
 
-def test_an_observer_sees_the_logits_of_each_first_token_and_changes_nothing(
+def test_an_observer_sees_the_logits_of_each_token_and_changes_nothing(
     tiny_model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    seen: dict[int, torch.Tensor] = {}
+    seen: dict[int, list[torch.Tensor]] = {}
     rows = prompt_rows(tiny_tokenizer, PROMPTS, samples=1)
     plain, watched = (
         Writer(tiny_model, tiny_tokenizer, GREEDY, 0, observe=observe)
-        for observe in (None, lambda row, logits: seen.update({row.index: logits}))
+        for observe in (None, lambda row, logits: seen.setdefault(row.index, []).append(logits))
     )
     for writer in (plain, watched):
         assert write_rows(writer, rows, 3, Silent(), "write") == 3
     assert watched.written == plain.written
     for row in rows:
+        tokens = [*row.tokens, *watched.written[row.index]]
         with torch.no_grad():
-            expected = tiny_model(torch.tensor([row.tokens])).logits[0, -1]
-        assert torch.allclose(seen[row.index], expected, atol=1e-5)
+            expected = tiny_model(torch.tensor([tokens])).logits[0, len(row.tokens) - 1 : -1]
+        assert len(seen[row.index]) > 1
+        assert torch.allclose(torch.stack(seen[row.index]), expected, atol=1e-5)
 
 
 def test_a_prompt_that_does_not_fit_the_window_is_named(

@@ -275,7 +275,7 @@ def test_bad_settings_are_refused(settings, message):
         ("list.jsonl", b"[1]\n", "list.jsonl:1 needs a string"),
         ("latin.txt", "Räuber".encode("latin-1"), r"latin.txt:1 is not UTF-8 \(byte 1\)"),
         ("empty.txt", b" \n\n \n", "holds no text"),
-        (None, b"", "no such text file"),
+        (None, b"", "the text file .* does not exist"),
     ],
 )
 def test_bad_files_are_refused_before_any_model(tmp_path, name, content, message):

@@ -312,7 +312,9 @@ def test_a_file_in_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["file:nowhere.jsonl", "nowhere.jsonl", "."])
 def test_a_missing_file_is_refused(source: str) -> None:
-    with pytest.raises(UsageError, match="no preference-pair file"):
+    with pytest.raises(
+        UsageError, match=r"the preference-pair file .* (does not exist|cannot be read: Is a directory)"
+    ):
         load_pairs(source)
 
 

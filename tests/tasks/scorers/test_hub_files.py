@@ -56,14 +56,45 @@ def test_code_of_a_classifier_is_never_run(make_classifier: Make, name: str, tmp
     assert not (tmp_path / "mark").exists()
 
 
-@pytest.mark.parametrize("place", ["../outside.safetensors", "inner/part.safetensors"])
-def test_weights_in_another_folder_are_refused(make_classifier: Make, place: str) -> None:
-    folder = make_classifier()
-    (folder / "model.safetensors").rename(folder / Path(place).name)
-    index = {"metadata": {}, "weight_map": {"classifier.bias": place}}
+def move_weights(folder: Path, place: str) -> None:
+    """Let an index name one file with all the weights."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / "model.safetensors").rename(folder / place)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, place)}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UsageError, match=rf"names a file in another folder, {place}"):
+
+
+def test_weights_outside_the_folder_are_refused(make_classifier: Make) -> None:
+    folder = make_classifier()
+    move_weights(folder, "../outside.safetensors")
+    with pytest.raises(UsageError, match=r"names a file outside the checkpoint, \.\./outside"):
         scorer(folder).prepare(Silent())
+
+
+@pytest.mark.parametrize("place", ["inner/part.safetensors", "model.safetensors-00001-of-00001.safetensors"])
+def test_the_index_says_where_weights_are(make_classifier: Make, place: str) -> None:
+    folder = make_classifier()
+    expected = scorer(folder).score(["vile"])
+    move_weights(folder, place)
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"of an earlier save")
+    judge = scorer(folder)
+    assert judge.score(["vile"]) == expected
+    before = judge.identity()
+    (folder / place).write_bytes(b"other weights")
+    assert scorer(folder).identity() != before
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_files_of_a_classifier_with_nothing_to_read_are_named_with_the_cause(make_classifier: Make, name: str) -> None:
+    folder = make_classifier()
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(UsageError, match=rf"{name} is a git-lfs pointer"):
+        scorer(folder).identity()
+    (folder / name).unlink()
+    (folder / name).symlink_to("gone")
+    with pytest.raises(UsageError, match=rf"{name} is a link to gone, which is not there"):
+        scorer(folder).identity()
 
 
 def test_a_label_that_does_not_exist_is_named(make_classifier: Make) -> None:
@@ -227,6 +258,19 @@ def test_a_hub_classifier_is_pinned_and_downloaded_once(
     assert judge.score(["vile"]) == scorer(folder).score(["vile"])
     assert downloads == [["config.json", "tokenizer.json", "tokenizer_config.json"], ["model.safetensors"]]
     assert judge.downloads() == []
+
+
+def test_of_a_hub_classifier_the_shards_that_its_index_names_are_downloaded(
+    make_classifier: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_classifier()
+    move_weights(folder, "model.safetensors-00001-of-00001.safetensors")
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"of an earlier save")
+    downloads = publish(folder, monkeypatch, tmp_path)
+    judge = build_scorer("hf:org/name#toxic", {})
+    judge.prepare(Silent())
+    assert judge.score(["vile"]) == scorer(folder).score(["vile"])
+    assert "model-00001-of-00002.safetensors" not in {name for names in downloads for name in names}
 
 
 def test_no_weights_are_downloaded_in_vain(

@@ -58,7 +58,7 @@ def test_the_identity_of_an_own_list_is_its_content(own: Path, tmp_path: Path) -
 
 def test_bad_lists_are_named(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
-    with pytest.raises(UsageError, match="there is no word list"):
+    with pytest.raises(UsageError, match="the word list .* does not exist"):
         Words(path=path).identity()
     path.write_bytes("Ärger".encode("latin-1"))
     with pytest.raises(UsageError, match=r"is not UTF-8 \(byte 0\)"):

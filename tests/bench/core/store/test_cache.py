@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,26 @@ def test_a_manifest_finds_the_file_that_differs(cache, tmp_path):
     assert fault(folder) is None
     (folder / "a").write_bytes(b"aa")
     assert fault(folder) == "a has 2 bytes instead of 3"
+
+
+def hold(folders: Connection) -> None:
+    with workspace() as folder:
+        (folder / "half.bin").write_text("half")
+        folders.send(folder)
+        time.sleep(600)
+
+
+def test_what_a_killed_process_left_goes_with_the_next_and_a_living_ones_stays(cache):
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=hold, args=(theirs,))
+    process.start()
+    abandoned = ours.recv()
+    with workspace():
+        assert (abandoned / "half.bin").exists()
+    process.kill()
+    process.join()
+    assert (abandoned / "half.bin").exists()
+    with workspace():
+        assert not abandoned.exists()
+    assert list((cache / "tmp").iterdir()) == []

@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from safetensors.torch import load
 
 from bench.core.errors import UsageError
-from bench.core.progress import Advance
+from bench.core.progress import Advance, Silent
 from bench.models.sources import resolve_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -66,7 +67,7 @@ class Hub(BaseHTTPRequestHandler):
             ]
             return self.send(200, json.dumps(rows).encode(), body)
         if path.startswith(f"/org/name/resolve/{COMMIT}/"):
-            data = self.files[path.rsplit("/", 1)[1]]
+            data = self.files[path.removeprefix(f"/org/name/resolve/{COMMIT}/")]
             return self.send(200, data, body, {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha1(data).hexdigest()}"'})
         if "org/gated" in path:
             return self.send(403, b"{}", body, {"X-Error-Code": "GatedRepo"})
@@ -103,6 +104,18 @@ def hub(tmp_path, monkeypatch, save_model) -> Iterator[type[Hub]]:
         monkeypatch.setattr(f"{constants}HF_HUB_CACHE", str(tmp_path / "hub"))
         yield Hub
         server.shutdown()
+
+
+def test_the_shards_that_the_index_names_are_downloaded(hub):
+    weights = hub.files.pop("model.safetensors")
+    shard, stale = "parts/model.safetensors-00001-of-00001.safetensors", "model-00001-of-00002.safetensors"
+    index = json.dumps({"metadata": {}, "weight_map": dict.fromkeys(load(weights), shard)}).encode()
+    hub.files |= {shard: weights, "model.safetensors.index.json": index, stale: bytes(10)}
+    source = resolve_model("org/name")
+    source.fetch(Silent())
+    assert (source.folder() / shard).is_file() and not (source.folder() / stale).exists()
+    assert source.missing() == []
+    assert source.load(dtype="float32", device="cpu")[0].num_parameters() > 0
 
 
 def test_what_loading_reads_is_downloaded_and_shown_and_nothing_else(hub):
