@@ -20,6 +20,7 @@ from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study
 from bench.tasks.preferences.draw import prepare_preferences
 from bench.tasks.scorers.base import SCORERS, Scorer
+from bench.tasks.toxicity.divergence import Outlook, outlook
 
 
 def plan_run(spec: RunSpec) -> Plan:
@@ -110,6 +111,17 @@ def test_a_run_leaves_records_generations_and_a_board(spec: RunSpec) -> None:
     assert "dpo" in page
     assert json.loads((spec.out / "leaderboard.json").read_text())
     assert (spec.out / "config.yaml").is_file()
+
+
+def test_the_cells_of_a_run_share_what_the_unaligned_model_gave(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[PreTrainedModel] = []
+
+    def counted(model: PreTrainedModel, *rest: Any) -> Outlook:
+        taken.append(model)
+        return outlook(model, *rest)
+
+    monkeypatch.setattr("bench.tasks.toxicity.divergence.outlook", counted)
+    assert len(run(spec).executed) == len(taken) == 3  # each cell's own model, the unaligned one among them
 
 
 def test_a_second_run_does_no_work_and_makes_the_same_board(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
