@@ -143,7 +143,7 @@ def can_balance_experts(model: PreTrainedModel) -> bool:
     config: Any = model.config.get_text_config()
     recorded: Any = (getattr(model, "_can_record_outputs", None) or {}).get("router_logits", [])
     recorders = recorded if isinstance(recorded, list) else [recorded]
-    routers = tuple(getattr(recorder, "target_class", recorder) for recorder in recorders)
+    routers: tuple[Any, ...] = tuple(getattr(recorder, "target_class", recorder) for recorder in recorders)
     has_routers = not routers or any(isinstance(module, routers) for module in model.modules())
     return hasattr(config, "num_experts") and hasattr(config, "num_experts_per_tok") and has_routers
 
