@@ -9,7 +9,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist works
 .PHONY: demo test test-quick test-architectures lint types bench clean help
 
 help:
-	@echo "make demo   run the main job on a real model: base, ProFS and DPO with 30 % of the labels flipped"
+	@echo "make demo   run the main job on a real model: base, ProFS and DPO, with 30 % of the labels flipped and without"
 	@echo "make test   run the tests (no network beyond installing);  make test-quick  all but the slow ones"
 	@echo "make test-architectures   try every architecture of transformers, and write docs/run/architectures.md"
 	@echo "make lint   check style;  make types  check types;  make bench  measure speed and memory, as ratios"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from pydantic import PositiveInt
 
@@ -17,6 +17,8 @@ from bench.core.values import Metric
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+R = TypeVar("R")
+
 
 @dataclass(frozen=True)
 class EvaluationContext:
@@ -24,6 +26,22 @@ class EvaluationContext:
 
     batch_size: int = 32
     progress: Progress = field(default_factory=Silent)
+    unaligned: bool = False
+    """Whether the model that is measured is the unaligned one itself."""
+    base_results: dict[Hashable, Any] | None = None
+    """What `of_base` keeps of one unaligned model, which the cells of a run share; None keeps nothing."""
+
+    def of_base(self, key: Hashable, measure: Callable[[], R]) -> R:
+        """What `measure` gives of the unaligned model, measured once for all cells that share `base_results`.
+
+        Arguments:
+            key: names all that the result rests on, but the model, its precision and the batch size.
+        """
+        if self.base_results is None:
+            return measure()
+        if key not in self.base_results:
+            self.base_results[key] = measure()
+        return cast(R, self.base_results[key])
 
 
 @dataclass(frozen=True)

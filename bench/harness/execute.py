@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,8 @@ class Workbench:
     shared: SharedWork
     neutral: Sequence[str] = ()
     """Prose for the methods that need it."""
+    base_results: dict[Hashable, Any] = field(default_factory=dict)
+    """What tasks measured of the unaligned model."""
     checkpoints: Path | None = None
     """Where interrupted cells leave what they go on from, each in a folder of its name; None: nowhere."""
     rescued: Path | None = None
@@ -73,7 +75,12 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         peak = peak_device_memory(device)
         ledger = meter.ledger(cell.method_info, cell.data_info, report, seconds=align_seconds, peak_device_bytes=peak)
         start = time.perf_counter()
-        context = EvaluationContext(batch_size=bench.batch_size, progress=bench.progress)
+        context = EvaluationContext(
+            batch_size=bench.batch_size,
+            progress=bench.progress,
+            unaligned=module is None,
+            base_results=bench.base_results,
+        )
         results = {name: task.evaluate(model, tokenizer, context=context) for name, task in bench.tasks.items()}
         evaluate_seconds = time.perf_counter() - start
         batching = writing_batches(model)

@@ -93,9 +93,9 @@ class HeldOut(TrainerCallback):
         looks = {math.ceil(state.max_steps * look / LOOKS) for look in range(1, LOOKS + 1)}
         if self._pairs and state.global_step in looks:
             with self._bill, evaluating(self._model):
-                self._add(state.global_step, self._logps())
-            with self._bill:
-                self._curve["loss"].append(self._loss())
+                read: dict[Completion, float] = {}
+                self._curve["loss"].append(self._loss(read))
+                self._add(state.global_step, self._logps(read))
 
     def restart(self) -> None:
         """Forget what was seen in an attempt at training that is given up."""
@@ -146,15 +146,30 @@ class HeldOut(TrainerCallback):
                 curve=self._curve,
             )
 
-    def _loss(self) -> float:
+    def _loss(self, read: dict[Completion, float] | None = None) -> float:
+        """The method's own loss; into `read` come the log-probabilities that TRL takes for it and shows."""
         assert self._trainer is not None
-        with evaluating(cast("torch.nn.Module", self._trainer.model)):
-            return own_loss(self._trainer, self._rows)
+        model = cast("torch.nn.Module", self._trainer.model)
 
-    def _logps(self) -> Mapping[Completion, float]:
+        def note(module: torch.nn.Module, args: tuple[Any, ...], inputs: Mapping[str, Any], output: Any) -> None:
+            if read is not None and "labels" in inputs and getattr(output, "log_probs", None) is not None:
+                read.update(_shown(inputs, output.log_probs))
+
+        hook = model.register_forward_hook(note, with_kwargs=True)
+        try:
+            with evaluating(model):
+                return own_loss(self._trainer, self._rows)
+        finally:
+            hook.remove()
+
+    def _logps(self, read: Mapping[Completion, float] | None = None) -> Mapping[Completion, float]:
+        """Of the pairs' completions under the weights as they are, of which some may be known."""
+        known = read or {}
         completions = all_completions(self._pairs)
-        logps = completion_logps(self._model, completions, self._precision, lambda units: None)
-        return dict(zip(completions, logps, strict=True))
+        missing = [completion for completion in completions if completion not in known]
+        logps = completion_logps(self._model, missing, self._precision, lambda units: None)
+        found = {**known, **dict(zip(missing, logps, strict=True))}
+        return {completion: found[completion] for completion in completions}
 
     def _add(self, step: int, logps: Mapping[Completion, float]) -> None:
         early, margins = self._differences(self._before), self._differences(logps)
@@ -168,3 +183,18 @@ class HeldOut(TrainerCallback):
     def _differences(self, logps: Mapping[Completion, float]) -> list[float]:
         """Of each pair, how much more likely its chosen completion is, in nats."""
         return [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs]
+
+
+def _shown(inputs: Mapping[str, torch.Tensor], log_probs: torch.Tensor) -> Mapping[Completion, float]:
+    """Log-probabilities of completions in one batch of TRL's.
+
+    Arguments:
+        inputs: `input_ids`, `attention_mask` and `labels`, (rows, width); labels are -100 where nothing is scored.
+        log_probs: of each label, (rows, at most width), 0 where nothing is scored.
+    """
+    logps: dict[Completion, float] = {}
+    sums = log_probs.float().sum(dim=1).tolist()
+    columns = (inputs["input_ids"], inputs["attention_mask"].bool(), inputs["labels"] != -100)
+    for ids, present, scored, total in zip(*columns, sums, strict=True):
+        logps[Completion(tuple(ids[present & ~scored].tolist()), tuple(ids[scored].tolist()))] = total
+    return logps

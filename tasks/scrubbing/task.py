@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, JsonValue, PositiveInt, model_validator
@@ -21,6 +22,7 @@ from bench.tasks.scrubbing.metric import Losses, compare_groups, probe_metric, s
 from bench.tasks.scrubbing.probes import (
     GROUPS,
     IdentityPrompt,
+    ProbeSentence,
     check_limit,
     choose_prompts,
     choose_sentences,
@@ -84,7 +86,9 @@ class Scrubbing(Task):
     def evaluate(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext
     ) -> TaskResult:
-        losses = sentence_losses(choose_sentences(read_sentences(), self.limit), model, tokenizer, context)
+        sentences = choose_sentences(read_sentences(), self.limit)
+        measure = partial(sentence_losses, sentences, model, tokenizer, context)
+        losses = context.of_base(_key(sentences), measure) if context.unaligned else measure()
         prompts = choose_prompts(read_prompts(), self.limit)
         continuations = generate(
             model,
@@ -127,12 +131,18 @@ class Scrubbing(Task):
         context: EvaluationContext,
     ) -> TaskResult:
         after: Losses = result.carried
-        before = sentence_losses(after.sentences, base, tokenizer, context)
+        measure = partial(sentence_losses, after.sentences, base, tokenizer, context)
+        before = context.of_base(_key(after.sentences), measure)
         details = _report(result.metric.details, **compare_groups(before, after, seed=self.seed))
         return replace(result, metric=result.metric.model_copy(update={"details": details}))
 
     def _scorer(self) -> Scorer:
         return build_scorer(self.scorer, self.scorer_settings)
+
+
+def _key(sentences: Sequence[ProbeSentence]) -> tuple[str, ...]:
+    """What the losses of sentences are known by."""
+    return ("losses of probe sentences", *(sentence.text for sentence in sentences))
 
 
 def _report(details: Mapping[str, Any], **more: Any) -> dict[str, Any]:

