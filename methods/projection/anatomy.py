@@ -202,8 +202,8 @@ def find_family(model: PreTrainedModel) -> Family:
         seen = ", ".join(name for name, module in block.named_modules() if name and not list(module.children()))
         raise UsageError(
             f"cannot tell which matrix writes the MLP's output in a '{model.config.model_type}' "
-            f"({len(families)} candidates); take a method that trains, such as dpo; known families: {', '.join(sorted(FAMILIES))}; "
-            f"modules of its first block: {seen}"
+            f"({len(families)} candidates); take a method that trains, such as dpo; "
+            f"known families: {', '.join(sorted(FAMILIES))}; modules of its first block: {seen}"
         )
     return families[0]
 
