@@ -8,11 +8,12 @@ from typing import Any
 from bench.core.chat_date import CHAT_DATE
 from bench.core.code_version import code_version
 from bench.core.hashing import sha256_json
+from bench.core.passes.shapes import fixed_rows
 from bench.core.values import BASE
 from bench.leaderboard.records.ledger import TuningNote
 from bench.leaderboard.records.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from bench.methods.base import AlignmentMethod
-from bench.models.devices import device_kind
+from bench.models.devices import device_kind, resolve_batch_size
 from bench.spec.run_spec import RunSpec, build_methods, is_oracle, needs_pairs, stated_tuning
 from bench.tasks.base import Task
 from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferences
@@ -80,6 +81,7 @@ def expand_cells(spec: RunSpec, model: ModelInfo, kind: str, pool: PairPool, tas
     # Pairs are known by their texts, the date in them included; what else a method may make of the template is not.
     own_date = {"chat_date"} if model.chat_date not in (None, CHAT_DATE) else set()
     methods = build_methods(spec)
+    batch_rows = fixed_rows(kind, model.dtype, resolve_batch_size(spec.batch_size, kind))
 
     @cache
     def described(draw: Draw | None) -> tuple[DataInfo, str]:
@@ -105,6 +107,7 @@ def expand_cells(spec: RunSpec, model: ModelInfo, kind: str, pool: PairPool, tas
             "evaluation": evaluation,
             **({"neutral": neutral} if neutral else {}),
             **({"oracle": True} if oracle else {}),
+            **({"batch_rows": batch_rows} if batch_rows else {}),
         }
         id = _readable_id(name, info, sha256_json(identity))
         tuned = stated_tuning(spec, name)

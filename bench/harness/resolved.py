@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json
+from bench.core.passes.shapes import fixed_rows
 from bench.core.progress import Progress
 from bench.harness.cells import Cell, expand_cells, plan_draws
 from bench.leaderboard.records.record import ModelInfo
 from bench.methods.base import AlignmentMethod, PlannedAlignment
-from bench.models.devices import device_kind
+from bench.models.devices import device_kind, resolve_batch_size
 from bench.models.placed import PlacedModel, place_model
 from bench.models.sources import ModelSource
 from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs
@@ -42,6 +43,13 @@ class Setting:
     def spec(self) -> RunSpec:
         """For all that the specs have in common."""
         return self.specs[0]
+
+    @property
+    def writing_key(self) -> str:
+        """Identity of what decides the text that the model writes, the rows of a batch included where they do."""
+        kind = device_kind(self.model.device)
+        rows = fixed_rows(kind, self.model.dtype, resolve_batch_size(self.spec.batch_size, kind))
+        return self.model.key if rows is None else f"{self.model.key}-batches-of-{rows}"
 
 
 def resolve_setting(specs: Sequence[RunSpec]) -> Setting:
@@ -117,7 +125,7 @@ def pool_at_hand(setting: Setting, progress: Progress) -> PairPool | None:
         return PairPool("none", (), sha256_pairs(()))
     prompts = never_trained_on(setting, progress)
     if pairs.source == "on-policy":
-        return cached_pairs(pairs.on_policy, model_fingerprint=setting.model.key, exclude=prompts)
+        return cached_pairs(pairs.on_policy, model_fingerprint=setting.writing_key, exclude=prompts)
     pool = load_pairs(pairs.source, progress, load_tokenizer=setting.model.source.load_tokenizer)
     shared = shared_texts((make_prompt(pair.prompt) for pair in pool.pairs), prompts)
     if shared:

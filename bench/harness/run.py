@@ -188,10 +188,10 @@ def _build_pool(setting: Setting, progress: Progress) -> PairPool:
             progress.note(f"waiting for pairs that another process is making ({owner or 'just now'})")
         time.sleep(WAIT_SECONDS)
 
-    with building(f"pairs-{setting.model.key}", wait):
+    with building(f"pairs-{setting.writing_key}", wait):
         return build_pairs(
             setting.spec.pairs.on_policy,
-            model_fingerprint=setting.model.key,
+            model_fingerprint=setting.writing_key,
             load_model=lambda: setting.model.load(progress),
             progress=progress,
             exclude=never_trained_on(setting, progress),

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError
-from bench.core.passes.batching import Pass, run_batches
+from bench.core.passes.batching import Batching, Pass, run_batches
 from bench.core.passes.footprint import context_window, writing_footprint
 from bench.core.passes.padding import writing_batches
 from bench.core.passes.prompts import prompt_ids
+from bench.core.passes.shapes import fixed_rows
 from bench.core.progress import Progress
 from bench.tasks.outputs.continuations import Continuation, GeneratedRow, GenerationSettings
 from bench.tasks.texts.prompts import Prompt
@@ -64,18 +65,23 @@ def write_rows(
     Raises:
         BenchError: one row alone does not fit memory.
     """
+    model, together = writer.model, writing_batches(writer.model)
+    if together is Batching.padded:
+        writer.rows_at_once = fixed_rows(
+            model.device.type, str(model.dtype).removeprefix("torch."), batch_size, writer.settings.samples
+        )
+    fixed = writer.rows_at_once is not None
     with progress.track(description, len(rows)) as advance:
         work = Pass[GeneratedRow](
             what="prompt",
-            width=lambda row: len(row.tokens),
-            footprint=writing_footprint(
-                writer.model, writer.settings.max_new_tokens, sampled=writer.settings.temperature > 0
-            ),
+            width=writer.width,
+            footprint=writing_footprint(model, writer.settings.max_new_tokens, sampled=writer.settings.temperature > 0),
             run=lambda batches: writer.run(batches, advance),
             is_finished=lambda row: row.index in writer.written,
-            together=writing_batches(writer.model),
+            together=Batching.equal if fixed else together,
+            fixed=fixed,
         )
-        return run_batches(work, rows, batch_size, writer.model.device, progress)
+        return run_batches(work, rows, writer.rows_at_once or batch_size, model.device, progress)
 
 
 def prompt_rows(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: int) -> list[GeneratedRow]:

@@ -12,6 +12,7 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessor, Logits
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from bench.core.passes.predict import Batch, FrozenPass
+from bench.core.passes.shapes import fixed_width
 from bench.core.progress import Advance
 from bench.tasks.outputs.continuations import GeneratedRow, GenerationSettings
 from bench.tasks.outputs.sampling import SeededSampling
@@ -19,6 +20,8 @@ from bench.tasks.outputs.sampling import SeededSampling
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+NOBODYS = GeneratedRow(-1, "", 0, [0])
+"""Fills up batches of one shape."""
 Observer = Callable[[GeneratedRow, Tensor], None]
 """Is shown the logits, (vocabulary,), from which each token after a row is chosen, in turn; they are overwritten later.
 """
@@ -49,11 +52,23 @@ class Writer(FrozenPass[GeneratedRow]):
         self.seed = seed
         self.written: dict[int, list[int]] = {}
         """May go on after a token that ends the text."""
+        self.rows_at_once: int | None = None
+        """Where set, all batches have this many rows, and each row the width of its own length."""
         self._can_share = True
         self._observe = observe
 
     def tokens(self, row: GeneratedRow) -> Sequence[int]:
         return row.tokens
+
+    def width(self, row: GeneratedRow) -> int:
+        return len(row.tokens) if self.rows_at_once is None else fixed_width(len(row.tokens))
+
+    def collate(self, rows: Sequence[GeneratedRow]) -> Batch:
+        return super().collate(self._filled(rows))
+
+    def _filled(self, rows: Sequence[GeneratedRow]) -> Sequence[GeneratedRow]:
+        """Rows, and behind them as many of no account as a batch lacks."""
+        return [*rows, *[NOBODYS] * ((self.rows_at_once or 0) - len(rows))]
 
     def run(self, batches: Sequence[Sequence[GeneratedRow]], advance: Advance) -> None:
         """Write after the rows of each batch."""
@@ -61,16 +76,17 @@ class Writer(FrozenPass[GeneratedRow]):
             super().run(batches, advance)
 
     def process(self, rows: Sequence[GeneratedRow], batch: Batch) -> None:
-        width = batch["input_ids"].shape[1]
+        width, asked_for = batch["input_ids"].shape[1], rows
+        rows = self._filled(rows)
         processors = LogitsProcessorList()
         if self._observe is not None:
-            processors.append(Observation(rows, self._observe))
+            processors.append(Observation(asked_for, self._observe))
         if self.settings.temperature > 0:
             processors.append(SeededSampling(rows, self.settings, self.seed))
         tokens = self._from_shared_prompts(rows, batch, processors)
         if tokens is None:
             tokens = self._generate(batch, self.settings.max_new_tokens, processors)
-        self.written.update(zip((row.index for row in rows), tokens[:, width:].tolist(), strict=True))
+        self.written.update(zip((row.index for row in asked_for), tokens[:, width:].tolist(), strict=False))
 
     def _from_shared_prompts(
         self, rows: Sequence[GeneratedRow], batch: Batch, processors: LogitsProcessorList
@@ -86,6 +102,7 @@ class Writer(FrozenPass[GeneratedRow]):
         if len(numbers) == len(rows):
             return None
         first_rows = [prompt.index(number) for number in range(len(numbers))]
+        first_rows += first_rows[-1:] * ((self.rows_at_once or 0) // self.settings.samples - len(first_rows))
         distinct = {name: values[first_rows] for name, values in batch.items()}
         read = self._generate(distinct, 1, None, return_dict_in_generate=True, output_logits=True)
         self._can_share = _is_plain(read.past_key_values)
@@ -135,7 +152,7 @@ class Observation(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The logits as they are, (rows, vocabulary)."""
-        for row, logits in zip(self.rows, scores, strict=True):
+        for row, logits in zip(self.rows, scores, strict=False):  # behind them may be rows of no account
             self.observe(row, logits)
         return scores
 

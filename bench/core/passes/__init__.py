@@ -2,8 +2,8 @@
 
 Read `batching` first: rows in batches that fit into memory, halved where they do not. `footprint` estimates what fits,
 `memory` tells when it ran out, `predict` runs batches under Lightning and leaves no trace. `padding` finds out whether
-a model may be padded, `prompts` tokenises what is to be continued, and `skeleton` makes a model without weights, to try
-things on.
+a model may be padded, `shapes` says where all batches must be of one shape, `prompts` tokenises what is to be
+continued, and `skeleton` makes a model without weights, to try things on.
 
 May import: core.
 """

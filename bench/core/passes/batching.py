@@ -66,6 +66,8 @@ class Pass(Generic[Item]):
     """What to do where a single row does not fit memory."""
     together: Batching = Batching.padded
     """Which rows may share a batch."""
+    fixed: bool = False
+    """Whether batches must stay as large as asked for, so that where memory runs out nothing is done."""
 
 
 def run_batches(
@@ -85,7 +87,7 @@ def run_batches(
         BenchError: one row alone does not fit memory.
     """
     size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
-    limit = _limit(work, size, device)
+    limit = None if work.fixed else _limit(work, size, device)
     largest = 0
     while left := [row for row in rows if not work.is_finished(row)]:
         batches = cut_batches(work, left, size, limit)
@@ -94,6 +96,11 @@ def run_batches(
         largest = max([largest, *map(len, done)])
         if fits:
             break
+        if work.fixed:
+            raise BenchError(
+                f"out of memory with batches of {batch_size} {work.what}s, whose size is part of what the results are "
+                f"known by here; set batch_size to {max(1, batch_size // 2)}, or {work.remedy}"
+            )
         limit = size.limits[work.what] = _halve(work, batches[len(done)], progress)
     return largest
 

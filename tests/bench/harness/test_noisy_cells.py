@@ -22,6 +22,16 @@ PAIRS = [PreferencePair(f"say {i}", f" kind words {i}", f" rude words {i}", marg
 POOL = make_pool("file:none", PAIRS)
 
 
+@pytest.mark.parametrize(("dtype", "same"), [("float32", True), ("bfloat16", False)])
+def test_the_rows_of_a_batch_are_part_of_a_cell_where_they_decide_what_is_written(dtype: str, same: bool) -> None:
+    def base(batch_size: int | str) -> str:
+        spec = RunSpec.model_validate({"model": "file:none", "methods": {}, "batch_size": batch_size})
+        return expand_cells(spec, MODEL.model_copy(update={"dtype": dtype}), "cpu", POOL, {})[0].id
+
+    assert (base(8) == base(16)) is same
+    assert base("auto") == base(64)
+
+
 def cells(model: str = "flip", rates: Sequence[float] = (0.25,), **methods: Any) -> list[Cell]:
     rows = methods or {"profs": {"rank": 1}}
     settings = {"methods": rows, "noise": {"model": model, "rates": rates}, "pairs": {"held_out": 4}}
