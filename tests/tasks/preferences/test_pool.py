@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 from trl import extract_prompt
 from trl.data_utils import apply_chat_template
@@ -232,12 +234,14 @@ def test_messages_in_other_layouts_are_read_as_trls_form(
 
 
 def test_a_beginning_token_that_the_tokenizer_adds_is_not_written_twice(
-    tmp_path: Path, chat_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    start = chat_tokenizer.bos_token_id
-    monkeypatch.setattr(PreTrainedTokenizerFast, "__call__", lambda self, text: {"input_ids": [start, 5]})
+    adding, start = copy.deepcopy(chat_tokenizer), chat_tokenizer.bos_token
+    adding.backend_tokenizer.post_processor = TemplateProcessing(
+        single=[start, "$A"], special_tokens=[(start, chat_tokenizer.bos_token_id)]
+    )
     path = jsonl(tmp_path / "pairs.jsonl", CONVERSATIONS[0])
-    (pair,) = read_pool(path, load_tokenizer=lambda: chat_tokenizer)
+    (pair,) = read_pool(path, load_tokenizer=lambda: adding)
     assert pair.prompt == "user\nHi<|end|>\n<|start|>assistant\n"
     assert pair.chosen == "Good day<|end|>\n"
 
