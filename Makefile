@@ -6,11 +6,12 @@ READY = $(VENV)/.ready
 # Tests run in two processes of one thread each: more threads gain nothing on tiny models.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test test-quick lint types bench clean help
+.PHONY: demo test test-quick test-architectures lint types bench clean help
 
 help:
-	@echo "make demo   run the main job on a real model: base, ProFS and DPO with 30 % of the labels flipped"
+	@echo "make demo   run the main job on a real model: base, ProFS and DPO, with 30 % of the labels flipped and without"
 	@echo "make test   run the tests (no network beyond installing);  make test-quick  all but the slow ones"
+	@echo "make test-architectures   try every architecture of transformers, and write docs/run/architectures.md"
 	@echo "make lint   check style;  make types  check types;  make bench  measure speed and memory, as ratios"
 	@echo "make clean  remove the environment and what the tools left (never the downloads or your runs)"
 
@@ -27,10 +28,13 @@ demo: $(READY)
 	$(BIN)/bench run --methods profs,dpo --noise 0.3
 
 test: $(READY)
-	$(PYTEST) -m "not network and not gpu"
+	$(PYTEST) -m "not network and not gpu and not architectures"
 
 test-quick: $(READY)
-	$(PYTEST) -m "not slow and not network and not gpu"
+	$(PYTEST) -m "not slow and not network and not gpu and not architectures"
+
+test-architectures: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m architectures tests/architectures
 
 lint: $(READY)
 	$(BIN)/ruff check .

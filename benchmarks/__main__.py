@@ -27,9 +27,13 @@ class Claim(NamedTuple):
     def measured(self, ratios: Mapping[str, float]) -> str:
         """The ratio as text, with its standard error if it has one."""
         ratio = ratios[self.name]
-        return f"{ratio:.3f} ± {ratios[self.error]:.3f}" if self.error else f"{ratio:.2f}"
+        if self.error:
+            return f"{ratio:.3f} ± {ratios[self.error]:.3f}"
+        return f"{ratio:.3f}" if self.bound < SMALL else f"{ratio:.2f}"
 
 
+SMALL = 0.1
+"""Bounds below it are shown with a digit more."""
 CLAIMS = (
     Claim("edit_seconds_over_forward", "ProFS edit / bare length-sorted forward pass: time", 1.15),
     Claim("edit_processor_seconds_over_forward", "  the same: processor time", 1.15),
@@ -43,6 +47,10 @@ CLAIMS = (
     Claim("tuning_sweep_processor_over_bare", "  the same: processor time", 1.0),
     Claim("tuning_sweep_over_training", "  / 6 of ours alone + 1 reference pass: time", 1.0, "tuning_sweep_error"),
     Claim("tuning_sweep_processor_over_training", "  the same: processor time", 1.0, "tuning_sweep_processor_error"),
+    Claim("rehearsal_over_training", "trying merge and save / the DPO training of a quickstart cell: time", 0.02),
+    Claim("rehearsal_over_training_processor", "  the same: processor time", 0.02),
+    Claim("adapter_rehearsal_over_training", "trying the merge alone / the same: time", 0.02),
+    Claim("adapter_rehearsal_over_training_processor", "  the same: processor time", 0.02),
     Claim("evaluation_over_single", "toxicity evaluation / one prompt at a time: time", 0.2),
     Claim("evaluation_over_single_processor", "  the same: processor time", 0.2),
     Claim("evaluation_over_generate", "toxicity evaluation / bare length-sorted generate: time", 1.15),
@@ -67,12 +75,23 @@ CLAIMS = (
 def main() -> None:
     """Measure everything and print it beside its bound."""
     silence_libraries()
-    from benchmarks import capability, dpo_training, perplexity, profs_edit, sampling, scoring, study, toxicity_batching
+    from benchmarks import (
+        capability,
+        dpo_training,
+        perplexity,
+        profs_edit,
+        rehearsal,
+        sampling,
+        scoring,
+        study,
+        toxicity_batching,
+    )
 
     console = Console()
     table = Table("measured", "ratio", "bound", "", box=None, pad_edge=False)
     ratios: dict[str, float] = {}
-    for part in (profs_edit, dpo_training, toxicity_batching, sampling, scoring, perplexity, capability, study):
+    modules = (profs_edit, dpo_training, rehearsal, toxicity_batching, sampling, scoring, perplexity, capability, study)
+    for part in modules:
         ratios |= part.measure()
     for claim in CLAIMS:
         mark = "holds" if claim.holds(ratios) else "MISSED"

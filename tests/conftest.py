@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a hub fails at once
+os.environ["ALIGNMENT_BENCH_DTYPE"] = "float32"  # the same numbers whatever this processor has units for
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from bench.models import devices
+
 SPECIAL = ("<|end|>", "<|start|>")
 FROZEN: list[str] = []
 
@@ -34,6 +37,12 @@ def quick_collection() -> None:
         gc.collect()
         gc.freeze()
         FROZEN.append("trl")
+
+
+@pytest.fixture(autouse=True)
+def processor_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dtype: auto` means float32 in every test, whatever this processor has units for."""
+    monkeypatch.setattr(devices, "PROCESSOR", Path(os.devnull))
 
 
 @pytest.fixture(scope="session")

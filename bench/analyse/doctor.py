@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, UsageError
 from bench.core.store.cache import home, workspace
 from bench.core.values import Value
 from bench.models.sources import MODELS, resolve_model
+from bench.spec.run_spec import find_config, read_yaml
 
 PACKAGES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "lightning", "lm-eval", "datasets", "detoxify"),
@@ -66,9 +67,20 @@ def _devices() -> Iterator[Finding]:
 def _caches() -> Iterator[Finding]:
     from huggingface_hub import constants
 
-    yield Finding(section="caches", item="alignment-bench", value=_occupied(home()), ok=_can_write())
+    fault = _home_fault()
+    value = fault or _occupied(home())
+    yield Finding(section="caches", item="alignment-bench", value=value, ok=not fault and _can_write())
     hub = Path(constants.HF_HUB_CACHE)
     yield Finding(section="caches", item="hugging face hub", value=_occupied(hub))
+
+
+def _home_fault() -> str | None:
+    """Why there is no folder for the cache; None where there is."""
+    try:
+        home()
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 def _occupied(folder: Path) -> str:
@@ -91,16 +103,16 @@ def _can_write() -> bool:
 def _models() -> Iterator[Finding]:
     """Which of the package index's models are here already; a hub model is looked for when it is asked for."""
     for name, entry in MODELS.items():
-        if entry.asset is not None:
+        if entry.asset is not None and not _home_fault():
             missing = resolve_model(name).missing()
             more = f" and {len(missing) - 1} more downloads" if len(missing) > 1 else ""
             yield Finding(section="models", item=name, value=missing[0] + more if missing else "in the cache")
 
 
 def _reachable(timeout: float) -> Iterator[Finding]:
-    """What cannot be reached is a fault only where the default model still has to come from there."""
+    """What cannot be reached is a fault only where the quickstart's model still has to come from there."""
     index = _ask_index(timeout * 10)
-    needed = any(resolve_model(name).missing() for name, entry in MODELS.items() if entry.asset)
+    needed = bool(_home_fault()) or bool(resolve_model(read_yaml(find_config(None))["model"]).missing())
     state = True if not index else False if needed else None
     yield Finding(section="reachable", item="pypi: (package index, through pip)", value=index or "yes", ok=state)
     hub = _ask_hub(timeout)

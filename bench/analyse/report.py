@@ -1,7 +1,6 @@
 """`bench report`: pictures of a run's curves, the numbers behind them, and what they come to."""
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,8 +45,6 @@ def write_pages(drawn: Drawn, folder: Path) -> Path:
     Raises:
         BenchError: it cannot be written.
     """
-    # Otherwise it speaks of its caches, which are no concern of a reader.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     page = folder / "report.md"
     try:
         earlier = _earlier(folder)

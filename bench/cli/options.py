@@ -38,6 +38,8 @@ Batch = Annotated[str | None, option("Evaluation batch: a number or auto.", "--b
 Set = Annotated[list[str] | None, option("Any setting, e.g. methods.dpo.learning_rate=5e-5. Repeatable.", "--set")]
 PrintFormat = Annotated[Format, option("How to print it.", "--format", "-f")]
 
+Notes = Annotated[bool, option("Show the whole board: tasks, guards, budget, notes.", "--notes")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:

@@ -14,6 +14,7 @@ from bench.cli.options import (
     Grid,
     Listing,
     Measurement,
+    Notes,
     Parser,
     PrintFormat,
     RunGrid,
@@ -46,6 +47,7 @@ def run_command(
     measurement: Measurement,
     execution: Execution,
     dry_run: Annotated[bool, option("Say what would be done and downloaded; do nothing.", "--dry-run")] = False,
+    notes: Notes = False,
 ) -> None:
     """Align, measure, and build the leaderboard. Finished cells are never run again."""
     from bench.spec.overrides import split_integers, split_numbers
@@ -65,7 +67,7 @@ def run_command(
     if dry_run:
         _plan(study, cell_by_cell=True)
     else:
-        _run(study)
+        _run(study, notes=notes)
 
 
 @grouped
@@ -75,9 +77,10 @@ def study(
     amend: Amend = None,
     grid: Grid,
     execution: Execution,
+    notes: Notes = False,
 ) -> None:
     """Run a grid of methods, models, noise models, rates, sizes and seeds; processes may share one directory."""
-    _run(_read_study(target, amend, grid, execution))
+    _run(_read_study(target, amend, grid, execution), notes=notes)
 
 
 @grouped
@@ -104,12 +107,14 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
 
 
 def leaderboard(
-    directory: Annotated[Path, typer.Argument(help="A run's directory.")], format: PrintFormat = "table"
+    directory: Annotated[Path, typer.Argument(help="A run's directory.")],
+    format: PrintFormat = "table",
+    notes: Notes = False,
 ) -> None:
     """Print the board of finished cells, made anew from the records."""
     from bench.display.run import show_leaderboard
 
-    show_leaderboard(directory, format)
+    show_leaderboard(directory, format, notes=notes)
 
 
 def schema() -> None:
@@ -119,14 +124,14 @@ def schema() -> None:
     show_schema()
 
 
-def _run(study: Study) -> None:
+def _run(study: Study, *, notes: bool) -> None:
     from bench.display.console import progress_display
     from bench.display.run import show_outcome
     from bench.harness.run import run_study
 
     with progress_display() as progress:
         outcome = run_study(study, progress=progress)
-    show_outcome(outcome, study.out)
+    show_outcome(outcome, study.out, notes=notes)
     if outcome.failed:
         raise typer.Exit(1)
 

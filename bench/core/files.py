@@ -77,6 +77,18 @@ def kept_folder(parent: Path | None, write: Callable[[Path], object]) -> Path | 
     return None
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with `~` and `~user` replaced by the home folder that they mean.
+
+    Raises:
+        UsageError: nobody knows that folder: no such user, or one with neither HOME nor an entry among the users.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"no home folder is known for {path}: write the path in full, or set HOME") from error
+
+
 def file_fault(path: Path) -> str | None:
     """Why there is nothing to read in a file, in words that follow its name; None where there is."""
     try:

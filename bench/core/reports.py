@@ -175,6 +175,10 @@ class LayerReport(TypedReport):
     directions_left_out: int | None = None
     unexplained: str | None = None
     """Why there are no directions in tokens."""
+    stream_share_before: float | None = None
+    """Of what the block's MLP added to the residual stream, on a few of the texts, the part along the directions,
+    ‖V c‖² / ‖c‖²; `stream_share_after` what stays of it once all blocks are edited, beside a bias or behind a norm."""
+    stream_share_after: float | None = None
     angles_to_clean_degrees: Sequence[float] | None = None
     """Principal angles to what would have been removed without noise, ascending; None where there was none."""
 

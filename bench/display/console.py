@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.core.environment import LAUNCHERS, overriding
 from bench.core.errors import UsageError
-from bench.display.live import LiveDisplay
+from bench.display.live import LiveDisplay, print_message
 from bench.display.streams import is_unicode
 from bench.leaderboard.render.section import Section
 from bench.leaderboard.render.text import TerminalSections, section_markdown
@@ -21,8 +21,10 @@ from bench.leaderboard.render.text import TerminalSections, section_markdown
 if TYPE_CHECKING:
     from bench.leaderboard.board.values import Leaderboard
 
-LOG = Console(stderr=True, soft_wrap=False)
-RESULT = Console(width=None if sys.stdout.isatty() else 200)
+FILE_COLUMNS = 200
+"""Width of tables in a file or a pipe, where no terminal says how much fits."""
+LOG = Console(stderr=True, width=None if sys.stderr.isatty() else FILE_COLUMNS)
+RESULT = Console(width=None if sys.stdout.isatty() else FILE_COLUMNS)
 
 
 def progress_display() -> LiveDisplay:
@@ -36,8 +38,8 @@ def progress_display() -> LiveDisplay:
 
 
 def log(text: str, style: str | None = None) -> None:
-    """A message to standard error, as it is: markup in it is text."""
-    LOG.print(text, style=style, markup=False, highlight=False)
+    """A message to standard error, as it is: markup in it is text, and only a terminal wraps it."""
+    print_message(LOG, text, style)
 
 
 def print_board(console: Console, board: Leaderboard) -> None:

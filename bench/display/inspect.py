@@ -1,6 +1,5 @@
 """`bench inspect`: one record, found by its path or cell, printed and drawn."""
 
-import logging
 from pathlib import Path
 
 from bench.core.errors import BenchError, UsageError
@@ -43,8 +42,6 @@ def inspect_record(target: str, form: str, *, plot: Path | None, draw: bool, dir
 
 
 def _draw(record: Record, path: Path) -> Path:
-    # Otherwise it speaks of its caches, which are no concern of the person who inspects a record.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from bench.leaderboard.figures.record import draw_record
     from bench.leaderboard.figures.style import save_figure
 

@@ -24,6 +24,11 @@ from bench.harness.states import CellStates, State
 WORTH_A_LINE_SECONDS = 2.0
 
 
+def print_message(console: Console, text: str, style: str | None = None) -> None:
+    """One message, as it is. In a file it stays one line, so that no path in it is cut in two."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
 class _Bars(Progress):
     """Bars, and above them where every cell stands."""
 
@@ -71,10 +76,10 @@ class LiveDisplay:
             self._bars.remove_task(task)
         seconds = time.monotonic() - start
         if seconds > WORTH_A_LINE_SECONDS:
-            self._console.print(f"{description}: {seconds:.0f} s", style="dim", markup=False, highlight=False)
+            print_message(self._console, f"{description}: {seconds:.0f} s", "dim")
 
     def note(self, message: str) -> None:
-        self._console.print(message, markup=False, highlight=False)
+        print_message(self._console, message)
 
     def watch(self, states: CellStates) -> None:
         """Show where every cell stands, or say it when one is done."""

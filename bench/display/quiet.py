@@ -7,6 +7,7 @@ import warnings
 LOGGERS = (
     *("lightning", "lightning.pytorch", "lightning.fabric"),
     *("transformers", "trl", "datasets", "lm_eval", "accelerate", "httpx"),
+    "matplotlib",  # which libraries import, and which speaks of its caches where HOME cannot be written
 )
 
 

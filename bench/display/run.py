@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.core.errors import BenchError
-from bench.display.console import LOG, RESULT, log, print_board, print_json, write_line
+from bench.display.board import print_brief
+from bench.display.console import LOG, RESULT, log, print_json, write_line
 from bench.display.matrix import CellMatrix
 from bench.harness.states import CellStates, GridCell, State, duration
 
@@ -102,9 +103,13 @@ def _status(status: Status) -> Group:
     return Group(CellMatrix(status.states), *(Text(line) for line in lines))
 
 
-def show_outcome(outcome: Outcome, out: Path) -> None:
-    """The board and what failed to standard error, the path of the page to standard output."""
-    print_board(LOG, outcome.leaderboard)
+def show_outcome(outcome: Outcome, out: Path, *, notes: bool) -> None:
+    """The board and what failed to standard error, the path of the page to standard output.
+
+    Arguments:
+        notes: the whole board, not what fits a screen.
+    """
+    print_brief(LOG, outcome.leaderboard, out, notes=notes)
     if not outcome.executed and not outcome.failed:
         log("every cell was finished already; nothing was run", "dim")
     if outcome.failed:
@@ -112,8 +117,13 @@ def show_outcome(outcome: Outcome, out: Path) -> None:
     write_line(str(out / "leaderboard.md"))
 
 
-def show_leaderboard(directory: Path, form: str) -> None:
-    """Make a directory's board anew and print it."""
+def show_leaderboard(directory: Path, form: str, *, notes: bool) -> None:
+    """Make a directory's board anew and print it.
+
+    Arguments:
+        form: "markdown" and "json" are always whole.
+        notes: the whole board as a table too, not what fits a screen.
+    """
     from bench.leaderboard.export import board_json, read_leaderboard
     from bench.leaderboard.render.markdown import board_page
 
@@ -123,7 +133,7 @@ def show_leaderboard(directory: Path, form: str) -> None:
     elif form == "json":
         print_json(board_json(board))
     else:
-        print_board(RESULT, board)
+        print_brief(RESULT, board, directory, notes=notes)
 
 
 def show_pool(pool: PairPool, out: Path | None) -> None:

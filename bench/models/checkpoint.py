@@ -136,16 +136,18 @@ def load_checkpoint(
             "(a reward head), load it with AutoModelForCausalLM and save that"
         )
     _refuse_nan(model, locator)
-    if model.generation_config.pad_token_id is None:
+    padding, rows = model.generation_config.pad_token_id, model.config.get_text_config().vocab_size
+    if padding is None or padding >= rows:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 
 
 def load_tokenizer(folder: Path, locator: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, with a padding token: its end token, where it has none; such positions are masked.
+    """The tokenizer of a checkpoint, with a padding token that the model has an embedding for: its end token, where it
+    has none; such positions are masked.
 
     Raises:
-        UsageError: it can neither pad nor end.
+        UsageError: it can neither pad nor end, or it puts a token beside every text that the model does not have.
         BenchError: its files cannot be read.
     """
     from transformers import AutoTokenizer
@@ -160,8 +162,19 @@ def load_tokenizer(folder: Path, locator: str) -> PreTrainedTokenizerBase:
             f"the tokenizer of {locator} has neither a padding nor an end token, so that texts cannot be batched; "
             "set pad_token or eos_token in its tokenizer_config.json"
         )
+    rows = read_model_config(folder, locator).get_text_config().vocab_size
+    behind = [token for token in tokenizer("")["input_ids"] if token >= rows]
+    if behind:
+        raise UsageError(
+            f"the tokenizer of {locator} puts {tokenizer.convert_ids_to_tokens(behind[0])!r} beside every text, which "
+            f"is token {behind[0]}, and the model has embeddings for the first {rows} alone (vocab_size in its "
+            "config.json); give the tokenizer that belongs to these weights"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id >= rows:  # padding is masked, so that any token of the model will do
+        ends = tokenizer.eos_token_id is not None and tokenizer.eos_token_id < rows
+        tokenizer.pad_token = tokenizer.eos_token if ends else tokenizer.convert_ids_to_tokens(0)
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 

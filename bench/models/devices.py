@@ -8,6 +8,10 @@ from bench.core.passes.batching import BatchSize
 
 MOST_ON_CPU = 64
 """Where a CPU stops gaining; measured, see docs/run/batching.md."""
+PROCESSOR = Path("/proc/cpuinfo")
+"""Where Linux says what the processor can do."""
+BFLOAT16_UNITS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""What it calls matrix products of bfloat16, the last on ARM. Without them bfloat16 is slower than float32."""
 MOST_ON_ACCELERATOR = 512
 """Where an accelerator has long been busy; memory as a rule sets the limit below it."""
 
@@ -48,14 +52,26 @@ def device_kind(device: str) -> str:
 
 
 def resolve_dtype(dtype: str, device: str) -> str:
-    """The type of weights and arithmetic: float32 on a CPU, bfloat16 where the accelerator has it."""
+    """The type of weights and arithmetic; "auto" is bfloat16 where the processor or accelerator computes in it."""
     if dtype != "auto":
         return dtype
+    if device_kind(device) == "cpu":
+        return "bfloat16" if _cpu_has_bfloat16_units() else "float32"
     if device_kind(device) != "cuda":
         return "float32"
     import torch
 
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+
+
+def _cpu_has_bfloat16_units() -> bool:
+    """Whether this is a Linux machine whose processor says so; asked without importing torch."""
+    try:
+        lines = PROCESSOR.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    features = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return not BFLOAT16_UNITS.isdisjoint(features.partition(":")[2].split())
 
 
 def resolve_batch_size(batch_size: int | str, device: str) -> BatchSize:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.chat_date import CHAT_DATE, asks_for_date, dated
 from bench.core.errors import UsageError
-from bench.core.files import write_atomic
+from bench.core.files import expanded, write_atomic
 from bench.core.hashing import sha256_json, sha256_texts
 from bench.core.progress import Progress
 from bench.core.registry import unknown
@@ -303,7 +303,7 @@ def resolve_model(text: str) -> ModelSource:
             if asset.locator == text:
                 return PypiModel(asset)
         raise UsageError(f"'{text}' is not one of the package index's models known here: {', '.join(named)}")
-    path = Path(text).expanduser()
+    path = expanded(text)
     if text and (path.exists() or path.is_absolute() or text.startswith(".")):
         return _file_model(path)
     if _REPOSITORY.fullmatch(text.partition("@")[0]):
@@ -319,7 +319,7 @@ def _hub_model(text: str) -> HubModel:
 
 
 def _file_model(path: Path) -> FileModel:
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     if not path.is_dir():
         fault = "is a file, not a folder written by save_pretrained" if path.exists() else "does not exist"
         raise UsageError(f"the model folder {path} {fault}")

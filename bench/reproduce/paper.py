@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import UsageError
+from bench.core.files import expanded
 from bench.core.registry import unknown
 from bench.core.values import Value
 from bench.leaderboard.published.numbers import Published, PublishedTable
@@ -152,7 +153,7 @@ def read_design(
         raise UsageError(f"--model {model} and --scale quickstart exclude each other: that scale has its own model")
     chosen = find_model(name, model)
     config = config_of(name, chosen, scale)
-    placed = [(key_path, f"file:{data.expanduser() / path}") for key_path, path in _relative_files(read_yaml(config))]
+    placed = [(key_path, f"file:{expanded(data) / path}") for key_path, path in _relative_files(read_yaml(config))]
     study = read_study(str(config), flags=[*placed, *flags], limit=limit).study
     reason = OTHER_MODEL if scale == "quickstart" else LIMITED if limit is not None else None
     published = validated(Published, read_yaml(PUBLISHED), str(PUBLISHED))
@@ -163,7 +164,7 @@ def missing_files(study: Study) -> list[str]:
     """One line for each file that has to be downloaded by hand and is not there: what it is and where to get it."""
     perplexity = study.spec.tasks.get("perplexity", {})
     locators = [study.spec.pairs.source, str(perplexity.get("source", ""))]
-    paths = [Path(locator.removeprefix("file:")).expanduser() for locator in locators if locator.startswith("file:")]
+    paths = [expanded(locator.removeprefix("file:")) for locator in locators if locator.startswith("file:")]
     absent = [path for path in paths if not path.is_file()]
     sources = ["".join(f" ({FILES[name]})" for name in FILES if path.as_posix().endswith(name)) for path in absent]
     return [f"{path} is not there{source}" for path, source in zip(absent, sources, strict=True)]

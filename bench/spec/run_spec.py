@@ -100,7 +100,7 @@ class RunSpec(Value):
     model: str = "smollm2-135m"
     """A name from `bench list models`, `hub:ORG/NAME[@REVISION]`, or `file:FOLDER`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of weights and arithmetic; auto: float32 on a CPU, bfloat16 on an accelerator that has it."""
+    """Of weights and arithmetic; auto: bfloat16 where the processor or accelerator computes in it, else float32."""
     device: str = "auto"
     batch_size: PositiveInt | Literal["auto"] = "auto"
     """Of evaluation; no number depends on it beyond floating-point rounding."""

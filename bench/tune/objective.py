@@ -70,6 +70,7 @@ class HeldOutObjective:
                 device=model.device,
                 pairs=self.fit,
                 seed=self.module.draw.seed,
+                tokenizer=self.model.source.load_tokenizer(),
             )
         )
 

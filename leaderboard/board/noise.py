@@ -174,7 +174,7 @@ def _contrast(pair: tuple[int, int], a: _Point, b: _Point, base: Metric, both_sh
         first=pair[0],
         second=pair[1],
         difference=strata_change(minus(a_noisy, a_clean), minus(b_noisy, b_clean), of=base),
-        at_noise=paired_change(cells[1], cells[3]),
+        at_noise=strata_change(a_noisy, b_noisy, of=base),
         retained=shares.value if shares else None,
         retained_ci95=shares.bounds if shares else None,
     )

@@ -16,7 +16,7 @@ from bench.leaderboard.board.noise import find_twins, with_noise
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
 from bench.leaderboard.board.scores import NO_BASE, metric_score
 from bench.leaderboard.board.values import NoiseContrast, Row, Score
-from bench.leaderboard.records.labels import distinctions
+from bench.leaderboard.records.labels import distinctions, pool_names
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
 
@@ -68,11 +68,14 @@ def in_order(metrics: Iterable[str]) -> list[str]:
 
 
 def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records by row, oldest first; the unaligned model's under its name, whatever data its record mentions."""
+    """Records by row, oldest first; the unaligned model's under its name, whatever data its record mentions.
+
+    Pairs count by their content: where they were read from makes no other row.
+    """
     rows: dict[str, list[Record]] = {}
     for record in history:
         data, noise = record.data, record.data.noise
-        pairs = [data.source, data.pool_sha256, data.held_out, data.n_pairs]
+        pairs = [data.pool_sha256, data.held_out, data.n_pairs]
         identity = [record.method.model_dump(mode="json"), pairs, noise.model, noise.rate]
         key = BASE if _is_base(record) else sha256_json(identity)
         rows.setdefault(key, []).append(record)
@@ -82,7 +85,9 @@ def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
 def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]:
     """For each row, the hyperparameters that tell it from others of its name, pair source or noise if several, and
     which pairs and code these were where rows of the name would look the same."""
-    data = distinctions([{"pairs": g[0].data.source, "noise": g[0].data.noise.model} for g in groups.values()])
+    pools = pool_names(record for group in groups.values() for record in group)
+    newest = [group[-1].data for group in groups.values()]
+    data = distinctions([{"pairs": pools[data.pool_sha256], "noise": data.noise.model} for data in newest])
     labels = dict(zip(groups, data, strict=True))
     for name in {group[0].method.name for group in groups.values()}:
         alike = [key for key, group in groups.items() if group[0].method.name == name]

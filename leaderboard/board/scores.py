@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from statistics import fmean, stdev
 
 import numpy as np
@@ -29,7 +30,7 @@ from bench.leaderboard.board.values import Change, Score
 from bench.leaderboard.statistics.equivalence import LEVEL
 from bench.leaderboard.statistics.panel import Sheet
 from bench.leaderboard.statistics.power import Spread, detectable_effect
-from bench.leaderboard.statistics.seeds import p_values, seeded_mean
+from bench.leaderboard.statistics.seeds import bounds_of, p_values
 
 NO_BASE = "base was not measured"
 LARGEST_LOGARITHM = math.log(sys.float_info.max)
@@ -190,9 +191,9 @@ def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[fl
     The transform, being monotone, is applied to the bounds: two seeds that differ much have replicates whose
     exponential nothing could hold.
     """
-    if not all(spreads(sheet)):
+    if sheet.n_items < 2 or not all(spreads(sheet)):
         return None
-    bounds = seeded_mean(sheet.values[..., 0], weights=sheet.weights.tolist(), level=level).interval.bounds
+    bounds = bounds_of(itemgetter((..., 0)), sheet, level=level)
     if bounds is None or transform is None:
         return bounds
     with np.errstate(over="ignore"):

@@ -111,7 +111,7 @@ def _cells_of(target: str, directories: dict[Path, Mapping[str, Record]]) -> Com
 def _row_sha256(record: Record) -> str:
     """Hash of all that cells of one row have in common."""
     data = record.data
-    pairs = [data.source, data.pool_sha256, data.held_out, data.n_pairs, data.noise.model, data.noise.rate]
+    pairs = [data.pool_sha256, data.held_out, data.n_pairs, data.noise.model, data.noise.rate]
     return sha256_json([record.model.fingerprint, record.model.dtype, record.method.model_dump(mode="json"), *pairs])
 
 

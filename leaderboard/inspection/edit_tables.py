@@ -12,11 +12,17 @@ BARS = 14
 """Most bars of a spectrum: with everything else they fit 80 columns."""
 HASH = 6
 """Digits of a hash that a person compares."""
-COLUMNS = ("layer", "rank", "energy", "singular values", "angle", "matrix", "‖ΔW‖/‖W‖", "rank ΔW", "SHA-256")
+COLUMNS = ("layer", "rank", "energy", "singular values", "stays", "angle", "matrix", "‖ΔW‖/‖W‖", "rank ΔW", "SHA-256")
 READING = (
     "energy is the share of all squared singular values that the removed directions hold; rank ΔW leaves rounding out; "
     "SHA-256 is of a matrix's bytes before and after"
 )
+READING_STAYS = (
+    "stays is what is left, after the edit, along the removed directions of what the MLP adds to the residual stream, "
+    "beside a bias or behind a norm, as a share of all that it adds (before: in the record)"
+)
+STAYS = 1e-4
+"""Share from which on it is shown: what rounding leaves is less."""
 READING_ANGLE = "angle is the largest principal angle between what was removed and what would have been without noise"
 READING_TOKENS = (
     "promotes and suppresses are the tokens whose logits a direction raises and lowers most, through the final norm; "
@@ -30,7 +36,7 @@ def layer_sections(layers: Sequence[LayerReport], directions: int) -> list[Secti
     noisy = any(layer.angles_to_clean_degrees for layer in layers)
     tokens = _tokens(layers, directions)
     has_tokens = any(section.columns for section in tokens)
-    notes = {READING: True, READING_ANGLE: noisy, READING_TOKENS: has_tokens}
+    notes = {READING: True, READING_STAYS: _any_stays(layers), READING_ANGLE: noisy, READING_TOKENS: has_tokens}
     reading = ". ".join(note for note, is_needed in notes.items() if is_needed)
     return [_layers(layers, noisy), *tokens, Section("", (), (("reading", reading),))]
 
@@ -38,7 +44,7 @@ def layer_sections(layers: Sequence[LayerReport], directions: int) -> list[Secti
 def _layers(layers: Sequence[LayerReport], noisy: bool) -> Section:
     several = any(len(layer.matrices) > 1 for layer in layers)
     hashed = any(matrix.sha256_before for layer in layers for matrix in layer.matrices)
-    shown = {"angle": noisy, "matrix": several, "SHA-256": hashed}
+    shown = {"stays": _any_stays(layers), "angle": noisy, "matrix": several, "SHA-256": hashed}
     columns = tuple(name for name in COLUMNS if shown.get(name, True))
     rows = []
     for layer in layers:
@@ -59,8 +65,13 @@ def _about_layer(layer: LayerReport) -> dict[str, str]:
         "rank": str(layer.rank),
         "energy": MISSING if energy is None else f"{100 * energy:.1f} %",
         "singular values": f"{numbers} {spark(values, from_zero=True, width=BARS)}" if values else MISSING,
+        "stays": MISSING if layer.stream_share_after is None else f"{100 * layer.stream_share_after:.2f} %",
         "angle": f"{max(angles):.2f}°" if angles else MISSING,
     }
+
+
+def _any_stays(layers: Sequence[LayerReport]) -> bool:
+    return any((layer.stream_share_after or 0) > STAYS for layer in layers)
 
 
 def _about_matrix(matrix: MatrixReport) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.core.hashing import sha256_texts
+from bench.leaderboard.records.record import Record
 
 _HASH = re.compile(r"^(sha256:)?[0-9a-f]{12,}$")
 _LONGEST = 40
@@ -46,6 +47,15 @@ def distinctions(alternatives: Sequence[Any]) -> list[dict[str, str]]:
 
 def _kinds(choice: Sequence[Mapping[str, str]]) -> int:
     return len({json.dumps(settings) for settings in choice})
+
+
+def pool_names(records: Iterable[Record]) -> dict[str, str]:
+    """What each pool of pairs is called, by its hash: where it was last read from.
+
+    Arguments:
+        records: oldest first. The same pairs may have been read at several paths.
+    """
+    return {record.data.pool_sha256: record.data.source for record in records}
 
 
 def joined(settings: Mapping[str, str]) -> str:

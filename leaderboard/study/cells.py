@@ -15,7 +15,7 @@ from bench.leaderboard.board.pairing import is_exponential, make_strata, mean_of
 from bench.leaderboard.board.rows import newest_metrics
 from bench.leaderboard.board.scores import metric_score
 from bench.leaderboard.board.values import Column
-from bench.leaderboard.records.labels import distinctions, joined
+from bench.leaderboard.records.labels import distinctions, joined, pool_names
 from bench.leaderboard.records.record import Record
 
 
@@ -173,23 +173,24 @@ def metrics_by_seed(by_seed: Mapping[int, Record], metric: str) -> dict[int, Met
 def _identity(record: Record) -> str:
     """What makes two cells the same method on the same pool of pairs."""
     method, data = record.method, record.data
-    return sha256_json([method.name, dict(method.config), method.code, data.source, data.pool_sha256, data.held_out])
+    return sha256_json([method.name, dict(method.config), method.code, data.pool_sha256, data.held_out])
 
 
 def _labels(records: Sequence[Record]) -> dict[str, str]:
     """For each identity the method's name, with what tells it from others of the name."""
     newest = {_identity(record): record for record in records}
+    pools = pool_names(newest.values())
     labels: dict[str, str] = {}
     for name in {record.method.name for record in newest.values()}:
         alike = {key: record for key, record in newest.items() if record.method.name == name}
-        settings = distinctions([_settings(record) for record in alike.values()])
+        settings = distinctions([_settings(record, pools) for record in alike.values()])
         labels |= {key: f"{name} ({joined(own)})" if own else name for key, own in zip(alike, settings, strict=True)}
     return labels
 
 
-def _settings(record: Record) -> dict[str, object]:
+def _settings(record: Record, pools: Mapping[str, str]) -> dict[str, object]:
     data = record.data
-    origin = {"pairs": data.source, "pairs sha": data.pool_sha256, "held out": data.held_out}
+    origin = {"pairs": pools[data.pool_sha256], "pairs sha": data.pool_sha256, "held out": data.held_out}
     return {**record.method.config, **origin, "code": record.method.code}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -193,7 +194,7 @@ def find_family(model: PreTrainedModel) -> Family:
     families = [
         Family(body, blocks, path, (), transposed, f"found by structure: {name}.*.{path}")
         for name, stack in stacks.items()
-        for body, _, blocks in [name.rpartition(".")]
+        for body, blocks in [_body_of(model, name)]
         for path, transposed in _common_values(stack, config.hidden_size)
     ]
     if len(families) != 1:
@@ -201,10 +202,19 @@ def find_family(model: PreTrainedModel) -> Family:
         seen = ", ".join(name for name, module in block.named_modules() if name and not list(module.children()))
         raise UsageError(
             f"cannot tell which matrix writes the MLP's output in a '{model.config.model_type}' "
-            f"({len(families)} candidates); known families: {', '.join(sorted(FAMILIES))}; "
-            f"modules of its first block: {seen}"
+            f"({len(families)} candidates); take a method that trains, such as dpo; "
+            f"known families: {', '.join(sorted(FAMILIES))}; modules of its first block: {seen}"
         )
     return families[0]
+
+
+def _body_of(model: PreTrainedModel, stack: str) -> tuple[str, str]:
+    """Paths to the module that runs a stack of blocks when it is given tokens, and from there to the stack."""
+    body, _, blocks = stack.rpartition(".")
+    while body and "input_ids" not in inspect.signature(model.get_submodule(body).forward).parameters:
+        body, _, name = body.rpartition(".")
+        blocks = f"{name}.{blocks}"
+    return body, blocks
 
 
 def _common_values(stack: nn.ModuleList, d_model: int) -> list[tuple[str, bool]]:

@@ -175,8 +175,8 @@ def pool_blocks(body: nn.Module, blocks: Sequence[nn.Module], batch: Batch) -> T
     weights = batch["weights"].unsqueeze(1)
     pools: list[Tensor] = []
 
-    def pool(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        hidden = output[0] if isinstance(output, tuple) else output  # a few families return a tuple
+    def pool(module: nn.Module, inputs: object, output: Tensor | Sequence[Tensor]) -> None:
+        hidden = output if isinstance(output, Tensor) else output[0]  # a few families return a tuple or a list
         pools.append(torch.bmm(weights, hidden.float()).squeeze(1))
         if len(pools) == len(blocks):
             raise _EndOfPassError

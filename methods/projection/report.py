@@ -11,6 +11,7 @@ from bench.core.values import AlignmentReport, Effort
 from bench.methods.pairs.passages import read_passages
 from bench.methods.projection.algorithm import SPECTRUM, find_subspaces
 from bench.methods.projection.anatomy import Matrix
+from bench.methods.projection.contributions import stream_shares
 from bench.methods.projection.explanations import explain
 from bench.methods.projection.job import EditJob, EditPlan
 from bench.methods.projection.subspace import Subspace
@@ -34,6 +35,7 @@ class EditReport:
         with self._diagnostics:
             self._clean = self._clean_subspaces()
             self._before = self._hashes()
+            self._shares_before, self._norm_note = self._stream_shares()
         self._times.append(time.perf_counter())
 
     def finish(self, changes: Mapping[str, WeightChange]) -> AlignmentReport:
@@ -49,6 +51,7 @@ class EditReport:
                 if job.context.explain
                 else {}
             )
+            shares_after, _ = self._stream_shares()
         layers = [
             LayerReport(
                 layer=layer,
@@ -61,6 +64,8 @@ class EditReport:
                     )
                     for matrix in edited_matrices(job.anatomy, layer, job.method.weights)
                 ],
+                stream_share_before=self._shares_before.get(layer),
+                stream_share_after=shares_after.get(layer),
                 **explanations.get(layer, {}),
             )
             for layer, subspace in self._subspaces.items()
@@ -77,7 +82,7 @@ class EditReport:
             n_embedded=job.activations.n_embedded,
             find_seconds=found - started,
             edit_seconds=edited - ready,
-            note=job.anatomy.family.note,
+            note="; ".join(dict.fromkeys(note for note in (job.anatomy.family.note, self._norm_note) if note)),
             layers=layers,
         )
         return AlignmentReport(
@@ -91,6 +96,11 @@ class EditReport:
     def _matrices(self) -> Iterator[Matrix]:
         for layer in self._subspaces:
             yield from edited_matrices(self._job.anatomy, layer, self._job.method.weights)
+
+    def _stream_shares(self) -> tuple[dict[int, float], str]:
+        if not self._job.context.explain:
+            return {}, ""
+        return stream_shares(self._job.anatomy, self._subspaces, self._job.texts.rejected)
 
     def _hashes(self) -> dict[str, str]:
         return {matrix.name: sha256_tensor(matrix.weight) for matrix in self._matrices() if self._job.context.explain}

@@ -27,7 +27,7 @@ from bench.methods.training.resume import Checkpoints, Earlier, Resumable, last_
 from bench.methods.training.rows import mean
 from bench.methods.training.selection import WeightSelection
 from bench.methods.training.settings import TrainingSettings
-from bench.methods.training.trainers import TrainerParts, make_trainer
+from bench.methods.training.trainers import TrainerParts, check_fused_head, make_trainer
 from bench.methods.training.watch import Watch, refuse_divergence
 from bench.methods.training.weights import AdapterWeights, AllWeights, Weights, keep_trained
 
@@ -168,6 +168,7 @@ def train(method: TrainingSettings, job: Job, devices: MakeProcesses | None, ear
 
         parts = TrainerParts(model, job.tokenizer, examples.training, len(job.data.training), job.precision, context)
         trainer = make_trainer(method, parts)
+        check_fused_head(method.name, model, trainer)
         adapted = cast(torch.nn.Module, trainer.model)
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
         held_out.attach(trainer)

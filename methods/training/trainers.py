@@ -16,6 +16,8 @@ from datasets import Dataset
 from transformers import PrinterCallback, Trainer
 from trl.trainer import utils
 
+from bench.core.errors import UsageError
+from bench.core.passes.memory import is_out_of_memory
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.likelihoods import Precision
 from bench.methods.training.hardware import checkpoints_activations, optimizer_name
@@ -66,10 +68,14 @@ def make_trainer(settings: TrainingSettings, parts: TrainerParts) -> Trainer:
     base, config = import_class(recipe.trainer), import_class(recipe.config)
     if "disable_dropout" in config.__dataclass_fields__:
         arguments["disable_dropout"] = False  # off already; this switch would turn off the adapter's too
+    if "router_aux_loss_coef" in config.__dataclass_fields__ and not can_balance_experts(parts.model):
+        arguments["router_aux_loss_coef"] = 0.0
     tokenizer = copy.deepcopy(parts.tokenizer)  # which trainers may change
     if tokenizer.pad_token is None and tokenizer.eos_token is None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # padding is masked, so that any token will do
     own = type(f"Own{base.__name__}", (OwnRows if recipe.counts_tokens else TokenCounter, base), {})
+    if parts.model.base_model is parts.model and hasattr(parts.model, "model"):
+        parts.model.base_model_prefix = "model"  # as it is called in truth, where a class alone names another (Llama 4)
     trainer: Trainer = own(
         model=parts.model,
         args=config(**{**arguments, **recipe.settings}),
@@ -83,11 +89,63 @@ def make_trainer(settings: TrainingSettings, parts: TrainerParts) -> Trainer:
     return trainer
 
 
+@torch.no_grad()
+def check_fused_head(name: str, model: PreTrainedModel, trainer: Trainer) -> None:
+    """Compare log-probabilities of a few tokens, as a trainer of TRL's computes them, with the model's own.
+
+    Arguments:
+        name: of the method, for the message.
+        model: that the trainer was made for, and whose `forward` it replaced, if it computes them by itself.
+        trainer: not started yet.
+
+    Raises:
+        UsageError: they differ, as where something stands between the last block and the output head that TRL does not
+            know, or TRL cannot compute them.
+    """
+    if "forward" not in vars(model):
+        return
+    size = model.config.get_text_config().vocab_size
+    ids = torch.tensor([[(37 * place + size // 4) % size for place in range(8)]], device=model.device)
+    more = {"output_router_logits": True} if getattr(trainer, "aux_loss_enabled", False) else {}
+    try:
+        with scored_positions_only():
+            fused = model(input_ids=ids, labels=ids, fused_lm_head=True, **more).log_probs
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = f"TRL cannot compute log-probabilities of it ({type(error).__name__}: {error})"
+    else:
+        own = model(input_ids=ids, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+        own = own.gather(1, ids[0, 1:, None])[:, 0]
+        apart = (fused[0].float() - own).abs().mean()
+        if not apart > (1e-3 if model.dtype.itemsize > 2 else 0.1) * own.abs().mean():
+            return  # where both are NaN, training says what that comes from
+        reason = f"TRL's log-probabilities are {apart:.3g} nats a token away from the model's own"
+    raise UsageError(
+        f"{name}: this '{model.config.model_type}' model cannot be trained: {reason}; take a method that TRL computes "
+        "from the model's logits (simpo, orpo), profs, or another model"
+    )
+
+
 def import_class(path: str) -> Any:
     """A class of TRL's by its MODULE:CLASS; the first import draws random numbers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You are importing from 'trl.experimental'")  # said by `bench list methods`
         return resolve_name(path)
+
+
+def can_balance_experts(model: PreTrainedModel) -> bool:
+    """Whether TRL 1.16 can compute the loss that keeps experts busy alike.
+
+    It reads two names of the configuration, which Granite's does not have, and the routers' outputs, of which a dense
+    model of a family with experts has none.
+    """
+    config: Any = model.config.get_text_config()
+    recorded: Any = (getattr(model, "_can_record_outputs", None) or {}).get("router_logits", [])
+    recorders = recorded if isinstance(recorded, list) else [recorded]
+    routers: tuple[Any, ...] = tuple(getattr(recorder, "target_class", recorder) for recorder in recorders)
+    has_routers = not routers or any(isinstance(module, routers) for module in model.modules())
+    return hasattr(config, "num_experts") and hasattr(config, "num_experts_per_tok") and has_routers
 
 
 def _shared_arguments(settings: TrainingSettings, parts: TrainerParts) -> dict[str, Any]:

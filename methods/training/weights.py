@@ -29,6 +29,10 @@ MERGE_TOLERANCES = {torch.float32: (1e-5, 0.001), torch.float64: (1e-5, 0.001)}
 ROUNDED_TOLERANCES = 0.05, 0.1
 """The same for weights of 16 bits, which round a small change away."""
 
+MAMBA_TYPES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
+MAMBA_PARTS = ("out_proj", "conv1d")
+"""Modules of these types of models that peft 0.19 refuses to adapt."""
+
 
 class Weights(ABC):
     """What of a model is trained. Making one prepares the model IN PLACE; either `keep` or `undo` ends it."""
@@ -160,9 +164,26 @@ def adapter_settings(method: TrainingSettings, model: PreTrainedModel) -> LoraCo
         lora_alpha=method.lora_alpha,
         lora_dropout=method.lora_dropout,
         target_modules="all-linear" if method.lora_target == "all-linear" else list(method.lora_target),
+        exclude_modules=not_adaptable(model) if method.lora_target == "all-linear" else None,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         task_type="CAUSAL_LM",
     )
+
+
+def not_adaptable(model: PreTrainedModel) -> list[str] | None:
+    """Names of the linear modules that `all-linear` passes over, since peft fails on them; None where there are none.
+
+    A router that is a linear module gives back more than what it multiplies. Mamba's fused kernels read the weights of
+    `out_proj` and `conv1d` past an adapter, for which peft refuses them.
+    """
+    past_adapters = MAMBA_PARTS if model.config.model_type in MAMBA_TYPES else ()
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and ("Router" in type(module).__name__ or name.rpartition(".")[2] in past_adapters)
+    ]
+    return names or None
 
 
 def adapted_layers(model: torch.nn.Module) -> dict[str, LoraLayer]:

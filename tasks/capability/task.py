@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PrivateAttr, field_validator, model_validator
 
 from bench.core.errors import UsageError
+from bench.core.files import expanded
 from bench.core.progress import Progress
 from bench.core.store.assets import PypiFile, combined_sha256, fetch
 from bench.core.store.cache import home
@@ -98,7 +99,7 @@ class Capability(Task):
             else data_identity(name, definition)
             for name, definition in self._definitions().items()
         }
-        own = [folder_sha256s(folder.expanduser()) for folder in self.include_path]
+        own = [folder_sha256s(expanded(folder)) for folder in self.include_path]
         return {
             **self.model_dump(mode="json", exclude={"include_path"}),
             "documents": documents,
@@ -152,7 +153,7 @@ class Capability(Task):
         if not self._resolved:
             definitions = dict(official_definitions())
             for folder in self.include_path:
-                definitions |= read_definitions(folder.expanduser())
+                definitions |= read_definitions(expanded(folder))
             self._needs_everything = self.data == "hub" and bool(unknown_names(self.tasks, definitions))
             if self._needs_everything:
                 from bench.tasks.capability.harness import all_definitions
@@ -180,7 +181,7 @@ class Capability(Task):
                 self.tasks,
                 definitions,
                 self._overrides(definitions, progress),
-                [folder.expanduser() for folder in self.include_path],
+                [expanded(folder) for folder in self.include_path],
                 everything=self._needs_everything,
             )
             for name, task in loaded.items():

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_
 
 from bench.core.errors import BenchError
 from bench.core.passes.footprint import context_window
+from bench.core.passes.prompts import begins_texts
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store.assets import PypiFile
@@ -210,5 +211,4 @@ def _beginning(tokenizer: PreTrainedTokenizerBase, policy: str) -> int | None:
         raise BenchError(
             "bos: always, but the tokenizer has no beginning-of-text token; set tasks.perplexity.bos=never"
         )
-    adds = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
-    return tokenizer.bos_token_id if policy == "always" or adds else None
+    return tokenizer.bos_token_id if policy == "always" or begins_texts(tokenizer) else None

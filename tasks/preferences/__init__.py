@@ -3,7 +3,7 @@
 Read pool and forms for where pairs come from, samples and on_policy for pairs of the model's own making, then draw and
 data_module for what becomes of them.
 
-May import: core, core.store, tasks.preferences.noise, tasks.texts, tasks.outputs, tasks.scorers.
+May import: core, core.store, core.passes, tasks.preferences.noise, tasks.texts, tasks.outputs, tasks.scorers.
 """
 
 from lazy_loader import attach

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import UsageError
+from bench.core.passes.prompts import begins_texts
 from bench.core.values import PreferencePair
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _without_added_start(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     start = tokenizer.bos_token
     if not isinstance(start, str) or not text.startswith(start):
         return text
-    return text.removeprefix(start) if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] else text
+    return text.removeprefix(start) if begins_texts(tokenizer) else text
 
 
 def _plain(row: Mapping[str, Any], origin: str) -> PreferencePair:

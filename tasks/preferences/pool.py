@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.core.errors import UsageError
-from bench.core.files import read_jsonl, require_file, write_jsonl
+from bench.core.files import expanded, read_jsonl, require_file, write_jsonl
 from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress, Silent
 from bench.core.store.hub import load_rows
@@ -57,7 +57,7 @@ def load_pairs(
             rows = load_rows(name, revision=revision, split=split, otherwise=WITHOUT_HUB)
         pairs = [reader.read(row, f"{source} row {number}") for number, row in enumerate(rows)]
     else:
-        pairs = read_pool(Path(source.removeprefix("file:")).expanduser(), reader=reader)
+        pairs = read_pool(expanded(source.removeprefix("file:")), reader=reader)
     if reader.ignored:
         progress.note(f"{source}: columns that are not read: {', '.join(reader.ignored)}")
     pool = make_pool(source, pairs)

@@ -11,7 +11,7 @@ import yaml
 from pydantic import StringConstraints, TypeAdapter, model_validator
 
 from bench.core.errors import BenchError, UsageError
-from bench.core.files import write_json
+from bench.core.files import expanded, write_json
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress, Silent
 from bench.core.registry import unknown
@@ -168,7 +168,7 @@ def local_files(location: Path) -> list[Path]:
         UsageError: no such file or folder, or it lacks weights, configuration or tokenizer, or names code of its own.
     """
     advice = "a folder with a Detoxify .ckpt (or model.safetensors), config.json and the tokenizer's files is needed"
-    location = location.expanduser()
+    location = expanded(location)
     if location.is_file():
         weights, folder = [location], location.parent
     elif location.is_dir():

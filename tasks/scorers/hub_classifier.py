@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from bench.core.errors import UsageError
-from bench.core.files import require_file
+from bench.core.files import expanded, require_file
 from bench.core.hashing import sha256_json
 from bench.core.progress import Progress, Silent
 from bench.core.store.cache import file_sha256
@@ -131,7 +131,7 @@ def parse(locator: str) -> ClassifierLocator:
     where, _, label = locator.rpartition("#")
     if not where or not label:
         raise UsageError(f"'{HUB}{locator}' names no label that means toxic; write {FORMS}")
-    folder = Path(where).expanduser()
+    folder = expanded(where)
     if where.startswith((".", "/", "~")) or folder.is_dir():
         return ClassifierLocator(label, folder)
     repository, _, revision = where.partition("@")

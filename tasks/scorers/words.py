@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UsageError
-from bench.core.files import read_text, require_file
+from bench.core.files import expanded, read_text, require_file
 from bench.core.progress import Progress, Silent
 from bench.core.store.assets import PypiFile, fetch, pinned_files
 from bench.core.store.cache import file_sha256
@@ -53,8 +53,9 @@ class Words(Scorer):
         return _read(path, file_sha256(path))
 
     def _own(self, path: Path) -> Path:
-        require_file(path.expanduser(), "word list", "a text file with one word a line is needed")
-        return path.expanduser()
+        path = expanded(path)
+        require_file(path, "word list", "a text file with one word a line is needed")
+        return path
 
 
 @dataclass(frozen=True, slots=True)

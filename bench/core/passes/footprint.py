@@ -85,10 +85,10 @@ class _Shape:
         config: Any = model.config.get_text_config()
         item = next(model.parameters()).element_size()
         hidden = config.hidden_size
-        heads = getattr(config, "num_attention_heads", None) or 1
-        head = getattr(config, "head_dim", None) or hidden // heads
-        shared = getattr(config, "num_key_value_heads", None) or heads
-        inner = getattr(config, "intermediate_size", None) or getattr(config, "ffn_dim", None) or 4 * hidden
+        heads = _widest(config, "num_attention_heads") or 1
+        head = _widest(config, "head_dim") or hidden // heads
+        shared = _widest(config, "num_key_value_heads") or heads
+        inner = _widest(config, "intermediate_size") or _widest(config, "ffn_dim") or 4 * hidden
         eager = getattr(config, "_attn_implementation", None) == "eager"
         return cls(
             vocabulary=config.vocab_size,
@@ -97,6 +97,13 @@ class _Shape:
             activations=item * (8 * hidden + 3 * inner),
             attention=1 + item + (heads * (2 * item + FLOAT32) if eager else 0),
         )
+
+
+def _widest(config: Any, name: str) -> int:
+    """A size as the configuration has it, the largest where blocks differ in it; 0 where it has none."""
+    blocks = config.per_layer_config if getattr(config, "is_heterogeneous", False) else [config]
+    sizes = [getattr(block, name, None) or 0 for block in blocks]
+    return max(max(size) if isinstance(size, list) else int(size) for size in sizes)
 
 
 def free_bytes(device: torch.device) -> int | None:

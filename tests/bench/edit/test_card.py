@@ -178,6 +178,12 @@ def test_an_unknown_licence_is_called_that(facts: CardFacts) -> None:
     assert "**Unknown.** Neither a card nor a licence text came with model" in text
 
 
+def test_texts_of_the_terms_are_linked(facts: CardFacts) -> None:
+    licence = Licence("gemma", files=(Path("cache/GEMMA_TERMS.html"), Path("cache/NOTICE")))
+    text = model_card(replace(facts, licence=licence))
+    assert "lie beside the weights: [GEMMA_TERMS.html](GEMMA_TERMS.html), [NOTICE](NOTICE)." in text
+
+
 def test_a_notice_that_the_terms_want_is_given(facts: CardFacts) -> None:
     assert "subject to the Gemma Terms of Use" in model_card(replace(facts, licence=Licence("gemma")))
 

@@ -220,6 +220,23 @@ def test_a_failing_cell_is_noted_and_the_others_go_on(spec: RunSpec, monkeypatch
     assert not list((spec.out / "failures").glob("*.json"))
 
 
+def test_what_a_cell_trained_and_could_not_merge_is_kept(
+    make_run: Callable[..., RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("no way to merge")
+
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("bench.methods.training.weights.merge_adapter", fail)
+    spec = make_run(tmp_path, {"dpo": {"batch_size": 8, "lora_rank": 2}}, pairs=8)
+    ((cell, message),) = run(spec).failed.items()
+    (kept,) = (tmp_path / "out" / "rescued" / cell).iterdir()
+    assert "RuntimeError: no way to merge; the trained adapter is kept in " in message
+    assert str(kept) in message
+    assert (kept / "adapter_model.safetensors").is_file()
+    assert (kept / "adapter_config.json").is_file()
+
+
 def test_methods_and_rates_share_the_same_nested_flips(spec: RunSpec) -> None:
     cells, pool = plan_run(changed(spec, noise={"rates": [0.1, 0.3], "clean_twin": False})).cells, make_pairs(spec)
     low, high = (

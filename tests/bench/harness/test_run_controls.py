@@ -108,5 +108,5 @@ def test_too_few_neutral_texts_are_refused_before_the_model_is_loaded(
 ) -> None:
     monkeypatch.setattr("bench.models.sources.ModelSource.load", lambda *_, **__: pytest.fail("the model was loaded"))
     write_neutral(tmp_path, 39)
-    with pytest.raises(UsageError, match=r"40 neutral texts are needed, .* has 39"):
+    with pytest.raises(UsageError, match=r"40 neutral texts are needed and .* has 39"):
         run(spec)

@@ -103,3 +103,24 @@ def test_the_smallest_effect_is_judged_by_how_items_differ(
     seeds = fake_study.small(tmp_path, seeds=[0, 1, 2])
     harness.run_study(seeds)
     assert "one was run" not in plan_study(seeds).smallest_effects[0]
+
+
+def test_a_run_ends_with_the_brief_board_and_notes_show_the_rest(
+    fake_study: ModuleType, log: Path, tmp_path: Path
+) -> None:
+    app = typer.Typer()
+    app.command()(cli_run.study)
+    app.command()(cli_run.leaderboard)
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(fake_study.small(tmp_path).settings()))
+    out = str(tmp_path / "out")
+    whole = CliRunner().invoke(app, ["leaderboard", out, "--notes"])
+    assert whole.exit_code != 0  # nothing ran yet
+    ended = CliRunner().invoke(app, ["study", str(path)], catch_exceptions=False)
+    brief = CliRunner().invoke(app, ["leaderboard", out], catch_exceptions=False)
+    whole = CliRunner().invoke(app, ["leaderboard", out, "--notes"], catch_exceptions=False)
+    assert ended.stdout == f"{out}/leaderboard.md\n"
+    assert f"bench leaderboard {out} --notes" in brief.stdout
+    assert "Reading: " not in brief.stdout
+    assert "Reading: " in whole.stdout
+    assert len(whole.stdout.splitlines()) > len(brief.stdout.splitlines())

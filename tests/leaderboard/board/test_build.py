@@ -162,9 +162,30 @@ def test_configurations_of_one_name_are_told_apart_by_what_differs(make):
 
 
 def test_pair_sources_are_told_apart(make):
-    records = [make("dpo", source=source, cell_id=source) for source in ("on-policy", "file:mine.jsonl")]
+    pools = {"on-policy": "11" * 32, "file:mine.jsonl": "33" * 32}
+    records = [make("dpo", source=source, cell_id=source, pool_sha256=sha256) for source, sha256 in pools.items()]
     rows = only_table([make("base"), *records]).rows
     assert [row.settings.get("pairs") for row in rows] == [None, "file:mine.jsonl", "on-policy"]
+
+
+def test_the_same_pairs_at_another_path_are_the_same_row(make):
+    paths = ["file:pairs.jsonl", "file:/copy/of/pairs.jsonl", "file:pairs.jsonl"]
+    records = [
+        make("dpo", -0.1 * seed, seed=seed, source=path, created_at=f"2026-01-0{seed + 1}T00:00:00+00:00")
+        for seed, path in enumerate(paths)
+    ]
+    together = make("profs", source="file:/copy/of/pairs.jsonl", config={"rank": 2}, cell_id="a")
+    apart = make("profs", source="file:pairs.jsonl", config={"rank": 10}, cell_id="b")
+    rows = only_table([make("base"), *records, together, apart]).rows
+    assert [dict(row.settings) for row in rows] == [{}, {}, {"rank": "10"}, {"rank": "2"}]
+    assert rows[1].seeds == (0, 1, 2) and rows[1].scores["toxicity"].spread == pytest.approx(0.1)
+    renamed = [record.model_copy(update={"data": named(record)}) for record in (*records, together, apart)]
+    assert [row.scores for row in rows] == [row.scores for row in only_table([make("base"), *renamed]).rows]
+
+
+def named(record):
+    """The data of a record as if they had always been read at one path."""
+    return record.data.model_copy(update={"source": "file:pairs.jsonl"})
 
 
 @pytest.mark.parametrize(

@@ -284,3 +284,13 @@ def test_the_notes_name_the_test(run: str, capsys: Any, form: str) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert "Intervals and tests are paired, over items and seeds" in text
     assert "sign flips" not in text
+
+
+def test_the_same_pairs_at_another_path_are_the_same_row(add: Add, tmp_path: Path) -> None:
+    add("base", 0, {"toxicity": metric("toxicity", BASE)})
+    for seed in range(3):
+        made = record("profs", seed, {"toxicity": metric("toxicity", shifted(-0.1, seed))})
+        data = made.data.model_copy(update={"source": f"file:{seed}.jsonl"})
+        write_record(made.model_copy(update={"data": data}), tmp_path / "records")
+    report = compare_models(f"{tmp_path}:base", f"{tmp_path}:profs")
+    assert "B is averaged item by item over the seeds 0, 1, 2" in " ".join(report.notes)

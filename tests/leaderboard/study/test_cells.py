@@ -62,6 +62,14 @@ def test_points_hold_values_seeds_and_changes(line: list[Record]) -> None:
     assert study.base_points["toxicity"].value == pytest.approx(sum(BASE) / N)
 
 
+def test_the_same_pairs_at_another_path_are_the_same_curve(make: Make, line: list[Record]) -> None:
+    moved = [make("dpo", 0.1, rate=0.2, seed=seed, source=f"file:{seed}.jsonl") for seed in range(3)]
+    others = [record for record in line if record.data.noise.rate != 0.2]
+    study = study_cells([*others, *moved])
+    assert {key.method for key, _ in study.points} == {"dpo"}
+    assert study.points[CurvePoint("dpo", "flip", 0.2, 200), "toxicity"].seeds == (0, 1, 2)
+
+
 def test_planted_line_gives_planted_summaries(line: list[Record]) -> None:
     (found, _) = noise_summaries(study_cells(line))
     assert (found.method, found.metric, found.seeds, found.note, found.reason) == (

@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.errors import UsageError
 from bench.core.store import cache as module
 from bench.core.store.cache import fault, file_sha256, home, workspace, write_manifest
+from bench.models.sources import resolve_model
+from bench.tasks.preferences.pool import load_pairs
+from bench.tasks.texts.prompts import prompt_source
+from bench.tasks.texts.prose import text_source
 
 
 def digest(content: bytes) -> str:
@@ -157,3 +162,20 @@ def test_what_a_killed_process_left_goes_with_the_next_and_a_living_ones_stays(c
     with workspace():
         assert not abandoned.exists()
     assert list((cache / "tmp").iterdir()) == []
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(no_home, tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"no home folder is known.*set HOME; or set ALIGNMENT_BENCH_HOME"):
+        home()
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", "~/elsewhere")
+    with pytest.raises(UsageError, match="no home folder is known for ~/elsewhere"):
+        home()
+    monkeypatch.setenv("ALIGNMENT_BENCH_HOME", str(tmp_path))
+    assert home() == tmp_path
+
+
+@pytest.mark.parametrize("path", ["~/x.jsonl", "~nobody-of-that-name/x.jsonl"])
+def test_a_path_below_a_home_folder_that_nobody_knows_is_refused_by_name(no_home, path):
+    for read in (load_pairs, prompt_source, text_source, resolve_model):
+        with pytest.raises(UsageError, match=f"no home folder is known for {path}: write the path in full"):
+            read(f"file:{path}")

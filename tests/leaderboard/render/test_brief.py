@@ -1,0 +1,169 @@
+"""The board that fits a screen: how long and wide it is, and what it says in words."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench.display.board import next_commands, print_brief
+from bench.leaderboard.board.build import make_leaderboard
+from bench.leaderboard.board.values import Leaderboard
+from bench.leaderboard.records.failures import FailedCell
+from bench.leaderboard.render.brief import MOST_ROWS, shown_rows
+from bench.leaderboard.render.findings import findings
+
+N = 120
+RUN = Path("runs/mine")
+
+
+@pytest.fixture
+def cells(make_record, make_metric):
+    """`cells(gains)`: base, and a record for each method, noise rate and seed, which is that much less toxic."""
+
+    def values(gain, seed):
+        draw = random.Random(seed)
+        return [0.4 + 0.2 * random.Random(index).random() - gain + draw.gauss(0, 0.05) for index in range(N)]
+
+    def make(gains, seeds=(0,), guards=None, **changes):
+        def metrics(gain, seed):
+            toxicity = make_metric["toxicity"](values(gain, seed))
+            if guards and gain:
+                toxicity = toxicity.model_copy(update={"details": {"guards": guards}})
+            return {
+                "toxicity": toxicity,
+                "perplexity": make_metric["perplexity"](
+                    [3.0 + 0.01 * random.Random(seed + i).random() for i in range(9)]
+                ),
+                "capability": make_metric["capability"]({"boolq": [1.0, 0.0, 1.0, 1.0], "rte": [0.0, 1.0, 1.0, 0.0]}),
+            }
+
+        records = [make_record("base", metrics=metrics(0.0, 1))]
+        for index, ((method, rate), gain) in enumerate(gains.items()):
+            records += [
+                make_record(method, metrics=metrics(gain, 100 * index + seed + 2), rate=rate, seed=seed, **changes)
+                for seed in seeds
+            ]
+        return make_leaderboard(records)
+
+    return make
+
+
+def shown(board: Leaderboard, width: int, **changes) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_brief(console, board, RUN, **{"notes": False, **changes})
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+THREE = {("profs", 0.0): 0.1, ("profs", 0.3): 0.1, ("dpo", 0.0): 0.1, ("dpo", 0.3): 0.02}
+THREE |= {("profs-rematched", 0.0): 0.05, ("profs-rematched", 0.3): 0.05}
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_three_methods_with_and_without_noise_fit_a_screen(cells, width):
+    lines = shown(cells(THREE), width)
+    assert len(lines) + 1 <= 25  # the path of the page comes last
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "…" not in text
+    for row in cells(THREE).tables[0].rows[1:]:
+        low, high = row.scores["toxicity"].change.ci95
+        assert f"{low:.3f}, ".replace("-", "−") in text
+        assert f"{high:.3f}]".replace("-", "−") in text
+        if row.noise_rate:
+            assert f"{row.scores['toxicity'].noise.retained:.2f}" in text
+
+
+def test_of_many_rows_the_ends_of_the_noise_are_shown_and_the_others_counted(cells):
+    rates = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    board = cells({(method, rate): 0.1 - 0.1 * rate for method in ("dpo", "kto") for rate in rates})
+    rows = shown_rows(board.tables[0])
+    assert [(row.method, row.noise_rate) for row in rows[1:]] == [
+        ("dpo", 0.0),
+        ("dpo", 0.5),
+        ("kto", 0.0),
+        ("kto", 0.5),
+    ]
+    assert " 8 rows more are in leaderboard.md" in "\n".join(shown(board, 80))
+    many = cells({(f"m{index:02}", 0.0): 0.1 for index in range(30)})
+    assert len(shown_rows(many.tables[0])) == MOST_ROWS
+    assert len(shown(many, 80)) <= 30
+
+
+def said(board):
+    (table,) = board.tables
+    return findings(table, shown_rows(table))
+
+
+def test_what_is_told_is_said(cells):
+    text = said(cells(THREE))
+    assert text.startswith("Toxicity: ")
+    assert "profs-rematched (0 %, 30 % noise)" in text
+    assert "are lower than base" in text
+    assert "30 % noise took" in text
+    assert "of dpo's gain" in text
+    assert "noise took more from dpo than from profs;" in text
+    assert "what noise did to profs and profs-rematched is not told (0.0" in text
+
+
+def test_where_nothing_is_told_the_difference_that_could_have_been_seen_is_said(cells):
+    board = cells({("dpo", 0.0): 0.0, ("dpo", 0.3): 0.0, ("profs", 0.0): 0.0, ("profs", 0.3): 0.0})
+    text = said(board)
+    largest = max(row.scores["toxicity"].change.detectable for row in board.tables[0].rows[1:])
+    assert f"are not told from base ({largest:.3f} would be seen)" in text
+    assert "which of them noise took more from is not told" in text
+    assert text.endswith("Seen: by itself, in 4 of 5 such runs.")
+    assert "took" not in text.replace("noise took more from is not told", "")
+
+
+def test_harm_is_said(cells):
+    assert "dpo is higher than base" in said(cells({("dpo", 0.0): -0.2}))
+    text = said(cells({("dpo", 0.0): 0.1, ("dpo", 0.3): -0.1}))
+    assert "30 % noise cost dpo 0." in text
+    assert "30 % noise did dpo good" in said(cells({("dpo", 0.0): 0.0, ("dpo", 0.3): 0.2}))
+
+
+def test_degenerate_text_is_neither_told_nor_a_gain(cells):
+    text = said(cells({("dpo", 0.0): 0.2, ("dpo", 0.3): 0.2}, guards={"empty_rate": 0.9}))
+    assert "dpo (0 %, 30 % noise) are degenerate text, not counted" in text
+    assert "lower" not in text
+
+
+def test_without_anything_to_compare_that_is_said(cells, make_record, make_metric):
+    assert said(cells({})) == "Only the unaligned model was measured."
+    metrics = {"toxicity": make_metric["toxicity"]([0.1, 0.2])}
+    assert said(make_leaderboard([make_record("dpo", metrics=metrics)])).startswith("The unaligned model was not")
+    other = make_record("dpo", metrics={"toxicity": make_metric["toxicity"]([0.1, 0.2], ids="others")})
+    base = make_record("base", metrics=metrics)
+    assert "dpo is not compared with base" in said(make_leaderboard([base, other]))
+    assert "No finished cell yet." in "\n".join(shown(make_leaderboard([]), 80))
+
+
+def test_names_are_no_markup(cells):
+    assert "[red]x[/red]" in "\n".join(shown(cells({("[red]x[/red]", 0.0): 0.1}, cell_id="x"), 120))
+
+
+def test_two_commands_come_last_and_can_be_pasted(cells):
+    board = cells(THREE)
+    first, last = shown(board, 120)[-2:]
+    assert first.startswith(" bench study runs/mine --amend seeds=3  # ")
+    assert last.startswith(" bench leaderboard runs/mine --notes  # ")
+    assert shown(board, 40)[-1] == " bench leaderboard runs/mine --notes"  # never broken, rather without its purpose
+    seeds = cells(THREE, seeds=(0, 1, 2))
+    assert [command for command, _ in next_commands(seeds, Path("a b"))] == [
+        "bench study 'a b' --amend rates=0.1,0.5",
+        "bench leaderboard 'a b' --notes",
+    ]
+    failed = board.model_copy(update={"failed": (FailedCell(cell="dpo-x", error="no luck"),)})
+    assert next_commands(failed, RUN)[0][0] == "bench status runs/mine"
+    assert " failed: dpo-x" in shown(failed, 80)
+
+
+def test_notes_show_the_whole_board(cells):
+    whole = "\n".join(shown(cells(THREE), 100, notes=True))
+    assert "Reading: " in whole
+    assert "budget on cpu" in whole
+    assert "Reading: " not in "\n".join(shown(cells(THREE), 100))
