@@ -26,6 +26,8 @@ from transformers import (
 
 from bench.models import devices
 
+devices.PROCESSOR = Path(os.devnull)  # the same for what runs in this process, fixtures of modules included
+
 SPECIAL = ("<|end|>", "<|start|>")
 FROZEN: list[str] = []
 
@@ -37,12 +39,6 @@ def quick_collection() -> None:
         gc.collect()
         gc.freeze()
         FROZEN.append("trl")
-
-
-@pytest.fixture(autouse=True)
-def processor_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`dtype: auto` means float32 in every test, whatever this processor has units for."""
-    monkeypatch.setattr(devices, "PROCESSOR", Path(os.devnull))
 
 
 @pytest.fixture(scope="session")
