@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.display.console import print_board
+from bench.models.catalogue import MODELS
 
 if TYPE_CHECKING:
     from bench.leaderboard.board.values import Leaderboard
@@ -30,7 +31,11 @@ def print_brief(console: Console, board: Leaderboard, directory: Path, *, notes:
     if notes:
         print_board(console, board)
         return
-    console.print(BriefBoard(board))
+    names = {entry.locator: name for name, entry in MODELS.items()}
+    named = tuple(
+        table.model_copy(update={"locator": names.get(table.locator, table.locator)}) for table in board.tables
+    )
+    console.print(BriefBoard(board.model_copy(update={"tables": named})))
     for command, purpose in next_commands(board, directory):
         line = f" {command}  # {purpose}"
         fits = len(line) <= console.width
