@@ -6,9 +6,11 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
 
 from bench.core.progress import Silent
+from bench.models.devices import MOST_ON_CPU
 from bench.models.sources import resolve_model
 from bench.tasks.base import EvaluationContext
 from bench.tasks.capability.task import Capability
@@ -18,38 +20,66 @@ if TYPE_CHECKING:
 
 DOCUMENTS = 8
 """Of each of the seven tasks."""
-BATCH_SIZE = 16
+BATCH_SIZE = MOST_ON_CPU
 STOCK_BATCH_SIZES = (1, 4, 16)
 """Of which lm-eval's best counts: its batches are padded to the longest question, so that more is not always faster."""
 
 
-def measure() -> dict[str, float]:
-    """Ratios of wall and processor time, and on how many of the documents both say the same."""
-    source = resolve_model("smollm2-135m")
+def measure(model_name: str = "smollm2-135m", dtype: str = "float32") -> dict[str, float]:
+    """Ratios of time, on how many documents both say the same, and the largest difference of log-likelihoods."""
+    source = resolve_model(model_name)
     source.fetch(Silent())
-    model, tokenizer = source.load(dtype="float32", device="cpu")
+    model, tokenizer = source.load(dtype=dtype, device="cpu")
     task = Capability(limit=DOCUMENTS)
     task.prepare(Silent())
     warm = Capability(limit=1, tasks=("rte",))  # imports and first-use costs count for neither side
     warm.evaluate(model, tokenizer, context=EvaluationContext(batch_size=1))
-    ours, seconds, processor = _timed(partial(_ours, task, model, tokenizer))
+    ours = _timed(partial(_ours, task, model, tokenizer))
     stock = [_timed(partial(_direct, task, model, tokenizer, size)) for size in STOCK_BATCH_SIZES]
-    theirs = stock[0][0]
+    theirs = stock[0]
     return {
-        "capability_seconds_over_direct": seconds / min(wall for _, wall, _ in stock),
-        "capability_processor_seconds_over_direct": processor / min(used for _, _, used in stock),
-        "capability_documents": float(sum(map(len, ours.values()))),
+        "capability_seconds_over_direct": ours.wall / min(each.wall for each in stock),
+        "capability_processor_seconds_over_direct": ours.processor / min(each.processor for each in stock),
+        "capability_documents": float(sum(map(len, ours.outcomes.values()))),
         "capability_same_outcomes": float(
-            sum(a == b for name in ours for a, b in zip(ours[name], theirs[name], strict=True))
+            sum(
+                a == b
+                for name in ours.outcomes
+                for a, b in zip(ours.outcomes[name], theirs.outcomes[name], strict=True)
+            )
+        ),
+        "capability_log_likelihood_difference": max(
+            abs(a - b) for a, b in zip(ours.log_likelihoods, theirs.log_likelihoods, strict=True)
         ),
     }
 
 
-def _timed(work: Callable[[], Mapping[str, list[float]]]) -> tuple[Mapping[str, list[float]], float, float]:
-    """What `work` returns, and the wall and processor seconds it took."""
-    wall, processor = time.perf_counter(), time.process_time()
-    found = work()
-    return found, time.perf_counter() - wall, time.process_time() - processor
+class Measured(NamedTuple):
+    """An evaluation, and the wall and processor seconds it took."""
+
+    outcomes: Mapping[str, list[float]]
+    log_likelihoods: list[float]
+    """In the order of lm-eval's requests."""
+    wall: float
+    processor: float
+
+
+def _timed(work: Callable[[], Mapping[str, list[float]]]) -> Measured:
+    from lm_eval.models.huggingface import HFLM
+
+    log_likelihoods: list[float] = []
+    answer = HFLM.loglikelihood
+
+    def recorded(self: Any, *args: Any, **named: Any) -> list[tuple[float, bool]]:
+        answers = answer(self, *args, **named)
+        log_likelihoods.extend(value for value, _ in answers)
+        return answers
+
+    with patch.object(HFLM, "loglikelihood", recorded):
+        wall, processor = time.perf_counter(), time.process_time()
+        outcomes = work()
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return Measured(outcomes, log_likelihoods, wall, processor)
 
 
 def _ours(task: Capability, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[float]]:

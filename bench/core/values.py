@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,6 +30,8 @@ class PreferencePair:
     rejected: str
     margin: float | None = None
     """The labelling scorer's badness of `rejected` minus that of `chosen`, where a scorer made the label."""
+    origin: str | None = field(default=None, compare=False)
+    """File and line, or data set and row, that it was read from: for messages, no part of what it says."""
 
     def flipped(self) -> PreferencePair:
         """The same pair with its label reversed."""

@@ -63,12 +63,13 @@ def plan_lines(plan: Plan) -> list[str]:
     """Time, disk, downloads and smallest effects, a line each."""
     lines = []
     guess = plan.estimate
-    if plan.pairs_ready and any(cell.id not in plan.finished for cell in plan.cells):
+    if not plan.pairs_ready or any(cell.id not in plan.finished for cell in plan.cells):
         time_left = "unknown" if guess.seconds is None else f"about {duration(guess.seconds)} for one process"
+        if guess.seconds is not None and guess.spread is not None:
+            shortest, longest = duration(guess.seconds / guess.spread), duration(guess.seconds * guess.spread)
+            time_left += f", between {shortest} and {longest}"
         disk = "unknown" if guess.bytes is None else f"about {guess.bytes / 1e6:.1f} MB"
         lines = [f"time: {time_left}", f"disk: {disk}", f"(judged by: {guess.basis})"]
-    elif not plan.pairs_ready:
-        lines = ["time and disk: unknown until the pairs are built"]
     return [
         *lines,
         *_download_lines(plan),

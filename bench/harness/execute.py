@@ -15,7 +15,9 @@ from bench.core.passes.padding import writing_batches
 from bench.core.progress import Progress
 from bench.harness.align import alignment_context, set_up_pairs
 from bench.harness.cells import Cell
+from bench.harness.forecast import Forecast
 from bench.harness.provenance import provenance
+from bench.harness.schedule import COMPARE, align_stage
 from bench.leaderboard.records.record import Cost, Record
 from bench.meters.memory import PeakMemory
 from bench.meters.meter import Meter
@@ -46,6 +48,8 @@ class Workbench:
     shared: SharedWork
     neutral: Sequence[str] = ()
     """Prose for the methods that need it."""
+    forecast: Forecast = field(default_factory=Forecast)
+    """Is told what is begun and finished."""
     base_results: dict[Hashable, Any] = field(default_factory=dict)
     """What tasks measured of the unaligned model."""
     checkpoints: Path | None = None
@@ -68,10 +72,11 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
     reset_device_memory(device)
     devices = getattr(cell.method, "devices", 1)  # a hyperparameter of methods that can share their work
     with PeakMemory(family=devices > 1) as memory:
-        model, tokenizer = _load(cell, bench)
-        cell.method.warm_up()
-        with Meter(device, devices) as meter:
-            report, align_seconds = _align(cell, bench, module, model, tokenizer)
+        with bench.forecast.stage(cell.id, align_stage(cell.name)):
+            model, tokenizer = _load(cell, bench)
+            cell.method.warm_up()
+            with Meter(device, devices) as meter:
+                report, align_seconds = _align(cell, bench, module, model, tokenizer)
         peak = peak_device_memory(device)
         ledger = meter.ledger(cell.method_info, cell.data_info, report, seconds=align_seconds, peak_device_bytes=peak)
         start = time.perf_counter()
@@ -81,19 +86,23 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
             unaligned=module is None,
             base_results=bench.base_results,
         )
-        results = {name: task.evaluate(model, tokenizer, context=context) for name, task in bench.tasks.items()}
+        results = {}
+        for name, task in bench.tasks.items():
+            with bench.forecast.stage(cell.id, name):
+                results[name] = task.evaluate(model, tokenizer, context=context)
         evaluate_seconds = time.perf_counter() - start
         batching = writing_batches(model)
         weights = weights_sha256(tensor_sha256s(model))
         start = time.perf_counter()
         against_base = {name: task for name, task in bench.tasks.items() if task.needs_base}
         if against_base:
-            if module is not None:
-                del model
-                free_memory(device)
-                model, tokenizer = _load(cell, bench)
-            for name, task in against_base.items():
-                results[name] = task.against_base(results[name], model, tokenizer, context=context)
+            with bench.forecast.stage(cell.id, COMPARE):
+                if module is not None:
+                    del model
+                    free_memory(device)
+                    model, tokenizer = _load(cell, bench)
+                for name, task in against_base.items():
+                    results[name] = task.against_base(results[name], model, tokenizer, context=context)
         evaluate_seconds += time.perf_counter() - start
     own_bytes, all_bytes = peak_device_memory(device), ledger.peak_device_bytes
     cost = Cost(

@@ -1,7 +1,7 @@
 """What a study would do, take and be able to tell, said before anything is done."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from bench.core.progress import Silent
@@ -17,7 +17,9 @@ from bench.harness.resolved import (
     read_file_pairs,
     resolve_setting,
 )
+from bench.harness.schedule import Alignment, cell_stages, stages_before
 from bench.harness.states import GridCell, Took, seconds_left
+from bench.harness.workload import SPREAD
 from bench.leaderboard.board.effects import smallest_effects
 from bench.leaderboard.records.layout import GENERATIONS
 from bench.leaderboard.records.record import Record
@@ -30,11 +32,13 @@ class RunEstimate:
     """What is left to do."""
 
     seconds: float | None
-    """None where a cell is of a kind that never ran."""
+    """None where nothing is known of a cell's kind, or of the model's size."""
     bytes: float | None
     """On disk; None where no cell ran yet."""
     basis: str
-    """What both rest on, in words."""
+    """What the estimates rest on, in words."""
+    spread: float | None = None
+    """A factor: what is estimated may take so many times as long, or as little; None where it was not judged."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Plan:
     downloads: Sequence[str]
     pairs_ready: bool
     estimate: RunEstimate
-    """Of the cells that are to do; of nothing where those are not known yet."""
+    """Of the cells that are to do, and of what they need first where they are not known yet."""
     additions: Sequence[str] = ()
     """One line for each thing that is measured though nobody named it."""
     smallest_effects: Sequence[str] = ()
@@ -74,13 +78,16 @@ def plan_study(study: Study) -> Plan:
     for setting, (lines, planned) in zip(settings, looks, strict=True):
         if not lines and (planned is None or any(cell.id not in finished for cell in planned)):
             check_methods(setting)  # which imports transformers: not where nothing is to do
+    estimate = _estimate(to_do, directory, device_kind(settings[0].model.device))
+    if not ready or estimate.seconds is None:
+        estimate = _by_pilot(settings, [planned if ready else None for _, planned in looks], finished, estimate)
     return Plan(
         cells if ready else [],
         len(cells) if ready else sum(map(count_combinations, settings)),
         frozenset(finished),
         downloads,
         ready,
-        _estimate(to_do if ready else [], directory, device_kind(settings[0].model.device)),
+        estimate,
         study.additions,
         tuple(smallest_effects(finished.values(), len(study.spec.seeds))),
     )
@@ -119,6 +126,29 @@ def _estimate(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> RunE
     sized = [GridCell.of(cell) for cell in cells]
     basis = f"{len(records)} finished cells {'here' if own else 'of the runs beside it'}"
     return RunEstimate(seconds_left(sized, [Took.of(record) for record, _ in records]), len(cells) * size, basis)
+
+
+def _by_pilot(
+    settings: Sequence[Setting],
+    planned: Sequence[Sequence[Cell] | None],
+    finished: Container[str],
+    estimate: RunEstimate,
+) -> RunEstimate:
+    """An estimate whose time rests on how fast this machine computes.
+
+    Arguments:
+        planned: each model's cells; None where they are not known by content yet.
+        estimate: by what ran, which does not know the time.
+    """
+    seconds = 0.0
+    for setting, cells in zip(settings, planned, strict=True):
+        to_do = [Alignment.of(cell) for cell in cells or () if cell.id not in finished]
+        for stage in stages_before(setting) if cells is None else cell_stages(setting, to_do):
+            if stage.seconds is None:
+                return estimate
+            seconds += stage.seconds
+    size = None if None in planned else estimate.bytes
+    return RunEstimate(seconds, size, "the model's size and a pilot of this machine's speed", SPREAD)
 
 
 def _records_beside(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> list[tuple[Record, RunDirectory]]:

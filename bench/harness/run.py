@@ -13,6 +13,7 @@ from bench.core.store.locks import Owner, building
 from bench.harness.cells import Cell, made_by_other_code, restated_tuning
 from bench.harness.directory import RunDirectory
 from bench.harness.execute import Workbench, execute
+from bench.harness.forecast import Forecast
 from bench.harness.resolved import (
     Setting,
     check_methods,
@@ -25,6 +26,7 @@ from bench.harness.resolved import (
     read_file_pairs,
     resolve_setting,
 )
+from bench.harness.schedule import FETCH, PAIRS, Schedule
 from bench.harness.states import CellStates, CellWatcher, GridCell, State
 from bench.harness.turns import Turns
 from bench.leaderboard.export import write_leaderboard
@@ -84,7 +86,8 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     finished = directory.finished()
     if study.spec.pairs.source.startswith("file:"):
         read_file_pairs(settings[0], progress)  # before a model is downloaded
-    grid = [(setting, *_cells_of(setting, progress)) for setting in settings]
+    schedule = Schedule(settings, progress)
+    grid = [(setting, *_cells_of(setting, progress, schedule)) for setting in settings]
     cells = [cell for _, _, planned in grid for cell in planned]
     directory.make()
     earlier = made_by_other_code(cells, finished, device_kind(settings[0].model.device))
@@ -96,12 +99,15 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     directory.clean_up()
     for line in study.additions if len(cells) > states.count(State.done) else ():
         progress.note(line)
+    schedule.expect_cells([(setting, planned) for setting, _, planned in grid], finished)
     if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):
         progress.watch(states)
+    states.listen(schedule.settle)
     turns = Turns(directory, states, progress, WAIT_SECONDS)
     try:
         for setting, pool, planned in grid:
-            _run_setting(setting, pool, [cell for cell in planned if cell.id not in finished], turns)
+            to_do = [cell for cell in planned if cell.id not in finished]
+            _run_setting(setting, pool, to_do, turns, schedule.forecast)
         turns.wait_for_others()
     finally:
         with directory.writing():
@@ -121,13 +127,18 @@ def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
     return pool_at_hand(setting, progress) or _build_pool(setting, progress)
 
 
-def _cells_of(setting: Setting, progress: Progress) -> tuple[PairPool, list[Cell]]:
+def _cells_of(setting: Setting, progress: Progress, schedule: Schedule) -> tuple[PairPool, list[Cell]]:
     """The pairs and the cells of one model, which is fetched and its pairs built where that is to do."""
-    setting.model.source.fetch(progress)
+    if schedule.is_watched and setting.model.source.missing():
+        schedule.expect_all()
+    with schedule.forecast.stage(setting.model.source.locator, FETCH):
+        setting.model.source.fetch(progress)
     pool = pool_at_hand(setting, progress)
     if pool is None:
-        _prepare_tasks(setting, progress)  # before minutes of sampling, not after
-        pool = _build_pool(setting, progress)
+        schedule.expect_all()
+        with schedule.forecast.stage(setting.model.source.locator, PAIRS):
+            _prepare_tasks(setting, progress)  # before minutes of sampling, not after
+            pool = _build_pool(setting, progress)
     cells = make_cells(setting, pool)
     same = count_combinations(setting) - len(cells)
     if same:
@@ -135,7 +146,7 @@ def _cells_of(setting: Setting, progress: Progress) -> tuple[PairPool, list[Cell
     return pool, cells
 
 
-def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turns: Turns) -> None:
+def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turns: Turns, forecast: Forecast) -> None:
     """Run what no other process has taken of one model's cells; those taken are left to `turns`."""
     if not pending:
         return
@@ -146,6 +157,7 @@ def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turn
         batch_size=resolve_batch_size(setting.spec.batch_size, setting.model.device),
         tasks=setting.tasks,
         progress=turns.progress,
+        forecast=forecast,
         shared=SharedWork(),
         checkpoints=turns.directory.checkpoints,
         rescued=turns.directory.rescued,

@@ -80,7 +80,7 @@ class CellStates:
         self.finished = [Took.of(record) for record in finished.values()]
         """What the remaining time is judged by."""
         self._states = {cell.id: State.done if cell.id in finished else State.pending for cell in cells}
-        self._listeners: list[Callable[[State], None]] = []
+        self._listeners: list[Callable[[str, State], None]] = []
 
     def __getitem__(self, cell_id: str) -> State:
         return self._states[cell_id]
@@ -91,10 +91,10 @@ class CellStates:
         if record is not None:
             self.finished.append(Took.of(record))
         for listener in self._listeners:
-            listener(state)
+            listener(cell_id, state)
 
-    def listen(self, listener: Callable[[State], None]) -> None:
-        """Have `listener` called with every new state of a cell."""
+    def listen(self, listener: Callable[[str, State], None]) -> None:
+        """Have `listener` called with every new state of a cell, the cell's id first."""
         self._listeners.append(listener)
 
     def count(self, state: State) -> int:
@@ -106,13 +106,24 @@ class CellStates:
         open_states = (State.pending, State.running)
         return seconds_left((cell for cell in self.cells if self[cell.id] in open_states), self.finished)
 
+    def title(self, cell_id: str) -> str:
+        """What a cell is, in a line; empty where it is none of the study's."""
+        for number, cell in enumerate(self.cells, start=1):
+            if cell.id == cell_id:
+                pairs = f" at noise {cell.rate:g}, seed {cell.seed}" if cell.n_pairs else ""
+                return f"{cell.method}{pairs} (cell {number} of {len(self.cells)})"
+        return ""
+
+    def counts(self) -> str:
+        """How many cells are in which state."""
+        return ", ".join(f"{self.count(state)} {state}" for state in State if self.count(state))
+
     def summary(self) -> str:
         """One line: how many cells are in which state, and how long the rest will take."""
-        counts = [f"{self.count(state)} {state}" for state in State if self.count(state)]
         seconds = self.seconds_left()
         settled = self.count(State.pending) + self.count(State.running) == 0
         left = "" if settled else f"; time left: {'unknown yet' if seconds is None else f'about {duration(seconds)}'}"
-        return f"{len(self.cells)} cells: {', '.join(counts)}{left}"
+        return f"{len(self.cells)} cells: {self.counts()}{left}"
 
 
 @runtime_checkable

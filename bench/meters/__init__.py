@@ -1,5 +1,7 @@
 """What a piece of work takes: memory and energy, each watched by itself, and meter, which puts them together.
 
+pilot says how fast the machine is.
+
 May import: core, models, leaderboard.records.
 """
 

@@ -83,12 +83,13 @@ def tokenize_pairs(
     opening = tuple(prompt_ids(tokenizer, [""])[0][:1])
     tokens = []
     for index, pair in enumerate(pairs):
+        name = f"pair {pair.origin or index}"
         prompt, *texts = (ids[text] for text in _texts(pair))
         shared = sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, zip(prompt, *texts, strict=False)))
         context = _shortened(prompt[:shared], max_prompt_length, opening)
         if len(context) >= max_length:
             raise UsageError(
-                f"pair {index}: its prompt has {len(context)} tokens and fills max_length = {max_length}, which leaves "
+                f"{name}: its prompt has {len(context)} tokens and fills max_length = {max_length}, which leaves "
                 "no completion to learn from; raise max_length or leave the pair out"
             )
         room = min(max_length - len(context), max_completion_length or max_length)
@@ -96,7 +97,7 @@ def tokenize_pairs(
         chosen, rejected = (Completion(context, answer[:room]) for answer in answers)
         for label, completion in (("chosen", chosen), ("rejected", rejected)):
             if completion.scored < 1:
-                raise UsageError(f"pair {index}: its {label} completion has no token to learn from; leave the pair out")
+                raise UsageError(f"{name}: its {label} completion has no token to learn from; leave the pair out")
         truncated = len(context) < shared or any(len(answer) > room for answer in answers)
         tokens.append(PairTokens(chosen, rejected, truncated=truncated, merged=shared < len(prompt)))
     return tokens

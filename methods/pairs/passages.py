@@ -70,9 +70,8 @@ def read_passages(
     """
     if pooling == "completion" and not tokenizer.is_fast:
         raise UsageError("pooling=completion needs a fast tokenizer, which knows each token's characters; use mean")
-    starts = [len(pair.prompt) for pair in pairs]
-    chosen = _passages(tokenizer, [p.prompt + p.chosen for p in pairs], starts, "chosen", pooling, max_length)
-    rejected = _passages(tokenizer, [p.prompt + p.rejected for p in pairs], starts, "rejected", pooling, max_length)
+    chosen = _passages(tokenizer, pairs, "chosen", pooling, max_length)
+    rejected = _passages(tokenizer, pairs, "rejected", pooling, max_length)
     return PassagePairs(chosen, rejected)
 
 
@@ -83,18 +82,18 @@ def read_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_len
 
 def _passages(
     tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    starts: Sequence[int],
-    label: str,
+    pairs: Sequence[PreferencePair],
+    label: Literal["chosen", "rejected"],
     pooling: Pooling,
     max_length: int,
 ) -> tuple[Passage, ...]:
+    texts = [pair.prompt + getattr(pair, label) for pair in pairs]
     encoded = _encode(tokenizer, texts, max_length, offsets=pooling == "completion")
     longest = max(map(len, encoded["input_ids"]))
     passages = []
-    for row, ids in enumerate(encoded["input_ids"]):
+    for row, (pair, ids) in enumerate(zip(pairs, encoded["input_ids"], strict=True)):
         if all(encoded["special_tokens_mask"][row]):
-            raise BenchError(f"pair {row}: its {label} text has no tokens; remove the pair")
+            raise BenchError(f"pair {pair.origin or row}: its {label} text has no tokens; remove the pair")
         start, stop = 0, len(ids)
         if pooling == "last":
             start = stop - 1
@@ -103,11 +102,11 @@ def _passages(
         elif pooling == "completion":
             # The first token that reaches into the completion: special tokens and the prompt's end before it.
             ends = [end for _, end in encoded["offset_mapping"][row]]
-            start = next((index for index, end in enumerate(ends) if end > starts[row]), stop)
+            start = next((index for index, end in enumerate(ends) if end > len(pair.prompt)), stop)
             if start == stop:
                 raise BenchError(
-                    f"pair {row}: none of its {label} completion is within the first {max_length} tokens; "
-                    "raise max_length, or use pooling=mean"
+                    f"pair {pair.origin or row}: none of its {label} completion is within the first {max_length} "
+                    "tokens; raise max_length, or use pooling=mean"
                 )
         passages.append(Passage(tuple(ids), start, stop))
     return tuple(passages)

@@ -18,6 +18,7 @@ from torch import Tensor
 from bench.core.errors import BenchError, UsageError
 from bench.core.passes.batching import Pass, run_batches
 from bench.core.passes.footprint import loss_footprint, writing_footprint
+from bench.core.passes.packing import can_pack, longest_packed, overlap, pack
 from bench.core.passes.padding import writing_batches
 from bench.core.passes.prompts import prompt_ids
 from bench.core.progress import Advance, Progress
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 MOST_LOGITS = 2**27
 """Logits kept of one batch: 0.5 GiB in float32. Long contexts and large vocabularies get smaller batches."""
+
+MOST_PACKED, CPU_MOST_PACKED = 1024, 512
+"""Tokens read at once where sequences are packed: each sees the others' places, to no use, so that more is slower."""
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 """Texts, tokens of the context, tokens of the continuation."""
@@ -38,9 +42,10 @@ Group = list[int]
 class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that mypy can follow
     """lm-eval's Hugging Face model around one that is loaded already, with bounded memory and our progress display.
 
-    Requests are tokenised, truncated and scored by lm-eval. What differs: batches are made up so that their logits
-    stay below `MOST_LOGITS`, logits are computed only from the first position that is scored, log-probabilities are
-    float32 whatever the model's precision, so that answers do not tie by rounding, and no question is closed.
+    Requests are tokenised by lm-eval, cut and scored as by lm-eval. What differs: batches are made up so that their
+    logits stay below `MOST_LOGITS`, logits are computed only from the first position that is scored, log-probabilities
+    are float32 whatever the model's precision, so that answers do not tie by rounding, and no question is closed.
+    Models that `can_pack` read a batch without padding, and what several of its sequences begin with once.
 
     Arguments:
         model: stays as it is, on its device.
@@ -62,6 +67,9 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         self._vocabulary: int = model.config.get_text_config().vocab_size
         self._can_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._n_logits = 0
+        self._most_packed = CPU_MOST_PACKED if self.device.type == "cpu" else MOST_PACKED
+        window = longest_packed(model) or self.max_length
+        self._longest_packed = window if can_pack(model) else 0
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """lm-eval's own, without its progress bars."""
@@ -122,10 +130,13 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         """Log-likelihood of each continuation after its context, and whether greedy decoding would write it."""
         self._check(requests)
         answers: dict[int, tuple[float, bool]] = {}
+        widths: dict[tuple[int, ...], int] = defaultdict(int)
+        for request in requests:
+            widths[tuple(request[1])] = max(widths[tuple(request[1])], self._length(request))
         with self._progress.track("capability", len(requests)) as advance:
             work = Pass[Group](
                 what="question",
-                width=lambda group: self._length(requests[group[0]]),
+                width=lambda group: widths[tuple(requests[group[0]][1])],  # answers to one context stay together
                 footprint=loss_footprint(self.model),
                 run=lambda batches: self._answer(requests, batches, answers, advance),
                 is_finished=lambda group: group[0] in answers,
@@ -149,13 +160,63 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         answers: dict[int, tuple[float, bool]],
         advance: Advance,
     ) -> None:
-        for part, n_logits in (piece for batch in batches for piece in self._parts(requests, batch)):
-            self._n_logits = n_logits
-            self.batch_size_per_gpu = len(part)  # lm-eval splits no further
-            indices = [index for group in part for index in group]
-            results = super()._loglikelihood_tokens([requests[index] for index in indices], disable_tqdm=True)
-            answers.update(zip(indices, results, strict=True))
-            advance(len(indices))
+        for batch in batches:
+            packed: list[Group] = []
+            padded: list[Group] = []
+            for group in batch:
+                fits = self._length(requests[group[0]]) <= self._longest_packed
+                (packed if fits else padded).append(group)
+            for part in self._packs(requests, packed):
+                found = self._read_packed(requests, part)
+                answers.update(found)
+                advance(len(found))
+            for part, n_logits in self._parts(requests, padded):
+                self._n_logits = n_logits
+                self.batch_size_per_gpu = len(part)  # lm-eval splits no further
+                indices = [index for group in part for index in group]
+                results = super()._loglikelihood_tokens([requests[index] for index in indices], disable_tqdm=True)
+                answers.update(zip(indices, results, strict=True))
+                advance(len(indices))
+
+    def _packs(self, requests: Sequence[Request], batch: Sequence[Group]) -> Iterator[list[Group]]:
+        """A batch in parts that are read at once, sequences that begin alike one behind another."""
+        part: list[Group] = []
+        n_tokens = n_logits = 0
+        before: list[int] = []
+        for tokens, group in sorted((self._tokens(requests[group[0]]), group) for group in batch):
+            scored = _scored(requests, group)
+            n_tokens += len(tokens) - overlap(before, tokens)
+            n_logits += scored
+            if part and (n_tokens > self._most_packed or n_logits * self._vocabulary > MOST_LOGITS):
+                yield part
+                part, n_tokens, n_logits = [], len(tokens), scored
+            part.append(group)
+            before = tokens
+        if part:
+            yield part
+
+    def _read_packed(self, requests: Sequence[Request], part: Sequence[Group]) -> dict[int, tuple[float, bool]]:
+        """What lm-eval would answer, by the request's index."""
+        packed = pack([self._tokens(requests[group[0]]) for group in part], self.model)
+        ends = [places[-_scored(requests, group) :] for group, places in zip(part, packed.places, strict=True)]
+        wanted = sorted({place for places in ends for place in places})
+        with torch.no_grad():
+            keep = torch.tensor(wanted, device=self.device)
+            logits = self.model(**packed.inputs, use_cache=False, logits_to_keep=keep).logits[0]
+            scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+        answers = {}
+        for group, places in zip(part, ends, strict=True):
+            rows = scores[[wanted.index(place) for place in places]]
+            for index in group:
+                answer = torch.tensor(requests[index][2], device=self.device)
+                read = rows[-len(answer) :]
+                likelihood = read.gather(1, answer[:, None]).sum()
+                answers[index] = (float(likelihood), bool((read.argmax(dim=-1) == answer).all()))
+        return answers
+
+    def _tokens(self, request: Request) -> list[int]:
+        """What the model reads of a request, its beginning cut off where the window is too small."""
+        return (request[1] + request[2])[-self.max_length - 1 : -1]
 
     def _length(self, request: Request) -> int:
         """Tokens that the model reads of a request: the last one of its answer is only looked up."""
@@ -216,6 +277,11 @@ def _stop_closing(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=[*pieces, "$A"], special_tokens=list(dict(zip(pieces, opening, strict=True)).items())
     )
+
+
+def _scored(requests: Sequence[Request], group: Group) -> int:
+    """Last tokens of a sequence whose logits answer its requests."""
+    return max(len(requests[index][2]) for index in group)
 
 
 def _groups(requests: Sequence[Request]) -> list[Group]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from bench.core.passes.caches import is_plain
 from bench.core.passes.predict import Batch, FrozenPass
 from bench.core.passes.shapes import fixed_width
 from bench.core.progress import Advance
@@ -105,7 +105,7 @@ class Writer(FrozenPass[GeneratedRow]):
         first_rows += first_rows[-1:] * ((self.rows_at_once or 0) // self.settings.samples - len(first_rows))
         distinct = {name: values[first_rows] for name, values in batch.items()}
         read = self._generate(distinct, 1, None, return_dict_in_generate=True, output_logits=True)
-        self._can_share = _is_plain(read.past_key_values)
+        self._can_share = is_plain(read.past_key_values)
         if not self._can_share:
             return None
         samples = torch.tensor(prompt, device=self.model_device)
@@ -134,13 +134,6 @@ class Writer(FrozenPass[GeneratedRow]):
         }
         config = GenerationConfig.from_dict(generation)
         return self.model.generate(**inputs, generation_config=config, logits_processor=processors)
-
-
-def _is_plain(cache: Any) -> bool:
-    """Whether all that a model keeps of its prompts are keys and values, so that rows of them can be repeated."""
-    return type(cache) is DynamicCache and all(
-        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
-    )
 
 
 class Observation(LogitsProcessor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import UsageError
@@ -39,7 +40,7 @@ class PairReader:
         """Columns that were not read in some row, and whether any held what might be a prompt: words or messages."""
 
     def read(self, row: Any, origin: str) -> PreferencePair:
-        """The pair in one row.
+        """The pair in one row, which remembers its origin.
 
         Arguments:
             row: what JSON or `datasets` gave.
@@ -48,6 +49,9 @@ class PairReader:
         Raises:
             UsageError: the row has none of the known forms, or messages that cannot be rendered.
         """
+        return replace(self._read(row, origin), origin=origin)
+
+    def _read(self, row: Any, origin: str) -> PreferencePair:
         if not isinstance(row, Mapping):
             raise UsageError(f"{origin} is not an object but {type(row).__name__}; expected {FORMS}")
         fields = {key: value for key, value in row.items() if value is not None}

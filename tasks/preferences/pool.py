@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from bench.core.errors import UsageError
@@ -147,5 +147,5 @@ def read_pool(
 
 def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
     """Write pairs as JSONL (`prompt`, `chosen`, `rejected`, and `margin` where known), atomically."""
-    rows = map(asdict, pairs)
+    rows = (asdict(replace(pair, origin=None)) for pair in pairs)
     write_jsonl(path, ({key: value for key, value in row.items() if value is not None} for row in rows))

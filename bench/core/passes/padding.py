@@ -71,7 +71,7 @@ def examine_batching(model: PreTrainedModel) -> Batching:
 def _examine(model: PreTrainedModel) -> Batching:
     name = f"this '{model.config.model_type}' model"
     wide = next(model.parameters()).element_size() > 2
-    differs = partial(_differs, wide=wide)
+    differs = partial(logits_differ, wide=wide)
     rows = _rows(model)
     alone = [_read(model, [row])[0] for row in rows]
     if differs(alone, _read(model, rows, masked=False)):
@@ -103,14 +103,18 @@ def _examine(model: PreTrainedModel) -> Batching:
 
 
 def _rows(model: PreTrainedModel) -> list[list[int]]:
-    """Token ids from the middle of the vocabulary, those that end texts left out."""
+    tokens = middle_tokens(model)
+    starts = [17 * index for index, _ in enumerate(WIDTHS)]
+    return [tokens[start : start + width + WRITTEN] for start, width in zip(starts, WIDTHS, strict=True)]
+
+
+def middle_tokens(model: PreTrainedModel) -> list[int]:
+    """Up to 200 token ids from the middle of the vocabulary, those that end texts left out."""
     size = model.config.get_text_config().vocab_size
     settings = model.generation_config
     ends = getattr(settings, "eos_token_id", None)
     special = {getattr(settings, "pad_token_id", None), *(ends if isinstance(ends, list) else [ends])}
-    ids = [token for token in (((37 * place) + size // 4) % size for place in range(200)) if token not in special]
-    starts = [17 * index for index, _ in enumerate(WIDTHS)]
-    return [ids[start : start + width + WRITTEN] for start, width in zip(starts, WIDTHS, strict=True)]
+    return [token for token in (((37 * place) + size // 4) % size for place in range(200)) if token not in special]
 
 
 def _batch(
@@ -155,7 +159,7 @@ def _write(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> list[Tensor
     return list(torch.stack(output.logits, dim=1))
 
 
-def _differs(expected: Sequence[Tensor], rows: Sequence[Tensor], *, wide: bool) -> bool:
+def logits_differ(expected: Sequence[Tensor], rows: Sequence[Tensor], *, wide: bool) -> bool:
     """Whether logits of some row, each (tokens, vocabulary), differ by more than rounding.
 
     Where the model is not `wide`, of 16 bits, a row's median decides: rounding may lead a token of a mixture of experts

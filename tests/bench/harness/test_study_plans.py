@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,13 +17,22 @@ import bench.harness.run as harness
 from bench.cli import run as cli_run
 from bench.core.errors import BenchError
 from bench.core.values import Items
+from bench.harness import schedule
 from bench.harness.plan import plan_study
+from bench.meters.pilot import Speed
+
+
+@pytest.fixture(autouse=True)
+def pilot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of always the same speed."""
+    monkeypatch.setattr(schedule, "_speed", lambda device, dtype: Speed(flops=1e12, call_seconds=1e-6))
 
 
 def test_a_plan_judges_by_what_ran(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
     study = fake_study.small(tmp_path)
     before = plan_study(study)
-    assert (len(before.cells), before.estimate.seconds, before.estimate.bytes) == (5, None, None)
+    assert (len(before.cells), before.estimate.spread, before.estimate.bytes) == (5, 2.0, None)
+    assert before.estimate.seconds is not None
     harness.run_study(study)
     assert plan_study(study).estimate.seconds == 0
     more = plan_study(fake_study.small(tmp_path, seeds=[0, 1]))
@@ -32,7 +42,20 @@ def test_a_plan_judges_by_what_ran(fake_study: ModuleType, log: Path, tmp_path: 
     assert more.estimate.bytes > 4 * 1000
     halved = plan_study(fake_study.small(tmp_path, pairs={**study.spec.pairs.model_dump(), "sizes": [10]}))
     assert halved.estimate.seconds == 4 * (1 + 2 * 0.5)  # half the pairs take half the aligning
-    assert plan_study(fake_study.small(tmp_path, methods={"kto": {}})).estimate.seconds is None
+    assert "pilot" in plan_study(fake_study.small(tmp_path, methods={"kto": {}})).estimate.basis
+
+
+def test_a_plan_judges_by_a_pilot_what_never_ran(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
+    def seconds(**changes: Any) -> float:
+        estimate = plan_study(fake_study.small(tmp_path, **changes)).estimate
+        assert estimate.seconds is not None
+        assert "pilot" in estimate.basis
+        return estimate.seconds
+
+    base, clean, whole = seconds(methods={}), seconds(noise={"rates": [0.0]}), seconds()
+    assert whole - base == pytest.approx(2 * (clean - base))  # twice as many cells besides the unaligned model's
+    assert seconds(tasks={"capability": {"limit": 1}}) < whole < seconds(tasks={"capability": {}})
+    assert plan_study(fake_study.small(tmp_path, methods={"empty": {}})).estimate.seconds is None
 
 
 def test_runs_of_the_same_machine_beside_it_are_a_basis_too(
@@ -46,7 +69,7 @@ def test_runs_of_the_same_machine_beside_it_are_a_basis_too(
     assert plan_study(other).estimate.seconds == 5 * 3.0
     assert "beside" in plan_study(other).estimate.basis
     monkeypatch.setattr("bench.harness.plan.platform.platform", lambda: "another machine")
-    assert plan_study(other).estimate.seconds is None
+    assert "pilot" in plan_study(other).estimate.basis
 
 
 def test_the_verbs(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
@@ -64,7 +87,7 @@ def test_the_verbs(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
     code, output, errors = type_in("plan", str(path), "--noise", "0,0.5,0.5", "--seeds", "0,1")
     assert code == 0, errors
     assert f"9 cells in {out}: 0 done, 9 to do" in output
-    assert "time: unknown" in output
+    assert re.search(r"time: about .* for one process, between .* and ", output)
     assert not Path(out).exists()
     assert type_in("study", str(path))[:2] == (0, f"{out}/leaderboard.md\n")
     assert "5 cells: 5 done" in type_in("status", out)[1]

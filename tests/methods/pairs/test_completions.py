@@ -95,6 +95,8 @@ def test_without_a_prompt_the_first_token_has_no_probability() -> None:
     ("pair", "max_length", "message"),
     [
         (PreferencePair("xyxyx", "a", "b"), 5, r"pair 1: its prompt has 5 tokens and fills max_length = 5"),
+        (PreferencePair("xyxyx", "a", "b", origin="my.jsonl:7"), 5, r"pair my.jsonl:7: its prompt has 5 tokens"),
+        (PreferencePair("x", "", "b", origin="my.jsonl:7"), 16, r"pair my.jsonl:7: its chosen completion has no token"),
         (PreferencePair("x", "", "b"), 16, r"pair 1: its chosen completion has no token"),
         (PreferencePair("x", "b", ""), 16, r"pair 1: its rejected completion has no token"),
         (PreferencePair("", "ca", "b"), 16, r"pair 1: its rejected completion has no token"),

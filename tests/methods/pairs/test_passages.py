@@ -67,6 +67,11 @@ def test_text_without_tokens_is_refused(tiny_tokenizer: PreTrainedTokenizerFast)
         read_passages(tiny_tokenizer, [PAIRS[0], PreferencePair("", "a", "")], "mean", 128)
 
 
+def test_a_pair_is_named_by_the_line_that_it_was_read_from(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(BenchError, match="pair my.jsonl:7: its rejected text has no tokens"):
+        read_passages(tiny_tokenizer, [PAIRS[0], PreferencePair("", "a", "", origin="my.jsonl:7")], "mean", 128)
+
+
 def test_completion_cut_away_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     pairs = [PreferencePair("a long prompt", " c", " d")]
     with pytest.raises(BenchError, match=r"pair 0: none of its chosen completion is within the first 5 tokens"):

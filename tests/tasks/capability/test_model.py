@@ -8,9 +8,11 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from tokenizers.processors import TemplateProcessing
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from bench.core.errors import BenchError
 from bench.core.passes.batching import BatchSize
+from bench.core.passes.packing import can_pack
 from bench.core.progress import Silent
 from bench.tasks.capability import model as lm_eval_model
 from bench.tasks.capability.model import InProcessModel
@@ -26,6 +28,73 @@ PAIRS = [
     ("too long " * 40, " and an answer of several tokens"),
     ("exactly " * 31 + "as", " long"),
 ]
+
+SHAPE = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "max_position_embeddings": 256,
+}
+GROUPED = SHAPE | {"num_key_value_heads": 1}
+FAMILIES = {
+    "learned positions": ("gpt2", {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 256}),
+    "learned positions, offset by two": ("opt", SHAPE | {"ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "rotary": ("llama", GROUPED),
+    "rotary, computed by hand": ("llama", GROUPED | {"attn_implementation": "eager"}),
+    "rotary, parallel blocks": ("gpt_neox", SHAPE),
+    "a window narrower than the questions": ("mistral", GROUPED | {"sliding_window": 8}),
+    "a window wider than some": ("mistral", GROUPED | {"sliding_window": 50}),
+    "a window in some layers": (
+        "gemma3_text",
+        GROUPED | {"head_dim": 16, "sliding_window": 50, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
+    "a window of its own kind": (
+        "gpt_neo",
+        {
+            "num_layers": 2,
+            "num_heads": 2,
+            "hidden_size": 32,
+            "window_size": 8,
+            "attention_types": [[["global", "local"], 1]],
+            "max_position_embeddings": 256,
+        },
+    ),
+    "linear biases": ("bloom", {"n_layer": 2, "n_head": 2, "hidden_size": 32}),
+    "a state": ("mamba", {"hidden_size": 16, "num_hidden_layers": 1, "state_size": 4}),
+    "experts": ("mixtral", GROUPED | {"num_local_experts": 4, "sliding_window": None}),
+}
+PACKED = {
+    "learned positions",
+    "learned positions, offset by two",
+    "rotary",
+    "rotary, computed by hand",
+    "rotary, parallel blocks",
+    "a window wider than some",
+    "a window in some layers",
+    "experts",
+}
+
+
+@pytest.fixture
+def make_family(tiny_tokenizer):
+    """Makes a tiny model of `FAMILIES`, with weights so large that a wrong position or mask must show."""
+
+    def make(family):
+        kind, settings = FAMILIES[family]
+        how, rest = settings.get("attn_implementation"), {**settings}
+        rest.pop("attn_implementation", None)
+        config = AutoConfig.for_model(
+            kind, vocab_size=len(tiny_tokenizer), bos_token_id=1, eos_token_id=0, pad_token_id=0, **rest
+        )
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config, **({"attn_implementation": how} if how else {}))
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(3)
+        return model.eval()
+
+    return make
 
 
 @pytest.fixture
@@ -49,9 +118,12 @@ def agree(ours, theirs):
     assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
 
 
+@pytest.mark.parametrize("packs", [True, False])
 @pytest.mark.parametrize("kind", ["tiny_tokenizer", "bos_tokenizer"])
-def test_log_likelihoods_are_lm_evals(tiny_model, kind, request):
+def test_log_likelihoods_are_lm_evals(tiny_model, kind, packs, request, monkeypatch):
     """One token and several, no context, contexts longer than the window, with and without a first token added."""
+    if not packs:
+        monkeypatch.setattr(lm_eval_model, "can_pack", lambda model: False)
     tokenizer = request.getfixturevalue(kind)
     texts = [*PAIRS, (tokenizer.bos_token + "It begins", " here")]
     stock = HFLM(pretrained=tiny_model, tokenizer=copy.deepcopy(tokenizer), batch_size=1)
@@ -60,6 +132,44 @@ def test_log_likelihoods_are_lm_evals(tiny_model, kind, request):
         model = InProcessModel(tiny_model, tokenizer, batch_size, Silent())
         agree(model.loglikelihood(instances(texts)), theirs)
         assert model.truncated == 2
+
+
+QUESTIONS = [
+    (f"Question {number}: {'what is it ' * (number % 4 + 2)}", answer)
+    for number in range(8)
+    for answer in (" one", " another one", " none of these", " x", " y")
+]
+
+
+def test_a_common_context_is_read_once(make_model, tiny_tokenizer):
+    """Five answers to one context: 26 tokens of it, and of the answers what none before has in common with them."""
+    model, read = make_model("llama"), []
+    ours = InProcessModel(model, tiny_tokenizer, 64, Silent())
+    model.register_forward_pre_hook(
+        lambda module, args, named: read.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    context = "A question of 26 letters: "
+    ours.loglikelihood(instances([(context, answer) for answer in ("one", "one more", "other", "x", "y")]))
+    assert len(context) == 26
+    assert read == [(1, 26 + len("one mor") + len("the"))]
+
+
+def test_long_batches_are_read_in_parts(make_model, tiny_tokenizer, monkeypatch):
+    whole = InProcessModel(make_model("llama"), tiny_tokenizer, 64, Silent()).loglikelihood(instances(QUESTIONS))
+    monkeypatch.setattr(lm_eval_model, "CPU_MOST_PACKED", 100)
+    agree(InProcessModel(make_model("llama"), tiny_tokenizer, 64, Silent()).loglikelihood(instances(QUESTIONS)), whole)
+    monkeypatch.setattr(lm_eval_model, "MOST_LOGITS", 1)
+    agree(InProcessModel(make_model("llama"), tiny_tokenizer, 64, Silent()).loglikelihood(instances(QUESTIONS)), whole)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_of_models_agrees_with_lm_eval(family, make_family, tiny_tokenizer):
+    model = make_family(family)
+    assert can_pack(model) == (family in PACKED)
+    stock = HFLM(pretrained=model, tokenizer=copy.deepcopy(tiny_tokenizer), batch_size=1)
+    theirs = stock.loglikelihood(instances(QUESTIONS), disable_tqdm=True)
+    for batch_size in (3, 64):
+        agree(InProcessModel(model, tiny_tokenizer, batch_size, Silent()).loglikelihood(instances(QUESTIONS)), theirs)
 
 
 def test_a_first_token_is_added_once(bos_tokenizer, make_model):
@@ -122,20 +232,28 @@ class Noted(Silent):
 
 def exhaust(monkeypatch, most, held=None):
     """Memory runs out with more than `most` sequences; `held` gathers what the failed attempts had."""
-    real = lm_eval_model.InProcessModel._model_call
 
-    def call(self, inps, attn_mask=None, labels=None):
-        if len(inps) > most:
+    def check(n_sequences):
+        if n_sequences > most:
             if held is not None:
                 taken = torch.zeros(3)
                 held.append(weakref.ref(taken))
             raise torch.OutOfMemoryError("no more")
-        return real(self, inps)
 
-    monkeypatch.setattr(lm_eval_model.InProcessModel, "_model_call", call)
+    padded, packed = lm_eval_model.InProcessModel._model_call, lm_eval_model.InProcessModel._read_packed
+    for name, real, sequences in (("_model_call", padded, 0), ("_read_packed", packed, 1)):
+
+        def call(self, *args, real=real, sequences=sequences):
+            check(len(args[sequences]))
+            return real(self, *args)
+
+        monkeypatch.setattr(lm_eval_model.InProcessModel, name, call)
 
 
-def test_out_of_memory_halves_the_batch_and_changes_nothing(make_model, tiny_tokenizer, monkeypatch):
+@pytest.mark.parametrize("packs", [True, False])
+def test_out_of_memory_halves_the_batch_and_changes_nothing(make_model, tiny_tokenizer, monkeypatch, packs):
+    if not packs:
+        monkeypatch.setattr(lm_eval_model, "can_pack", lambda model: False)
     gpt2, pairs = make_model("gpt2"), [(f"context {row}", " answer"[: 1 + row % 7]) for row in range(40)]
     whole = InProcessModel(gpt2, tiny_tokenizer, 64, Silent()).loglikelihood(instances(pairs))
     held, freed, progress = [], [], Noted()

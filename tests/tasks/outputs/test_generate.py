@@ -138,7 +138,7 @@ def test_samples_are_the_same_where_prompts_cannot_be_shared(
         model = make_model(family)
     settings = SAMPLED.model_copy(update={"max_new_tokens": new_tokens})
     shared = write(model, tiny_tokenizer, settings, batch_size=7)
-    monkeypatch.setattr("bench.tasks.outputs.writer._is_plain", lambda cache: False)
+    monkeypatch.setattr("bench.tasks.outputs.writer.is_plain", lambda cache: False)
     assert write(model, tiny_tokenizer, settings, batch_size=7) == shared
 
 

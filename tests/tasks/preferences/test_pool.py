@@ -15,6 +15,8 @@ from trl.data_utils import apply_chat_template
 from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Silent
 from bench.core.values import PreferencePair
+from bench.tasks.preferences.draw import Draw, prepare_preferences
+from bench.tasks.preferences.noise.models import NOISE_MODELS
 from bench.tasks.preferences.pool import load_pairs, make_pool, read_pool, sha256_pairs, write_pairs
 
 CHATML = (
@@ -375,3 +377,21 @@ def test_a_malformed_hub_name_is_refused(source: str) -> None:
 def test_a_hub_out_of_reach_is_reported() -> None:
     with pytest.raises(BenchError, match=r"cannot load data set org/data at main.* go online, or bring its pairs here"):
         load_pairs("hub:org/data")
+
+
+@pytest.mark.parametrize("noise", sorted(NOISE_MODELS))
+def test_a_pair_knows_its_line_through_draw_and_noise(tmp_path: Path, noise: str) -> None:
+    rows = [{"prompt": f"p{n}", "chosen": f" good {n}", "rejected": f" bad {n}", "margin": n + 1.0} for n in range(8)]
+    path = jsonl(tmp_path / "pairs.jsonl", *rows)
+    pool = load_pairs(str(path))
+    assert [pair.origin for pair in pool.pairs] == [f"{path}:{number}" for number in range(1, 9)]
+    for pair in prepare_preferences(pool, Draw(noise_model=noise, rate=0.5)).pairs:
+        assert pair.origin == f"{path}:{int(pair.prompt.removeprefix('p')) + 1}"
+
+
+def test_where_a_pair_was_read_is_no_part_of_it(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "pairs.jsonl", {"prompt": "p", "chosen": " a", "rejected": " b"})
+    (pair,) = read_pool(path)
+    assert pair == PreferencePair("p", " a", " b")
+    write_pairs(tmp_path / "again.jsonl", [pair])
+    assert json.loads((tmp_path / "again.jsonl").read_text()) == {"prompt": "p", "chosen": " a", "rejected": " b"}
