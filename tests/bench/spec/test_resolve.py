@@ -119,12 +119,12 @@ CONTROLS = ("profs-random", "profs-rematched", "profs-clean")
 
 
 def test_a_control_has_the_settings_of_what_it_controls() -> None:
-    spec = resolve_spec("quickstart", methods=["profs", *CONTROLS, "mean-difference", "dpo"])
+    spec = resolve_spec("smollm2", methods=["profs", *CONTROLS, "mean-difference", "dpo"])
     assert hyperparameters(spec.methods["profs"]) == {"rank": 1, "layers": "15-21"}
     for name in CONTROLS:
         assert spec.methods[name] == hyperparameters(spec.methods["profs"])
     assert spec.methods["mean-difference"] == {"layers": "15-21"}
-    assert spec.methods["dpo"] == resolve_spec("quickstart").methods["dpo"]
+    assert spec.methods["dpo"] == resolve_spec("smollm2").methods["dpo"]
     methods = build_methods(spec)
     assert {methods[name].model_dump()["layers"] for name in ("profs", *CONTROLS)} == {tuple(range(15, 22))}
     assert methods["mean-difference"].model_dump()["rank"] == 1
@@ -132,7 +132,7 @@ def test_a_control_has_the_settings_of_what_it_controls() -> None:
 
 def test_a_control_keeps_what_is_set_for_itself_and_follows_what_is_set_for_the_other() -> None:
     spec = resolve_spec(
-        "quickstart",
+        "smollm2",
         methods=["profs-random", "profs-clean", "mean-difference", "profs"],
         assignments=[
             "methods.profs-random.rank=3",
@@ -149,7 +149,7 @@ def test_a_control_keeps_what_is_set_for_itself_and_follows_what_is_set_for_the_
 
 
 def test_a_control_takes_after_a_row_that_is_not_run() -> None:
-    spec = resolve_spec("quickstart", methods=["profs-rematched"])
+    spec = resolve_spec("smollm2", methods=["profs-rematched"])
     assert spec.methods == {"profs-rematched": {"rank": 1, "layers": "15-21"}}
 
 
@@ -179,7 +179,7 @@ def test_a_control_that_could_take_after_several_rows_is_asked_which(config: Pat
 
 
 def test_a_spec_written_out_and_read_again_is_the_same(tmp_path: Path) -> None:
-    spec = resolve_spec("quickstart", methods=["profs", *CONTROLS, "mean-difference"])
+    spec = resolve_spec("smollm2", methods=["profs", *CONTROLS, "mean-difference"])
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(spec.model_dump(mode="json")))
     assert resolve_spec(str(path)) == spec
@@ -254,30 +254,30 @@ def test_the_controls_config_is_the_quickstart_with_controls() -> None:
 
 
 def test_a_preset_set_on_the_command_line_comes_before_the_file() -> None:
-    """The quickstart sets rank and layers; a preset that says both must not be silently ignored."""
+    """The configuration sets rank and layers; a preset that says both must not be silently ignored."""
     asked = ["methods.profs.preset=gpt2-medium", "methods.profs.center=none"]
-    spec = resolve_spec("quickstart", methods=["profs", "profs-random"], assignments=asked)
+    spec = resolve_spec("smollm2", methods=["profs", "profs-random"], assignments=asked)
     for method in (build_methods(spec)[name].model_dump() for name in ("profs", "profs-random")):
         assert (method["rank"], method["layers"], method["center"]) == (2, tuple(range(10, 24)), "none")
-    later = resolve_spec("quickstart", methods=["profs"], assignments=["methods.profs.rank=7", *asked])
+    later = resolve_spec("smollm2", methods=["profs"], assignments=["methods.profs.rank=7", *asked])
     assert build_methods(later)["profs"].model_dump()["rank"] == 7
-    kept = resolve_spec("quickstart", methods=["profs"], assignments=["methods.profs.preset=reference"])
+    kept = resolve_spec("smollm2", methods=["profs"], assignments=["methods.profs.preset=reference"])
     assert build_methods(kept)["profs"].model_dump()["rank"] == 1
 
 
 def test_a_protocol_comes_before_what_the_file_has_and_after_what_is_given_too() -> None:
-    toxicity = resolve_spec(None).tasks["toxicity"]
+    toxicity = resolve_spec("smollm2").tasks["toxicity"]
     assert (toxicity["max_new_tokens"], toxicity["scorer"]) == (20, "bilstm")
     place = ["tasks", "toxicity", "protocol"]
-    chosen = resolve_spec(None, flags=[(place, "profs2025")]).tasks["toxicity"]
+    chosen = resolve_spec("smollm2", flags=[(place, "profs2025")]).tasks["toxicity"]
     assert chosen == {"protocol": "profs2025"}
-    kept = resolve_spec(None, flags=[(place, "rtp")]).tasks["toxicity"]
+    kept = resolve_spec("smollm2", flags=[(place, "rtp")]).tasks["toxicity"]
     assert kept == {"protocol": "rtp", "prompts": toxicity["prompts"], "scorer": "bilstm"}
-    both = resolve_spec(None, flags=[(place, "profs2025")], scorer="words", assignments=["tasks.toxicity.k=1"])
+    both = resolve_spec("smollm2", flags=[(place, "profs2025")], scorer="words", assignments=["tasks.toxicity.k=1"])
     assert both.tasks["toxicity"] == {"protocol": "profs2025", "scorer": "words", "k": 1}
-    assert resolve_spec(None, assignments=["tasks.toxicity.protocol=profs2025"]).tasks["toxicity"] == chosen
+    assert resolve_spec("smollm2", assignments=["tasks.toxicity.protocol=profs2025"]).tasks["toxicity"] == chosen
     with pytest.raises(UsageError, match="unknown toxicity protocol 'profs2026'; did you mean 'profs2025'"):
-        resolve_spec(None, flags=[(place, "profs2026")])
+        resolve_spec("smollm2", flags=[(place, "profs2026")])
 
 
 def test_a_flag_for_a_task_that_is_not_run_is_refused() -> None:

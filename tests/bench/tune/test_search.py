@@ -94,6 +94,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: Path
     (tmp_path / "space.yaml").write_text("volume: {low: -3, high: 3}\n")
     return {
         "model": f"file:{model_folder}",
+        "dtype": "float32",
         "device": "cpu",
         "methods": {METHOD: {"volume": -1.5}, "profs": {"rank": 1, "layers": "all"}, "profs-random": {}},
         "pairs": {"source": f"file:{tmp_path / 'pairs.jsonl'}", "held_out": 2, "exclude": []},
