@@ -63,7 +63,8 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
         yield Text(f"{len(table.rows) - len(rows)} rows more are in leaderboard.md", "dim")
     flagged = [row for row in rows if row.flags]
     for row in flagged[:MOST_FLAGGED]:
-        flags = f"{row_label(table, row)} {_noise(row)}: {'; '.join(row.flags)}"
+        name = f"{row_label(table, row)} {_noise(row)}".rstrip()
+        flags = f"{name}: {'; '.join(row.flags)}"
         yield Text.assemble(("! ", "yellow"), flags, no_wrap=True, overflow="ellipsis")
     if len(flagged) > MOST_FLAGGED:
         yield Text(f"! {len(flagged) - MOST_FLAGGED} rows more have warnings", "yellow")

@@ -15,6 +15,7 @@ from bench.leaderboard.board.values import Leaderboard
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.render.brief import MOST_ROWS, shown_rows
 from bench.leaderboard.render.findings import findings
+from bench.models.catalogue import MODELS
 
 N = 120
 RUN = Path("runs/mine")
@@ -167,3 +168,17 @@ def test_notes_show_the_whole_board(cells):
     assert "Reading: " in whole
     assert "budget on cpu" in whole
     assert "Reading: " not in "\n".join(shown(cells(THREE), 100))
+
+
+def test_a_model_of_the_catalogue_goes_by_its_name_and_flags_by_their_row(cells) -> None:
+    board = cells({("dpo", 0.3): 0.2})
+    (table,) = board.tables
+    rows = tuple(row.model_copy(update={"flags": ("odd",)}) for row in table.rows)
+    named = table.model_copy(update={"locator": MODELS["gemma3-270m"].locator, "rows": rows})
+    lines = [line.strip() for line in shown(board.model_copy(update={"tables": (named,)}), 80)]
+    assert "gemma3-270m" in lines[0]
+    assert MODELS["gemma3-270m"].locator not in lines[0]
+    assert "! base: odd" in lines
+    assert "! dpo 30 %: odd" in lines
+    other = table.model_copy(update={"locator": "file:mine"})
+    assert "file:mine" in shown(board.model_copy(update={"tables": (other,)}), 80)[0]
