@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric
+from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.degenerate import WARNINGS
 from bench.leaderboard.board.holm import holm_adjusted
 from bench.leaderboard.board.pairing import UnpairedError, gain_sheet, is_exponential, make_strata, minus
@@ -40,15 +41,15 @@ def find_twins(rows: Sequence[Row], history: Sequence[Record]) -> dict[int, int]
         history: the records behind the rows.
     """
     records = {record.cell_id: record for record in history}
-    keys = [_without_noise(records[row.cells[0]]) for row in rows]
+    methods = [sha256_json(records[row.cells[0]].method.model_dump(mode="json")) for row in rows]
+    keys = list(zip(methods, conditions_of(rows, history), strict=True))
+    places = {key: index for index, key in reversed(list(enumerate(keys)))}
     clean = {
-        key: index for index, (key, row) in reversed(list(enumerate(zip(keys, rows, strict=True)))) if not _noisy(row)
+        index: places.get((method, condition.without_noise))
+        for index, (method, condition) in enumerate(keys)
+        if condition is not None and condition.noise_rate
     }
-    return {
-        index: clean[key]
-        for index, (key, row) in enumerate(zip(keys, rows, strict=True))
-        if _noisy(row) and key in clean
-    }
+    return {noisy: twin for noisy, twin in clean.items() if twin is not None}
 
 
 def with_noise(
@@ -79,17 +80,6 @@ def with_noise(
         if of_pairs := _contrasts(rows, points, effects, of_base):
             contrasts[name] = of_pairs
     return changed, contrasts
-
-
-def _noisy(row: Row) -> bool:
-    return bool(row.noise_rate)
-
-
-def _without_noise(record: Record) -> str:
-    data = record.data
-    # An oracle is given those of the drawn pairs that noise left alone.
-    drawn = data.n_pairs + (data.noise.n_flipped if record.method.config.get("oracle") else 0)
-    return sha256_json([record.method.model_dump(mode="json"), data.pool_sha256, data.held_out, drawn])
 
 
 def _point(name: str, noisy: int, clean: int, rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> _Point | None:

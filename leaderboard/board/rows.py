@@ -8,6 +8,7 @@ from typing import Any
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
+from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.degenerate import degenerate, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
@@ -48,7 +49,8 @@ def make_rows(
     if bases:
         drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
     measured = [metrics for _, metrics in drafts]
-    rows = with_ranks(with_holm([row for row, _ in drafts]), measured)
+    rows = with_holm([row for row, _ in drafts])
+    rows = with_ranks(rows, measured, conditions_of(rows, history))
     return with_noise(rows, measured, against.metrics, find_twins(rows, history))
 
 

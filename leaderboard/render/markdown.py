@@ -113,9 +113,13 @@ def _metric_columns(column: Column, table: Table) -> list[TextColumn]:
         marked = f"**{text}** {sign}" if sign else text
         return f"{marked}\n{change_interval_text(score.change, style)}"
 
+    def rank(row: Row) -> str:
+        score = row.scores.get(column.metric)
+        return "" if row.is_base and score and score.rank is None else rank_text(score)
+
     columns = [TextColumn(direction(column), value)]
     if shows_ranks(table, column):
-        columns.append(TextColumn("rank", lambda row: rank_text(row.scores.get(column.metric))))
+        columns.append(TextColumn("rank", rank))
     title = f"Δ {column.metric}" + (f", {style.change_head}" if style.change_head else "")
     return [*columns, TextColumn(title, change)] if table.compares else columns
 
