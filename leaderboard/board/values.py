@@ -95,6 +95,27 @@ class MethodContrast(Value):
     retained_ci95: tuple[float, float] | None
 
 
+class OverNoise(Value):
+    """A method's rows on the same pairs, over noise rates and noise models, in one metric."""
+
+    rows: tuple[int, ...]
+    """Indices among the table's rows, without noise first."""
+    clean_cost: Change | None
+    """Without noise less the best method without noise, unmarked, as that was chosen by these very numbers; None for
+    the best itself, and where nothing was measured without noise."""
+    best: int | None
+    """Index of the best row without noise on these pairs; None where there is none."""
+    worst: int
+    """Index of the row with the least gain; one whose text is degenerate before all others."""
+    worst_model: str | None
+    """Noise model with the least gain on average over the rates that all noise models have; None with fewer than two
+    models, or no such rate."""
+    worst_model_change: Change | None
+    """That average against base, unmarked."""
+    shared_rates: tuple[float, ...] = ()
+    """Those rates."""
+
+
 class Score(Value):
     """One metric of one row, averaged over its seeds."""
 
@@ -239,6 +260,8 @@ class Table(Value):
     contrasts: Mapping[str, tuple[MethodContrast, ...]] = Field(default_factory=dict)
     """By metric: every two rows of the same pairs and noise, but base, those of degenerate text, and those of which
     there are more than `bench.leaderboard.board.contrasts.MOST_ROWS`."""
+    over_noise: Mapping[str, tuple[OverNoise, ...]] = Field(default_factory=dict)
+    """By metric: each method that has rows of several noise rates or noise models."""
     superseded: int = 0
     """Records passed over because a newer one measured the same row and seed."""
     origin: Origin

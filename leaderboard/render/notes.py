@@ -104,6 +104,8 @@ def _reading(table: Table) -> Note:
 
 
 def _noise(table: Table) -> Iterator[Note]:
+    if table.over_noise:
+        yield Note("Over all noise", _TEXTS["over_noise"])
     for index, column in enumerate(noise_columns(table)):
         if index == 0:
             yield Note("Noise", _TEXTS["noise"].format(better=BETTER, worse=WORSE))
