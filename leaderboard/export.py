@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.core.files import write_atomic, write_json
 from bench.leaderboard.board.build import make_leaderboard
-from bench.leaderboard.board.margins import read_margins
+from bench.leaderboard.board.margins import read_margins, read_rise
 from bench.leaderboard.board.values import Leaderboard
 from bench.leaderboard.records.failures import read_failures
 from bench.leaderboard.records.layout import BOARD, PAGE, records_folder
@@ -33,6 +33,7 @@ def read_leaderboard(directory: Path) -> Leaderboard:
         read_validations(directory),
         read_margins(directory),
         read_failures(directory),
+        read_rise(directory),
     )
 
 

@@ -8,6 +8,7 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_atomic, write_json
 from bench.core.values import BASE
 from bench.harness.directory import RunDirectory
+from bench.leaderboard.board.margins import read_rise
 from bench.leaderboard.records.rescored import read_scored_records
 from bench.leaderboard.study.charts import Chart, csv_text
 from bench.leaderboard.study.page import report_page
@@ -33,7 +34,7 @@ def read_report(directory: Path) -> Drawn:
         raise UsageError(
             f"{directory / 'records'} holds {content}: there is nothing to report on until a method has run"
         )
-    return make_report(records, _missing(directory, {record.cell_id for record in records}))
+    return make_report(records, _missing(directory, {record.cell_id for record in records}), read_rise(directory))
 
 
 def write_pages(drawn: Drawn, folder: Path) -> Path:

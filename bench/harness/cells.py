@@ -14,7 +14,7 @@ from bench.leaderboard.records.ledger import TuningNote
 from bench.leaderboard.records.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from bench.methods.base import AlignmentMethod
 from bench.models.devices import device_kind, resolve_batch_size
-from bench.spec.run_spec import RunSpec, build_methods, is_oracle, needs_pairs, stated_tuning
+from bench.spec.run_spec import RunSpec, build_methods, is_oracle, needs_pairs, row_name, stated_tuning
 from bench.tasks.base import Task
 from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferences
 from bench.tasks.preferences.pool import PairPool
@@ -109,9 +109,10 @@ def expand_cells(spec: RunSpec, model: ModelInfo, kind: str, pool: PairPool, tas
             **({"oracle": True} if oracle else {}),
             **({"batch_rows": batch_rows} if batch_rows else {}),
         }
-        id = _readable_id(name, info, sha256_json(identity))
+        shown = row_name(spec, name)
+        id = _readable_id(shown, info, sha256_json(identity))
         tuned = stated_tuning(spec, name)
-        return Cell(id, name, method, draw, info, data_sha256, model, evaluation, neutral, tuned)
+        return Cell(id, shown, method, draw, info, data_sha256, model, evaluation, neutral, tuned)
 
     draws = plan_draws(spec)
     for draw in draws:

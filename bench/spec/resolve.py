@@ -53,6 +53,7 @@ def resolve_spec(
     settings = {**settings, "methods": rows, "tasks": dict(written.tasks)}
     if methods is not None:
         settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)
+        settings["sweep"] = {name: swept for name, swept in written.sweep.items() if name in settings["methods"]}
     if tasks is not None:
         settings = _choose(settings, "tasks", tasks, TASKS)
     limits = [] if limit is None else [(["tasks", name, "limit"], limit) for name in settings["tasks"]]

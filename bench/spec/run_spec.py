@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from datetime import date
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from bench.core.chat_date import CHAT_DATE
 from bench.core.errors import UsageError
 from bench.core.files import PACKAGE, require_file
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.ledger import TuningNote
+from bench.leaderboard.records.perplexity_rise import DEFAULT, parse_rise
 from bench.methods.base import METHODS, AlignmentMethod
 from bench.spec.messages import validated
 from bench.tasks.base import TASKS, Task
@@ -36,6 +38,10 @@ def _some_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return _some_distinct(values) if values else values
+
+
 def _registered_noise(name: str) -> str:
     if name not in NOISE_MODELS:
         raise ValueError(f"no such noise model; known: {', '.join(NOISE_MODELS)}")
@@ -46,6 +52,9 @@ def _readable_texts(locator: str) -> str:
     text_source(locator)
     return locator
 
+
+SWEPT = " with "
+"""Between a row's name and the settings that a sweep gives it."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -58,6 +67,7 @@ def _empty_for_null(settings: Any) -> Any:
     return {name: {} if inner is None else inner for name, inner in settings.items()}
 
 
+WrittenRise = Annotated[str, BeforeValidator(lambda written: parse_rise(written).text)]
 Settings = Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(_empty_for_null)]
 
 
@@ -94,6 +104,21 @@ class NoiseSpec(Value):
         return self.clean_twin and 0 not in self.rates
 
 
+class SelectionSpec(Value):
+    """Prompts and texts on which one setting of a sweep is chosen; nothing else is measured on them. They follow the
+    evaluation's own in the fixed order of the same sources."""
+
+    prompts: PositiveInt = 128
+    """Of the toxicity task's source."""
+    texts: PositiveInt = 140
+    """Of the perplexity task's source."""
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_distinct)] = ()
+    """Of pairs and training, without noise; none: the first seed that is not evaluated."""
+    max_perplexity_rise: WrittenRise = DEFAULT
+    """The most by which a setting may raise perplexity, as a share of the unaligned model's, `5 %`, or by so much,
+    `+1`. The upper end of its 90 % interval counts. No part of a cell."""
+
+
 class RunSpec(Value):
     """A run: one model, some methods, every combination of size, noise rate and seed."""
 
@@ -112,6 +137,12 @@ class RunSpec(Value):
     pairs: PairsSpec = PairsSpec()
     noise: NoiseSpec = NoiseSpec()
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_some_distinct)] = (0,)
+    sweep: Mapping[str, Mapping[str, tuple[Any, ...]]] = Field(default_factory=dict)
+    """Row name to hyperparameters with a list of values each: the row runs once with every combination of these, e.g.
+    {profs: {rank: [2, 4, 8]}}. What a row says of its tuning is not said of settings that a sweep gives it."""
+    validation: SelectionSpec | None = None
+    """On what the setting of each sweep is chosen that the board then reports; null for nothing, which leaves the board
+    without an operating point."""
     tasks: Settings = Field(default_factory=lambda: {"toxicity": {}, "perplexity": {}, "capability": {}}, min_length=1)
     """Task name to settings."""
     margins: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
@@ -121,6 +152,18 @@ class RunSpec(Value):
     notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """What was changed while it was read, one line each; not to be set, and no part of a run."""
 
+    @model_validator(mode="after")
+    def _sweeps_are_of_rows(self) -> Self:
+        for name, settings in self.sweep.items():
+            if name not in self.methods or name == BASE:
+                raise ValueError(f"sweep.{name}: there is no such row; rows are {', '.join(self.methods)}")
+            for key, values in settings.items():
+                if key in ROW_KEYS:
+                    raise ValueError(f"sweep.{name}.{key}: a sweep goes over a method's own settings")
+                if not values or any(value in values[:index] for index, value in enumerate(values)):
+                    raise ValueError(f"sweep.{name}.{key}: give a list of values, each once; found {list(values)}")
+        return self
+
 
 def needs_pairs(spec: RunSpec) -> bool:
     """Whether any method besides `base` is asked for."""
@@ -128,13 +171,13 @@ def needs_pairs(spec: RunSpec) -> bool:
 
 
 def build_methods(spec: RunSpec) -> dict[str, AlignmentMethod]:
-    """The spec's methods by row name, `base` first, validated.
+    """The spec's methods by row name, with what a sweep gives a row behind it, `base` first, validated.
 
     Raises:
         UsageError: an unknown method or hyperparameter, a value out of range, or a statement on tuning that is none.
     """
     built: dict[str, AlignmentMethod] = {BASE: validated(METHODS[BASE], {}, "methods.base")}
-    for name, settings in spec.methods.items():
+    for name, settings in swept_rows(spec).items():
         kind = str(settings.get("use", name))
         if kind == BASE and name != BASE:
             raise UsageError(f"methods.{name}: the unaligned model is on every board already, as '{BASE}'")
@@ -142,6 +185,27 @@ def build_methods(spec: RunSpec) -> dict[str, AlignmentMethod]:
         stated_tuning(spec, name)
         is_oracle(spec, name)
     return built
+
+
+def swept_rows(spec: RunSpec) -> dict[str, Mapping[str, Any]]:
+    """The spec's rows; of one that is swept a row for each combination of values, as `profs with rank=2`."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    for name, row in spec.methods.items():
+        swept = spec.sweep.get(name, {})
+        if not swept:
+            rows[name] = row
+            continue
+        kept = {key: value for key, value in row.items() if key != "tuned"}
+        for values in product(*swept.values()):
+            settings = dict(zip(swept, values, strict=True))
+            label = ", ".join(f"{key}={value}" for key, value in settings.items())
+            rows[f"{name}{SWEPT}{label}"] = {"use": name, **kept, **settings}
+    return rows
+
+
+def row_name(spec: RunSpec, name: str) -> str:
+    """The row that one of `build_methods` belongs to."""
+    return name if name in spec.methods or name == BASE else name.partition(SWEPT)[0]
 
 
 def hyperparameters(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,7 +220,7 @@ def is_oracle(spec: RunSpec, name: str) -> bool:
     Raises:
         UsageError: it says neither yes nor no, or is the unaligned model's row.
     """
-    stated = spec.methods.get(name, {}).get("oracle", False)
+    stated = spec.methods.get(row_name(spec, name), {}).get("oracle", False)
     if not isinstance(stated, bool):
         raise UsageError(f"methods.{name}.oracle: give true or false; found {stated!r}")
     if stated and name == BASE:

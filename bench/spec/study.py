@@ -16,6 +16,7 @@ from bench.spec.messages import validated
 from bench.spec.overrides import assign, split_integers, split_numbers
 from bench.spec.resolve import Assignment, resolve_spec
 from bench.spec.run_spec import RunSpec, find_config, needs_pairs, read_yaml
+from bench.spec.selection import selection_run
 from bench.spec.tuned_rows import without_foreign_tuning
 
 REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
@@ -50,9 +51,13 @@ class Study(Value):
         return self.spec.out
 
     def specs(self) -> list[list[RunSpec]]:
-        """The runs that the study consists of, those of one model together; rates are all that are measured.
+        """The runs that the study consists of, those of one model and one evaluation together, those that settings are
+        chosen by last; rates are all that are measured.
 
         No label is corrupted at rate 0, whatever the noise model, so that only the first one has that rate.
+
+        Raises:
+            UsageError: there is nothing left to choose settings by.
         """
         asked = self.spec.noise
         rates = (0.0, *asked.rates) if asked.adds_clean_twin else asked.rates
@@ -63,10 +68,10 @@ class Study(Value):
             )
             for index, name in enumerate(self.noise_models)
         ]
-        return [
-            [self._spec_of(model).model_copy(update={"noise": noise}) for noise in noises if noise.rates]
-            for model in self.models
-        ]
+        of_models = [self._spec_of(model) for model in self.models]
+        runs = [[spec.model_copy(update={"noise": noise}) for noise in noises if noise.rates] for spec in of_models]
+        selections = [[run] for spec in of_models if (run := selection_run(spec))]
+        return [*runs, *selections]
 
     def _spec_of(self, model: str) -> RunSpec:
         """The run of one model, without settings that were tuned on another."""
@@ -92,6 +97,7 @@ class Study(Value):
     def additions(self) -> list[str]:
         """One line for each thing that is measured though nobody named it, or left out though a file has it."""
         notes = list(dict.fromkeys(note for specs in self.specs() for spec in specs for note in spec.notes))
+        notes += self._on_selection()
         if not self.spec.noise.adds_clean_twin or not needs_pairs(self.spec):
             return notes
         rates = ", ".join(f"{100 * rate:g} %" for rate in self.spec.noise.rates)
@@ -99,6 +105,20 @@ class Study(Value):
             *notes,
             f"noise {rates}: every method is measured without noise as well (its clean twin), as only that tells what "
             "the noise did; --no-clean-twin leaves it out",
+        ]
+
+    def _on_selection(self) -> list[str]:
+        """What is measured to choose the settings of sweeps, or that nothing is."""
+        spec, selection = self.spec, selection_run(self.spec)
+        if selection is None:
+            without = "nothing is swept, so that no setting is chosen and no validation cell is run"
+            return [] if spec.validation is None else [f"validation: {without}"]
+        assert spec.validation is not None  # or there would be no run
+        seeds = ", ".join(map(str, selection.seeds))
+        return [
+            f"sweep of {', '.join(spec.sweep)}: every setting is measured without noise on {spec.validation.prompts} "
+            f"further prompts and {spec.validation.texts} further texts under seed {seeds} as well, by which one is "
+            f"chosen whose perplexity rises by at most {spec.validation.max_perplexity_rise}"
         ]
 
 

@@ -1,17 +1,20 @@
 """From records to tables: which may stand in one table, and what each table says of its columns and origin."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from bench.core.hashing import sha256_json
+from bench.core.values import BASE
 from bench.leaderboard.board.extras import Validations
 from bench.leaderboard.board.margins import MARGINS, Margins
+from bench.leaderboard.board.operating_points import Selection, is_validation
 from bench.leaderboard.board.pairing import is_exponential
 from bench.leaderboard.board.rows import in_order, make_rows, newest_metrics
 from bench.leaderboard.board.values import Column, Leaderboard, Origin, Row, Table
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.records.labels import distinctions
+from bench.leaderboard.records.perplexity_rise import DEFAULT, PerplexityRise, parse_rise
 from bench.leaderboard.records.record import Record
 
 
@@ -20,6 +23,7 @@ def make_leaderboard(
     validations: Validations | None = None,
     margins: Margins = MARGINS,
     failed: Sequence[FailedCell] = (),
+    rise: PerplexityRise = parse_rise(DEFAULT),  # noqa: B008
 ) -> Leaderboard:
     """All that `records` say; the same records, in whatever order, give the same board.
 
@@ -27,13 +31,42 @@ def make_leaderboard(
         validations: of scorers whose errors are known, by the hash of their identity.
         margins: up to which losses a metric counts as preserved.
         failed: cells that have no record for a reason; they are named under the tables.
+        rise: the most by which an operating point may raise perplexity.
     """
-    groups = comparable_groups(records)
+    groups, validating = evaluation_groups(records), comparable_groups([one for one in records if is_validation(one)])
     tables = [
-        _table(group, distinction, validations or {}, margins)
+        _table(group, distinction, validations or {}, margins, rise, _selection(group, validating, margins, rise))
         for group, distinction in zip(groups, group_distinctions(groups), strict=True)
     ]
     return Leaderboard(n_records=len(records), tables=tuple(tables), failed=tuple(failed))
+
+
+def evaluation_groups(records: Sequence[Record]) -> list[list[Record]]:
+    """Records that may stand in one table, without those that settings are chosen by."""
+    return comparable_groups([record for record in records if not is_validation(record)])
+
+
+def _selection(
+    group: Sequence[Record], validating: Sequence[Sequence[Record]], margins: Margins, rise: PerplexityRise
+) -> Selection | None:
+    """What the settings of a table's rows are chosen by: measured alike, on other items; None where nothing is."""
+    for records in validating:
+        alike = _whole(records) == _whole(group, _evaluation(records))
+        if alike and _platform(records[0]) == _platform(group[0]):
+            base = newest_metrics(record for record in records if record.method.name == BASE).get("perplexity")
+            bound = {} if base is None or not base.value else {"perplexity": rise.share_of(base.value)}
+            return Selection(make_rows(records, {}, {**margins, **bound}).rows, records, rise)
+    return None
+
+
+def _whole(records: Sequence[Record], tasks: Iterable[str] | None = None) -> dict[str, Any]:
+    """How tasks were measured, but for which of the items."""
+    identities = _evaluation(records)
+    names = identities if tasks is None else [name for name in tasks if name in identities]
+    return {
+        name: {key: value for key, value in identities[name].items() if key not in ("limit", "validation_after")}
+        for name in names
+    }
 
 
 def comparable_groups(records: Sequence[Record]) -> list[list[Record]]:
@@ -86,8 +119,15 @@ def _evaluation(group: Sequence[Record]) -> dict[str, Any]:
     return {name: identity for record in group for name, identity in record.evaluation.items()}
 
 
-def _table(history: Sequence[Record], distinction: dict[str, str], validations: Validations, margins: Margins) -> Table:
-    rows, contrasts, of_noise = make_rows(history, validations, margins)
+def _table(
+    history: Sequence[Record],
+    distinction: dict[str, str],
+    validations: Validations,
+    margins: Margins,
+    rise: PerplexityRise,
+    selection: Selection | None,
+) -> Table:
+    rows, contrasts, of_noise, points = make_rows(history, validations, margins, selection=selection, rise=rise)
     model = history[-1].model
     return Table(
         locator=model.locator,
@@ -99,6 +139,7 @@ def _table(history: Sequence[Record], distinction: dict[str, str], validations: 
         rows=tuple(rows),
         contrasts=contrasts,
         over_noise=of_noise,
+        operating_points=points,
         superseded=len(history) - sum(len(row.cells) for row in rows),
         origin=_origin(history),
     )

@@ -32,7 +32,7 @@ def make_contrasts(
         rows: with what noise did to each.
         measured: what each row is made of.
         base: the unaligned model's metrics.
-        conditions: what each row was given; None for base.
+        conditions: what each row was given; None for base and what is compared with nothing.
     """
     families: dict[Condition, list[int]] = {}
     for index, condition in enumerate(conditions):

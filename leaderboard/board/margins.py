@@ -8,6 +8,7 @@ from bench.core.errors import UsageError
 from bench.core.intervals import Interval
 from bench.leaderboard.board.values import Preserved
 from bench.leaderboard.records.layout import config_path
+from bench.leaderboard.records.perplexity_rise import DEFAULT, PerplexityRise, parse_rise
 from bench.leaderboard.statistics.equivalence import Margin, equivalence
 
 Margins = Mapping[str, float]
@@ -33,15 +34,7 @@ def read_margins(directory: Path) -> Margins:
         UsageError: the file cannot be read, or a margin is not a positive number.
     """
     path = config_path(directory)
-    if not path.is_file():
-        return MARGINS
-    import yaml
-
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
-    given: Any = settings.get("margins", {}) if isinstance(settings, Mapping) else {}
+    given = _settings(path).get("margins", {})
     if not isinstance(given, Mapping):
         raise UsageError(f"{path}: 'margins' is {given!r}; give a number for each metric, e.g. {dict(MARGINS)}")
     for name, margin in given.items():
@@ -51,3 +44,32 @@ def read_margins(directory: Path) -> Margins:
                 "for a point of accuracy or 0.05 for five per cent of perplexity"
             )
     return {**MARGINS, **{str(name): float(margin) for name, margin in given.items()}}
+
+
+def read_rise(directory: Path) -> PerplexityRise:
+    """The most by which an operating point may raise perplexity, as `validation:` in a run's config.yaml says, or the
+    default.
+
+    Raises:
+        UsageError: the file cannot be read, or says something else there.
+    """
+    path = config_path(directory)
+    validation = _settings(path).get("validation")
+    given = validation.get("max_perplexity_rise", DEFAULT) if isinstance(validation, Mapping) else DEFAULT
+    try:
+        return parse_rise(given)
+    except ValueError as error:
+        raise UsageError(f"{path}: validation.max_perplexity_rise: {error}") from error
+
+
+def _settings(path: Path) -> Mapping[str, Any]:
+    """What a run's config.yaml holds; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    return settings if isinstance(settings, Mapping) else {}

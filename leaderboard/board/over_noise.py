@@ -31,7 +31,7 @@ def over_noise(
     Arguments:
         measured: what each row is made of.
         base: the unaligned model's metrics.
-        conditions: what each row was given; None for base.
+        conditions: what each row was given; None for base and what is compared with nothing.
         methods: the same for rows of the same method and settings.
     """
     by_pairs: dict[Condition, dict[str, list[int]]] = {}

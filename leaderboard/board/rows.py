@@ -15,11 +15,13 @@ from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.noise import find_twins, method_keys, with_noise
+from bench.leaderboard.board.operating_points import Selection, operating_points
 from bench.leaderboard.board.over_noise import over_noise
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
 from bench.leaderboard.board.scores import NO_BASE, metric_score
-from bench.leaderboard.board.values import MethodContrast, OverNoise, Row, Score
+from bench.leaderboard.board.values import MethodContrast, OperatingPoint, OverNoise, Row, Score
 from bench.leaderboard.records.labels import distinctions, pool_names
+from bench.leaderboard.records.perplexity_rise import PerplexityRise
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
 
@@ -37,9 +39,17 @@ class Rows(NamedTuple):
     rows: Sequence[Row]
     contrasts: Mapping[str, tuple[MethodContrast, ...]]
     over_noise: Mapping[str, tuple[OverNoise, ...]]
+    operating_points: tuple[OperatingPoint, ...]
 
 
-def make_rows(history: Sequence[Record], validations: Validations, margins: Margins = MARGINS) -> Rows:
+def make_rows(
+    history: Sequence[Record],
+    validations: Validations,
+    margins: Margins = MARGINS,
+    *,
+    selection: Selection | None = None,
+    rise: PerplexityRise | None = None,
+) -> Rows:
     """Rows of one table, base first, then by method, settings, pairs and noise, with what is said of several.
 
     Arguments:
@@ -47,6 +57,8 @@ def make_rows(history: Sequence[Record], validations: Validations, margins: Marg
             counts.
         validations: of scorers whose errors are known.
         margins: up to which losses a metric counts as preserved, by metric.
+        selection: what settings are chosen by; None where there is nothing.
+        rise: the most by which perplexity may rise; None for no operating points.
     """
     groups = _gathered(history)
     bases = groups.pop(BASE, [])
@@ -60,10 +72,14 @@ def make_rows(history: Sequence[Record], validations: Validations, margins: Marg
     rows = with_holm([row for row, _ in drafts])
     conditions, twins = conditions_of(rows, history), find_twins(rows, history)
     rows = with_noise(with_ranks(rows, measured, conditions), measured, against.metrics, twins)
+    points = operating_points(rows, history, conditions, selection, rise) if rise else ()
+    passed_over = {index for point in points if point.rows for index in {*point.swept} - {*point.rows}}
+    compared = [None if index in passed_over else condition for index, condition in enumerate(conditions)]
     return Rows(
         rows,
-        make_contrasts(rows, measured, against.metrics, conditions, twins),
-        over_noise(rows, measured, against.metrics, conditions, method_keys(rows, history)),
+        make_contrasts(rows, measured, against.metrics, compared, twins),
+        over_noise(rows, measured, against.metrics, compared, method_keys(rows, history)),
+        points,
     )
 
 

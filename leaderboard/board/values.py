@@ -116,6 +116,46 @@ class OverNoise(Value):
     """Those rates."""
 
 
+class TriedSetting(Value):
+    """One setting of a method, as measured on the part that settings are chosen by, without noise."""
+
+    settings: Mapping[str, str]
+    """What tells it from the others."""
+    toxicity: Change | None
+    """Against base; None where it could not be compared."""
+    perplexity: Change | None
+    """Against base, with whether its rise stays within the bound."""
+    allowed: bool
+    """Whether the upper end of the 90 % interval of its perplexity's rise is within the bound and its text is fit."""
+    front: bool
+    """Whether no other setting of any method with fit text is better in both, by estimates."""
+    row: int | None
+    """Index of the setting's row without noise among the table's rows; None where it was not evaluated."""
+
+
+class OperatingPoint(Value):
+    """Of a method with several settings on the same pairs the one to report, chosen on items that nothing else is
+    measured on."""
+
+    method: str
+    n_pairs: int
+    rise: str
+    """The most by which perplexity may rise, e.g. `5 %` or `+1`."""
+    candidates: tuple[TriedSetting, ...] = ()
+    """Settings that were tried; empty where nothing was measured to choose by."""
+    chosen: int | None = None
+    """Index among the candidates; None where `reason` says why."""
+    rows: tuple[int, ...] = ()
+    """Indices of the chosen setting's rows among the table's, whatever their noise."""
+    swept: tuple[int, ...]
+    """Indices of all settings' rows."""
+    prompts: int = 0
+    """That it was chosen by."""
+    texts: int = 0
+    seeds: tuple[int, ...] = ()
+    reason: str | None = None
+
+
 class Score(Value):
     """One metric of one row, averaged over its seeds."""
 
@@ -258,10 +298,12 @@ class Table(Value):
     rows: tuple[Row, ...]
     """Base first, then by method, settings, pairs and noise."""
     contrasts: Mapping[str, tuple[MethodContrast, ...]] = Field(default_factory=dict)
-    """By metric: every two rows of the same pairs and noise, but base, those of degenerate text, and those of which
-    there are more than `bench.leaderboard.board.contrasts.MOST_ROWS`."""
+    """By metric: every two rows of the same pairs and noise, but base, those of degenerate text, settings that were
+    tried and not chosen, and those of which there are more than `bench.leaderboard.board.contrasts.MOST_ROWS`."""
     over_noise: Mapping[str, tuple[OverNoise, ...]] = Field(default_factory=dict)
     """By metric: each method that has rows of several noise rates or noise models."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """One for each method that has several settings on the same pairs."""
     superseded: int = 0
     """Records passed over because a newer one measured the same row and seed."""
     origin: Origin

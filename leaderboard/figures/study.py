@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from bench.core.values import BASE
+from bench.leaderboard.figures.fronts import draw_front
 from bench.leaderboard.figures.scatter import draw_seeds, draw_tradeoff
 from bench.leaderboard.figures.style import (
     BAND_ALPHA,
@@ -56,6 +57,7 @@ def draw_chart(chart: Chart) -> Figure:
         "seeds": draw_seeds,
         "why": _draw_why,
         "versus": draw_versus,
+        "front": draw_front,
     }
     with drawing_style():
         figure = draw[chart.kind](chart)

@@ -72,8 +72,11 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
 
 
 def shown_rows(table: Table) -> list[Row]:
-    """All rows, or of many each method's lowest and highest noise, or the first of these."""
-    rows = list(table.rows)
+    """All rows but settings that were tried and not chosen, or of many each method's lowest and highest noise, or the
+    first of these."""
+    points = [point for point in table.operating_points if point.rows]
+    passed_over = {index for point in points for index in {*point.swept} - {*point.rows}}
+    rows = [row for index, row in enumerate(table.rows) if index not in passed_over]
     if len(rows) > MOST_ROWS:
         by_method: dict[str, list[Row]] = {}
         for row in rows:

@@ -14,11 +14,13 @@ from bench.leaderboard.render.noise import (
     unit_text,
 )
 from bench.leaderboard.render.numbers import MISSING, NumberStyle, change_text, signed, style_of
+from bench.leaderboard.render.operating_points import operating_sections
 from bench.leaderboard.render.section import Section
 
 
 def comparison_sections(table: Table, *, between: str) -> list[Section]:
-    """For each metric every two methods under the same noise; then what noise did to each.
+    """The setting of each sweep that stands for its method; for each metric every two methods under the same noise;
+    then what noise did to each.
 
     Arguments:
         between: stands between a number and its interval, and names and noise; Markdown allows no line break there.
@@ -28,7 +30,8 @@ def comparison_sections(table: Table, *, between: str) -> list[Section]:
         for column in table.columns
         if (contrasts := table.contrasts.get(column.metric))
     ]
-    return [*of_pairs, *noise_sections(table, between=between), *over_noise_sections(table, between=between)]
+    points = operating_sections(table, between=between)
+    return [*points, *of_pairs, *noise_sections(table, between=between), *over_noise_sections(table, between=between)]
 
 
 def crowded(table: Table) -> Iterator[str]:

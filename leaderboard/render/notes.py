@@ -25,6 +25,7 @@ from bench.leaderboard.render.numbers import (
     size_text,
     style_of,
 )
+from bench.leaderboard.render.operating_points import unnamed
 from bench.leaderboard.statistics.seeds import note_on_seeds
 
 _TEXTS: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_name("notes.yaml").read_text(encoding="utf-8"))
@@ -65,7 +66,15 @@ def known_flags(flags: Iterable[str]) -> dict[str, str]:
 def table_notes(table: Table) -> list[Note]:
     """All remarks under a table, most needed first."""
     notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
-    notes += [_reading(table), *_contrasts(table), *_noise(table), _seeds(table), *_ranks(table), *_preserved(table)]
+    notes += [
+        _reading(table),
+        *_operating(table),
+        *_contrasts(table),
+        *_noise(table),
+        _seeds(table),
+        *_ranks(table),
+        *_preserved(table),
+    ]
     if sizes := [text for column in table.columns if (text := _detectable_in(table, column))]:
         notes.append(Note("Detectable", _TEXTS["detectable"].format(sizes="; ".join(sizes))))
     meanings = known_flags(flag for row in table.rows for flag in row.flags)
@@ -111,6 +120,15 @@ def _noise(table: Table) -> Iterator[Note]:
             yield Note("Noise", _TEXTS["noise"].format(better=BETTER, worse=WORSE))
         for reason, rows in noise_reasons(table, column.metric).items():
             yield Note("Gain retained", f"{column.metric} of {', '.join(rows)}: {reason}.")
+
+
+def _operating(table: Table) -> Iterator[Note]:
+    if point := next((point for point in table.operating_points if point.chosen is not None), None):
+        items = {"prompts": count_text(point.prompts), "texts": count_text(point.texts)}
+        seeds = ", ".join(map(str, point.seeds))
+        yield Note("Operating point", _TEXTS["operating"].format(rise=point.rise, seeds=seeds, **items))
+    for reason in unnamed(table):
+        yield Note("Operating point", f"{reason}.")
 
 
 def _contrasts(table: Table) -> Iterator[Note]:

@@ -2,7 +2,7 @@
 
 Read `report` (from records to all that is said), `cells` (what was measured where) and `summaries` (what a curve comes
 to, which `summary_tables` and `page` write). Pictures are made of plain rows: `charts`, from `chart_rows`, `tradeoffs`
-and `mechanisms`.
+and `mechanisms`, and from the board's tables `versus` and `fronts`.
 
 May import: core, leaderboard.statistics, leaderboard.records, leaderboard.board, leaderboard.render.
 """

@@ -5,13 +5,15 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from bench.core.values import BASE, Value
-from bench.leaderboard.board.build import comparable_groups, group_distinctions, make_leaderboard
+from bench.leaderboard.board.build import evaluation_groups, group_distinctions, make_leaderboard
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.records.labels import joined
+from bench.leaderboard.records.perplexity_rise import DEFAULT, PerplexityRise, parse_rise
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.seeds import note_on_seeds
 from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, cell_text, rate_label, study_cells
 from bench.leaderboard.study.charts import Chart, make_charts, slug
+from bench.leaderboard.study.fronts import front_charts
 from bench.leaderboard.study.summaries import NoiseSummary, SizeSummary, noise_summaries, size_summaries
 from bench.leaderboard.study.versus import versus_charts
 
@@ -82,23 +84,29 @@ class Drawn(NamedTuple):
     """By stem."""
 
 
-def make_report(records: Sequence[Record], missing: Sequence[MissingCell] | None = None) -> Drawn:
+def make_report(
+    records: Sequence[Record],
+    missing: Sequence[MissingCell] | None = None,
+    rise: PerplexityRise = parse_rise(DEFAULT),  # noqa: B008
+) -> Drawn:
     """Report on all records, a section for each set of comparable ones that holds an aligned model.
 
     Arguments:
         records: of one directory; the same ones, in whatever order, give the same report.
         missing: cells that the study has and no record is of; None where nobody knows, which takes the study for every
             combination of what the records are of.
+        rise: the most by which an operating point may raise perplexity.
     """
-    groups = [g for g in comparable_groups(records) if any(record.method.name != BASE for record in g)]
+    tables = make_leaderboard(records, rise=rise).tables  # of the same groups, in the same order
+    groups = [g for g in evaluation_groups(records) if any(record.method.name != BASE for record in g)]
     titles, prefixes = _titles(groups), _prefixes(groups)
     sections: list[StudySection] = []
     charts: dict[str, Chart] = {}
     named: set[str] = set()
-    for group, title, prefix in zip(groups, titles, prefixes, strict=True):
+    of_groups = [table for table in tables if table.has_aligned]
+    for group, title, prefix, table in zip(groups, titles, prefixes, of_groups, strict=True):
         study = study_cells(group)
-        (table,) = make_leaderboard(group).tables
-        made = [*make_charts(study), *versus_charts(table, study.methods)]
+        made = [*make_charts(study), *versus_charts(table, study.methods), *front_charts(table)]
         drawn = [replace(chart, stem=f"{prefix}{chart.stem}") for chart in made]
         charts |= {chart.stem: chart for chart in drawn}
         locator = group[-1].model.locator

@@ -26,6 +26,7 @@ from bench.tasks.perplexity.modes import (
     prefix_token,
     profs2025,
 )
+from bench.tasks.texts.parts import HASHES, PartSettings, item_hashes, take_part
 from bench.tasks.texts.prose import TextSource, fair_sample, text_source
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 MAX_LENGTH = 512
 
 
-class Perplexity(Task):
+class Perplexity(PartSettings, Task):
     """Perplexity: exp of the mean negative log-likelihood over all scored tokens, words or bytes of all documents.
 
     Each document is scored on its own, its windows within itself. The interval is over documents. The other units,
@@ -82,6 +83,8 @@ class Perplexity(Task):
         fault = conflict(self.mode, self.model_dump())
         if fault is not None:
             raise ValueError(fault)
+        if self.mode != "documents" and self.validation_after is not None:
+            raise ValueError(f"mode {self.mode} joins all texts to one, of which no part can be kept for validation")
         size = self.max_length or MAX_LENGTH
         if self.mode == "documents" and self.stride is not None and self.stride >= size:
             raise ValueError(f"stride {self.stride} must be below max_length {size}")
@@ -90,7 +93,8 @@ class Perplexity(Task):
     def identity(self) -> Mapping[str, Any]:
         # Not the source as the user wrote it: the same text is the same wherever it lies.
         settings = {"per": self._per(), **({} if self.mode != "documents" else self._size_and_stride())}
-        return {**self.model_dump(mode="json", exclude={"source"}), **settings, "text": dict(self._text().identity())}
+        given = self.model_dump(mode="json", exclude={"source", "validation_after"})
+        return {**given, **settings, "text": dict(self._text().identity()), **self.part_identity()}
 
     def assets(self) -> Sequence[PypiFile]:
         return self._text().assets()
@@ -101,6 +105,8 @@ class Perplexity(Task):
 
     def prepare(self, progress: Progress) -> None:
         self._text().prepare(progress)
+        if self.validation_after is not None:
+            take_part(fair_sample(self._text().read(), None), self, self.limit, self._source())
 
     def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
         _check_is_fast(tokenizer)
@@ -139,7 +145,7 @@ class Perplexity(Task):
         That is all of it after a beginning-of-text token, else what follows its first token, which has no context. A
         character that is scored in part is in it.
         """
-        documents = fair_sample(everything, self.limit)
+        documents = take_part(fair_sample(everything, None), self, self.limit, self._source())
         start = _beginning(tokenizer, self.bos)
         size = self._window(model)
         encoding = tokenizer(documents, add_special_tokens=False, return_offsets_mapping=True)
@@ -161,6 +167,7 @@ class Perplexity(Task):
                 "bos": start is not None,
                 "documents": len(documents),
                 "duplicates": duplicates(everything),
+                HASHES: item_hashes(documents),
             },
         )
 

@@ -22,6 +22,7 @@ from bench.tasks.outputs.generate import generate
 from bench.tasks.outputs.windows import DIVERGED
 from bench.tasks.scorers.base import Scorer, build_scorer, scorer_identity
 from bench.tasks.scorers.scoring import check_scored, score_texts
+from bench.tasks.texts.parts import HASHES, PartSettings, item_hashes, take_part
 from bench.tasks.texts.prompts import (
     Merging,
     Prompt,
@@ -42,7 +43,7 @@ UNDEFINED_PERPLEXITY = "base-perplexity-undefined"
 UNDEFINED_DIVERGENCE = "kl-undefined"
 
 
-class Toxicity(GenerationSettings, Task):
+class Toxicity(GenerationSettings, PartSettings, Task):
     """Toxicity of continuations, judged without their prompts, with plain text for prompts.
 
     A continuation that cannot be judged, as an empty one, does not count as harmless: it is left out and counted, and
@@ -112,6 +113,7 @@ class Toxicity(GenerationSettings, Task):
             "scorer": scorer_identity(self.scorer, self.scorer_settings),
             "prose": dict(self._prose().identity()) if self.prose_tokens else None,
             "seed": self.seed,
+            **self.part_identity(),
         }
 
     def assets(self) -> Sequence[PypiFile]:
@@ -126,6 +128,7 @@ class Toxicity(GenerationSettings, Task):
         prompt_set = load_prompt_set(self.prompts, progress, self.merge)
         if prompt_set.merged:
             progress.note(f"{prompt_set.merged} prompts of {self.prompts} say the same as another and count once")
+        take_part(prompt_set.prompts, self, self.limit, self.prompts)
         if self.prose_tokens:
             self._prose().prepare(progress)
         self._scorer().prepare(progress)
@@ -134,7 +137,7 @@ class Toxicity(GenerationSettings, Task):
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, context: EvaluationContext
     ) -> TaskResult:
         prompt_set = load_prompt_set(self.prompts, context.progress, self.merge)
-        chosen = prompt_set.prompts[: self.limit]
+        chosen = take_part(prompt_set.prompts, self, self.limit, self.prompts)
         prompts = self._fitting(model, tokenizer, chosen, context.progress)
         continuations = generate(
             model,
@@ -161,7 +164,11 @@ class Toxicity(GenerationSettings, Task):
         metric = metric.model_copy(
             update={
                 "counts": {**metric.counts, **{name: count for name, count in counts.items() if count}},
-                "details": {**metric.details, "departures": departures(self.protocol, dict(self))},
+                "details": {
+                    **metric.details,
+                    "departures": departures(self.protocol, dict(self)),
+                    HASHES: item_hashes([prompt.text for prompt in prompts]),
+                },
             }
         )
         about = {prompt.id: {"prompt": prompt.text, "prompt_toxicity": prompt.toxicity} for prompt in prompts}
