@@ -10,7 +10,7 @@ from bench.core.code_version import code_version
 from bench.core.hashing import sha256_json
 from bench.core.passes.shapes import fixed_rows
 from bench.core.values import BASE
-from bench.leaderboard.records.ledger import TuningNote
+from bench.leaderboard.records.ledger import SCOPE, TuningNote
 from bench.leaderboard.records.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from bench.methods.base import AlignmentMethod
 from bench.models.devices import device_kind, resolve_batch_size
@@ -132,8 +132,11 @@ def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> li
     lines = []
     for cell in cells:
         record = finished.get(cell.id)
-        if record is not None and record.method.tuned != cell.tuned:
-            there, here = (str(note.trials) if note else "no" for note in (record.method.tuned, cell.tuned))
+        if record is None:
+            continue
+        notes = [record.method.tuned, cell.tuned]
+        if len({note and note.model_copy(update=dict.fromkeys(SCOPE)) for note in notes}) > 1:
+            there, here = (str(note.trials) if note else "no" for note in notes)
             lines.append(
                 f"cell {cell.id} is finished; its record, which stays as it is, states another tuning ({there} trials) "
                 f"than the configuration does ({here} trials); move the record away to run the cell again"

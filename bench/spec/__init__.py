@@ -3,8 +3,8 @@
 Read run_spec for what can be asked, then overrides, tuned_rows, resolve and study for how it is read, and messages for
 how mistakes are told.
 
-May import: core, models, leaderboard.records, methods, tasks, tasks.texts, tasks.preferences, tasks.preferences.noise,
-tasks.toxicity.
+May import: core, core.store, models, leaderboard.records, methods, tasks, tasks.texts, tasks.preferences,
+tasks.preferences.noise, tasks.toxicity.
 """
 
 from lazy_loader import attach
