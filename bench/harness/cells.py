@@ -10,7 +10,7 @@ from bench.core.code_version import code_version
 from bench.core.hashing import sha256_json
 from bench.core.passes.shapes import fixed_rows
 from bench.core.values import BASE
-from bench.leaderboard.records.ledger import SCOPE, TuningNote
+from bench.leaderboard.records.ledger import TuningNote
 from bench.leaderboard.records.record import DataInfo, MethodInfo, ModelInfo, NoiseInfo, Record
 from bench.methods.base import AlignmentMethod
 from bench.models.devices import device_kind, resolve_batch_size
@@ -135,7 +135,8 @@ def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> li
         if record is None:
             continue
         notes = [record.method.tuned, cell.tuned]
-        if len({note and note.model_copy(update=dict.fromkeys(SCOPE)) for note in notes}) > 1:
+        stated, now = (note and note.statement() for note in notes)
+        if stated != now:
             there, here = (str(note.trials) if note else "no" for note in notes)
             lines.append(
                 f"cell {cell.id} is finished; its record, which stays as it is, states another tuning ({there} trials) "

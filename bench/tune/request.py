@@ -114,7 +114,7 @@ def _resolved(
     methods = validated(RunSpec, settings, str(path)).methods
     if row not in methods and row not in METHODS:
         raise unknown("method", row, [*METHODS, *methods])
-    added = [] if row in methods else [(["methods", row], {})]
+    added: list[Assignment] = [] if row in methods else [(["methods", row], {})]
     spec = resolve_spec(config, flags=[*flags, *added], assignments=assignments)
     for key_path, value in [*flags, *map(parse_assignment, assignments)]:
         settings = assign(settings, key_path, value)

@@ -1,5 +1,7 @@
 """What a method was given, what it took, and how its settings were found: the budget that comparisons are held to."""
 
+from typing import Any
+
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from bench.core.values import Value
@@ -40,6 +42,10 @@ class TuningNote(Value):
     """Share by which perplexity on neutral texts was allowed to rise; None: any."""
     perplexity_rise: float | None = None
     """By how much it rose with the winner."""
+
+    def statement(self) -> dict[str, Any]:
+        """How the settings were found, whatever they hold for, as JSON."""
+        return self.model_dump(mode="json", exclude=set(SCOPE))
 
     @model_validator(mode="after")
     def _states_trials(self) -> "TuningNote":
