@@ -120,6 +120,8 @@ class RunSpec(Value):
     out: Path = Path("runs/default")
     notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """What was changed while it was read, one line each; not to be set, and no part of a run."""
+    read_from: Annotated[str, Field(exclude=True)] = ""
+    """The configuration's file or shipped name; likewise."""
     written: Annotated[Settings, Field(exclude=True)] = Field(default_factory=dict)
     """The rows of methods before those that were tuned on another model lost their settings; likewise."""
 
@@ -226,3 +228,8 @@ def find_config(name: str | None) -> Path:
     if name is None:
         return shipped["quickstart"]
     return shipped[name] if name in shipped and not Path(name).exists() else Path(name)
+
+
+def shown_name(path: Path) -> str:
+    """What a configuration is called where a person reads it."""
+    return next((name for name, shipped in shipped_configs().items() if shipped == path), str(path))
