@@ -9,7 +9,7 @@ from bench.core.values import BASE
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
-from bench.spec.run_spec import RunSpec, Settings, find_config, read_yaml, shown_name
+from bench.spec.run_spec import RunSpec, Settings, config_name, find_config, read_yaml
 from bench.spec.tuned_rows import with_own_scope, with_typed, without_foreign_tuning
 from bench.tasks.base import TASKS
 from bench.tasks.toxicity.protocols import protocol_settings
@@ -71,7 +71,7 @@ def resolve_spec(
     settings = _with_typed_settings(settings, [key_path for key_path, _ in key_paths])
     spec = validated(RunSpec, settings, "")
     # A method need not be in the run for its control to take after it.
-    origin = {"written": {**written.methods, **spec.methods}, "read_from": shown_name(path)}
+    origin = {"written": {**written.methods, **spec.methods}, "read_from": config_name(path)}
     return for_model(spec.model_copy(update=origin), spec.model)
 
 

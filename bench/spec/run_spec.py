@@ -230,6 +230,6 @@ def find_config(name: str | None) -> Path:
     return shipped[name] if name in shipped and not Path(name).exists() else Path(name)
 
 
-def shown_name(path: Path) -> str:
+def config_name(path: Path) -> str:
     """What a configuration is called where a person reads it."""
     return next((name for name, shipped in shipped_configs().items() if shipped == path), str(path))

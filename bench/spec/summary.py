@@ -51,7 +51,9 @@ def _method_lines(spec: RunSpec) -> list[str]:
         tuned = stated_tuning(spec, name)
         found = f" ({tuned.trials} trials on this model and these pairs)" if tuned and tuned.trials else ""
         method_name = "" if kind == name else f"{kind} with "
-        lines.append(f"{name}: {method_name}{', '.join(settings)}{found}" if settings else f"{name}: {kind}'s defaults")
+        lines.append(
+            f"{name}: {method_name}{', '.join(settings)}{found}" if settings else f"{name}: defaults of {kind}"
+        )
     return lines
 
 

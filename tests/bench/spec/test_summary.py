@@ -25,7 +25,7 @@ def describe(tmp_path: Path) -> Describe:
     def lines(settings: dict[str, Any], **changes: Any) -> list[str]:
         tasks = {"toxicity": {"prompts": f"file:{prompts}"}, "capability": {"limit": 3, "tasks": ["boolq", "rte"]}}
         path = tmp_path / "mine.yaml"
-        path.write_text(yaml.safe_dump({"tasks": tasks, **settings}))
+        path.write_text(yaml.safe_dump({"tasks": tasks, **settings}, sort_keys=False))
         return describe_study(read_study(str(path), **changes).study)
 
     return lines
@@ -44,7 +44,7 @@ def test_settings_that_differ_from_the_methods_defaults_are_named_and_no_others(
         "gentle": {"use": "dpo", "beta": 0.5},
     }
     assert describe({"methods": rows})[1:4] == [
-        "  profs: profs's defaults",
+        "  profs: defaults of profs",
         "  dpo: learning_rate=0.0003, lora_target=up_proj,down_proj (4 trials on this model and these pairs)",
         "  gentle: dpo with beta=0.5",
     ]
@@ -61,7 +61,7 @@ def test_each_measurement_says_on_how_many_items_it_rests(describe: Describe) ->
 def test_of_several_models_those_with_other_settings_are_named(describe: Describe) -> None:
     rows = {"profs": {}, "dpo": {"beta": 0.5, "tuned": {"trials": 4, "model": "gpt2"}}}
     assert describe({"models": ["gpt2", "distilgpt2"], "methods": rows})[1:4] == [
-        "  profs: profs's defaults",
+        "  profs: defaults of profs",
         "  dpo: beta=0.5 (4 trials on this model and these pairs)",
-        "  on distilgpt2, dpo: dpo's defaults",
+        "  on distilgpt2, dpo: defaults of dpo",
     ]
