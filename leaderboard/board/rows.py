@@ -76,7 +76,9 @@ def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
     for record in history:
         data, noise = record.data, record.data.noise
         pairs = [data.pool_sha256, data.held_out, data.n_pairs]
-        identity = [record.method.model_dump(mode="json"), pairs, noise.model, noise.rate]
+        tuned = record.method.tuned
+        method = {**record.method.model_dump(mode="json"), "tuned": tuned and tuned.statement()}
+        identity = [method, pairs, noise.model, noise.rate]
         key = BASE if _is_base(record) else sha256_json(identity)
         rows.setdefault(key, []).append(record)
     return rows
@@ -118,7 +120,7 @@ def _origin(record: Record) -> dict[str, Any]:
     # The hash is told only where the number of trials does not tell rows apart.
     return origin | {
         "trials": tuned.trials if tuned else "not stated",
-        "tuning sha": sha256_json(tuned.model_dump(mode="json") if tuned else None),
+        "tuning sha": sha256_json(tuned and tuned.statement()),
     }
 
 
