@@ -26,6 +26,12 @@ QUESTIONS = (("prompt",), ("question",), ("instruction", "input"), ("query",), (
 """Columns that hold a prompt as text, the first that says something; `system` comes before it."""
 TURNS = ("prompt", "messages", "conversations")
 """Columns that hold a prompt as messages."""
+ANSWER = re.compile(
+    r"^[ \t]*(?:#+ *)?(?:Assistant|AI|Bot|Response|Answer|A):|<\|im_start\|>assistant\n|<\|assistant\|>\n?|"
+    r"<\|start_header_id\|>assistant<\|end_header_id\|>\n\n|<start_of_turn>model\n|\[/INST\]",
+    re.MULTILINE,
+)
+"""How transcripts in plain text begin the assistant's turn, as HH's `Assistant:` and what chat templates write."""
 ROLES = {"human": "user", "gpt": "assistant"}
 """Roles as ShareGPT names them."""
 
@@ -161,7 +167,7 @@ def _plain(row: Mapping[str, Any], origin: str) -> PreferencePair:
     margin = _margin(row, origin)
     columns = _question(row)
     question = "\n\n".join(_text(row, key, origin) for key in columns if key != "system")
-    common = chosen[: _shared_words(chosen, rejected)]
+    common = chosen[: _common_beginning(chosen, rejected)]
     within = " ".join(question.split()) in " ".join(common.split()) and not repeated_prompt(question, common)
     if "prompt" in columns:
         prompt = question
@@ -202,6 +208,13 @@ def repeated_prompt(prompt: str, text: str) -> int:
     """Characters with which `text` repeats the prompt's words, whatever the spacing; 0 where it does not."""
     repeated = re.match(r"\s*" + r"\s+".join(map(re.escape, prompt.split())), text)
     return repeated.end() if repeated and prompt.strip() else 0
+
+
+def _common_beginning(chosen: str, rejected: str) -> int:
+    """Length of what two completions have in common before they answer: of a transcript all up to its last turn, whose
+    first words they may share as well, else see `_shared_words`."""
+    answers = list(ANSWER.finditer(chosen, 0, _shared([chosen, rejected])))
+    return answers[-1].end() if answers else _shared_words(chosen, rejected)
 
 
 def _shared_words(first: str, second: str) -> int:
