@@ -12,7 +12,7 @@ pairs_app = typer.Typer(help="Preference pairs: build them from a model's own sa
 
 
 def edit(
-    pairs_file: Annotated[Path, option("JSONL with prompt, chosen, rejected; with --record the whole pool.")],
+    pairs_file: Annotated[Path, option("JSON lines, JSON, CSV or parquet of pairs; with --record the whole pool.")],
     out: Annotated[Path, option("New directory for the Hugging Face checkpoint.")],
     method: Annotated[str | None, option("See `bench list methods`.")] = None,
     record: Annotated[

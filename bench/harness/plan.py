@@ -113,8 +113,7 @@ def _look(setting: Setting, progress: Progress) -> _Look:
     if not downloads:
         pool = pool_at_hand(setting, progress)
         return _Look(downloads, pool, None if pool is None else make_cells(setting, pool))
-    is_file = setting.spec.pairs.source.startswith("file:")
-    return _Look(downloads, read_file_pairs(setting, progress) if is_file else None, None)
+    return _Look(downloads, read_file_pairs(setting, progress) if setting.spec.pairs.is_file else None, None)
 
 
 def _estimate(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> RunEstimate:

@@ -85,7 +85,7 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in directory.set_aside_broken():
         progress.note(line)
     finished = directory.finished()
-    if study.spec.pairs.source.startswith("file:"):
+    if study.spec.pairs.is_file:
         read_file_pairs(settings[0], Silent())  # before a model is downloaded; notes come when it is read for good
     schedule = Schedule(settings, progress)
     grid = [(setting, *_cells_of(setting, progress, schedule)) for setting in settings]

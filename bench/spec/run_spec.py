@@ -65,7 +65,7 @@ class PairsSpec(Value):
     """Which preference pairs, and how many of them."""
 
     source: str = "on-policy"
-    """`on-policy`, `file:PATH.jsonl`, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
+    """`on-policy`, `file:PATH` of JSON lines, JSON, CSV, TSV or parquet, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
     sizes: Annotated[tuple[PositiveInt | None, ...], AfterValidator(_some_distinct)] = (None,)
     """Training pairs, one cell each; null for all there are."""
     held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
@@ -78,6 +78,11 @@ class PairsSpec(Value):
     neutral: Annotated[str, AfterValidator(_readable_texts)] = "wikipedia-boolq"
     """Prose for controls that use none of the pairs' texts: a source as for the perplexity task. Methods that do not
     read it do not depend on it."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the pairs lie in a file, so that they can be looked at before anything is fetched."""
+        return self.source != "on-policy" and not self.source.startswith("hub:")
 
 
 class NoiseSpec(Value):

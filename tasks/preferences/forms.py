@@ -36,6 +36,10 @@ ROLES = {"human": "user", "gpt": "assistant"}
 """Roles as ShareGPT names them."""
 
 
+WRITTEN_OUT = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)['"]\s*:""")
+"""How a list of messages begins where it was made a text."""
+
+
 class PairReader:
     """Turns rows into pairs. The tokenizer is loaded only if a row holds messages, which need its chat template."""
 
@@ -164,6 +168,11 @@ def _without_added_start(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 
 def _plain(row: Mapping[str, Any], origin: str) -> PreferencePair:
     chosen, rejected = _text(row, "chosen", origin), _text(row, "rejected", origin)
+    if WRITTEN_OUT.match(chosen) and WRITTEN_OUT.match(rejected):
+        raise UsageError(
+            f"{origin}: `chosen` and `rejected` are messages written out as text, as in CSV; save the data set as JSON "
+            "lines or parquet, which keep them as lists of messages"
+        )
     margin = _margin(row, origin)
     columns = _question(row)
     question = "\n\n".join(_text(row, key, origin) for key in columns if key != "system")

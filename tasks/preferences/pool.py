@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from bench.core.errors import UsageError
-from bench.core.files import expanded, read_jsonl, require_file, write_jsonl
+from bench.core.files import expanded, require_file, write_jsonl
 from bench.core.hashing import sha256_texts
 from bench.core.progress import Progress, Silent
 from bench.core.store.hub import load_rows
 from bench.core.values import PreferencePair
 from bench.tasks.preferences.forms import FORMS, LoadTokenizer, PairReader, repeated_prompt
+from bench.tasks.preferences.rows import read_rows
 
 HUB_SOURCE = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.\[\]:%+-]+))?")
 
@@ -37,7 +38,7 @@ def load_pairs(
     """The pairs of a source.
 
     Arguments:
-        source: "file:PATH.jsonl", a path, or "hub:org/name[@revision][#split]" (split: train).
+        source: "file:PATH" or a path (see `read_pool`), or "hub:org/name[@revision][#split]" (split: train).
         progress: shows the download, and a line if pairs were dropped.
         load_tokenizer: gives the model's tokenizer; called only if the source holds messages instead of texts.
 
@@ -127,21 +128,22 @@ def sha256_pairs(pairs: Sequence[PreferencePair]) -> str:
 def read_pool(
     path: Path, *, load_tokenizer: LoadTokenizer | None = None, reader: PairReader | None = None
 ) -> list[PreferencePair]:
-    """Every pair of a JSONL file, in order, unusable ones included.
+    """Every pair of a file, in order, unusable ones included.
 
     Arguments:
-        path: one JSON object a line, in any of the forms of docs/align/pairs.md; blank lines are passed over.
+        path: JSON lines, a JSON array, CSV, TSV or parquet, a pair a row in any of the forms of docs/align/pairs.md;
+            blank lines are passed over.
         load_tokenizer: gives the tokenizer whose chat template renders messages; called only if there are any.
         reader: in its place; knows afterwards which columns were not read.
 
     Raises:
-        UsageError: a file that cannot be read, nothing in it, or a malformed line; names file and line.
+        UsageError: a file that cannot be read, nothing in it, or a malformed row; names file, and line or row.
     """
-    require_file(path, "preference-pair file", f"expected a JSONL file with {FORMS}")
+    require_file(path, "preference-pair file", f"expected JSON lines, a JSON array, CSV, TSV or parquet with {FORMS}")
     reader = reader or PairReader(load_tokenizer)
-    pairs = [reader.read(row, f"{path}:{number}") for number, row in read_jsonl(path)]
+    pairs = [reader.read(row, place) for place, row in read_rows(path)]
     if not pairs:
-        raise UsageError(f"{path} is empty; expected one JSON object a line with {FORMS}")
+        raise UsageError(f"{path} is empty; expected {FORMS}")
     return pairs
 
 
