@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ class PairReader:
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self.ignored: dict[str, bool] = {}
         """Columns that were not read in some row, and whether any held what might be a prompt: words or messages."""
+        self.layouts: Counter[str] = Counter()
+        """Rows by what was read in them, in words."""
 
     def read(self, row: Any, origin: str) -> PreferencePair:
         """The pair in one row, which remembers its origin.
@@ -67,6 +70,7 @@ class PairReader:
         fields = {key: value for key, value in row.items() if value is not None}
         if "unpert_gen_text" in fields and "pert_gen_text" in fields:
             self._ignore(fields, ["prompt_text", "unpert_gen_text", "pert_gen_text"])
+            self.layouts["texts: prompt_text, unpert_gen_text (chosen), pert_gen_text (rejected)"] += 1
             return _perturbed(fields, origin)
         if "chosen" not in fields or "rejected" not in fields:
             raise UsageError(
@@ -78,7 +82,10 @@ class PairReader:
             turns and not isinstance(fields.get("prompt"), str) and all(isinstance(text, str) for text in completions)
         ):
             return self._conversation(fields, turns, origin)
-        self._ignore(fields, ["chosen", "rejected", "margin", *_question(fields)])
+        question = _question(fields)
+        self._ignore(fields, ["chosen", "rejected", "margin", *question])
+        columns = ", ".join([*question, "chosen", "rejected"])
+        self.layouts[f"texts: {columns}{'' if question else '; what both begin with is the prompt'}"] += 1
         return _plain(fields, origin)
 
     def _ignore(self, row: Mapping[str, Any], columns: Sequence[str]) -> None:
@@ -104,6 +111,7 @@ class PairReader:
         if isinstance(row.get("system"), str) and row["system"].strip() and prompt and prompt[0]["role"] != "system":
             prompt = [{"role": "system", "content": _text(row, "system", origin)}, *prompt]
         self._ignore(row, ["chosen", "rejected", "system", *columns])
+        self.layouts["messages, as the model's chat template writes them"] += 1
         if not (prompt and chosen and rejected):
             raise UsageError(
                 f"{origin}: `chosen` and `rejected` must answer one prompt, each with a message of its own"
@@ -113,7 +121,10 @@ class PairReader:
     def _chat_tokenizer(self, origin: str) -> PreTrainedTokenizerBase:
         if self._tokenizer is None:
             if self._load_tokenizer is None:
-                raise UsageError(f"{origin} holds messages, which only a model's chat template can turn into text")
+                raise UsageError(
+                    f"{origin} holds messages, which only a model's chat template can turn into text; name the model "
+                    "(--model)"
+                )
             self._tokenizer = self._load_tokenizer()
         if not self._tokenizer.chat_template:
             raise UsageError(
