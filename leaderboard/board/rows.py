@@ -8,6 +8,8 @@ from typing import Any
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
+from bench.leaderboard.board.conditions import conditions_of
+from bench.leaderboard.board.contrasts import make_contrasts
 from bench.leaderboard.board.degenerate import degenerate, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
@@ -15,7 +17,7 @@ from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.noise import find_twins, with_noise
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
 from bench.leaderboard.board.scores import NO_BASE, metric_score
-from bench.leaderboard.board.values import NoiseContrast, Row, Score
+from bench.leaderboard.board.values import MethodContrast, Row, Score
 from bench.leaderboard.records.labels import distinctions, pool_names
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
@@ -30,8 +32,8 @@ ORDER = ("toxicity", "perplexity", "capability")
 
 def make_rows(
     history: Sequence[Record], validations: Validations, margins: Margins = MARGINS
-) -> tuple[Sequence[Row], Mapping[str, tuple[NoiseContrast, ...]]]:
-    """Rows of one table, base first, then by method, settings, pairs and noise; and by metric what noise did to two.
+) -> tuple[Sequence[Row], Mapping[str, tuple[MethodContrast, ...]]]:
+    """Rows of one table, base first, then by method, settings, pairs and noise; and by metric every two methods.
 
     Arguments:
         history: comparable records, oldest first; where several measured the same row, seed and metric, the newest
@@ -48,8 +50,10 @@ def make_rows(
     if bases:
         drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
     measured = [metrics for _, metrics in drafts]
-    rows = with_ranks(with_holm([row for row, _ in drafts]), measured)
-    return with_noise(rows, measured, against.metrics, find_twins(rows, history))
+    rows = with_holm([row for row, _ in drafts])
+    conditions, twins = conditions_of(rows, history), find_twins(rows, history)
+    rows = with_noise(with_ranks(rows, measured, conditions), measured, against.metrics, twins)
+    return rows, make_contrasts(rows, measured, against.metrics, conditions, twins)
 
 
 def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
