@@ -45,7 +45,7 @@ def show_plan(plan: Plan, settings: Sequence[str], out: Path, *, cell_by_cell: b
         write_line(f"{len(plan.cells)} cells in {out}: {done} done, {len(plan.cells) - done} to do")
     else:
         write_line(f"{plan.combinations} cells in {out}, none known by content yet: the pairs are not built")
-    write_line(*plan.additions)
+    write_line(*plan.notes)
     write_line(*(_download_lines(plan) if cell_by_cell else plan_lines(plan)))
 
 

