@@ -12,6 +12,7 @@ from bench.core.progress import Progress, Silent
 from bench.core.store.locks import Owner, building
 from bench.harness.cells import Cell, made_by_other_code, restated_tuning
 from bench.harness.directory import RunDirectory
+from bench.harness.disk import check_room
 from bench.harness.execute import Workbench, execute
 from bench.harness.forecast import Forecast
 from bench.harness.resolved import (
@@ -87,6 +88,7 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     finished = directory.finished()
     if study.spec.pairs.is_file:
         read_file_pairs(settings[0], Silent())  # before a model is downloaded; notes come when it is read for good
+    check_room(settings, study.out)
     schedule = Schedule(settings, progress)
     grid = [(setting, *_cells_of(setting, progress, schedule)) for setting in settings]
     cells = [cell for _, _, planned in grid for cell in planned]

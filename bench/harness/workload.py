@@ -77,12 +77,31 @@ def count_parameters(source: ModelSource) -> float | None:
     return float(12 * blocks * hidden**2 + vocabulary * hidden)  # four matrices of attention, and an MLP four as wide
 
 
-def task_work(name: str, task: Task, batch_size: int) -> tuple[Work, Work] | None:
-    """The measurement of one model, and its comparison with the unaligned one; None of a task that is not known."""
+def task_items(name: str, task: Task) -> int | None:
+    """How many items a task measures, about where no limit says so; None of a task that is not known."""
     about = TABLE["tasks"].get(name)
     if about is None:
         return None
-    items = about["items"] if task.limit is None else task.limit * len(getattr(task, "tasks", [name]))
+    return int(about["items"]) if task.limit is None else task.limit * len(getattr(task, "tasks", [name]))
+
+
+def result_bytes(tasks: Mapping[str, Task]) -> float:
+    """What one cell about leaves on the disk: its record, and the texts that were written."""
+    size = float(TABLE["results"]["bytes"])
+    for name, task in tasks.items():
+        items = task_items(name, task) or 0
+        size += items * TABLE["results"]["item_bytes"]
+        if new_tokens := getattr(task, "max_new_tokens", 0):
+            text = TABLE["results"]["text_bytes"] + TABLE["results"]["token_bytes"] * new_tokens
+            size += items * getattr(task, "samples", 1) * text
+    return size
+
+
+def task_work(name: str, task: Task, batch_size: int) -> tuple[Work, Work] | None:
+    """The measurement of one model, and its comparison with the unaligned one; None of a task that is not known."""
+    about, items = TABLE["tasks"].get(name), task_items(name, task)
+    if about is None or items is None:
+        return None
     rows = items * getattr(task, "samples", 1) * about.get("written_share", 1.0)
     new_tokens = getattr(task, "max_new_tokens", 0)
     read = Work(
