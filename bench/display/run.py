@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,15 @@ NOTED_SLOWDOWN = 1.5
 """Of a pilot, by other work: smaller ones are not mentioned."""
 
 
-def show_plan(plan: Plan, out: Path, *, cell_by_cell: bool) -> None:
+def show_plan(plan: Plan, settings: Sequence[str], out: Path, *, cell_by_cell: bool) -> None:
     """The cells, what is done, and what the rest will take and be able to tell.
 
     Arguments:
+        settings: what is run and measured, in lines.
         out: the directory of the run or study.
         cell_by_cell: a line a cell, not the grid of a study.
     """
+    write_line(*settings)
     if plan.pairs_ready:
         states = CellStates([GridCell.of(cell) for cell in plan.cells])
         for cell in plan.cells:

@@ -29,6 +29,7 @@ from bench.models.catalogue import MODELS, ModelEntry
 from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_model_config
 from bench.models.gguf import CONVERSION, convert_gguf
 from bench.models.licence import find_licence, terms_files
+from bench.models.tokenizers import read_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -103,13 +104,17 @@ class ModelSource(ABC):
         return read_model_config(self.folder(), self.locator)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer alone, with a padding token. After `fetch`."""
-        return self._dated(load_tokenizer(self.folder(), self.locator))
+        """The tokenizer alone, with a padding token, read once a process. After `fetch`."""
+
+        def read() -> PreTrainedTokenizerBase:
+            return self._dated(load_tokenizer(self.folder(), self.locator))
+
+        return read_once(sha256_json([self.fingerprint(), str(self.folder()), str(self.chat_date)]), read)
 
     def load(self, *, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model in evaluation mode and tokenizer with a padding token; see `load_checkpoint`. After `fetch`."""
-        model, tokenizer = load_checkpoint(self.folder(), self.locator, dtype=dtype, device=device)
-        return model, self._dated(tokenizer)
+        tokenizer = self.load_tokenizer()
+        return load_checkpoint(self.folder(), self.locator, tokenizer, dtype=dtype, device=device), tokenizer
 
     def written_date(self) -> date | None:
         """The date that the chat template writes for today's; None where it writes none. After `fetch`."""

@@ -126,6 +126,10 @@ class RunSpec(Value):
     out: Path = Path("runs/default")
     notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """What was changed while it was read, one line each; not to be set, and no part of a run."""
+    read_from: Annotated[str, Field(exclude=True)] = ""
+    """The configuration's file or shipped name; likewise."""
+    written: Annotated[Settings, Field(exclude=True)] = Field(default_factory=dict)
+    """The rows of methods before those that were tuned on another model lost their settings; likewise."""
 
 
 def needs_pairs(spec: RunSpec) -> bool:
@@ -171,7 +175,7 @@ def is_oracle(spec: RunSpec, name: str) -> bool:
 
 
 def stated_tuning(spec: RunSpec, name: str) -> TuningNote | None:
-    """How the hyperparameters of row `name` were found, where it says so.
+    """How the hyperparameters of row `name` were found, where it says so of all of them.
 
     Raises:
         UsageError: what it says is no such statement, or it is the unaligned model's row.
@@ -181,7 +185,8 @@ def stated_tuning(spec: RunSpec, name: str) -> TuningNote | None:
         return None
     if name == BASE:
         raise UsageError(f"methods.{BASE}.tuned: the unaligned model has nothing to tune")
-    return validated(TuningNote, stated, f"methods.{name}.tuned")
+    note = validated(TuningNote, stated, f"methods.{name}.tuned")
+    return None if note.trials is None else note
 
 
 def build_tasks(spec: RunSpec) -> dict[str, Task]:
@@ -229,3 +234,8 @@ def find_config(name: str | None) -> Path:
     if name is None:
         return shipped["quickstart"]
     return shipped[name] if name in shipped and not Path(name).exists() else Path(name)
+
+
+def config_name(path: Path) -> str:
+    """What a configuration is called where a person reads it."""
+    return next((name for name, shipped in shipped_configs().items() if shipped == path), str(path))
