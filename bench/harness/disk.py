@@ -45,10 +45,10 @@ class DiskUse:
         downloaded = sum(self.downloads.values())
         parts = [(downloaded, "downloaded"), (self.converted, "converted once"), (self.results, "of results")]
         said = ", ".join(f"{in_units(size)} {what}" for size, what in parts if size)
-        total = in_units(downloaded + self.converted + self.results)
+        total = f"{in_units(downloaded + self.converted + self.results)}: " if downloaded or self.converted else ""
         unknown = f", besides {len(self.unknown)} downloads of unknown size" if self.unknown else ""
         free = min(map(free_disk, self.needs or {self.out.absolute(): 0}))
-        line = f"disk: about {total}{f' ({said})' if said else ''}{unknown}; {in_units(free)} are free"
+        line = f"disk: about {total}{said or 'nothing'}{unknown}; {in_units(free)} are free"
         return [line, *([f"not enough room: {self.shortage}"] if self.shortage else [])]
 
 

@@ -129,15 +129,15 @@ def stages_before(
     is_counted = pool is not None or not spec.pairs.source.startswith("hub:")
     methods = build_methods(spec)
     draws = [draw for each in setting.specs for draw in plan_draws(each)]
-    yield from cell_stages(setting, [Alignment(BASE, BASE, methods[BASE], 0, 0)], pilot_seconds)
+    alignments = [Alignment(BASE, BASE, methods[BASE], 0, 0)]
     for number, draw in enumerate(dict.fromkeys(draws)):
         n_pairs = (total - held_out if is_counted else None) if draw.n is None else draw.n
-        aligned = [(name, method) for name, method in methods.items() if name != BASE]
-        yield from cell_stages(
-            setting,
-            [Alignment(f"{name} {number}", name, method, n_pairs, held_out) for name, method in aligned],
-            pilot_seconds,
-        )
+        alignments += [
+            Alignment(f"{name} {number}", name, method, n_pairs, held_out)
+            for name, method in methods.items()
+            if name != BASE
+        ]
+    yield from cell_stages(setting, alignments, pilot_seconds)
 
 
 def cell_stages(
