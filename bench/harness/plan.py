@@ -29,6 +29,7 @@ from bench.leaderboard.records.layout import GENERATIONS
 from bench.leaderboard.records.record import Record
 from bench.meters.pilot import PLAN_PILOT_SECONDS
 from bench.models.devices import device_kind
+from bench.spec.run_spec import needs_pairs
 from bench.spec.study import Study
 from bench.tasks.preferences.pool import PairPool
 
@@ -127,7 +128,13 @@ def _look(setting: Setting, progress: Progress) -> _Look:
     if not downloads:
         pool = pool_at_hand(setting, progress)
         return _Look(downloads, pool, None if pool is None else make_cells(setting, pool))
-    return _Look(downloads, read_file_pairs(setting, progress) if setting.spec.pairs.is_file else None, None)
+    pairs = setting.spec.pairs
+    pool = read_file_pairs(setting, progress) if pairs.is_file else None
+    if pairs.is_file and pool is None and needs_pairs(setting.spec):
+        progress.note(
+            f"{pairs.source}: its messages become texts by the model's chat template; the model is not here yet"
+        )
+    return _Look(downloads, pool, None)
 
 
 def _estimate(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> RunEstimate | None:

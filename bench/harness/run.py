@@ -86,10 +86,10 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in directory.set_aside_broken():
         progress.note(line)
     finished = directory.finished()
-    if study.spec.pairs.is_file:
-        read_file_pairs(settings[0], Silent())  # before a model is downloaded; notes come when it is read for good
+    # Before a model is downloaded; notes come when the file is read for good.
+    file_pairs = read_file_pairs(settings[0], Silent()) if study.spec.pairs.is_file else None
     check_room(settings, study.out)
-    schedule = Schedule(settings, progress)
+    schedule = Schedule(settings, progress, file_pairs)
     grid = [(setting, *_cells_of(setting, progress, schedule)) for setting in settings]
     cells = [cell for _, _, planned in grid for cell in planned]
     directory.make()

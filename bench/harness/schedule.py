@@ -57,11 +57,13 @@ class Schedule:
     Arguments:
         settings: one a model.
         progress: is given the forecast, where it can show one.
+        pool: the pairs, where they lie in a file; None where they are known later.
     """
 
-    def __init__(self, settings: Sequence[Setting], progress: Progress) -> None:
+    def __init__(self, settings: Sequence[Setting], progress: Progress, pool: PairPool | None = None) -> None:
         self.forecast = Forecast()
         self._settings = settings
+        self._pool = pool
         self._watcher = progress if isinstance(progress, ForecastWatcher) else None
 
     @property
@@ -72,7 +74,7 @@ class Schedule:
     def expect_all(self) -> None:
         """Expect what can be said of every model's cells before any of them is known by its content."""
         if self.is_watched and self.forecast.share is None:
-            self._expect([stage for setting in self._settings for stage in stages_before(setting)])
+            self._expect([stage for setting in self._settings for stage in stages_before(setting, self._pool)])
 
     def expect_cells(self, grid: Sequence[tuple[Setting, Sequence[Cell]]], finished: Mapping[str, Record]) -> None:
         """Expect the cells that are to do, judged by what those of `finished` took that are like them."""
@@ -126,7 +128,7 @@ def stages_before(
         yield Stage(source.locator, PAIRS, _seconds(rate_of(setting, pilot_seconds), work, loads=1))
     total = sampled_pairs(setting) if pool is None else len(pool.pairs)
     held_out = count_held_out(spec.pairs.held_out, total)
-    is_counted = pool is not None or not spec.pairs.source.startswith("hub:")
+    is_counted = pool is not None or spec.pairs.source == "on-policy"
     methods = build_methods(spec)
     draws = [draw for each in setting.specs for draw in plan_draws(each)]
     alignments = [Alignment(BASE, BASE, methods[BASE], 0, 0)]

@@ -226,8 +226,26 @@ def test_a_plan_with_a_model_to_fetch_counts_the_pairs_of_a_file(tmp_path: Path,
         return plan_study(Study.of_run(RunSpec.model_validate({**settings, "tasks": {"perplexity": {}}})))
 
     few, many = plan(60), plan(600)
+    assert few.estimate.unknown == []
     assert few.disk.downloads[cache] > 90e6
     assert few.disk.converted == 4 * 134_515_008
     assert few.estimate.seconds is not None
     assert many.estimate.seconds is not None
     assert few.estimate.seconds < many.estimate.seconds
+
+
+@pytest.mark.parametrize("source", ["hub:org/pairs", "messages"])
+def test_a_plan_names_what_depends_on_pairs_that_nobody_can_count_yet(tmp_path: Path, cache: Path, source: str) -> None:
+    sides = {side: [{"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+    path = tmp_path / "messages.jsonl"
+    path.write_text(json.dumps({"prompt": [{"role": "user", "content": "Hi"}], **sides}) + "\n")
+    pairs = {"source": source if source != "messages" else str(path), "exclude": []}
+    settings = {"model": "smollm2-135m", "methods": {"dpo": {}}, "device": "cpu", "pairs": pairs}
+    settings["noise"] = {"rates": [0.0]}
+    plan = plan_study(Study.of_run(RunSpec.model_validate({**settings, "tasks": {"perplexity": {}}})))
+    assert plan.estimate.unknown == ["align dpo"]
+    assert "besides what is not known yet (align dpo)" in plan_lines(plan)[0]
+    assert any("the model is not here yet" in line for line in plan.notes) == (source == "messages")
+    settings["pairs"] = {**pairs, "sizes": [20]}
+    counted = plan_study(Study.of_run(RunSpec.model_validate({**settings, "tasks": {"perplexity": {}}})))
+    assert counted.estimate.unknown == []
