@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from bench.leaderboard.board.values import Change, Column, NoiseContrast, Row, Table
 from bench.leaderboard.records.labels import joined
+from bench.leaderboard.render.columns import main_columns
 from bench.leaderboard.render.numbers import (
     MISSING,
     NumberStyle,
@@ -42,7 +43,7 @@ def noise_sections(table: Table, *, between: str) -> list[Section]:
 
 def noise_columns(table: Table) -> list[Column]:
     """Columns of which `noise_sections` has tables."""
-    columns = [column for column in table.columns if any(_has_effect(row, column.metric) for row in table.rows)]
+    columns = [column for column in main_columns(table) if any(_has_effect(row, column.metric) for row in table.rows)]
     return [column for column in columns if column is columns[0] or _retains(table, column.metric)]
 
 
