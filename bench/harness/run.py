@@ -25,6 +25,7 @@ from bench.harness.resolved import (
     pool_at_hand,
     read_file_pairs,
     resolve_setting,
+    split_notes,
     tasks_on,
 )
 from bench.harness.schedule import FETCH, PAIRS, Schedule
@@ -85,8 +86,8 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in directory.set_aside_broken():
         progress.note(line)
     finished = directory.finished()
-    if study.spec.pairs.source.startswith("file:"):
-        read_file_pairs(settings[0], progress)  # before a model is downloaded
+    if study.spec.pairs.is_file:
+        read_file_pairs(settings[0], Silent())  # before a model is downloaded; notes come when it is read for good
     schedule = Schedule(settings, progress)
     grid = [(setting, *_cells_of(setting, progress, schedule)) for setting in settings]
     cells = [cell for _, _, planned in grid for cell in planned]
@@ -98,7 +99,8 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in restated_tuning(cells, finished):
         progress.note(line)
     directory.clean_up()
-    for line in study.additions if len(cells) > states.count(State.done) else ():
+    splits = split_notes((setting, pool) for setting, pool, _ in grid)
+    for line in [*splits, *study.additions] if len(cells) > states.count(State.done) else ():
         progress.note(line)
     schedule.expect_cells([(setting, planned) for setting, _, planned in grid], finished)
     if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):

@@ -91,12 +91,13 @@ def test_a_run_without_held_out_pairs_is_refused_before_anything_is_read(
         build_tasks(spec)
 
 
-def test_a_share_that_leaves_too_few_is_refused_before_a_model_is_loaded(make: Callable[..., RunSpec]) -> None:
-    setting = resolve_setting([make(METHODS, held_out=0.03)])
+def test_a_limit_below_two_is_refused_before_a_model_is_loaded(make: Callable[..., RunSpec]) -> None:
+    spec = make(METHODS)
+    spec = RunSpec.model_validate({**spec.model_dump(mode="json"), "tasks": {"preference": {"limit": 1}}})
     with pytest.raises(
         UsageError, match=r"1 held-out pairs to measure on, and at least 2 are needed; raise pairs.held"
     ):
-        read_file_pairs(setting, Silent())
+        read_file_pairs(resolve_setting([spec]), Silent())
 
 
 def test_pairs_of_which_nothing_is_left_are_refused_before_a_model_is_loaded(
