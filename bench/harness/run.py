@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from bench.harness.resolved import (
     read_file_pairs,
     resolve_setting,
     split_notes,
+    tasks_on,
 )
 from bench.harness.schedule import FETCH, PAIRS, Schedule
 from bench.harness.states import CellStates, CellWatcher, GridCell, State
@@ -154,6 +155,7 @@ def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turn
     """Run what no other process has taken of one model's cells; those taken are left to `turns`."""
     if not pending:
         return
+    setting = replace(setting, tasks=tasks_on(setting, pool))
     bench = Workbench(
         neutral=_prepare(setting, pool, pending, turns.progress),
         model=setting.model,

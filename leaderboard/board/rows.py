@@ -23,11 +23,12 @@ from bench.leaderboard.records.labels import distinctions, pool_names
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
 
-SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long")
+SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long", "alike")
 """Counts of a metric that are shown as flags; the others are in the JSON."""
 NOTEWORTHY = 0.05
 """From this share of the items on."""
-ORDER = ("toxicity", "perplexity", "capability")
+PREFERENCE = "preference"
+ORDER = ("toxicity", PREFERENCE, "perplexity", "capability")
 """Metrics in this order, then any others by name."""
 
 
@@ -90,12 +91,12 @@ def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
     return {name: metric for record in history for name, metric in record.metrics.items()}
 
 
-def in_order(metrics: Iterable[str]) -> list[str]:
-    """Names of metrics in the order in which they are shown."""
+def in_order(metrics: Iterable[str], lead: str = ORDER[0]) -> list[str]:
+    """Names of metrics in the order in which they are shown, `lead` first."""
 
-    def position(name: str) -> tuple[int, str]:
+    def position(name: str) -> tuple[bool, int, str]:
         task = name.partition(" [")[0]  # "toxicity [linear]" stands beside "toxicity"
-        return ORDER.index(task) if task in ORDER else len(ORDER), name
+        return task != lead, ORDER.index(task) if task in ORDER else len(ORDER), name
 
     return sorted(set(metrics), key=position)
 

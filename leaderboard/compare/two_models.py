@@ -17,6 +17,7 @@ from bench.leaderboard.compare.cells import ComparedCells, matched_cells, with_c
 from bench.leaderboard.compare.metrics import PairedMetric, compare_metrics
 from bench.leaderboard.compare.prompts import PromptChange, changed_most
 from bench.leaderboard.records.labels import distinctions, joined
+from bench.leaderboard.records.record import evaluated_as
 from bench.leaderboard.records.reports import metric_flags
 from bench.leaderboard.records.rescored import AFTERWARDS, AGGREGATION
 from bench.leaderboard.render.notes import MEANINGS
@@ -102,7 +103,7 @@ def _measured(a: ComparedCells, b: ComparedCells, name: str) -> tuple[list[Metri
     Raises:
         UnpairedError: it was not; says what differs.
     """
-    identities = [record.evaluation[name] for record in (*a.records, *b.records)]
+    identities = [evaluated_as(name, record.evaluation) for record in (*a.records, *b.records)]
     # What the numbers depend on, as far as all of them state it.
     stated = all(AGGREGATION in identity for identity in identities)
     left_out = {AFTERWARDS} if stated else {AFTERWARDS, AGGREGATION}

@@ -114,7 +114,7 @@ class Record(Value):
     evaluation: Mapping[str, Any]
     """Each task's identity under the task's name: settings and data hashes."""
     metrics: Mapping[str, Metric]
-    """What each task measured, under the task's name."""
+    """What each task measured, under the task's name; what stands beside that, as `preference [margin]`."""
     cost: Cost
     ledger: Ledger | None = None
     """What the method was given and what it took; None in records from before there were ledgers."""
@@ -133,10 +133,23 @@ class Record(Value):
 
     @model_validator(mode="after")
     def _says_how_each_metric_was_measured(self) -> Record:
-        unexplained = sorted(set(self.metrics) - set(self.evaluation))
+        unexplained = sorted(name for name in self.metrics if evaluated_as(name, self.evaluation) is None)
         if unexplained:
             raise ValueError(f"no evaluation settings for {', '.join(unexplained)}")
         return self
+
+
+def evaluated_as(metric: str, evaluation: Mapping[str, Any]) -> Any:
+    """How a metric was measured: what stands under its name, or under that of the task that it stands beside.
+
+    Arguments:
+        metric: e.g. "preference [margin]".
+        evaluation: of the record, or of several that do not contradict each other.
+
+    Returns:
+        None where neither is there.
+    """
+    return evaluation.get(metric, evaluation.get(metric.partition(" [")[0]))
 
 
 def write_record(record: Record, directory: Path) -> Path:
