@@ -16,6 +16,7 @@ from bench.harness.resolved import (
     pool_at_hand,
     read_file_pairs,
     resolve_setting,
+    settle_tasks,
 )
 from bench.harness.schedule import Alignment, cell_stages, stages_before
 from bench.harness.states import GridCell, Took, seconds_left
@@ -98,7 +99,7 @@ def _look(setting: Setting) -> tuple[list[str], list[Cell] | None]:
     downloads = list_downloads(setting)
     if not downloads:
         pool = pool_at_hand(setting, Silent())
-        return downloads, None if pool is None else make_cells(setting, pool)
+        return downloads, None if pool is None else make_cells(settle_tasks(setting, pool, Silent()), pool)
     if setting.spec.pairs.source.startswith("file:"):
         read_file_pairs(setting, Silent())
     return downloads, None

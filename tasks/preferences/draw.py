@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from bench.core.chat import ChatInfo
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json
 from bench.core.values import PreferencePair
@@ -55,6 +56,8 @@ class PreferenceData:
     noise_model: str
     rate: float
     seed: int
+    chat: ChatInfo | None = None
+    """As the pool has it."""
 
     @property
     def n_flipped(self) -> int:
@@ -95,6 +98,7 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
             noise_model="none",
             rate=0.0,
             seed=draw.seed,
+            chat=pool.chat,
         )
     held_out = _held_out_indices(pool.pairs, _count(draw.held_out, len(pool.pairs)))
     training = [pair for index, pair in enumerate(pool.pairs) if index not in held_out]
@@ -117,6 +121,7 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
         noise_model=draw.noise_model,
         rate=draw.rate,
         seed=draw.seed,
+        chat=pool.chat,
     )
 
 

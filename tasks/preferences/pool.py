@@ -1,13 +1,17 @@
 """Where preference pairs come from: a file of rows or a hub data set, as one pool of usable pairs."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.core.chat import ChatInfo, ChatSettings
 from bench.core.errors import UsageError
 from bench.core.files import expanded, read_jsonl, require_file, write_jsonl
 from bench.core.hashing import sha256_texts
+from bench.core.passes.chat_template import ChatTemplate
 from bench.core.progress import Progress, Silent
 from bench.core.store.hub import load_rows
 from bench.core.values import PreferencePair
@@ -29,25 +33,46 @@ class PairPool:
     """Of the pairs' texts in order."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Pairs left out because they teach nothing, by reason; reasons that did not occur are left out too."""
+    chat: ChatInfo | None = None
+    """The chat template that the pairs are written by; None where they are plain texts."""
+
+    def in_chat(self, template: ChatTemplate, *, closed: bool = True) -> PairPool:
+        """The pool with those of its pairs that are plain texts as chats; see `ChatTemplate.answered`.
+
+        Raises:
+            UsageError: a pair cannot be written so; names it.
+        """
+        pairs = tuple(
+            template.answered(pair, pair.origin or f"{self.source} pair {index}", closed=closed)
+            if pair.question is None
+            else pair
+            for index, pair in enumerate(self.pairs)
+        )
+        return replace(self, pairs=pairs, sha256=sha256_pairs(pairs), chat=template.info)
 
 
 def load_pairs(
-    source: str, progress: Progress | None = None, *, load_tokenizer: LoadTokenizer | None = None
+    source: str,
+    progress: Progress | None = None,
+    *,
+    load_tokenizer: LoadTokenizer | None = None,
+    chat: ChatSettings | None = None,
 ) -> PairPool:
     """The pairs of a source.
 
     Arguments:
         source: "file:PATH.jsonl", a path, or "hub:org/name[@revision][#split]" (split: train).
         progress: shows the download, and a line if pairs were dropped.
-        load_tokenizer: gives the model's tokenizer; called only if the source holds messages instead of texts.
+        load_tokenizer: gives the model's tokenizer; called only if a chat template is to be applied.
+        chat: whether one is: by default where the source holds messages, and then to all of its pairs.
 
     Raises:
-        UsageError: no such source or file, a malformed row (named), no usable pair, or prompts that are mostly lost or
-            mostly repeated by the completions.
+        UsageError: no such source or file, a malformed row (named), no usable pair, prompts that are mostly lost or
+            mostly repeated by the completions, or a row that the chat template cannot write (named).
         BenchError: the hub's data set cannot be had.
     """
     progress = progress or Silent()
-    reader = PairReader(load_tokenizer)
+    reader = PairReader(load_tokenizer, chat)
     if source.startswith("hub:"):
         match = HUB_SOURCE.fullmatch(source)
         if match is None:
@@ -65,6 +90,8 @@ def load_pairs(
     if pool.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in pool.dropped.items())
         progress.note(f"{source}: {len(pool.pairs)} of {len(pairs)} pairs are usable; dropped: {reasons}")
+    if reader.template is not None or (chat is not None and chat.apply is True):
+        return pool.in_chat(reader.chat_template("apply_chat_template is true"))
     return pool
 
 
@@ -104,9 +131,10 @@ def make_pool(source: str, pairs: Iterable[PreferencePair]) -> PairPool:
     usable: list[PreferencePair] = []
     dropped = {"empty": 0, "identical": 0}
     for pair in pairs:
-        if not pair.chosen.strip() or not pair.rejected.strip():
+        chosen, rejected = (text.removesuffix(pair.closing).strip() for text in (pair.chosen, pair.rejected))
+        if not chosen or not rejected:
             dropped["empty"] += 1
-        elif pair.chosen.strip() == pair.rejected.strip():
+        elif chosen == rejected:
             dropped["identical"] += 1
         else:
             usable.append(pair)
@@ -147,5 +175,6 @@ def read_pool(
 
 def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
     """Write pairs as JSONL (`prompt`, `chosen`, `rejected`, and `margin` where known), atomically."""
-    rows = (asdict(replace(pair, origin=None)) for pair in pairs)
+    names = ("prompt", "chosen", "rejected", "margin")
+    rows = ({name: getattr(pair, name) for name in names} for pair in pairs)
     write_jsonl(path, ({key: value for key, value in row.items() if value is not None} for row in rows))
