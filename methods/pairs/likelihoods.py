@@ -11,6 +11,7 @@ from bench.core.errors import BenchError
 from bench.core.hashing import sha256_json
 from bench.core.passes.batching import by_width
 from bench.core.passes.memory import free_memory, is_out_of_memory
+from bench.core.passes.vocabulary import token_logps
 from bench.core.progress import Advance
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.completions import Completion, PairTokens, all_completions
@@ -129,6 +130,4 @@ def batch_logps(model: PreTrainedModel, completions: Sequence[Completion]) -> to
     logits = model(input_ids=ids, attention_mask=present, use_cache=False).logits[:, :-1]
     targets, scored = ids[:, 1:], scored[:, 1:]
     sums = torch.zeros(len(completions), device=model.device)
-    logits = logits[scored].float()
-    logps = logits.gather(1, targets[scored][:, None])[:, 0] - logits.logsumexp(dim=1)
-    return sums.index_add(0, scored.nonzero()[:, 0], logps)
+    return sums.index_add(0, scored.nonzero()[:, 0], token_logps(logits[scored], targets[scored]))

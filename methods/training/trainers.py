@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, Trainer
+from trl.kernels import ChunkedLogProbFunction
 from trl.trainer import utils
 
 from bench.core.errors import UsageError
@@ -21,6 +22,7 @@ from bench.core.passes.memory import is_out_of_memory
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.likelihoods import Precision
 from bench.methods.training.hardware import checkpoints_activations, optimizer_name
+from bench.methods.training.logprobs import OnePassLogProbs
 from bench.methods.training.settings import Row, TrainingSettings
 from bench.methods.training.weights import adapter_settings, restore_weights, save_weights
 
@@ -33,6 +35,8 @@ WEIGHTS = "weights.safetensors"
 """In a checkpoint."""
 SWITCH = "_use_triton"
 """Of TRL's output head: whether it is left out where nothing is scored."""
+FUNCTION = "_ChunkedLogProbFunction"
+"""By which TRL's output head computes log-probabilities."""
 SEVERAL_DEVICES = {
     "ddp_timeout": 7 * 24 * 3600,  # seconds; one process looks at pairs while the others wait
     "ddp_find_unused_parameters": False,  # every parameter that is trained has a part in every loss
@@ -239,18 +243,23 @@ class FinishedRows(list[Row]):
 
 @contextmanager
 def scored_positions_only() -> Iterator[None]:
-    """Within it TRL's trainers take prompts and padding past a model's output head on no device.
+    """Within it TRL's trainers take prompts and padding past a model's output head on no device, and a CPU computes the
+    others' log-probabilities with `OnePassLogProbs`.
 
     On CUDA they never do. Elsewhere TRL computes every position, for compilers that want one shape for all batches; we
     compile nothing, and the head is a third of what training a small model takes. The numbers are those of the same
     function of TRL's, on fewer rows. A TRL without this switch is left as it is, and takes its time.
     """
-    before = getattr(utils, SWITCH, None)
-    if before is None:
+    names = (SWITCH, FUNCTION)
+    before = {name: getattr(utils, name) for name in names if hasattr(utils, name)}
+    if len(before) < len(names):
         yield
         return
     setattr(utils, SWITCH, lambda device: True)
+    if before[FUNCTION] is ChunkedLogProbFunction:
+        setattr(utils, FUNCTION, OnePassLogProbs)
     try:
         yield
     finally:
-        setattr(utils, SWITCH, before)
+        for name, value in before.items():
+            setattr(utils, name, value)

@@ -21,6 +21,7 @@ from bench.core.passes.footprint import loss_footprint, writing_footprint
 from bench.core.passes.packing import can_pack, longest_packed, overlap, pack
 from bench.core.passes.padding import writing_batches
 from bench.core.passes.prompts import prompt_ids
+from bench.core.passes.vocabulary import log_probabilities
 from bench.core.progress import Advance, Progress
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         with torch.no_grad():
             keep = torch.tensor(wanted, device=self.device)
             logits = self.model(**packed.inputs, use_cache=False, logits_to_keep=keep).logits[0]
-            scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            scores = log_probabilities(logits)
         answers = {}
         for group, places in zip(part, ends, strict=True):
             rows = scores[[wanted.index(place) for place in places]]

@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from torch.nn.functional import cross_entropy
-
 from bench.core.passes.batching import Pass, run_batches
 from bench.core.passes.footprint import loss_footprint
 from bench.core.passes.predict import Batch, FrozenPass
+from bench.core.passes.vocabulary import token_logps
 from bench.core.progress import Progress
 from bench.tasks.outputs.windows import Window
 
@@ -91,5 +90,5 @@ class WindowLosses(FrozenPass[int]):
             window = self._windows[index]
             scored = slice(window.first, len(window.tokens))
             before = slice(window.first - 1 - left_out, len(window.tokens) - 1 - left_out)
-            losses = cross_entropy(logits[row, before].float(), targets[row, scored], reduction="none")
-            self.losses[index] = float(losses.cpu().double().sum())
+            logps = token_logps(logits[row, before], targets[row, scored])
+            self.losses[index] = float(-logps.cpu().double().sum())

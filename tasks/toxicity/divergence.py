@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.core.passes.predict import Batch, FrozenPass
 from bench.core.passes.prompts import prompt_ids
+from bench.core.passes.vocabulary import log_probabilities
 from bench.core.progress import Progress
 from bench.tasks.outputs.continuations import Continuation
 from bench.tasks.outputs.losses import window_losses
@@ -130,7 +131,7 @@ class Reader(FrozenPass[int]):
     def process(self, rows: Sequence[int], batch: Batch) -> None:
         logits = self.model(**batch, use_cache=False).logits
         for row, index in enumerate(rows):
-            self._visit(index, torch.log_softmax(logits[row, : len(self._texts[index])].float(), dim=-1).cpu())
+            self._visit(index, log_probabilities(logits[row, : len(self._texts[index])]).cpu())
 
 
 def _texts(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], positions: int) -> list[list[int]]:
