@@ -126,7 +126,12 @@ def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
     progress = progress or Silent()
     setting = resolve_setting([spec])
     setting.model.source.fetch(progress)
-    return pool_at_hand(setting, progress) or _build_pool(setting, progress)
+    pool = pool_at_hand(setting, progress) or _build_pool(setting, progress)
+    if pool.chat is not None:
+        progress.note(f"{setting.model.source.locator}: its chat template writes the pairs")
+    elif spec.system_prompt is not None:
+        progress.note("system_prompt has no part in the pairs, which are plain texts (apply_chat_template)")
+    return pool
 
 
 def _cells_of(setting: Setting, progress: Progress, schedule: Schedule) -> tuple[Setting, PairPool, list[Cell]]:
