@@ -8,11 +8,13 @@ import typer
 
 from bench.cli.options import Batch, Config, Device, Dtype, Model, Set, common_flags, given, option
 
-pairs_app = typer.Typer(help="Preference pairs: build them from a model's own samples.", no_args_is_help=True)
+pairs_app = typer.Typer(
+    help="Preference pairs: look at a file of them, or build them from a model's own samples.", no_args_is_help=True
+)
 
 
 def edit(
-    pairs_file: Annotated[Path, option("JSONL with prompt, chosen, rejected; with --record the whole pool.")],
+    pairs_file: Annotated[Path, option("JSON lines, JSON, CSV or parquet of pairs; with --record the whole pool.")],
     out: Annotated[Path, option("New directory for the Hugging Face checkpoint.")],
     method: Annotated[str | None, option("See `bench list methods`.")] = None,
     record: Annotated[
@@ -109,6 +111,20 @@ def tune(
     with progress_display() as progress:
         tuned = search(tuning, progress=progress)
     show_tuned(tuned)
+
+
+@pairs_app.command("show")
+def pairs_show(
+    source: Annotated[str, typer.Argument(help="File of pairs, or hub:ORG/NAME.")],
+    model: Annotated[str | None, option("Whose chat template writes messages as text.", "--model", "-m")] = None,
+    rows: Annotated[int, option("Pairs to print.", "--rows", "-n", min=0)] = 3,
+) -> None:
+    """Show how the rows of a file are read: as which texts, how many, what is left out and why."""
+    from bench.display.console import progress_display
+    from bench.display.pairs import show_pairs
+
+    with progress_display() as progress:
+        show_pairs(source, model, rows, progress)
 
 
 @pairs_app.command("build")

@@ -29,7 +29,7 @@ class EditRequest:
     """What was asked for. None means: as in the record, where there is one, or else the default."""
 
     pairs_file: Path
-    """JSONL: the pairs to align with or, with a record, the whole pool that its pairs were drawn from."""
+    """The pairs to align with or, with a record, the whole pool that its pairs were drawn from; see `read_pool`."""
     out: Path
     """A folder that does not exist yet, or is empty."""
     model: str | None = None

@@ -135,8 +135,12 @@ def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> li
     lines = []
     for cell in cells:
         record = finished.get(cell.id)
-        if record is not None and record.method.tuned != cell.tuned:
-            there, here = (str(note.trials) if note else "no" for note in (record.method.tuned, cell.tuned))
+        if record is None:
+            continue
+        notes = [record.method.tuned, cell.tuned]
+        stated, now = (note and note.statement() for note in notes)
+        if stated != now:
+            there, here = (str(note.trials) if note else "no" for note in notes)
             lines.append(
                 f"cell {cell.id} is finished; its record, which stays as it is, states another tuning ({there} trials) "
                 f"than the configuration does ({here} trials); move the record away to run the cell again"

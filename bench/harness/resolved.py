@@ -23,7 +23,7 @@ from bench.models.placed import PlacedModel, place_model
 from bench.models.sources import ModelSource
 from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs
 from bench.tasks.base import Task
-from bench.tasks.preferences.draw import prepare_preferences
+from bench.tasks.preferences.draw import describe_split, prepare_preferences
 from bench.tasks.preferences.on_policy import cached_pairs, on_policy_downloads
 from bench.tasks.preferences.pool import PairPool, load_pairs, sha256_pairs
 from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_source, shared_texts
@@ -204,18 +204,34 @@ class _ModelNeededError(Exception):
     """The pairs are messages, which only the model's own chat template makes texts of."""
 
 
-def read_file_pairs(setting: Setting, progress: Progress) -> None:
-    """Find what is wrong with a file of pairs, and with how many are asked for, while that costs nothing."""
+def read_file_pairs(setting: Setting, progress: Progress) -> PairPool | None:
+    """Find what is wrong with a file of pairs, and with how many are asked for, while that costs nothing.
+
+    Returns:
+        The pairs; None where no method wants any, or where they are messages, which the model alone makes texts of.
+    """
 
     def load_tokenizer() -> NoReturn:
         raise _ModelNeededError
 
     if not needs_pairs(setting.spec):
-        return
+        return None
     with suppress(_ModelNeededError):
         pool = load_pairs(setting.spec.pairs.source, progress, load_tokenizer=load_tokenizer, chat=setting.spec.chat)
         for draw in plan_draws(setting.spec):
             prepare_preferences(pool, draw)
+        return pool
+    return None
+
+
+def split_notes(pools: Iterable[tuple[Setting, PairPool | None]]) -> list[str]:
+    """One line for each pool of pairs on how many are trained on and how many are held out."""
+    lines = [
+        describe_split(pool, setting.spec.pairs.held_out, setting.spec.pairs.sizes)
+        for setting, pool in pools
+        if pool is not None and pool.pairs
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def check_methods(setting: Setting) -> None:

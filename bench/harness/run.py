@@ -27,6 +27,7 @@ from bench.harness.resolved import (
     resolve_setting,
     sampling_template,
     settle_tasks,
+    split_notes,
 )
 from bench.harness.schedule import FETCH, PAIRS, Schedule
 from bench.harness.states import CellStates, CellWatcher, GridCell, State
@@ -86,8 +87,8 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in directory.set_aside_broken():
         progress.note(line)
     finished = directory.finished()
-    if study.spec.pairs.source.startswith("file:"):
-        read_file_pairs(settings[0], progress)  # before a model is downloaded
+    if study.spec.pairs.is_file:
+        read_file_pairs(settings[0], Silent())  # before a model is downloaded; notes come when it is read for good
     schedule = Schedule(settings, progress)
     grid = [_cells_of(setting, progress, schedule) for setting in settings]
     cells = [cell for _, _, planned in grid for cell in planned]
@@ -99,7 +100,8 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in restated_tuning(cells, finished):
         progress.note(line)
     directory.clean_up()
-    for line in study.additions if len(cells) > states.count(State.done) else ():
+    splits = split_notes((setting, pool) for setting, pool, _ in grid)
+    for line in [*splits, *study.additions] if len(cells) > states.count(State.done) else ():
         progress.note(line)
     schedule.expect_cells([(setting, planned) for setting, _, planned in grid], finished)
     if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):

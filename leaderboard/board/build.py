@@ -87,7 +87,7 @@ def _evaluation(group: Sequence[Record]) -> dict[str, Any]:
 
 
 def _table(history: Sequence[Record], distinction: dict[str, str], validations: Validations, margins: Margins) -> Table:
-    rows, contrasts = make_rows(history, validations, margins)
+    rows, contrasts, of_noise = make_rows(history, validations, margins)
     model = history[-1].model
     return Table(
         locator=model.locator,
@@ -98,6 +98,7 @@ def _table(history: Sequence[Record], distinction: dict[str, str], validations: 
         columns=tuple(make_columns(history, rows).values()),
         rows=tuple(rows),
         contrasts=contrasts,
+        over_noise=of_noise,
         superseded=len(history) - sum(len(row.cells) for row in rows),
         origin=_origin(history),
     )

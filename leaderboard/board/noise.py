@@ -1,28 +1,28 @@
-"""What noise did: each noisy row against its clean twin, and methods against each other under the same noise."""
+"""What noise did: each noisy row against its clean twin."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import combinations
 from typing import NamedTuple
 
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric
+from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.degenerate import WARNINGS
 from bench.leaderboard.board.holm import holm_adjusted
-from bench.leaderboard.board.pairing import UnpairedError, gain_sheet, is_exponential, make_strata, minus
+from bench.leaderboard.board.pairing import UnpairedError, gain_sheet, is_exponential
 from bench.leaderboard.board.ranking import MetricsBySeed
-from bench.leaderboard.board.scores import paired_change, strata_change
-from bench.leaderboard.board.values import Change, NoiseContrast, NoiseEffect, Row
+from bench.leaderboard.board.scores import paired_change
+from bench.leaderboard.board.values import Change, NoiseEffect, Row
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.panel import Sheet
-from bench.leaderboard.statistics.retention import Retained, retained_difference, retained_gain
+from bench.leaderboard.statistics.retention import Retained, retained_gain
 
 DEGENERATE = "the text behind the gain is degenerate, with noise or without"
 Twins = Mapping[int, int]
 """Index of a noisy row to that of its clean twin."""
 
 
-class _Point(NamedTuple):
+class NoisePoint(NamedTuple):
     """A noisy row and its twin in one metric, under the seeds that both have."""
 
     clean: Mapping[int, Metric]
@@ -39,35 +39,37 @@ def find_twins(rows: Sequence[Row], history: Sequence[Record]) -> dict[int, int]
     Arguments:
         history: the records behind the rows.
     """
-    records = {record.cell_id: record for record in history}
-    keys = [_without_noise(records[row.cells[0]]) for row in rows]
+    keys = list(zip(method_keys(rows, history), conditions_of(rows, history), strict=True))
+    places = {key: index for index, key in reversed(list(enumerate(keys)))}
     clean = {
-        key: index for index, (key, row) in reversed(list(enumerate(zip(keys, rows, strict=True)))) if not _noisy(row)
+        index: places.get((method, condition.without_noise))
+        for index, (method, condition) in enumerate(keys)
+        if condition is not None and condition.noise_rate
     }
-    return {
-        index: clean[key]
-        for index, (key, row) in enumerate(zip(keys, rows, strict=True))
-        if _noisy(row) and key in clean
-    }
+    return {noisy: twin for noisy, twin in clean.items() if twin is not None}
+
+
+def method_keys(rows: Sequence[Row], history: Sequence[Record]) -> list[str]:
+    """For each row a hash that rows of the same method, settings and code share, whatever they were given."""
+    records = {record.cell_id: record for record in history}
+    return [sha256_json(records[row.cells[0]].method.model_dump(mode="json")) for row in rows]
 
 
 def with_noise(
     rows: Sequence[Row], measured: Sequence[MetricsBySeed], base: Mapping[str, Metric], twins: Twins
-) -> tuple[list[Row], dict[str, tuple[NoiseContrast, ...]]]:
-    """The rows with what noise did to each, and each metric's contrasts between them; of metrics whose changes are
-    differences, that base was measured in.
+) -> list[Row]:
+    """The rows with what noise did to each, in metrics whose changes are differences and that base was measured in.
 
     Arguments:
         measured: what each row is made of.
         base: the unaligned model's metrics.
     """
-    changed, contrasts = list(rows), {}
+    changed = list(rows)
     for name, of_base in base.items():
         if is_exponential(of_base) or of_base.value is None:
             continue
-        points = {index: point for index in twins if (point := _point(name, index, twins[index], rows, measured))}
         effects: dict[int, NoiseEffect] = {}
-        for index, point in points.items():
+        for index, point in noise_points(name, rows, measured, twins).items():
             with suppress(UnpairedError):
                 effects[index] = _effect(point, of_base)
         adjusted = holm_adjusted({index: effect.change for index, effect in effects.items()})
@@ -76,23 +78,19 @@ def with_noise(
             row = changed[index]
             score = row.scores[name].model_copy(update={"noise": effect})
             changed[index] = row.model_copy(update={"scores": {**row.scores, name: score}})
-        if of_pairs := _contrasts(rows, points, effects, of_base):
-            contrasts[name] = of_pairs
-    return changed, contrasts
+    return changed
 
 
-def _noisy(row: Row) -> bool:
-    return bool(row.noise_rate)
+def noise_points(
+    name: str, rows: Sequence[Row], measured: Sequence[MetricsBySeed], twins: Twins
+) -> dict[int, NoisePoint]:
+    """A metric's noisy rows with their twins, of those that have seeds in common."""
+    return {index: point for index in twins if (point := _point(name, index, twins[index], rows, measured))}
 
 
-def _without_noise(record: Record) -> str:
-    data = record.data
-    # An oracle is given those of the drawn pairs that noise left alone.
-    drawn = data.n_pairs + (data.noise.n_flipped if record.method.config.get("oracle") else 0)
-    return sha256_json([record.method.model_dump(mode="json"), data.pool_sha256, data.held_out, drawn])
-
-
-def _point(name: str, noisy: int, clean: int, rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> _Point | None:
+def _point(
+    name: str, noisy: int, clean: int, rows: Sequence[Row], measured: Sequence[MetricsBySeed]
+) -> NoisePoint | None:
     """None where the two have no seed in common."""
     by_seed = [
         {seed: metric for seed, metric in sorted(measured[index].get(name, {}).items()) if metric.value is not None}
@@ -103,7 +101,7 @@ def _point(name: str, noisy: int, clean: int, rows: Sequence[Row], measured: Seq
         return None
     of_clean, of_noisy = ({seed: metrics[seed] for seed in seeds} for metrics in by_seed)
     warnings = {f"{name}: {warning}" for warning in WARNINGS}
-    return _Point(
+    return NoisePoint(
         clean=of_clean,
         noisy=of_noisy,
         clean_change=rows[clean].scores[name].change if len(by_seed[0]) == len(seeds) else None,
@@ -112,7 +110,7 @@ def _point(name: str, noisy: int, clean: int, rows: Sequence[Row], measured: Seq
     )
 
 
-def _effect(point: _Point, base: Metric) -> NoiseEffect:
+def _effect(point: NoisePoint, base: Metric) -> NoiseEffect:
     clean, noisy = list(point.clean.values()), list(point.noisy.values())
     retained = _retained(gain_sheet(base, [clean, noisy]), degenerate=point.degenerate)
     return NoiseEffect(
@@ -133,48 +131,3 @@ def _unmarked(change: Change) -> Change:
 
 def _retained(table: Sheet, *, degenerate: bool) -> Retained:
     return Retained(None, None, DEGENERATE) if degenerate else retained_gain(table)
-
-
-def _contrasts(
-    rows: Sequence[Row], points: Mapping[int, _Point], effects: Mapping[int, NoiseEffect], base: Metric
-) -> tuple[NoiseContrast, ...]:
-    """Every two rows of different methods or settings under the same noise on the same pairs."""
-    found: dict[tuple[int, int], NoiseContrast] = {}
-    for first, second in combinations(effects, 2):
-        if _condition(rows[first]) == _condition(rows[second]):
-            both_share = all(effects[index].retained is not None for index in (first, second))
-            with suppress(UnpairedError):
-                found[first, second] = _contrast((first, second), points[first], points[second], base, both_share)
-    differences = holm_adjusted({pair: contrast.difference for pair, contrast in found.items()})
-    at_noise = holm_adjusted({pair: contrast.at_noise for pair, contrast in found.items()})
-    return tuple(
-        contrast.model_copy(
-            update={
-                "difference": differences.get(pair, contrast.difference),
-                "at_noise": at_noise.get(pair, contrast.at_noise),
-            }
-        )
-        for pair, contrast in found.items()
-    )
-
-
-def _condition(row: Row) -> tuple[object, ...]:
-    return row.pool_sha256, row.held_out, row.n_pairs, row.noise_model, row.noise_rate
-
-
-def _contrast(pair: tuple[int, int], a: _Point, b: _Point, base: Metric, both_share: bool) -> NoiseContrast:
-    """Raises UnpairedError where the two have no seed or no item in common."""
-    seeds = sorted(a.clean.keys() & b.clean.keys())
-    if not seeds:
-        raise UnpairedError("no seed was run for both")
-    cells = [[by_seed[seed] for seed in seeds] for by_seed in (a.clean, a.noisy, b.clean, b.noisy)]
-    a_clean, a_noisy, b_clean, b_noisy = map(make_strata, cells)
-    shares = retained_difference(gain_sheet(base, cells)) if both_share else None
-    return NoiseContrast(
-        first=pair[0],
-        second=pair[1],
-        difference=strata_change(minus(a_noisy, a_clean), minus(b_noisy, b_clean), of=base),
-        at_noise=strata_change(a_noisy, b_noisy, of=base),
-        retained=shares.value if shares else None,
-        retained_ci95=shares.bounds if shares else None,
-    )

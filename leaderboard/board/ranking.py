@@ -1,4 +1,5 @@
-"""Places in a column: rows that cannot be told apart on the same items share one."""
+"""Places in a column among rows of the same pairs and noise: those that cannot be told apart on the same items share
+one."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
@@ -8,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from bench.core.values import Metric
+from bench.leaderboard.board.conditions import Condition
 from bench.leaderboard.board.degenerate import WARNINGS
 from bench.leaderboard.board.pairing import Strata, UnpairedError, join_seeds, make_sheet, make_strata, minus, spreads
 from bench.leaderboard.board.values import Row
@@ -31,12 +33,17 @@ class Contender:
     """Whether the one measurement there is stands beside every seed of others, as base's does."""
 
 
-def with_ranks(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[Row]:
-    """The rows with their rank in each metric; one whose score rests on degenerate text has none.
+def with_ranks(
+    rows: Sequence[Row], measured: Sequence[MetricsBySeed], conditions: Sequence[Condition | None]
+) -> list[Row]:
+    """The rows with their rank in each metric among those of the same pairs and noise, and base; one whose score rests
+    on degenerate text has none, nor has base where it stands in several rankings.
 
     Arguments:
         measured: what each row is made of.
+        conditions: what each was given; None for base.
     """
+    families = {condition: None for condition in conditions if condition is not None}
     ranked = list(rows)
     for name in {name: None for metrics in measured for name in metrics}:
         degenerate = {f"{name}: {warning}" for warning in WARNINGS}
@@ -45,11 +52,16 @@ def with_ranks(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[R
             for row, metrics in zip(rows, measured, strict=True)
         ]
         (higher_is_better, *_) = [m.higher_is_better for by_name in measured for m in by_name.get(name, {}).values()]
-        for index, label in enumerate(rank(contenders, higher_is_better=higher_is_better)):
-            if label is not None:
-                row = ranked[index]
-                score = row.scores[name].model_copy(update={"rank": label})
-                ranked[index] = row.model_copy(update={"scores": {**row.scores, name: score}})
+        for family in families:
+            alike = [
+                contender if condition in (None, family) else None
+                for contender, condition in zip(contenders, conditions, strict=True)
+            ]
+            for index, label in enumerate(rank(alike, higher_is_better=higher_is_better)):
+                if label is not None and (conditions[index] is not None or len(families) == 1):
+                    row = ranked[index]
+                    score = row.scores[name].model_copy(update={"rank": label})
+                    ranked[index] = row.model_copy(update={"scores": {**row.scores, name: score}})
     return ranked
 
 

@@ -3,19 +3,22 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
+from bench.leaderboard.board.conditions import conditions_of
+from bench.leaderboard.board.contrasts import make_contrasts
 from bench.leaderboard.board.degenerate import degenerate, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
-from bench.leaderboard.board.noise import find_twins, with_noise
+from bench.leaderboard.board.noise import find_twins, method_keys, with_noise
+from bench.leaderboard.board.over_noise import over_noise
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
 from bench.leaderboard.board.scores import NO_BASE, metric_score
-from bench.leaderboard.board.values import NoiseContrast, Row, Score
+from bench.leaderboard.board.values import MethodContrast, OverNoise, Row, Score
 from bench.leaderboard.records.labels import distinctions, pool_names
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
@@ -28,10 +31,16 @@ ORDER = ("toxicity", "perplexity", "capability")
 """Metrics in this order, then any others by name."""
 
 
-def make_rows(
-    history: Sequence[Record], validations: Validations, margins: Margins = MARGINS
-) -> tuple[Sequence[Row], Mapping[str, tuple[NoiseContrast, ...]]]:
-    """Rows of one table, base first, then by method, settings, pairs and noise; and by metric what noise did to two.
+class Rows(NamedTuple):
+    """All that a table says but where it comes from; see `bench.leaderboard.board.values.Table`."""
+
+    rows: Sequence[Row]
+    contrasts: Mapping[str, tuple[MethodContrast, ...]]
+    over_noise: Mapping[str, tuple[OverNoise, ...]]
+
+
+def make_rows(history: Sequence[Record], validations: Validations, margins: Margins = MARGINS) -> Rows:
+    """Rows of one table, base first, then by method, settings, pairs and noise, with what is said of several.
 
     Arguments:
         history: comparable records, oldest first; where several measured the same row, seed and metric, the newest
@@ -48,8 +57,14 @@ def make_rows(
     if bases:
         drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
     measured = [metrics for _, metrics in drafts]
-    rows = with_ranks(with_holm([row for row, _ in drafts]), measured)
-    return with_noise(rows, measured, against.metrics, find_twins(rows, history))
+    rows = with_holm([row for row, _ in drafts])
+    conditions, twins = conditions_of(rows, history), find_twins(rows, history)
+    rows = with_noise(with_ranks(rows, measured, conditions), measured, against.metrics, twins)
+    return Rows(
+        rows,
+        make_contrasts(rows, measured, against.metrics, conditions, twins),
+        over_noise(rows, measured, against.metrics, conditions, method_keys(rows, history)),
+    )
 
 
 def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
@@ -76,7 +91,9 @@ def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
     for record in history:
         data, noise = record.data, record.data.noise
         pairs = [data.pool_sha256, data.held_out, data.n_pairs]
-        identity = [record.method.model_dump(mode="json"), pairs, noise.model, noise.rate]
+        tuned = record.method.tuned
+        method = {**record.method.model_dump(mode="json"), "tuned": tuned and tuned.statement()}
+        identity = [method, pairs, noise.model, noise.rate]
         key = BASE if _is_base(record) else sha256_json(identity)
         rows.setdefault(key, []).append(record)
     return rows
@@ -123,7 +140,7 @@ def _origin(record: Record) -> dict[str, Any]:
     # The hash is told only where the number of trials does not tell rows apart.
     return origin | {
         "trials": tuned.trials if tuned else "not stated",
-        "tuning sha": sha256_json(tuned.model_dump(mode="json") if tuned else None),
+        "tuning sha": sha256_json(tuned and tuned.statement()),
     }
 
 

@@ -78,20 +78,43 @@ class NoiseEffect(Value):
     seeds: tuple[int, ...]
 
 
-class NoiseContrast(Value):
-    """What the same noise did to two methods, on the same pairs and items and under the same seeds."""
+class MethodContrast(Value):
+    """Two methods, or two settings of one, on the same pairs, noise and items and under the same seeds."""
 
     first: int
-    """Index of a noisy row among the table's rows."""
+    """Index among the table's rows."""
     second: int
-    difference: Change
-    """Of the changes by noise, the first's less the second's, in which base cancels; marked, with Holm's correction
-    over the column's pairs of rows: better where noise took less from the first."""
-    at_noise: Change
-    """The first with noise less the second with noise; marked likewise."""
+    gap: Change
+    """The first less the second, or, where changes are relative, over it, less one; marked for the first, with Holm's
+    correction over all of the metric's pairs of rows, at whatever noise."""
+    by_noise: Change | None
+    """The difference in differences: of the changes by noise, the first's less the second's, in which base cancels;
+    marked with Holm's correction over the pairs that have one: better where noise took less from the first. None
+    without noise, without clean twins, and for metrics whose changes are relative."""
     retained: float | None
     """Difference of the shares of their gains that they retain; None where either has none."""
     retained_ci95: tuple[float, float] | None
+
+
+class OverNoise(Value):
+    """A method's rows on the same pairs, over noise rates and noise models, in one metric."""
+
+    rows: tuple[int, ...]
+    """Indices among the table's rows, without noise first."""
+    clean_cost: Change | None
+    """Without noise less the best method without noise, unmarked, as that was chosen by these very numbers; None for
+    the best itself, and where nothing was measured without noise."""
+    best: int | None
+    """Index of the best row without noise on these pairs; None where there is none."""
+    worst: int
+    """Index of the row with the least gain; one whose text is degenerate before all others."""
+    worst_model: str | None
+    """Noise model with the least gain on average over the rates that all noise models have; None with fewer than two
+    models, or no such rate."""
+    worst_model_change: Change | None
+    """That average against base, unmarked."""
+    shared_rates: tuple[float, ...] = ()
+    """Those rates."""
 
 
 class Score(Value):
@@ -237,8 +260,11 @@ class Table(Value):
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     """Base first, then by method, settings, pairs and noise."""
-    contrasts: Mapping[str, tuple[NoiseContrast, ...]] = Field(default_factory=dict)
-    """By metric: pairs of methods under the same noise."""
+    contrasts: Mapping[str, tuple[MethodContrast, ...]] = Field(default_factory=dict)
+    """By metric: every two rows of the same pairs and noise, but base, those of degenerate text, and those of which
+    there are more than `bench.leaderboard.board.contrasts.MOST_ROWS`."""
+    over_noise: Mapping[str, tuple[OverNoise, ...]] = Field(default_factory=dict)
+    """By metric: each method that has rows of several noise rates or noise models."""
     superseded: int = 0
     """Records passed over because a newer one measured the same row and seed."""
     origin: Origin

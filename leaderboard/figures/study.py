@@ -31,6 +31,7 @@ from bench.leaderboard.figures.style import (
     point_handle,
     rows_by,
 )
+from bench.leaderboard.figures.versus import draw_versus
 from bench.leaderboard.study.chart_rows import MEAN, SHARE_OF_BASE, Row
 from bench.leaderboard.study.charts import Chart
 
@@ -54,6 +55,7 @@ def draw_chart(chart: Chart) -> Figure:
         "tradeoff": draw_tradeoff,
         "seeds": draw_seeds,
         "why": _draw_why,
+        "versus": draw_versus,
     }
     with drawing_style():
         figure = draw[chart.kind](chart)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from bench.leaderboard.board.degenerate import WARNINGS
-from bench.leaderboard.board.values import Change, Column, Row, Table
+from bench.leaderboard.board.values import Change, Column, MethodContrast, Row, Table
 from bench.leaderboard.records.labels import joined
 from bench.leaderboard.render.numbers import count_text, rate_text, size_text, style_of
 
@@ -15,8 +15,9 @@ MOST_NAMED = 4
 
 
 def findings(table: Table, rows: Sequence[Row]) -> str:
-    """A sentence on the first metric: which of `rows` differ from base, what noise did to each method where there is
-    most of it, and to which it did more; where that cannot be told, what difference could have been seen.
+    """A sentence on the first metric: which of `rows` differ from base and from each other, what noise did to each
+    method where there is most of it, and to which it did more; where that cannot be told, what difference could have
+    been seen.
 
     Arguments:
         rows: those of the table that are shown.
@@ -26,7 +27,9 @@ def findings(table: Table, rows: Sequence[Row]) -> str:
         return "Only the unaligned model was measured."
     if not table.has_base:
         return "The unaligned model was not measured, so that nothing is compared with it."
-    sentence = "; ".join([*_against_base(table, column, aligned), *_noise(table, column, aligned)])
+    sentence = "; ".join(
+        [*_against_base(table, column, aligned), *_gaps(table, column, aligned), *_noise(table, column, aligned)]
+    )
     return f"{column.metric.capitalize()}: {sentence}.{f' {MEANING}' if SEEN in sentence else ''}"
 
 
@@ -93,16 +96,42 @@ def _noise(table: Table, column: Column, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _contrasts(table: Table, column: Column, rows: Sequence[Row]) -> Iterator[str]:
+    """What the same noise did to two methods."""
+    by_noise = {_labels(table, c): c.by_noise for c in _between(table, column, rows) if c.by_noise is not None}
+    told = [pair if not change.better else pair[::-1] for pair, change in by_noise.items() if change.better is not None]
+    for more, less in _grouped(told):
+        yield f"noise took more from {more} than from {less}"
+    if by_noise and not told:
+        yield f"which of them noise took more from is not told{_seen(list(by_noise.values()), column)}"
+
+
+def _gaps(table: Table, column: Column, rows: Sequence[Row]) -> Iterator[str]:
+    """Which method is better than which under most of the noise, of pairs that are told apart."""
+    better, most = "higher" if column.higher_is_better else "lower", max(row.noise_rate or 0.0 for row in rows)
+    noisiest = [row for row in rows if row.noise_rate == most]
+    gaps = {_labels(table, contrast): contrast.gap.better for contrast in _between(table, column, noisiest)}
+    told = [pair if is_better else pair[::-1] for pair, is_better in gaps.items() if is_better is not None]
+    noise = f"at {rate_text(most)} noise " if most else ""
+    texts = [f"{winner} is {better} than {losers}" for winner, losers in _grouped(told)]
+    if texts:
+        yield noise + ", ".join(texts[:MOST_NAMED])
+
+
+def _grouped(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Each first with all its seconds: `profs`, `dpo and sft`."""
+    seconds: dict[str, list[str]] = {}
+    for first, second in pairs:
+        seconds.setdefault(first, []).append(second)
+    yield from ((first, _and(names)) for first, names in seconds.items())
+
+
+def _between(table: Table, column: Column, rows: Sequence[Row]) -> list[MethodContrast]:
     shown = [table.rows.index(row) for row in rows]
-    contrasts = [c for c in table.contrasts.get(column.metric, ()) if c.first in shown and c.second in shown]
-    for contrast in contrasts:
-        first, second = (row_label(table, table.rows[index]) for index in (contrast.first, contrast.second))
-        if contrast.difference.better is not None:
-            more, less = (second, first) if contrast.difference.better else (first, second)
-            yield f"noise took more from {more} than from {less}"
-    untold = [contrast.difference for contrast in contrasts if contrast.difference.better is None]
-    if untold and len(untold) == len(contrasts):
-        yield f"which of them noise took more from is not told{_seen(untold, column)}"
+    return [c for c in table.contrasts.get(column.metric, ()) if c.first in shown and c.second in shown]
+
+
+def _labels(table: Table, contrast: MethodContrast) -> tuple[str, str]:
+    return row_label(table, table.rows[contrast.first]), row_label(table, table.rows[contrast.second])
 
 
 def _named(table: Table, rows: Sequence[Row]) -> str:
@@ -110,9 +139,13 @@ def _named(table: Table, rows: Sequence[Row]) -> str:
     rates: dict[str, list[str]] = {}
     for row in rows:
         rates.setdefault(row_label(table, row), []).append(rate_text(row.noise_rate))
-    noisy = any(row.noise_rate for row in table.rows)
-    names = [f"{label} ({', '.join(own)} noise)" if noisy else label for label, own in rates.items()]
-    return f"{_and(names)} {'is' if len(rows) == 1 else 'are'}"
+    are = "is" if len(rows) == 1 else "are"
+    names, noise = list(rates), [f" ({', '.join(own)} noise)" for own in rates.values()]
+    if not any(row.noise_rate for row in table.rows):
+        return f"{_and(names)} {are}"
+    if len(set(noise)) == 1:
+        return f"{_and(names)}{noise[0]} {are}"
+    return f"{_and([f'{name}{own}' for name, own in zip(names, noise, strict=True)])} {are}"
 
 
 def _and(names: Sequence[str]) -> str:

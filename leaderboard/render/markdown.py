@@ -14,7 +14,7 @@ from bench.leaderboard.render.columns import (
     spread_column,
     task_names,
 )
-from bench.leaderboard.render.noise import noise_sections
+from bench.leaderboard.render.contrasts import comparison_sections
 from bench.leaderboard.render.notes import FAILED, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
@@ -57,7 +57,7 @@ def _sections(table: Table) -> list[str]:
             changes = ["In parentheses the change against base, marked like those above."] if table.compares else []
             columns = [_task_column(column, name) for name in names]
             sections += [f"### {escaped(column.metric)} by task", *changes, _grid(table, columns)]
-    for noise in noise_sections(table, between=" "):
+    for noise in comparison_sections(table, between=" "):
         lines = [list(map(escaped, cells)) for cells in (noise.columns, *noise.rows)]
         sections += [f"### {escaped(noise.title)}", markdown_table(lines[0], lines[1:])]
     for beside in side_tables(table):
@@ -113,9 +113,13 @@ def _metric_columns(column: Column, table: Table) -> list[TextColumn]:
         marked = f"**{text}** {sign}" if sign else text
         return f"{marked}\n{change_interval_text(score.change, style)}"
 
+    def rank(row: Row) -> str:
+        score = row.scores.get(column.metric)
+        return "" if row.is_base and score and score.rank is None else rank_text(score)
+
     columns = [TextColumn(direction(column), value)]
     if shows_ranks(table, column):
-        columns.append(TextColumn("rank", lambda row: rank_text(row.scores.get(column.metric))))
+        columns.append(TextColumn("rank", rank))
     title = f"Δ {column.metric}" + (f", {style.change_head}" if style.change_head else "")
     return [*columns, TextColumn(title, change)] if table.compares else columns
 

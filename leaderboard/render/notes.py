@@ -8,10 +8,12 @@ from typing import Any
 
 import yaml
 
+from bench.leaderboard.board.contrasts import MOST_ROWS
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.values import Column, Table
 from bench.leaderboard.records.labels import flat, readable
 from bench.leaderboard.render.columns import shows_spread
+from bench.leaderboard.render.contrasts import crowded
 from bench.leaderboard.render.noise import noise_columns, noise_reasons
 from bench.leaderboard.render.numbers import (
     BETTER,
@@ -63,7 +65,7 @@ def known_flags(flags: Iterable[str]) -> dict[str, str]:
 def table_notes(table: Table) -> list[Note]:
     """All remarks under a table, most needed first."""
     notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
-    notes += [_reading(table), *_noise(table), _seeds(table), *_ranks(table), *_preserved(table)]
+    notes += [_reading(table), *_contrasts(table), *_noise(table), _seeds(table), *_ranks(table), *_preserved(table)]
     if sizes := [text for column in table.columns if (text := _detectable_in(table, column))]:
         notes.append(Note("Detectable", _TEXTS["detectable"].format(sizes="; ".join(sizes))))
     meanings = known_flags(flag for row in table.rows for flag in row.flags)
@@ -102,11 +104,20 @@ def _reading(table: Table) -> Note:
 
 
 def _noise(table: Table) -> Iterator[Note]:
+    if table.over_noise:
+        yield Note("Over all noise", _TEXTS["over_noise"])
     for index, column in enumerate(noise_columns(table)):
         if index == 0:
             yield Note("Noise", _TEXTS["noise"].format(better=BETTER, worse=WORSE))
         for reason, rows in noise_reasons(table, column.metric).items():
             yield Note("Gain retained", f"{column.metric} of {', '.join(rows)}: {reason}.")
+
+
+def _contrasts(table: Table) -> Iterator[Note]:
+    if table.contrasts:
+        yield Note("One method less another", _TEXTS["contrasts"].format(better=BETTER, worse=WORSE))
+    if where := "; ".join(crowded(table)):
+        yield Note("Methods", _TEXTS["crowded"].format(where=where, most=MOST_ROWS))
 
 
 def _seeds(table: Table) -> Note:

@@ -19,8 +19,8 @@ from bench.leaderboard.render.columns import (
     spread_column,
     task_names,
 )
+from bench.leaderboard.render.contrasts import comparison_sections
 from bench.leaderboard.render.grid import RowGrid, column_gap
-from bench.leaderboard.render.noise import noise_sections
 from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
@@ -72,7 +72,7 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
             given = [*(f"{name}={value}" for name, value in row.settings.items()), *_condition(row)]
             flags = "".join(f", {part}" for part in given) + f": {'; '.join(row.flags)}"
             yield Text.assemble((" ! ", "yellow"), (row.method, "bold"), flags)
-    yield TerminalSections(noise_sections(table, between="\n"))
+    yield TerminalSections(comparison_sections(table, between="\n"))
     for column in table.columns:
         if names := task_names(table, column):
             yield _by_task(table, column, names, gap)

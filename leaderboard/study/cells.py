@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric, Value
 from bench.leaderboard.board.build import make_columns
+from bench.leaderboard.board.conditions import condition_of
 from bench.leaderboard.board.degenerate import degenerate
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.pairing import is_exponential, make_strata, mean_of, minus
@@ -151,10 +152,9 @@ def study_cells(history: Sequence[Record]) -> StudyCells:
     labels = _labels(aligned)
     cells: dict[CurvePoint, dict[int, Record]] = {}
     for record in aligned:
-        noise, n_pairs = record.data.noise, record.data.n_pairs
-        if record.method.config.get("oracle"):
-            n_pairs += noise.n_flipped  # An oracle is given those of the drawn pairs that noise left alone.
-        cell = CurvePoint(labels[_identity(record)], noise.model if noise.rate else None, noise.rate, n_pairs)
+        given = condition_of(record)
+        assert given is not None  # as it is no base
+        cell = CurvePoint(labels[_identity(record)], given.noise_model, given.noise_rate, given.n_pairs)
         cells.setdefault(cell, {})[record.data.seed] = record
     ordered = sorted(cells, key=lambda p: (p.method, p.noise or "", p.n_pairs, p.rate))
     return StudyCells(

@@ -12,7 +12,7 @@ from bench.leaderboard.study.chart_rows import Row, curve_rows, seed_rows
 from bench.leaderboard.study.mechanisms import why_rows
 from bench.leaderboard.study.tradeoffs import tradeoff_rows
 
-Kind = Literal["values", "changes", "tradeoff", "seeds", "why"]
+Kind = Literal["values", "changes", "tradeoff", "seeds", "why", "versus"]
 Over = Literal["rate", "pairs"]
 
 SHARED_SCALE = ("values", "changes")

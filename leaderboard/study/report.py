@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from bench.core.values import BASE, Value
-from bench.leaderboard.board.build import comparable_groups, group_distinctions
+from bench.leaderboard.board.build import comparable_groups, group_distinctions, make_leaderboard
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.records.labels import joined
 from bench.leaderboard.records.record import Record
@@ -13,6 +13,7 @@ from bench.leaderboard.statistics.seeds import note_on_seeds
 from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, cell_text, rate_label, study_cells
 from bench.leaderboard.study.charts import Chart, make_charts, slug
 from bench.leaderboard.study.summaries import NoiseSummary, SizeSummary, noise_summaries, size_summaries
+from bench.leaderboard.study.versus import versus_charts
 
 
 class MissingCell(Value):
@@ -96,7 +97,9 @@ def make_report(records: Sequence[Record], missing: Sequence[MissingCell] | None
     named: set[str] = set()
     for group, title, prefix in zip(groups, titles, prefixes, strict=True):
         study = study_cells(group)
-        drawn = [replace(chart, stem=f"{prefix}{chart.stem}") for chart in make_charts(study)]
+        (table,) = make_leaderboard(group).tables
+        made = [*make_charts(study), *versus_charts(table, study.methods)]
+        drawn = [replace(chart, stem=f"{prefix}{chart.stem}") for chart in made]
         charts |= {chart.stem: chart for chart in drawn}
         locator = group[-1].model.locator
         of_model = [cell for cell in missing or () if cell.model == locator and locator not in named]

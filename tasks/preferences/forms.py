@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,18 @@ QUESTIONS = (("prompt",), ("question",), ("instruction", "input"), ("query",), (
 """Columns that hold a prompt as text, the first that says something; `system` comes before it."""
 TURNS = ("prompt", "messages", "conversations")
 """Columns that hold a prompt as messages."""
+ANSWER = re.compile(
+    r"^[ \t]*(?:#+ *)?(?:Assistant|AI|Bot|Response|Answer|A):|<\|im_start\|>assistant\n|<\|assistant\|>\n?|"
+    r"<\|start_header_id\|>assistant<\|end_header_id\|>\n\n|<start_of_turn>model\n|\[/INST\]",
+    re.MULTILINE,
+)
+"""How transcripts in plain text begin the assistant's turn, as HH's `Assistant:` and what chat templates write."""
 ROLES = {"human": "user", "gpt": "assistant"}
 """Roles as ShareGPT names them."""
+
+
+WRITTEN_OUT = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)['"]\s*:""")
+"""How a list of messages begins where it was made a text."""
 
 
 class PairReader:
@@ -40,6 +51,8 @@ class PairReader:
         """The chat template, once a row needed it."""
         self.ignored: dict[str, bool] = {}
         """Columns that were not read in some row, and whether any held what might be a prompt: words or messages."""
+        self.layouts: Counter[str] = Counter()
+        """Rows by what was read in them, in words."""
 
     def read(self, row: Any, origin: str) -> PreferencePair:
         """The pair in one row, which remembers its origin.
@@ -59,6 +72,7 @@ class PairReader:
         fields = {key: value for key, value in row.items() if value is not None}
         if "unpert_gen_text" in fields and "pert_gen_text" in fields:
             self._ignore(fields, ["prompt_text", "unpert_gen_text", "pert_gen_text"])
+            self.layouts["texts: prompt_text, unpert_gen_text (chosen), pert_gen_text (rejected)"] += 1
             return _perturbed(fields, origin)
         if "chosen" not in fields or "rejected" not in fields:
             raise UsageError(
@@ -70,7 +84,10 @@ class PairReader:
             turns and not isinstance(fields.get("prompt"), str) and all(isinstance(text, str) for text in completions)
         ):
             return self._conversation(fields, turns, origin)
-        self._ignore(fields, ["chosen", "rejected", "margin", *_question(fields)])
+        question = _question(fields)
+        self._ignore(fields, ["chosen", "rejected", "margin", *question])
+        columns = ", ".join([*question, "chosen", "rejected"])
+        self.layouts[f"texts: {columns}{'' if question else '; what both begin with is the prompt'}"] += 1
         return _plain(fields, origin)
 
     def _ignore(self, row: Mapping[str, Any], columns: Sequence[str]) -> None:
@@ -96,6 +113,7 @@ class PairReader:
         if isinstance(row.get("system"), str) and row["system"].strip() and prompt and prompt[0]["role"] != "system":
             prompt = [{"role": "system", "content": _text(row, "system", origin)}, *prompt]
         self._ignore(row, ["chosen", "rejected", "system", *columns])
+        self.layouts["messages, as the model's chat template writes them"] += 1
         if not (prompt and chosen and rejected):
             raise UsageError(
                 f"{origin}: `chosen` and `rejected` must answer one prompt, each with a message of its own"
@@ -118,7 +136,9 @@ class PairReader:
                     "to auto or true, or write `prompt`, `chosen` and `rejected` as plain texts"
                 )
             if self._load_tokenizer is None:
-                raise UsageError(f"{reason}, which only a model's chat template can turn into text")
+                raise UsageError(
+                    f"{reason}, which only a model's chat template can turn into text; name the model (--model)"
+                )
             try:
                 self.template = ChatTemplate.of(self._load_tokenizer(), self._chat)
             except UsageError as error:
@@ -128,10 +148,15 @@ class PairReader:
 
 def _plain(row: Mapping[str, Any], origin: str) -> PreferencePair:
     chosen, rejected = _text(row, "chosen", origin), _text(row, "rejected", origin)
+    if WRITTEN_OUT.match(chosen) and WRITTEN_OUT.match(rejected):
+        raise UsageError(
+            f"{origin}: `chosen` and `rejected` are messages written out as text, as in CSV; save the data set as JSON "
+            "lines or parquet, which keep them as lists of messages"
+        )
     margin = _margin(row, origin)
     columns = _question(row)
     question = "\n\n".join(_text(row, key, origin) for key in columns if key != "system")
-    common = chosen[: _shared_words(chosen, rejected)]
+    common = chosen[: _common_beginning(chosen, rejected)]
     within = " ".join(question.split()) in " ".join(common.split()) and not repeated_prompt(question, common)
     if "prompt" in columns:
         prompt = question
@@ -172,6 +197,13 @@ def repeated_prompt(prompt: str, text: str) -> int:
     """Characters with which `text` repeats the prompt's words, whatever the spacing; 0 where it does not."""
     repeated = re.match(r"\s*" + r"\s+".join(map(re.escape, prompt.split())), text)
     return repeated.end() if repeated and prompt.strip() else 0
+
+
+def _common_beginning(chosen: str, rejected: str) -> int:
+    """Length of what two completions have in common before they answer: of a transcript all up to its last turn, whose
+    first words they may share as well, else see `_shared_words`."""
+    answers = list(ANSWER.finditer(chosen, 0, _shared([chosen, rejected])))
+    return answers[-1].end() if answers else _shared_words(chosen, rejected)
 
 
 def _shared_words(first: str, second: str) -> int:

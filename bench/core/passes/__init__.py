@@ -4,8 +4,8 @@ Read `batching` first: rows in batches that fit into memory, halved where they d
 `memory` tells when it ran out, `predict` runs batches under Lightning and leaves no trace. `padding` finds out whether
 a model may be padded, `packing` reads rows without any, `shapes` says where all batches must be of one shape, `caches`
 tells whether what a model keeps of a text can be repeated, `prompts` tokenises what is to be continued, `chat_template`
-writes prompts and answers as a chat model reads them, `vocabulary` turns logits into log-probabilities, and `skeleton`
-makes a model without weights, to try things on.
+writes prompts and answers as a chat model reads them, `tokenizer` copies what can be set of one, `vocabulary` turns
+logits into log-probabilities, and `skeleton` makes a model without weights, to try things on.
 
 May import: core.
 """

@@ -137,3 +137,28 @@ def test_a_column_in_which_all_are_alike_has_no_ranks_and_says_so(make_record, m
     page = board_page(make_leaderboard([record(name) for name in ("base", "dpo", "profs")]))
     assert "| rank |" not in page
     assert "**Rank:** No two rows can be told apart in toxicity, so that all share the first rank." in page
+
+
+def test_ranks_hold_within_one_noise_rate(make_record, make_metric):
+    def record(name, shift, **given):
+        generator = random.Random(f"{name} {given}")
+        values = [value + shift + generator.gauss(0, 0.02) for value in BASE]
+        return make_record(name, metrics={"toxicity": make_metric["toxicity"](values)}, **given)
+
+    clean = [record("base", 0.0), record("dpo", -0.3), record("profs", -0.2)]
+    noisy = [record("dpo", -0.05, rate=0.3), record("profs", -0.1, rate=0.3), record("dpo", -0.4, n_pairs=9)]
+
+    def ranks(records):
+        (table,) = make_leaderboard(records).tables
+        return {(row.method, row.noise_rate, row.n_pairs): row.scores["toxicity"].rank for row in table.rows}
+
+    n = clean[1].data.n_pairs
+    assert ranks(clean) == {("base", None, None): "3", ("dpo", 0.0, n): "1", ("profs", 0.0, n): "2"}
+    assert ranks([*clean, *noisy]) == {
+        ("base", None, None): None,  # it stands in two rankings
+        ("dpo", 0.0, n): "1",
+        ("profs", 0.0, n): "2",
+        ("dpo", 0.3, n): "2",
+        ("profs", 0.3, n): "1",
+        ("dpo", 0.0, 9): None,  # nothing but base to set it against
+    }

@@ -106,7 +106,8 @@ def test_what_is_told_is_said(cells):
     assert "are lower than base" in text
     assert "30 % noise took" in text
     assert "of dpo's gain" in text
-    assert "noise took more from dpo than from profs;" in text
+    assert "at 30 % noise profs is lower than dpo and profs-rematched, profs-rematched is lower than dpo;" in text
+    assert "noise took more from dpo than from profs and profs-rematched." in text
     assert "what noise did to profs and profs-rematched is not told (0.0" in text
 
 
