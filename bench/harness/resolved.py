@@ -98,8 +98,9 @@ def settle_tasks(setting: Setting, pool: PairPool, progress: Progress) -> Settin
                 "apply_chat_template: auto applies a template; set it to true"
             )
     if chats:
+        name = f" '{asked.template}'" if asked.template else ""
         prompt = f", with the system prompt {asked.system_prompt!r}" if asked.system_prompt else ""
-        progress.note(f"{source.locator}: its chat template writes {', '.join(chats)}{prompt}")
+        progress.note(f"{source.locator}: its chat template{name} writes {', '.join(chats)}{prompt}")
     elif source.has_chat_template():
         reason = "auto, and the pairs are no messages" if asked.apply == "auto" else "false"
         progress.note(f"{source.locator}: its chat template is not applied (apply_chat_template: {reason})")

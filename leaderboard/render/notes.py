@@ -200,12 +200,15 @@ def _chat_of(column: Column) -> Any:
 
 def _chat(table: Table) -> Iterator[Note]:
     if names := in_chat(table):
-        stated = [_chat_of(column) for column in table.columns]
-        prompts = [chat.get("system_prompt") for chat in stated if isinstance(chat, Mapping)]
-        prompts += [row.chat.system_prompt for row in table.rows if row.chat]
-        systems = " and ".join(repr(prompt) for prompt in dict.fromkeys(prompts) if prompt)
+        chats = [chat for column in table.columns if isinstance(chat := _chat_of(column), Mapping)]
+        chats += [row.chat.identity() for row in table.rows if row.chat]
+        systems = " and ".join(dict.fromkeys(repr(chat["system_prompt"]) for chat in chats if chat["system_prompt"]))
+        hashes = ", ".join(dict.fromkeys(chat["sha256"][:8] for chat in chats if chat.get("sha256")))
+        which = f" (SHA-256 {hashes})" if hashes else ""
         ending = f", with the system prompt {systems}" if systems else ""
-        yield Note("Chat template", f"the model's own writes {', '.join(names)}{ending}; all else is plain text.")
+        yield Note(
+            "Chat template", f"the model's own{which} writes {', '.join(names)}{ending}; all else is plain text."
+        )
 
 
 def _cost(table: Table) -> Note:

@@ -192,9 +192,10 @@ def test_a_run_of_chats_says_so_everywhere_and_is_made_again_from_its_record(mak
     assert records["base"].data.chat is None
     assert not run(spec).executed
     page = (spec.out / "leaderboard.md").read_text()
-    assert re.search(
-        r"Chat template:\*\* the model's own writes toxicity, pairs, with the system prompt 'Be kind'", page
+    note = (
+        r"Chat template:\*\* the model's own \(SHA-256 \w{8}\) writes toxicity, pairs, with the system prompt"
     )
+    assert re.search(note, page)
     (path,) = (spec.out / "records").glob("profs-*.json")
     edit_model(EditRequest(pairs_file=tmp_path / "pairs.jsonl", out=tmp_path / "edited", record=path), Silent())
     card = (tmp_path / "edited" / "README.md").read_text()
