@@ -123,7 +123,12 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]
     which pairs and code these were where rows of the name would look the same."""
     pools = pool_names(record for group in groups.values() for record in group)
     newest = [group[-1].data for group in groups.values()]
-    data = distinctions([{"pairs": pools[data.pool_sha256], "noise": data.noise.model} for data in newest])
+    data = distinctions(
+        [
+            {"pairs": pools[data.pool_sha256], "noise": data.noise.model, "chat template": data.chat is not None}
+            for data in newest
+        ]
+    )
     labels = dict(zip(groups, data, strict=True))
     for name in {group[0].method.name for group in groups.values()}:
         alike = [key for key, group in groups.items() if group[0].method.name == name]
@@ -223,6 +228,7 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
 def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
     return {
         "source": record.data.source,
+        "chat": record.data.chat,
         "pool_sha256": record.data.pool_sha256,
         "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,
