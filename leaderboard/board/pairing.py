@@ -138,6 +138,22 @@ def make_sheet(columns: Sequence[Strata]) -> Sheet | None:
     return sheet([joined[..., column] for column in range(joined.shape[2])], weights)
 
 
+def answer_changes(a: Strata, b: Strata, difference: Strata) -> Sheet | None:
+    """A minus B, item by item, each weighing what it weighs in the mean over tasks; None unless both are answers, right
+    or wrong (1 or 0), of items that weigh alike within their task.
+
+    Arguments:
+        difference: as `minus` has it.
+    """
+    if any(part.weights is not None for part in a.values()):
+        return None
+    if not all(np.isin(part.values, (0.0, 1.0, np.nan)).all() for side in (a, b) for part in side.values()):
+        return None
+    blocks = [part.values[:, ~np.isnan(part.values).any(axis=0)] for part in difference.values()]
+    weights = np.concatenate([np.full(block.shape[1], 1 / (len(blocks) * block.shape[1])) for block in blocks])
+    return Sheet(np.concatenate(blocks, axis=1)[..., None], weights)
+
+
 def gain_sheet(base: Metric, points: Sequence[Sequence[Metric]]) -> Sheet:
     """Gains against base, positive for the better: one column a point, on the items that all have.
 
@@ -184,6 +200,8 @@ def _of_one(metric: Metric) -> Strata:
         name: Stratum(items.ids_sha256, items.weights, np.array([items.values], dtype=np.float64))
         for name, items in _items_by_task(metric).items()
     }
+    if any(stratum.weights and len(stratum.weights) != stratum.values.shape[1] for stratum in strata.values()):
+        raise UnpairedError("a record has another number of weights than of values per item")
     if len(strata) > 1 and any(stratum.weights is not None for stratum in strata.values()):
         raise UnpairedError("weighted items in an average over tasks")
     if any(np.isnan(stratum.values).all() for stratum in strata.values()):
