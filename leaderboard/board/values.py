@@ -234,6 +234,8 @@ class Column(Value):
     """The task's settings and data hashes: the same for all rows."""
     n: int
     """Most items that any row rests on."""
+    beside: str | None = None
+    """The metric whose task gave this one too, of the same items; it is no column of the main table."""
 
 
 class Origin(Value):

@@ -33,7 +33,7 @@ WIDE = 110
 MOST_ROWS = 9
 """Of a table; of more, each method's lowest and highest noise are shown, and no more than these."""
 MOST_FLAGGED = 2
-SIDE_METRICS = ("preference", "perplexity", "capability")
+SIDE_METRICS = ("toxicity", "preference", "perplexity", "capability")
 """Metrics of which the change alone is shown, beside the first."""
 COLOURS = {True: "green", False: "red", None: ""}
 

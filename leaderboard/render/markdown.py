@@ -10,6 +10,7 @@ from bench.leaderboard.render.columns import (
     TextColumn,
     budget_columns,
     condition_columns,
+    main_columns,
     shows_spread,
     spread_column,
     task_names,
@@ -84,7 +85,7 @@ def escaped(text: str) -> str:
 
 def _main(table: Table) -> str:
     columns = [TRIALS] if table.has_aligned else []
-    for column in table.columns:
+    for column in main_columns(table):
         columns += _metric_columns(column, table)
     columns += [
         TextColumn("align time", lambda row: seconds_text(row.align_seconds)),

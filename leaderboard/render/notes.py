@@ -10,9 +10,10 @@ import yaml
 
 from bench.leaderboard.board.contrasts import MOST_ROWS
 from bench.leaderboard.board.holm import ALPHA
+from bench.leaderboard.board.rows import PREFERENCE
 from bench.leaderboard.board.values import Column, Table
 from bench.leaderboard.records.labels import flat, readable
-from bench.leaderboard.render.columns import shows_spread
+from bench.leaderboard.render.columns import main_columns, shows_spread
 from bench.leaderboard.render.contrasts import crowded
 from bench.leaderboard.render.noise import noise_columns, noise_reasons
 from bench.leaderboard.render.numbers import (
@@ -65,7 +66,8 @@ def known_flags(flags: Iterable[str]) -> dict[str, str]:
 def table_notes(table: Table) -> list[Note]:
     """All remarks under a table, most needed first."""
     notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
-    notes += [_reading(table), *_contrasts(table), *_noise(table), _seeds(table), *_ranks(table), *_preserved(table)]
+    notes += [_reading(table), *_preference(table), *_contrasts(table), *_noise(table), _seeds(table)]
+    notes += [*_ranks(table), *_preserved(table)]
     if sizes := [text for column in table.columns if (text := _detectable_in(table, column))]:
         notes.append(Note("Detectable", _TEXTS["detectable"].format(sizes="; ".join(sizes))))
     meanings = known_flags(flag for row in table.rows for flag in row.flags)
@@ -101,6 +103,13 @@ def _reading(table: Table) -> Note:
     if not table.compares:
         return Note("Reading", brackets)
     return Note("Reading", _TEXTS["reading"].format(brackets=brackets, better=BETTER, worse=WORSE, alpha=ALPHA))
+
+
+def _preference(table: Table) -> Iterator[Note]:
+    metrics = [column.metric for column in table.columns]
+    if PREFERENCE in metrics:
+        leads = metrics[0] == PREFERENCE and len(main_columns(table)) > 1
+        yield Note("Preference", f"{_TEXTS['preference']}{' ' + _TEXTS['own_pairs'] if leads else ''}")
 
 
 def _noise(table: Table) -> Iterator[Note]:

@@ -133,6 +133,16 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
     )
 
 
+def pairs_set_aside(pool: PairPool, held_out: HeldOut) -> tuple[PreferencePair, ...]:
+    """The clean pairs of a pool that every draw with this `held_out` sets aside, in the pool's order.
+
+    Raises:
+        UsageError: see `held_out_indices`.
+    """
+    indices = held_out_indices(pool, held_out)
+    return tuple(pair for index, pair in enumerate(pool.pairs) if index in indices)
+
+
 def subsample(n_total: int, n: int | None, seed: int) -> tuple[int, ...]:
     """The first `n` indices of the one permutation of `range(n_total)` that belongs to `seed`: fewer are a prefix.
 
