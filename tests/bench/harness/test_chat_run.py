@@ -133,6 +133,14 @@ def test_pairs_that_are_messages_put_the_prompts_as_chats(make, recorder):
     assert plain_prompts[1].data_info.chat is not None
 
 
+def test_preference_is_measured_on_the_chats_that_methods_are_given(make):
+    plain, chats = (make(apply_chat_template=apply) for apply in (False, True))
+    tasks = {**plain.tasks, "preference": {}}
+    measured = [cells(spec.model_copy(update={"tasks": tasks}))[0].evaluation for spec in (plain, chats)]
+    assert measured[0]["preference"]["chat_template"] is None
+    assert measured[1]["preference"]["chat_template"] == measured[1]["toxicity"]["chat_template"]
+
+
 def test_plain_pairs_as_chats_are_those_that_are_messages(make):
     written = cells(make(apply_chat_template=True))
     assert [cell.id for cell in written] == ids(make(messages=True))
