@@ -234,7 +234,7 @@ def _detectable(sheet: Sheet, exponential: bool) -> float | None:
     seeds = sheet.seed_sd()
     if sheet.n_items < 2:
         return None
-    items = math.sqrt(float(sheet.item_variance()[0]) * sheet.n_items)  # residuals and weights are in it
+    items = math.sqrt(float(sheet.item_variance[0]) * sheet.n_items)  # residuals and weights are in it
     per_items, per_seeds = _detectable_units(sheet.n_items, sheet.n_seeds)
     effect = math.hypot(items * per_items, 0.0 if seeds is None else float(seeds[0]) * per_seeds)
     if not exponential:
