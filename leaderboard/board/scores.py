@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 
-from bench.core.intervals import Array, Interval, Transform, paired_difference, paired_strata
+from bench.core.intervals import Interval, Transform, paired_difference, paired_strata, proportion
 from bench.core.values import Metric
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.margins import preserved
@@ -104,15 +104,15 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
     """
     exponential, difference = is_exponential(of), minus(a, b)
     sheet = make_sheet([difference])
-    unanimous = _unanimous(a, b)
-    interval = unanimous or _difference(a, b, difference, sheet, exponential, 0.95)
+    share = _share_against(a, b)
+    interval = share[0] if share else _difference(a, b, difference, sheet, exponential, 0.95)
     bounds = interval.bounds
     better = None
     if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
         better = (interval.value > 0) == of.higher_is_better
     verdict = p = None
-    if unanimous:
-        p = min(1.0, 2 * (1 - abs(unanimous.value)) ** unanimous.n)
+    if share:
+        p = share[1]
     elif sheet is not None and bounds is not None:
         if all(spreads(sheet)):
             p = p_values(sheet)[0]
@@ -132,25 +132,36 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
     )
 
 
-def _unanimous(a: Strata, b: Strata) -> Interval | None:
-    """A share that all items of A agree on, all or none, against one number between 0 and 1 that B has for every item,
-    such as chance: with the exact bounds of such a share (Clopper and Pearson 1934).
+def _share_against(a: Strata, b: Strata) -> tuple[Interval, float] | None:
+    """A share of rights and wrongs in A, against one number between 0 and 1 that B has for every item, such as chance:
+    its interval and p-value, which agree.
 
-    Resampling what does not vary would give none, and the clearest outcome would stand without a mark.
+    Wilson's interval, as the share itself has, and the score test that it inverts; where all items say the same, which
+    a bootstrap gives no interval for, the exact ones (Clopper and Pearson 1934).
+
+    Returns:
+        None for anything else, items that differ between seeds included.
     """
-    if len(a) != 1:
+    if len(a) != 1 or len(b) != 1:
         return None
-    shares, fixed = ([*map(float, np.unique(values[~np.isnan(values)]))] for values in map(_values, (a, b)))
-    if shares not in ([0.0], [1.0]) or len(fixed) != 1 or not 0 < fixed[0] < 1:
+    ours, theirs = (next(iter(side.values())).values for side in (a, b))
+    measured = ~np.isnan(ours).any(axis=0) & ~np.isnan(theirs).any(axis=0)
+    outcomes, fixed = ours[:, measured], set(theirs[:, measured].flat)
+    if len(fixed) != 1 or not 0 < (chance := fixed.pop()) < 1 or not set(outcomes.flat) <= {0.0, 1.0}:
         return None
-    n = count_items(minus(a, b))
-    furthest = 1 - (TAIL ** (1 / n))
-    low, high = (1 - furthest, 1.0) if shares == [1.0] else (0.0, furthest)
-    return Interval(shares[0] - fixed[0], None, low - fixed[0], high - fixed[0], n)
-
-
-def _values(strata: Strata) -> Array:
-    return next(iter(strata.values())).values
+    n, share = outcomes.shape[1], float(outcomes.mean())
+    if share in (0.0, 1.0):
+        furthest = 1 - TAIL ** (1 / n)
+        low, high = (1 - furthest, 1.0) if share else (0.0, furthest)
+        p = min(1.0, 2 * (chance if share else 1 - chance) ** n)
+    elif len(outcomes) > 1:
+        return None
+    else:
+        interval = proportion(outcomes[0].tolist())
+        assert interval.bounds is not None
+        low, high = interval.bounds
+        p = 2 * NormalDist().cdf(-abs(share - chance) / math.sqrt(chance * (1 - chance) / n))
+    return Interval(share - chance, None, low - chance, high - chance, n), p
 
 
 def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Score]:
