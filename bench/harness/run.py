@@ -12,6 +12,7 @@ from bench.core.progress import Progress, Silent
 from bench.core.store.locks import Owner, building
 from bench.harness.cells import Cell, made_by_other_code, restated_tuning
 from bench.harness.directory import RunDirectory
+from bench.harness.disk import check_room
 from bench.harness.execute import Workbench, execute
 from bench.harness.forecast import Forecast
 from bench.harness.resolved import (
@@ -86,9 +87,10 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in directory.set_aside_broken():
         progress.note(line)
     finished = directory.finished()
-    if study.spec.pairs.is_file:
-        read_file_pairs(settings[0], Silent())  # before a model is downloaded; notes come when it is read for good
-    schedule = Schedule(settings, progress)
+    # Before a model is downloaded; notes come when the file is read for good.
+    file_pairs = read_file_pairs(settings[0], Silent()) if study.spec.pairs.is_file else None
+    check_room(settings, study.out)
+    schedule = Schedule(settings, progress, file_pairs)
     grid = [(setting, *_cells_of(setting, progress, schedule)) for setting in settings]
     cells = [cell for _, _, planned in grid for cell in planned]
     directory.make()

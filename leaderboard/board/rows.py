@@ -10,7 +10,7 @@ from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
 from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.contrasts import make_contrasts
-from bench.leaderboard.board.degenerate import degenerate, without_credit
+from bench.leaderboard.board.degenerate import lacking_seeds, warnings_of, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
@@ -58,7 +58,7 @@ def make_rows(history: Sequence[Record], validations: Validations, margins: Marg
     if bases:
         drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
     measured = [metrics for _, metrics in drafts]
-    rows = with_holm([row for row, _ in drafts])
+    rows = with_holm(_of_all_seeds([row for row, _ in drafts], measured))
     conditions, twins = conditions_of(rows, history), find_twins(rows, history)
     rows = with_noise(with_ranks(rows, measured, conditions), measured, against.metrics, twins)
     return Rows(
@@ -66,6 +66,24 @@ def make_rows(history: Sequence[Record], validations: Validations, margins: Marg
         make_contrasts(rows, measured, against.metrics, conditions, twins),
         over_noise(rows, measured, against.metrics, conditions, method_keys(rows, history)),
     )
+
+
+def _of_all_seeds(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[Row]:
+    """The rows, those without credit in a metric that lack a seed under which another row was measured in it."""
+    marked = []
+    for row, metrics in zip(rows, measured, strict=True):
+        lacking = {}
+        for name in {} if row.is_base else metrics:
+            seeds = {
+                seed
+                for other, of_other in zip(rows, measured, strict=True)
+                for seed in of_other.get(name, {})
+                if not other.is_base
+            }
+            if missing := sorted(seeds - metrics[name].keys()):
+                lacking[name] = missing
+        marked.append(lacking_seeds(row, lacking) if lacking else row)
+    return marked
 
 
 def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
@@ -192,8 +210,9 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
     base = against.metrics.get(name)
     by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
     score = metric_score(by_seed, base, margin=against.margins.get(name))
-    if warnings := degenerate(score.asides, {} if base is None else extras([base])):
-        score = without_credit(score)
+    is_base = all(map(_is_base, judged.values()))
+    warnings = warnings_of(by_seed.values(), {} if base is None else extras([base]), is_base=is_base)
+    score = without_credit(score, warnings)
     if correction := corrected(list(judged.values()), name, against.validations):
         score = score.model_copy(update={"asides": {**score.asides, **correction}})
     if against.metrics and base is None:

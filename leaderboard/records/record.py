@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -166,7 +168,10 @@ def read_record(path: Path) -> Record:
     """
     advice = "move it away and run again to make it anew"
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        if b"NaN" in text or b"Infinity" in text:
+            _refuse_not_finite(path, text, advice)
+        record = Record.model_validate_json(text)
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
@@ -179,6 +184,16 @@ def read_record(path: Path) -> Record:
     if record.cell_id != path.stem:
         raise BenchError(f"{path} holds the record of another cell, {record.cell_id}; {advice}")
     return record
+
+
+def _refuse_not_finite(path: Path, text: bytes, advice: str) -> None:
+    """Refuse numbers that JSON does not have, but Python reads; where texts say so it is no fault."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise BenchError(f"{path} is not a record: a number in it is {constant}, which no measurement gives; {advice}")
+
+    with suppress(ValueError):  # no JSON at all: validation says so
+        json.loads(text, parse_constant=refuse)
 
 
 def read_records(directory: Path) -> list[Record]:
