@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from bench.tasks.preferences.pool import PairPool
 
 
-def show_plan(plan: Plan, out: Path, *, cell_by_cell: bool) -> None:
+def show_plan(plan: Plan, settings: Sequence[str], out: Path, *, cell_by_cell: bool) -> None:
     """The cells, what is done, and what the rest will take and be able to tell.
 
     Arguments:
+        settings: what is run and measured, in lines.
         out: the directory of the run or study.
         cell_by_cell: a line a cell and the downloads alone, not the grid of a study.
     """
+    write_line(*settings)
     if plan.pairs_ready:
         states = CellStates([GridCell.of(cell) for cell in plan.cells])
         for cell in plan.cells:
@@ -42,7 +45,7 @@ def show_plan(plan: Plan, out: Path, *, cell_by_cell: bool) -> None:
         write_line(f"{len(plan.cells)} cells in {out}: {done} done, {len(plan.cells) - done} to do")
     else:
         write_line(f"{plan.combinations} cells in {out}, none known by content yet: the pairs are not built")
-    write_line(*plan.additions)
+    write_line(*plan.notes)
     write_line(*(_download_lines(plan) if cell_by_cell else plan_lines(plan)))
 
 

@@ -3,8 +3,9 @@
 import platform
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from bench.core.progress import Silent
+from bench.core.progress import Notes, Progress
 from bench.harness.cells import Cell, without_code
 from bench.harness.directory import RunDirectory
 from bench.harness.resolved import (
@@ -16,6 +17,8 @@ from bench.harness.resolved import (
     pool_at_hand,
     read_file_pairs,
     resolve_setting,
+    settle_tasks,
+    split_notes,
 )
 from bench.harness.schedule import Alignment, cell_stages, stages_before
 from bench.harness.states import GridCell, Took, seconds_left
@@ -25,6 +28,7 @@ from bench.leaderboard.records.layout import GENERATIONS
 from bench.leaderboard.records.record import Record
 from bench.models.devices import device_kind
 from bench.spec.study import Study
+from bench.tasks.preferences.pool import PairPool
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,9 @@ class Plan:
     pairs_ready: bool
     estimate: RunEstimate
     """Of the cells that are to do, and of what they need first where they are not known yet."""
-    additions: Sequence[str] = ()
-    """One line for each thing that is measured though nobody named it."""
+    notes: Sequence[str] = ()
+    """One line for each thing that somebody should know before: how the pairs were read and split, and what is measured
+    though nobody named it."""
     smallest_effects: Sequence[str] = ()
     """One line for each measurement, judged by what is finished; empty where nothing is."""
 
@@ -70,17 +75,20 @@ def plan_study(study: Study) -> Plan:
     directory = RunDirectory(study.out)
     directory.check()
     finished = directory.finished()
-    looks = [_look(setting) for setting in settings]
-    cells = [cell for _, planned in looks for cell in planned or ()]
-    ready = all(planned is not None for _, planned in looks)
-    downloads = list(dict.fromkeys(line for lines, _ in looks for line in lines))
+    notes = Notes()
+    looks = [_look(setting, notes) for setting in settings]
+    cells = [cell for look in looks for cell in look.cells or ()]
+    ready = all(look.cells is not None for look in looks)
+    downloads = list(dict.fromkeys(line for look in looks for line in look.downloads))
     to_do = [cell for cell in cells if cell.id not in finished]
-    for setting, (lines, planned) in zip(settings, looks, strict=True):
-        if not lines and (planned is None or any(cell.id not in finished for cell in planned)):
+    for setting, look in zip(settings, looks, strict=True):
+        if not look.downloads and (look.cells is None or any(cell.id not in finished for cell in look.cells)):
             check_methods(setting)  # which imports transformers: not where nothing is to do
     estimate = _estimate(to_do, directory, device_kind(settings[0].model.device))
     if not ready or estimate.seconds is None:
-        estimate = _by_pilot(settings, [planned if ready else None for _, planned in looks], finished, estimate)
+        looks = looks if ready else [look._replace(cells=None) for look in looks]
+        estimate = _by_pilot(settings, looks, finished, estimate)
+    splits = split_notes((setting, look.pool) for setting, look in zip(settings, looks, strict=True))
     return Plan(
         cells if ready else [],
         len(cells) if ready else sum(map(count_combinations, settings)),
@@ -88,20 +96,26 @@ def plan_study(study: Study) -> Plan:
         downloads,
         ready,
         estimate,
-        study.additions,
+        [*dict.fromkeys(notes.lines), *splits, *study.additions],
         tuple(smallest_effects(finished.values(), len(study.spec.seeds))),
     )
 
 
-def _look(setting: Setting) -> tuple[list[str], list[Cell] | None]:
-    """What one model's cells need downloaded, and the cells, where they can be known."""
+class _Look(NamedTuple):
+    """What can be known of one model's part without fetching anything."""
+
+    downloads: Sequence[str]
+    pool: PairPool | None
+    cells: Sequence[Cell] | None
+
+
+def _look(setting: Setting, progress: Progress) -> _Look:
     downloads = list_downloads(setting)
     if not downloads:
-        pool = pool_at_hand(setting, Silent())
-        return downloads, None if pool is None else make_cells(setting, pool)
-    if setting.spec.pairs.source.startswith("file:"):
-        read_file_pairs(setting, Silent())
-    return downloads, None
+        pool = pool_at_hand(setting, progress)
+        cells = None if pool is None else make_cells(settle_tasks(setting, pool, progress), pool)
+        return _Look(downloads, pool, cells)
+    return _Look(downloads, read_file_pairs(setting, progress) if setting.spec.pairs.is_file else None, None)
 
 
 def _estimate(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> RunEstimate:
@@ -130,24 +144,24 @@ def _estimate(cells: Sequence[Cell], directory: RunDirectory, kind: str) -> RunE
 
 def _by_pilot(
     settings: Sequence[Setting],
-    planned: Sequence[Sequence[Cell] | None],
+    looks: Sequence[_Look],
     finished: Container[str],
     estimate: RunEstimate,
 ) -> RunEstimate:
     """An estimate whose time rests on how fast this machine computes.
 
     Arguments:
-        planned: each model's cells; None where they are not known by content yet.
+        looks: at each model's part.
         estimate: by what ran, which does not know the time.
     """
     seconds = 0.0
-    for setting, cells in zip(settings, planned, strict=True):
-        to_do = [Alignment.of(cell) for cell in cells or () if cell.id not in finished]
-        for stage in stages_before(setting) if cells is None else cell_stages(setting, to_do):
+    for setting, look in zip(settings, looks, strict=True):
+        to_do = [Alignment.of(cell) for cell in look.cells or () if cell.id not in finished]
+        for stage in stages_before(setting, look.pool) if look.cells is None else cell_stages(setting, to_do):
             if stage.seconds is None:
                 return estimate
             seconds += stage.seconds
-    size = None if None in planned else estimate.bytes
+    size = estimate.bytes if all(look.cells is not None for look in looks) else None
     return RunEstimate(seconds, size, "the model's size and a pilot of this machine's speed", SPREAD)
 
 

@@ -28,6 +28,8 @@ from bench.meters.pilot import measure_speed
 from bench.methods.base import AlignmentMethod
 from bench.models.devices import resolve_batch_size
 from bench.spec.run_spec import build_methods
+from bench.tasks.preferences.draw import count_held_out
+from bench.tasks.preferences.pool import PairPool
 
 FETCH, PAIRS, COMPARE = "fetch the model", "make pairs", "compare with base"
 
@@ -106,21 +108,25 @@ class Schedule:
                         self.forecast.learn_ratio(stage.what, seconds / expected)
 
 
-def stages_before(setting: Setting) -> Iterator[Stage]:
-    """A model's stages while its pairs, or the model itself, are yet to be had."""
+def stages_before(setting: Setting, pool: PairPool | None = None) -> Iterator[Stage]:
+    """A model's stages while its pairs, or the model itself, are yet to be had.
+
+    Arguments:
+        pool: the pairs, where it is the model alone that is missing.
+    """
     source, spec = setting.model.source, setting.spec
     if source.missing():
         yield Stage(source.locator, FETCH, fetch_seconds(source), computes=False)
     if spec.pairs.source == "on-policy":
         work = sampling_work(setting, resolve_batch_size(spec.batch_size, setting.model.device))
         yield Stage(source.locator, PAIRS, _seconds(rate_of(setting), work, loads=1))
-    sampled = sampled_pairs(setting)
-    held_out = spec.pairs.held_out if isinstance(spec.pairs.held_out, int) else round(spec.pairs.held_out * sampled)
+    total = sampled_pairs(setting) if pool is None else len(pool.pairs)
+    held_out = count_held_out(spec.pairs.held_out, total)
     methods = build_methods(spec)
     draws = [draw for each in setting.specs for draw in plan_draws(each)]
     yield from cell_stages(setting, [Alignment(BASE, BASE, methods[BASE], 0, 0)])
     for number, draw in enumerate(dict.fromkeys(draws)):
-        n_pairs = sampled - held_out if draw.n is None else draw.n
+        n_pairs = total - held_out if draw.n is None else draw.n
         aligned = [(name, method) for name, method in methods.items() if name != BASE]
         yield from cell_stages(
             setting, [Alignment(f"{name} {number}", name, method, n_pairs, held_out) for name, method in aligned]

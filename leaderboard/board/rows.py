@@ -91,7 +91,9 @@ def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
     for record in history:
         data, noise = record.data, record.data.noise
         pairs = [data.pool_sha256, data.held_out, data.n_pairs]
-        identity = [record.method.model_dump(mode="json"), pairs, noise.model, noise.rate]
+        tuned = record.method.tuned
+        method = {**record.method.model_dump(mode="json"), "tuned": tuned and tuned.statement()}
+        identity = [method, pairs, noise.model, noise.rate]
         key = BASE if _is_base(record) else sha256_json(identity)
         rows.setdefault(key, []).append(record)
     return rows
@@ -102,7 +104,12 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]
     which pairs and code these were where rows of the name would look the same."""
     pools = pool_names(record for group in groups.values() for record in group)
     newest = [group[-1].data for group in groups.values()]
-    data = distinctions([{"pairs": pools[data.pool_sha256], "noise": data.noise.model} for data in newest])
+    data = distinctions(
+        [
+            {"pairs": pools[data.pool_sha256], "noise": data.noise.model, "chat template": data.chat is not None}
+            for data in newest
+        ]
+    )
     labels = dict(zip(groups, data, strict=True))
     for name in {group[0].method.name for group in groups.values()}:
         alike = [key for key, group in groups.items() if group[0].method.name == name]
@@ -133,7 +140,7 @@ def _origin(record: Record) -> dict[str, Any]:
     # The hash is told only where the number of trials does not tell rows apart.
     return origin | {
         "trials": tuned.trials if tuned else "not stated",
-        "tuning sha": sha256_json(tuned.model_dump(mode="json") if tuned else None),
+        "tuning sha": sha256_json(tuned and tuned.statement()),
     }
 
 
@@ -201,6 +208,7 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
 def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
     return {
         "source": record.data.source,
+        "chat": record.data.chat,
         "pool_sha256": record.data.pool_sha256,
         "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import bench.harness.run as harness
 from bench.cli import run as cli_run
 from bench.core.errors import BenchError
+from bench.core.progress import Notes
 from bench.core.values import Items
 from bench.harness import schedule
 from bench.harness.plan import plan_study
@@ -147,3 +148,31 @@ def test_a_run_ends_with_the_brief_board_and_notes_show_the_rest(
     assert "Reading: " not in brief.stdout
     assert "Reading: " in whole.stdout
     assert len(whole.stdout.splitlines()) > len(brief.stdout.splitlines())
+
+
+def test_a_plan_a_dry_run_and_a_run_say_how_the_pairs_are_split(
+    fake_study: ModuleType, log: Path, tmp_path: Path
+) -> None:
+    app = typer.Typer()
+    app.command("plan")(cli_run.plan)
+    app.command("run")(cli_run.run_command)
+    study = fake_study.small(tmp_path)
+    pairs = {**study.spec.pairs.model_dump(mode="json"), "held_out": "auto"}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({**study.settings(), "pairs": pairs}))
+    line = f"{pairs['source']}: 20 pairs: 16 to train on, 4 held out (pairs.held_out)"
+    for verb in (["plan", str(path)], ["run", "--config", str(path), "--dry-run"]):
+        assert CliRunner().invoke(app, verb, catch_exceptions=False).stdout.splitlines().count(line) == 1
+    notes = Notes()
+    harness.run_study(fake_study.small(tmp_path, pairs=pairs), progress=notes)
+    assert notes.lines.count(line) == 1
+
+
+def test_a_plan_names_the_rows_of_a_file_that_are_left_out(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
+    study = fake_study.small(tmp_path)
+    source = study.spec.pairs.source.removeprefix("file:")
+    with Path(source).open("a") as stream:
+        stream.write('{"prompt": "a", "chosen": " b", "rejected": " b ", "score": 2}\n')
+    notes = plan_study(study).notes
+    assert f"file:{source}: columns that are not read: score" in notes
+    assert any("20 of 21 pairs are usable; dropped: 1 identical" in line for line in notes)
