@@ -172,6 +172,7 @@ def _read_study(
             ("pairs", "sizes"): parsed(grid.pairs, "--pairs", parse_sizes),
             ("seeds",): parsed(grid.seeds, "--seeds", parse_seeds),
             ("out",): execution.out and str(execution.out),
+            ("apply_chat_template",): measurement.apply_chat_template or None,
             ("tasks", "toxicity", "protocol"): measurement.protocol,
             ("tasks", "capability", "num_fewshot"): measurement.num_fewshot,
             ("tasks", "capability", "apply_chat_template"): measurement.apply_chat_template or None,

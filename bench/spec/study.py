@@ -15,7 +15,7 @@ from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, distinct_parts, parse_seeds, split_integers, split_numbers
 from bench.spec.resolve import Assignment, for_model, resolve_spec
-from bench.spec.run_spec import RunSpec, find_config, needs_pairs, read_yaml
+from bench.spec.run_spec import RunSpec, aligns, find_config, read_yaml
 from bench.spec.tuned_rows import with_own_scope
 
 REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
@@ -83,7 +83,7 @@ class Study(Value):
     def additions(self) -> list[str]:
         """One line for each thing that is measured though nobody named it, or left out though a file has it."""
         notes = list(dict.fromkeys(note for specs in self.specs() for spec in specs for note in spec.notes))
-        if not self.spec.noise.adds_clean_twin or not needs_pairs(self.spec):
+        if not self.spec.noise.adds_clean_twin or not aligns(self.spec):
             return notes
         rates = ", ".join(f"{100 * rate:g} %" for rate in self.spec.noise.rates)
         return [

@@ -10,6 +10,7 @@ from bench.leaderboard.render.columns import (
     TextColumn,
     budget_columns,
     condition_columns,
+    main_columns,
     shows_spread,
     spread_column,
     task_names,
@@ -84,7 +85,7 @@ def escaped(text: str) -> str:
 
 def _main(table: Table) -> str:
     columns = [TRIALS] if table.has_aligned else []
-    for column in table.columns:
+    for column in main_columns(table):
         columns += _metric_columns(column, table)
     columns += [
         TextColumn("align time", lambda row: seconds_text(row.align_seconds)),
@@ -141,7 +142,7 @@ def _task_column(column: Column, task: str) -> TextColumn:
 def _grid(table: Table, columns: Iterable[TextColumn], rows: Sequence[Row] | None = None) -> str:
     """A padded Markdown table of all rows, or some: which row it is, to the left, then numbers to the right, words to
     the left."""
-    name = TextColumn("method", lambda r: f"{r.method} ({joined(r.settings)})" if r.settings else r.method, left=True)
+    name = TextColumn("method", lambda r: f"{r.label} ({joined(r.settings)})" if r.settings else r.label, left=True)
     columns = [name, *condition_columns(table), *columns]
     body = [[_cell(column, row) for column in columns] for row in (table.rows if rows is None else rows)]
     lines = [[escaped(column.title) for column in columns], *body]
