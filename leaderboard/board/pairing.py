@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from weakref import finalize
 
 import numpy as np
 
@@ -94,9 +95,9 @@ def minus(a: Strata, b: Strata) -> Strata:
     difference = {}
     for name, stratum in a.items():
         values, others = stratum.values, b[name].values
-        # Exactly 0 where they differ by rounding.
-        values = np.where(np.isclose(values, others, rtol=ROUNDING, atol=0), 0.0, values - others)
-        difference[name] = Stratum(stratum.ids_sha256, stratum.weights, values)
+        change = values - others
+        change[np.abs(change) <= ROUNDING * np.abs(others)] = 0.0  # exactly 0 where they differ by rounding
+        difference[name] = Stratum(stratum.ids_sha256, stratum.weights, change)
     return _checked(difference, "no item was measured on both sides")
 
 
@@ -194,8 +195,19 @@ def columns_of(strata: Strata) -> list[list[float | None]]:
     return [[None if math.isnan(value) else value for value in column] for column in means]
 
 
+_OF_LIVING: dict[int, Strata] = {}
+"""By the id of a metric, for as long as that lives: a board asks for the strata of each a dozen times."""
+
+
 def _of_one(metric: Metric) -> Strata:
     """One seed's strata, after making sure that the items do give the metric's value."""
+    if id(metric) not in _OF_LIVING:
+        _OF_LIVING[id(metric)] = _checked_strata(metric)
+        finalize(metric, _OF_LIVING.pop, id(metric), None).atexit = False
+    return _OF_LIVING[id(metric)]
+
+
+def _checked_strata(metric: Metric) -> Strata:
     strata = {
         name: Stratum(items.ids_sha256, items.weights, np.array([items.values], dtype=np.float64))
         for name, items in _items_by_task(metric).items()
@@ -223,6 +235,9 @@ def _items_by_task(metric: Metric) -> dict[str, Items]:
 
 
 def _mean(stratum: Stratum) -> float:
-    measured = ~np.asarray(np.isnan(stratum.values).any(axis=0))
-    weights = np.ones(measured.shape) if stratum.weights is None else np.asarray(stratum.weights)
-    return float(np.average(stratum.values[:, measured].mean(axis=0), weights=weights[measured]))
+    of_items = stratum.values.mean(axis=0)  # NaN where any seed lacks an item
+    measured = of_items == of_items
+    if stratum.weights is None:
+        return float(of_items[measured].mean())
+    weights = np.asarray(stratum.weights)[measured]
+    return float(weights @ of_items[measured] / weights.sum())

@@ -142,7 +142,7 @@ def _task_column(column: Column, task: str) -> TextColumn:
 def _grid(table: Table, columns: Iterable[TextColumn], rows: Sequence[Row] | None = None) -> str:
     """A padded Markdown table of all rows, or some: which row it is, to the left, then numbers to the right, words to
     the left."""
-    name = TextColumn("method", lambda r: f"{r.method} ({joined(r.settings)})" if r.settings else r.method, left=True)
+    name = TextColumn("method", lambda r: f"{r.label} ({joined(r.settings)})" if r.settings else r.label, left=True)
     columns = [name, *condition_columns(table), *columns]
     body = [[_cell(column, row) for column in columns] for row in (table.rows if rows is None else rows)]
     lines = [[escaped(column.title) for column in columns], *body]

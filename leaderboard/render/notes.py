@@ -245,7 +245,7 @@ def _energy(table: Table) -> Iterator[Note]:
 
 def _partly_paired(table: Table) -> list[Note]:
     partly = [  # as a rule all rows of a method lack the same few items, of which one line is enough
-        f"{row.method} {column.metric} on {count_text(change.n)} of {count_text(column.n)}"
+        f"{row.label} {column.metric} on {count_text(change.n)} of {count_text(column.n)}"
         for column in table.columns
         for row in table.rows
         if column.metric in row.scores and (change := row.scores[column.metric].change) and change.n < column.n

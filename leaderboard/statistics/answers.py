@@ -33,10 +33,8 @@ def count_answers(differences: Array, weights: Array) -> Answers:
 
 
 def answer_bounds(answers: Answers, *, level: float = 0.95) -> tuple[float, float]:
-    """Bounds of the share gained less the share lost.
-
-    Where none of n answers changed, 1 - α^(1/n) of them may still do, α being what each end may miss: 299 answers are
-    needed to show at 95 % that less than one point is lost.
+    """Bounds of the share gained less the share lost. Where none of n answers changed, 1 - α^(1/n) of them may still
+    do, α being what each end may miss: at 90 % it takes 299 answers to show that less than one point is lost.
 
     Reference: Bonett and Price 2012, Journal of Educational and Behavioral Statistics 37, 479-488.
     """

@@ -88,8 +88,8 @@ def _over_items_and_seeds(table: Sheet) -> Array:
     from scipy.special import ndtr
 
     of_items, of_seeds = _pivots(table.n_items, table.n_seeds)
-    between, residual = table.variance_between() / table.n_seeds, table.residual_variance() / table.n_seeds
-    variance = table.item_variance() * of_items + np.maximum(between * of_seeds - residual, 0)
+    between, residual = table.variance_between / table.n_seeds, table.residual_variance / table.n_seeds
+    variance = table.item_variance * of_items + np.maximum(between * of_seeds - residual, 0)
     with np.errstate(divide="ignore", invalid="ignore"):  # a pivot may leave no variance: it is sure of its mean
         return np.asarray(2 * ndtr(-np.abs(table.means) / np.sqrt(variance)).mean(axis=0))
 

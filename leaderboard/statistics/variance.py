@@ -46,10 +46,10 @@ def variance_of(table: Sheet) -> Parts:
     Arguments:
         table: of at least two items.
     """
-    of_items, n_seeds, n_items = table.item_variance(), table.n_seeds, table.n_items
+    of_items, n_seeds, n_items = table.item_variance, table.n_seeds, table.n_items
     if n_seeds == 1:
         return Parts(of_items, np.zeros_like(of_items), np.full_like(of_items, n_items - 1))
-    between, residual = table.variance_between() / n_seeds, table.residual_variance() / n_seeds
+    between, residual = table.variance_between / n_seeds, table.residual_variance / n_seeds
     return variance_parts(of_items, between, residual, n_seeds=n_seeds, n_items=n_items)
 
 

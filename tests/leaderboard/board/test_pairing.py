@@ -41,7 +41,7 @@ def test_tasks_that_lie_apart_are_no_spread(seeds):
     sheet = make_sheet([make_strata(seeds[:1])])
     tasks = seeds[0].tasks
     expected = sum(variance(part.items.values) / part.n for part in tasks.values()) / len(tasks) ** 2
-    assert sheet.item_variance()[0] == pytest.approx(expected)
+    assert sheet.item_variance[0] == pytest.approx(expected)
 
 
 def test_items_that_one_side_lacks_leave_the_tasks_equal(make_metric):

@@ -8,6 +8,7 @@ import math
 import pytest
 from rich.console import Console
 
+from bench.core.intervals import proportion
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.render.brief import BriefBoard
 from bench.leaderboard.render.markdown import board_page
@@ -88,6 +89,15 @@ def test_where_all_pairs_agree_the_interval_is_exact_and_the_mark_is_given(make,
     assert change.ci95 == pytest.approx(ends)
     assert (change.value, change.better) == (value, rise > 0)
     assert change.p == pytest.approx(2 * 0.5**40)
+
+
+@pytest.mark.parametrize(("right", "better"), [(26, None), (27, True), (14, None), (13, False)])
+def test_the_change_has_the_interval_of_the_share_itself_and_the_mark_agrees(make, right, better):
+    rises = [1.0] * right + [-1.0] * (40 - right)
+    low, high = proportion([float(rise > 0) for rise in rises]).bounds
+    score = make_leaderboard([make("base"), make("dpo", rises=rises)]).tables[0].rows[1].scores["preference"]
+    assert score.change.ci95 == pytest.approx((low - 0.5, high - 0.5))
+    assert (score.change.better, score.change.p < 0.05) == (better, better is not None)
 
 
 @pytest.mark.parametrize(("n", "better"), [(5, None), (6, True)])  # 2 · 0.5⁵ = 0.06, 2 · 0.5⁶ = 0.03
