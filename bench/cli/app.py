@@ -7,6 +7,7 @@ import typer
 
 from bench.cli.align import edit, pairs_app, tune
 from bench.cli.doctor import doctor
+from bench.cli.init import init
 from bench.cli.look import analyse_app, inspect
 from bench.cli.read import compare, report, score
 from bench.cli.reproduce import reproduce
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command()(init)
 app.command("run")(run_command)
 app.command()(study)
 app.command()(plan)

@@ -59,6 +59,7 @@ def run_command(
         {
             ("tasks", "toxicity", "protocol"): measurement.protocol,
             ("tasks", "capability", "num_fewshot"): measurement.num_fewshot,
+            ("apply_chat_template",): measurement.apply_chat_template or None,
             ("tasks", "capability", "apply_chat_template"): measurement.apply_chat_template or None,
             ("tasks", "capability", "include_path"): [str(path) for path in measurement.include_path or ()] or None,
         }
@@ -125,10 +126,13 @@ def schema() -> None:
 
 
 def _run(study: Study, *, notes: bool) -> None:
-    from bench.display.console import progress_display
+    from bench.display.console import log, progress_display
     from bench.display.run import show_outcome
     from bench.harness.run import run_study
+    from bench.spec.summary import describe_study
 
+    for line in describe_study(study):
+        log(line, "dim")
     with progress_display() as progress:
         outcome = run_study(study, progress=progress)
     show_outcome(outcome, study.out, notes=notes)
@@ -139,8 +143,9 @@ def _run(study: Study, *, notes: bool) -> None:
 def _plan(study: Study, *, cell_by_cell: bool) -> None:
     from bench.display.run import show_plan
     from bench.harness.plan import plan_study
+    from bench.spec.summary import describe_study
 
-    show_plan(plan_study(study), study.out, cell_by_cell=cell_by_cell)
+    show_plan(plan_study(study), describe_study(study), study.out, cell_by_cell=cell_by_cell)
 
 
 def _read_study(target: str | None, amendments: Sequence[str] | None, grid: Grid, execution: Execution) -> Study:

@@ -3,7 +3,7 @@
 `console` has what every command prints by (and `streams`, to where), `live`, `matrix` and `quiet` what is seen while
 work goes on, `board` what a run ends with. The other files print what one command or two have to say: `run` (with plan,
 status and leaderboard), `report`, `inspect`, `comparison`, `scoring`, `tuning`, `listing`, `doctor`, `overlap`,
-`reproduce`.
+`reproduce`, `pairs`.
 
 May import: core, core.store, models, spec, harness, tune, scoring, analyse, reproduce, leaderboard.records,
 leaderboard.board, leaderboard.render, leaderboard.study, leaderboard.compare, leaderboard.inspection,

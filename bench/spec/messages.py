@@ -64,4 +64,4 @@ def _fields_at(cls: type[BaseModel], path: Sequence[int | str]) -> Sequence[str]
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             break
         cls = annotation
-    return list(cls.model_fields)
+    return [name for name, field in cls.model_fields.items() if not field.exclude]  # others are not to be set

@@ -14,9 +14,9 @@ from bench.leaderboard.records.layout import CONFIG, config_path
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, split_integers, split_numbers
-from bench.spec.resolve import Assignment, resolve_spec
-from bench.spec.run_spec import RunSpec, find_config, needs_pairs, read_yaml
-from bench.spec.tuned_rows import without_foreign_tuning
+from bench.spec.resolve import Assignment, for_model, resolve_spec
+from bench.spec.run_spec import RunSpec, aligns, find_config, read_yaml
+from bench.spec.tuned_rows import with_own_scope
 
 REPEATABLE = (("models",), ("noise", "models"), ("noise", "rates"), ("pairs", "sizes"), ("seeds",))
 """Where a study lists values of which each is taken once, however often it stands there."""
@@ -64,25 +64,16 @@ class Study(Value):
             for index, name in enumerate(self.noise_models)
         ]
         return [
-            [self._spec_of(model).model_copy(update={"noise": noise}) for noise in noises if noise.rates]
+            [for_model(self.spec, model).model_copy(update={"noise": noise}) for noise in noises if noise.rates]
             for model in self.models
         ]
-
-    def _spec_of(self, model: str) -> RunSpec:
-        """The run of one model, without settings that were tuned on another."""
-        methods, notes = without_foreign_tuning(self.spec.methods, model, self.spec.pairs.source)
-        return self.spec.model_copy(
-            update={
-                "model": model,
-                "methods": methods,
-                "notes": tuple(dict.fromkeys([*self.spec.notes, *notes.values()])),
-            }
-        )
 
     def settings(self) -> dict[str, Any]:
         """What a study file that asks for this holds; a run's where there is one model and one noise model."""
         settings = self.spec.model_dump(mode="json")
         if len(self.models) > 1:
+            rows = self.spec.written or self.spec.methods  # each model's own are made of these
+            settings["methods"] = {name: dict(rows[name]) for name in self.spec.methods}
             settings = {"models": list(self.models)} | {key: settings[key] for key in settings if key != "model"}
         if len(self.noise_models) > 1:
             settings["noise"] = {"models": list(self.noise_models), **_plain(settings["noise"], "model")}
@@ -92,7 +83,7 @@ class Study(Value):
     def additions(self) -> list[str]:
         """One line for each thing that is measured though nobody named it, or left out though a file has it."""
         notes = list(dict.fromkeys(note for specs in self.specs() for spec in specs for note in spec.notes))
-        if not self.spec.noise.adds_clean_twin or not needs_pairs(self.spec):
+        if not self.spec.noise.adds_clean_twin or not aligns(self.spec):
             return notes
         rates = ", ".join(f"{100 * rate:g} %" for rate in self.spec.noise.rates)
         return [
@@ -133,7 +124,7 @@ def read_study(
         UsageError: says which key, what was found there and what is allowed, or that there is nothing in the grid.
     """
     path = _study_file(target, amended=bool(amendments))
-    settings = read_yaml(path)
+    settings = with_own_scope(read_yaml(path), str(path))
     if path.name == CONFIG and target is not None and Path(target).is_dir():
         settings["out"] = target
     for keys, value in flags:

@@ -63,7 +63,7 @@ def _of_metric(
     for pair in pairs:
         if out.isdisjoint(pair) and all(name in measured[index] for index in pair):
             with suppress(UnpairedError):
-                gap = _gap(*(measured[index][name] for index in pair))
+                gap = paired_gap(*(measured[index][name] for index in pair))
                 contrasts[pair] = MethodContrast(
                     first=pair[0],
                     second=pair[1],
@@ -80,8 +80,12 @@ def _of_metric(
     )
 
 
-def _gap(a: Mapping[int, Metric], b: Mapping[int, Metric]) -> Change:
-    """Raises UnpairedError where the two have too few seeds or no item in common."""
+def paired_gap(a: Mapping[int, Metric], b: Mapping[int, Metric]) -> Change:
+    """A less B, each by seed, over the seeds that both have.
+
+    Raises:
+        UnpairedError: the two have too few seeds or no item in common.
+    """
     a, b = ({seed: metric for seed, metric in of.items() if metric.value is not None} for of in (a, b))
     seeds = sorted(a.keys() & b.keys())
     if len(seeds) < max(1, min(2, len(a), len(b))):  # of one seed of several nothing would be known of seeds

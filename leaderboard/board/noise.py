@@ -39,9 +39,7 @@ def find_twins(rows: Sequence[Row], history: Sequence[Record]) -> dict[int, int]
     Arguments:
         history: the records behind the rows.
     """
-    records = {record.cell_id: record for record in history}
-    methods = [sha256_json(records[row.cells[0]].method.model_dump(mode="json")) for row in rows]
-    keys = list(zip(methods, conditions_of(rows, history), strict=True))
+    keys = list(zip(method_keys(rows, history), conditions_of(rows, history), strict=True))
     places = {key: index for index, key in reversed(list(enumerate(keys)))}
     clean = {
         index: places.get((method, condition.without_noise))
@@ -49,6 +47,12 @@ def find_twins(rows: Sequence[Row], history: Sequence[Record]) -> dict[int, int]
         if condition is not None and condition.noise_rate
     }
     return {noisy: twin for noisy, twin in clean.items() if twin is not None}
+
+
+def method_keys(rows: Sequence[Row], history: Sequence[Record]) -> list[str]:
+    """For each row a hash that rows of the same method, settings and code share, whatever they were given."""
+    records = {record.cell_id: record for record in history}
+    return [sha256_json(records[row.cells[0]].method.model_dump(mode="json")) for row in rows]
 
 
 def with_noise(

@@ -212,6 +212,8 @@ def _checked_strata(metric: Metric) -> Strata:
         name: Stratum(items.ids_sha256, items.weights, np.array([items.values], dtype=np.float64))
         for name, items in _items_by_task(metric).items()
     }
+    if any(stratum.weights and len(stratum.weights) != stratum.values.shape[1] for stratum in strata.values()):
+        raise UnpairedError("a record has another number of weights than of values per item")
     if len(strata) > 1 and any(stratum.weights is not None for stratum in strata.values()):
         raise UnpairedError("weighted items in an average over tasks")
     if any(np.isnan(stratum.values).all() for stratum in strata.values()):

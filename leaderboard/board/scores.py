@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from bench.core.intervals import Interval, Transform
+from bench.core.intervals import Array, Interval, Transform
 from bench.core.values import Metric
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.margins import preserved
@@ -33,6 +33,8 @@ from bench.leaderboard.statistics.panel import Sheet
 from bench.leaderboard.statistics.power import Spread, detectable_effect
 
 NO_BASE = "base was not measured"
+TAIL = 0.025
+"""Chance on either side of a 95 % interval."""
 LARGEST_LOGARITHM = math.log(sys.float_info.max)
 POWER = 0.8
 """Chance with which a change that is called detectable is found."""
@@ -104,10 +106,14 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
     table, answers = make_sheet([difference]), answer_changes(a, b, difference)
     mean = mean_of(difference)
     value, n = math.expm1(mean) if exponential else mean, count_items(difference)
-    bounds = _bounds(table, answers, exponential, 0.95)
+    unanimous = _unanimous(a, b)
+    bounds = unanimous.bounds if unanimous else _bounds(table, answers, exponential, 0.95)
     better = None
     if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
         better = (value > 0) == of.higher_is_better
+    p = None if bounds is None else _p(table, answers)
+    if unanimous:
+        p = min(1.0, 2 * (1 - abs(unanimous.value)) ** unanimous.n)
     verdict = None
     if margin is not None:
         low, high = _bounds(table, answers, exponential, LEVEL) or (None, None)
@@ -117,10 +123,31 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
         ci95=bounds,
         n=n,
         better=better,
-        p=None if bounds is None else _p(table, answers),
+        p=p,
         detectable=None if table is None else _detectable(table, exponential),
         preserved=verdict,
     )
+
+
+def _unanimous(a: Strata, b: Strata) -> Interval | None:
+    """A share that all items of A agree on, all or none, against one number between 0 and 1 that B has for every item,
+    such as chance: with the exact bounds of such a share (Clopper and Pearson 1934).
+
+    Resampling what does not vary would give none, and the clearest outcome would stand without a mark.
+    """
+    if len(a) != 1:
+        return None
+    shares, fixed = ([*map(float, np.unique(values[~np.isnan(values)]))] for values in map(_values, (a, b)))
+    if shares not in ([0.0], [1.0]) or len(fixed) != 1 or not 0 < fixed[0] < 1:
+        return None
+    n = count_items(minus(a, b))
+    furthest = 1 - (TAIL ** (1 / n))
+    low, high = (1 - furthest, 1.0) if shares == [1.0] else (0.0, furthest)
+    return Interval(shares[0] - fixed[0], None, low - fixed[0], high - fixed[0], n)
+
+
+def _values(strata: Strata) -> Array:
+    return next(iter(strata.values())).values
 
 
 def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Score]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from bench.core.chat import ChatInfo
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.statistics.equivalence import Verdict
@@ -95,6 +96,27 @@ class MethodContrast(Value):
     retained_ci95: tuple[float, float] | None
 
 
+class OverNoise(Value):
+    """A method's rows on the same pairs, over noise rates and noise models, in one metric."""
+
+    rows: tuple[int, ...]
+    """Indices among the table's rows, without noise first."""
+    clean_cost: Change | None
+    """Without noise less the best method without noise, unmarked, as that was chosen by these very numbers; None for
+    the best itself, and where nothing was measured without noise."""
+    best: int | None
+    """Index of the best row without noise on these pairs; None where there is none."""
+    worst: int
+    """Index of the row with the least gain; one whose text is degenerate before all others."""
+    worst_model: str | None
+    """Noise model with the least gain on average over the rates that all noise models have; None with fewer than two
+    models, or no such rate."""
+    worst_model_change: Change | None
+    """That average against base, unmarked."""
+    shared_rates: tuple[float, ...] = ()
+    """Those rates."""
+
+
 class Score(Value):
     """One metric of one row, averaged over its seeds."""
 
@@ -164,6 +186,8 @@ class Row(Value):
     """Where the pairs came from; None for base."""
     pool_sha256: str | None = None
     """Hash of all the pairs there were; None for base."""
+    chat: ChatInfo | None = None
+    """The chat template that the pairs are written by; None where they are plain texts, and for base."""
     held_out: int | None = None
     """Pairs set aside; None for base."""
     n_pairs: int | None = None
@@ -210,6 +234,8 @@ class Column(Value):
     """The task's settings and data hashes: the same for all rows."""
     n: int
     """Most items that any row rests on."""
+    beside: str | None = None
+    """The metric whose task gave this one too, of the same items; it is no column of the main table."""
 
 
 class Origin(Value):
@@ -239,6 +265,8 @@ class Table(Value):
     contrasts: Mapping[str, tuple[MethodContrast, ...]] = Field(default_factory=dict)
     """By metric: every two rows of the same pairs and noise, but base, those of degenerate text, and those of which
     there are more than `bench.leaderboard.board.contrasts.MOST_ROWS`."""
+    over_noise: Mapping[str, tuple[OverNoise, ...]] = Field(default_factory=dict)
+    """By metric: each method that has rows of several noise rates or noise models."""
     superseded: int = 0
     """Records passed over because a newer one measured the same row and seed."""
     origin: Origin

@@ -1,25 +1,35 @@
-"""Methods against each other, as tables: every two rows of the same pairs and noise."""
+"""Methods against each other, as tables: every two rows of the same pairs and noise, and what noise did to each."""
 
 from collections.abc import Iterator
 
 from bench.leaderboard.board.contrasts import MOST_ROWS
 from bench.leaderboard.board.values import Column, MethodContrast, Row, Table
-from bench.leaderboard.render.noise import marked_text, row_name_text, row_noise_text, share_text, unit_text
+from bench.leaderboard.render.columns import main_columns
+from bench.leaderboard.render.noise import (
+    marked_text,
+    noise_sections,
+    over_noise_sections,
+    row_name_text,
+    row_noise_text,
+    share_text,
+    unit_text,
+)
 from bench.leaderboard.render.numbers import MISSING, NumberStyle, change_text, signed, style_of
 from bench.leaderboard.render.section import Section
 
 
-def contrast_sections(table: Table, *, between: str) -> list[Section]:
-    """A table for each metric in which two methods stand under the same noise.
+def comparison_sections(table: Table, *, between: str) -> list[Section]:
+    """For each metric every two methods under the same noise; then what noise did to each.
 
     Arguments:
         between: stands between a number and its interval, and names and noise; Markdown allows no line break there.
     """
-    return [
+    of_pairs = [
         _section(table, column, contrasts, between)
-        for column in table.columns
+        for column in main_columns(table)
         if (contrasts := table.contrasts.get(column.metric))
     ]
+    return [*of_pairs, *noise_sections(table, between=between), *over_noise_sections(table, between=between)]
 
 
 def crowded(table: Table) -> Iterator[str]:

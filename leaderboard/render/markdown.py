@@ -10,12 +10,12 @@ from bench.leaderboard.render.columns import (
     TextColumn,
     budget_columns,
     condition_columns,
+    main_columns,
     shows_spread,
     spread_column,
     task_names,
 )
-from bench.leaderboard.render.contrasts import contrast_sections
-from bench.leaderboard.render.noise import noise_sections
+from bench.leaderboard.render.contrasts import comparison_sections
 from bench.leaderboard.render.notes import FAILED, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
@@ -58,7 +58,7 @@ def _sections(table: Table) -> list[str]:
             changes = ["In parentheses the change against base, marked like those above."] if table.compares else []
             columns = [_task_column(column, name) for name in names]
             sections += [f"### {escaped(column.metric)} by task", *changes, _grid(table, columns)]
-    for noise in (*contrast_sections(table, between=" "), *noise_sections(table, between=" ")):
+    for noise in comparison_sections(table, between=" "):
         lines = [list(map(escaped, cells)) for cells in (noise.columns, *noise.rows)]
         sections += [f"### {escaped(noise.title)}", markdown_table(lines[0], lines[1:])]
     for beside in side_tables(table):
@@ -85,7 +85,7 @@ def escaped(text: str) -> str:
 
 def _main(table: Table) -> str:
     columns = [TRIALS] if table.has_aligned else []
-    for column in table.columns:
+    for column in main_columns(table):
         columns += _metric_columns(column, table)
     columns += [
         TextColumn("align time", lambda row: seconds_text(row.align_seconds)),

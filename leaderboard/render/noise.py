@@ -1,9 +1,10 @@
-"""What noise did, as a table: each noisy row against its clean twin."""
+"""What noise did, as tables: each noisy row against its clean twin, and each method over all its noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from bench.leaderboard.board.values import Change, Column, Row, Table
+from bench.leaderboard.board.values import Change, Column, OverNoise, Row, Table
 from bench.leaderboard.records.labels import joined
+from bench.leaderboard.render.columns import main_columns
 from bench.leaderboard.render.numbers import (
     MISSING,
     NumberStyle,
@@ -34,9 +35,66 @@ def noise_sections(table: Table, *, between: str) -> list[Section]:
     return sections
 
 
+def over_noise_sections(table: Table, *, between: str) -> list[Section]:
+    """A table for each metric of which methods have rows of several noise rates or models.
+
+    Arguments:
+        between: as for `noise_sections`.
+    """
+    return [
+        _over_noise_section(table, column, methods, between)
+        for column in main_columns(table)
+        if (methods := table.over_noise.get(column.metric))
+    ]
+
+
+def _over_noise_section(table: Table, column: Column, methods: Sequence[OverNoise], between: str) -> Section:
+    retains, several = _retains(table, column.metric), any(method.worst_model for method in methods)
+    columns: list[tuple[str, Callable[[OverNoise], str]]] = [
+        ("method", lambda method: row_name_text(table, table.rows[method.rows[0]])),
+        ("Δ without noise", lambda method: _without_noise(table, method, column, between)),
+        ("clean cost", lambda method: _clean_cost(method, column, between)),
+        ("worst cell", lambda method: _worst_cell(table, method, column, between)),
+    ]
+    if retains:
+        columns.append(("retained there", lambda method: _retained_at_worst(table, method, column, between)))
+    if several:
+        columns.append(("worst noise model", lambda method: _worst_model(method, column, between)))
+    rows = tuple(tuple(write(method) for _, write in columns) for method in methods)
+    return Section(f"Over all noise: {column.metric}{unit_text(column)}", tuple(head for head, _ in columns), rows)
+
+
+def _without_noise(table: Table, method: OverNoise, column: Column, between: str) -> str:
+    clean = table.rows[method.rows[0]]
+    return MISSING if clean.noise_rate else _against(clean.scores[column.metric].change, column, between)
+
+
+def _clean_cost(method: OverNoise, column: Column, between: str) -> str:
+    return "best" if method.best == method.rows[0] else _against(method.clean_cost, column, between)
+
+
+def _worst_cell(table: Table, method: OverNoise, column: Column, between: str) -> str:
+    worst = table.rows[method.worst]
+    return f"{row_noise_text(table, worst)}: {_against(worst.scores[column.metric].change, column, between)}"
+
+
+def _retained_at_worst(table: Table, method: OverNoise, column: Column, between: str) -> str:
+    return retained_text(table.rows[method.worst], column.metric, between)
+
+
+def _worst_model(method: OverNoise, column: Column, between: str) -> str:
+    if method.worst_model is None:
+        return MISSING
+    return f"{method.worst_model}: {_against(method.worst_model_change, column, between)}"
+
+
+def _against(change: Change | None, column: Column, between: str) -> str:
+    return MISSING if change is None else marked_text(change, style_of(column), between)
+
+
 def noise_columns(table: Table) -> list[Column]:
     """Columns of which `noise_sections` has tables."""
-    columns = [column for column in table.columns if any(_has_effect(row, column.metric) for row in table.rows)]
+    columns = [column for column in main_columns(table) if any(_has_effect(row, column.metric) for row in table.rows)]
     return [column for column in columns if column is columns[0] or _retains(table, column.metric)]
 
 

@@ -15,13 +15,13 @@ from bench.leaderboard.render.columns import (
     TextColumn,
     budget_columns,
     condition_columns,
+    main_columns,
     shows_spread,
     spread_column,
     task_names,
 )
-from bench.leaderboard.render.contrasts import contrast_sections
+from bench.leaderboard.render.contrasts import comparison_sections
 from bench.leaderboard.render.grid import RowGrid, column_gap
-from bench.leaderboard.render.noise import noise_sections
 from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
@@ -73,7 +73,7 @@ def _parts(table: Table, width: int) -> Iterator[RenderableType]:
             given = [*(f"{name}={value}" for name, value in row.settings.items()), *_condition(row)]
             flags = "".join(f", {part}" for part in given) + f": {'; '.join(row.flags)}"
             yield Text.assemble((" ! ", "yellow"), (row.method, "bold"), flags)
-    yield TerminalSections([*contrast_sections(table, between="\n"), *noise_sections(table, between="\n")])
+    yield TerminalSections(comparison_sections(table, between="\n"))
     for column in table.columns:
         if names := task_names(table, column):
             yield _by_task(table, column, names, gap)
@@ -98,7 +98,9 @@ def _main(table: Table, *, wide: bool) -> RowGrid:
     cost = TextColumn(
         "align\nmemory", lambda row: f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}"
     )
-    return RowGrid(table.rows, leading, [*(_score_column(column, table, wide=wide) for column in table.columns), cost])
+    return RowGrid(
+        table.rows, leading, [*(_score_column(column, table, wide=wide) for column in main_columns(table)), cost]
+    )
 
 
 def _name(row: Row) -> Text:

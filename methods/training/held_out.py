@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from bench.methods.training.settings import Row, TrainingSettings
 
-LOOKS = 5
-"""Points of the held-out curve after the first, evenly spread over a run."""
+LOOKS, STEPS_BETWEEN = 5, 8
+"""Points of the held-out curve after the first, evenly spread over a run; fewer where a run is so short that looking
+would take a good part of it."""
 CURVE = ("step", "loss", "margin", "accuracy", "reward_accuracy", "chosen_logp", "rejected_logp")
 """The method's own loss; log-probabilities summed over a completion's tokens, in nats, and their difference; shares of
 pairs whose difference is positive, and whose difference has grown: none has before training."""
@@ -90,8 +91,10 @@ class HeldOut(TrainerCallback):
             self._rows = method.rows(self._pairs, score, self._context.seed)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        looks = {math.ceil(state.max_steps * look / LOOKS) for look in range(1, LOOKS + 1)}
-        if self._pairs and state.global_step in looks:
+        looks = max(1, min(LOOKS, state.max_steps // STEPS_BETWEEN))
+        if self._pairs and state.global_step in {
+            math.ceil(state.max_steps * look / looks) for look in range(1, looks + 1)
+        }:
             with self._bill, evaluating(self._model):
                 read: dict[Completion, float] = {}
                 self._curve["loss"].append(self._loss(read))

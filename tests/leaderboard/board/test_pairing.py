@@ -82,3 +82,11 @@ def test_columns_are_means_over_seeds_of_what_every_seed_measured(make_metric):
     assert columns_of(make_strata([toxicity([0.1, None, 0.3]), toxicity([0.2, 0.4, 0.5])])) == [
         [pytest.approx(0.15), None, pytest.approx(0.4)]
     ]
+
+
+def test_weights_that_are_not_one_an_item_are_named(make_metric):
+    metric = make_metric["perplexity"]([1.0, 2.0, 3.0])
+    assert metric.items is not None
+    broken = metric.model_copy(update={"items": metric.items.model_copy(update={"weights": (1.0, 2.0)})})
+    with pytest.raises(UnpairedError, match="another number of weights"):
+        make_strata([broken])
