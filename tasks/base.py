@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import PositiveInt
 
+from bench.core.chat import ChatInfo, ChatSettings
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
 from bench.core.store.preparable import Preparable
@@ -73,6 +74,17 @@ class Task(Preparable):
 
     limit: PositiveInt | None = None
     """Items to measure, the first of the task's own fixed order; None for all."""
+
+    def settle(self, chat: ChatSettings, describe: Callable[[ChatSettings], ChatInfo]) -> Self:
+        """The task as it measures a run's model: for tasks that put their prompts as chats where the run does so.
+
+        Called before `identity`, once it is known whether the run applies a chat template.
+
+        Arguments:
+            chat: what the run does; `apply` is true or false.
+            describe: what is to be known of the template that settings name; raises UsageError where there is none.
+        """
+        return self
 
     def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse what the model's tokenizer shows to be impossible, before weights are loaded and anything is aligned.

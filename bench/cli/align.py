@@ -29,6 +29,10 @@ def edit(
         datetime | None,
         option("What a chat template writes for today's date.", formats=["%Y-%m-%d"], show_default="2024-07-26"),
     ] = None,
+    apply_chat_template: Annotated[
+        bool, option("Write plain pairs by the model's chat template, as messages are.", "--apply-chat-template")
+    ] = False,
+    system_prompt: Annotated[str | None, option("System message of each chat that has none.")] = None,
     neutral: Annotated[str | None, option("Prose for the controls that read some.")] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -36,8 +40,12 @@ def edit(
     private: Annotated[bool, option("Make that repository private.", "--private")] = False,
 ) -> None:
     """Align one model and save it as a Hugging Face checkpoint with a model card."""
+    from bench.core.chat import ChatSettings
     from bench.display.console import progress_display
     from bench.edit.make import EditRequest, edit_model
+
+    asked = apply_chat_template or system_prompt is not None
+    chat = ChatSettings(apply=apply_chat_template or "auto", system_prompt=system_prompt)
 
     request = EditRequest(
         pairs_file=pairs_file,
@@ -49,6 +57,7 @@ def edit(
         device=device,
         dtype=dtype,
         chat_date=chat_date and chat_date.date(),
+        chat=chat if asked else None,
         neutral=neutral,
         record=record,
         push_to=push_to_hub,

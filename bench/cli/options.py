@@ -78,7 +78,7 @@ class Measurement:
     ] = None
     num_fewshot: Annotated[int | None, option("Solved examples before each capability task.", min=0)] = None
     apply_chat_template: Annotated[
-        bool, option("Put capability questions as chat messages.", "--apply-chat-template")
+        bool, option("Write pairs, prompts and questions as chats.", "--apply-chat-template")
     ] = False
     include_path: Annotated[list[Path] | None, option("Folder of your own lm-eval task files. Repeatable.")] = None
 

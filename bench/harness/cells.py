@@ -20,6 +20,9 @@ from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferenc
 from bench.tasks.preferences.pool import PairPool
 from bench.tasks.texts.prose import neutral_identity
 
+BY_TEXTS = {"source", "chat"}
+"""What is said of pairs that are known by their texts: where those come from, and what template wrote them."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -102,7 +105,7 @@ def expand_cells(spec: RunSpec, model: ModelInfo, kind: str, pool: PairPool, tas
                 method.model_dump(mode="json"),
                 code_version(type(method).__module__),
             ],
-            "data": None if draw is None else info.model_dump(mode="json", exclude={"source"}, exclude_none=True),
+            "data": None if draw is None else info.model_dump(mode="json", exclude=BY_TEXTS, exclude_none=True),
             "loading": code_version("bench.models.checkpoint"),
             "evaluation": evaluation,
             **({"neutral": neutral} if neutral else {}),
@@ -163,7 +166,7 @@ def made_by_other_code(cells: Sequence[Cell], finished: Mapping[str, Record], ki
 
 def _apart_from_code(model: ModelInfo, method: MethodInfo, data: DataInfo, evaluation: Mapping[str, Any]) -> list[Any]:
     """What a cell is made of, as its record has it."""
-    pairs = data.model_dump(exclude={"source"})
+    pairs = data.model_dump(exclude=BY_TEXTS)
     made_of = [method.name, model.fingerprint, model.dtype, method.config, pairs, evaluation]
     return [without_code(part) for part in made_of]
 
@@ -213,6 +216,7 @@ def describe_data(data: PreferenceData | None) -> DataInfo:
         pairs_sha256=data.clean_sha256,
         noise=noise,
         seed=data.seed,
+        chat=data.chat,
     )
 
 

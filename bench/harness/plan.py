@@ -19,6 +19,7 @@ from bench.harness.resolved import (
     pool_at_hand,
     read_file_pairs,
     resolve_setting,
+    settle_tasks,
     split_notes,
 )
 from bench.harness.schedule import Alignment, cell_stages, rate_of, stages_before
@@ -127,7 +128,8 @@ def _look(setting: Setting, progress: Progress) -> _Look:
     downloads = list_downloads(setting)
     if not downloads:
         pool = pool_at_hand(setting, progress)
-        return _Look(downloads, pool, None if pool is None else make_cells(setting, pool))
+        cells = None if pool is None else make_cells(settle_tasks(setting, pool, progress), pool)
+        return _Look(downloads, pool, cells)
     pairs = setting.spec.pairs
     pool = read_file_pairs(setting, progress) if pairs.is_file else None
     if pairs.is_file and pool is None and needs_pairs(setting.spec):

@@ -113,7 +113,9 @@ class ModelSource(ABC):
         def read() -> PreTrainedTokenizerBase:
             return self._dated(load_tokenizer(self.folder(), self.locator))
 
-        return read_once(sha256_json([self.fingerprint(), str(self.folder()), str(self.chat_date)]), read)
+        # Templates in files of their own are no part of the fingerprint.
+        known = self.fingerprint(), str(self.folder()), str(self.chat_date), self._template_files()
+        return read_once(sha256_json(known), read)
 
     def load(self, *, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model in evaluation mode and tokenizer with a padding token; see `load_checkpoint`. After `fetch`."""
@@ -122,10 +124,18 @@ class ModelSource(ABC):
 
     def written_date(self) -> date | None:
         """The date that the chat template writes for today's; None where it writes none. After `fetch`."""
-        folder = self.folder()
-        files = [folder / "tokenizer_config.json", *folder.glob("*.jinja"), *folder.glob("*templates/*.jinja")]
-        reads = any(asks_for_date(file.read_text("utf-8", "replace")) for file in files if file.is_file())
-        return self.chat_date if reads else None
+        return self.chat_date if any(map(asks_for_date, self._template_files())) else None
+
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer's files hold a chat template. After `fetch`."""
+        config, *templates = self._template_files()
+        return bool(templates) or '"chat_template"' in config
+
+    def _template_files(self) -> list[str]:
+        """The tokenizer's configuration, empty where there is none, and the templates that have files of their own."""
+        folder, config = self.folder(), "tokenizer_config.json"
+        files = [folder / config, *sorted(folder.glob("*.jinja")), *sorted(folder.glob("*templates/*.jinja"))]
+        return [file.read_text("utf-8", "replace") if file.is_file() else "" for file in files]
 
     def _dated(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
         """The tokenizer, whose chat templates are given `chat_date` from now on."""
@@ -283,7 +293,10 @@ class HubModel(ModelSource):
         sizes = hub.file_sizes(self.repository, self.revision)
         checkpoint = hub.HubCheckpoint(self.repository, self.revision, sizes)
         _check_whole(checkpoint, self.locator)
-        return {name: sizes[name] for name in checkpoint_files(checkpoint)}
+        templates = [
+            name for name in sizes if name.startswith("additional_chat_templates/") and name.endswith(".jinja")
+        ]
+        return {name: sizes[name] for name in [*checkpoint_files(checkpoint), *templates]}
 
 
 @dataclass(frozen=True)

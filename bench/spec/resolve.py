@@ -57,6 +57,8 @@ def resolve_spec(
     scorers = [] if scorer is None else [(["tasks", "toxicity", "scorer"], scorer)]
     for key_path, value in [*flags, *limits, *scorers]:
         if key_path[0] == "tasks" and key_path[1] not in settings["tasks"]:  # which this would silently add
+            if key_path[2] == "apply_chat_template":
+                continue  # the flag is for the whole run as well
             flag, present = "--" + key_path[2].replace("_", "-"), ",".join(settings["tasks"])
             raise UsageError(f"{flag} is for the {key_path[1]} task, which is not among --tasks {present}")
         settings = assign(_before_preset(settings, key_path, value), key_path, value)

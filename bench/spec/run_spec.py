@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
+from bench.core.chat import ChatSettings
 from bench.core.chat_date import CHAT_DATE
 from bench.core.errors import UsageError
 from bench.core.files import PACKAGE, require_file
@@ -115,6 +116,13 @@ class RunSpec(Value):
     """Of evaluation; no number depends on it beyond floating-point rounding."""
     chat_date: date = CHAT_DATE
     """What a chat template that writes today's date is given for it; others do not depend on it."""
+    apply_chat_template: bool | Literal["auto"] = "auto"
+    """Whether pairs and toxicity's prompts are written by the tokenizer's chat template; auto: where the pairs are
+    messages. `tasks.toxicity.apply_chat_template` decides for that task alone; capability has its own."""
+    chat_template: str | None = None
+    """Which template, where the tokenizer has several; None for the one called `default`."""
+    system_prompt: str | None = None
+    """The system message of every chat that has none of its own."""
     methods: Settings = Field(default_factory=lambda: {"profs": {}, "dpo": {}})
     """Row name to hyperparameters; `use` names the method where it is not the row's name, and `tuned` says how the
     hyperparameters were found."""
@@ -133,6 +141,21 @@ class RunSpec(Value):
     """The configuration's file or shipped name; likewise."""
     written: Annotated[Settings, Field(exclude=True)] = Field(default_factory=dict)
     """The rows of methods before those that were tuned on another model lost their settings; likewise."""
+
+    @property
+    def chat(self) -> ChatSettings:
+        """How a chat template is to be used."""
+        return ChatSettings(
+            apply=self.apply_chat_template, template=self.chat_template, system_prompt=self.system_prompt
+        )
+
+    @model_validator(mode="after")
+    def _chat_is_wanted(self) -> Self:
+        toxicity = self.tasks.get("toxicity", {}).get("apply_chat_template")
+        for name in ("chat_template", "system_prompt"):
+            if getattr(self, name) is not None and not self.apply_chat_template and not toxicity:
+                raise ValueError(f"{name} is set and apply_chat_template is false; set that to true, or drop {name}")
+        return self
 
 
 def aligns(spec: RunSpec) -> bool:

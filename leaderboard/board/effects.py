@@ -15,8 +15,6 @@ from bench.leaderboard.records.record import Record
 if TYPE_CHECKING:
     from bench.leaderboard.statistics.power import Spread
 
-_RESAMPLES = 100
-"""Enough: only standard deviations are read off."""
 SHIPPED = Path(__file__).with_name("spreads.yaml")
 """What `python -m benchmarks.spreads` makes of the records under docs/results."""
 
@@ -152,7 +150,7 @@ def _measured(name: str, group: Sequence[Record], base: Record) -> MeasuredSprea
     n_items = int(np.isfinite(after - before).all(axis=0).sum())
     if n_items < 2:
         return None
-    measured = seeded_difference(after, before, weights=items.weights, resamples=_RESAMPLES)
+    measured = seeded_difference(after, before, weights=items.weights)
     first = group[0]
     return MeasuredSpread(
         metric=name,

@@ -138,6 +138,22 @@ def make_sheet(columns: Sequence[Strata]) -> Sheet | None:
     return sheet([joined[..., column] for column in range(joined.shape[2])], weights)
 
 
+def answer_changes(a: Strata, b: Strata, difference: Strata) -> Sheet | None:
+    """A minus B, item by item, each weighing what it weighs in the mean over tasks; None unless both are answers, right
+    or wrong (1 or 0), of items that weigh alike within their task.
+
+    Arguments:
+        difference: as `minus` has it.
+    """
+    if any(part.weights is not None for part in a.values()):
+        return None
+    if not all(np.isin(part.values, (0.0, 1.0, np.nan)).all() for side in (a, b) for part in side.values()):
+        return None
+    blocks = [part.values[:, ~np.isnan(part.values).any(axis=0)] for part in difference.values()]
+    weights = np.concatenate([np.full(block.shape[1], 1 / (len(blocks) * block.shape[1])) for block in blocks])
+    return Sheet(np.concatenate(blocks, axis=1)[..., None], weights)
+
+
 def gain_sheet(base: Metric, points: Sequence[Sequence[Metric]]) -> Sheet:
     """Gains against base, positive for the better: one column a point, on the items that all have.
 

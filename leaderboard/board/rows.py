@@ -10,7 +10,7 @@ from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
 from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.contrasts import make_contrasts
-from bench.leaderboard.board.degenerate import lacking_seeds, warnings_of, without_credit
+from bench.leaderboard.board.degenerate import lacking_seeds, text_warnings, warnings_of, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
@@ -123,7 +123,12 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]
     which pairs and code these were where rows of the name would look the same."""
     pools = pool_names(record for group in groups.values() for record in group)
     newest = [group[-1].data for group in groups.values()]
-    data = distinctions([{"pairs": pools[data.pool_sha256], "noise": data.noise.model} for data in newest])
+    data = distinctions(
+        [
+            {"pairs": pools[data.pool_sha256], "noise": data.noise.model, "chat template": data.chat is not None}
+            for data in newest
+        ]
+    )
     labels = dict(zip(groups, data, strict=True))
     for name in {group[0].method.name for group in groups.values()}:
         alike = [key for key, group in groups.items() if group[0].method.name == name]
@@ -179,6 +184,10 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
         judged = {seed: record for (metric, seed), record in chosen.items() if metric == name}
         measured[name] = {seed: record.metrics[name] for seed, record in judged.items()}
         scores[name], warnings = _score(name, judged, against)
+        if name.partition(" [")[0] == PREFERENCE and (of_text := text_warnings(degenerations)):
+            # To prefer the right one of two texts is no merit of a model that writes none.
+            scores[name] = without_credit(scores[name], of_text)
+            warnings = [*warnings, *of_text]
         degenerations |= {f"{name}: {warning}": None for warning in warnings}
     newest, costs = group[-1], [record.cost for record in used.values()]
     row = Row(
@@ -223,6 +232,7 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
 def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
     return {
         "source": record.data.source,
+        "chat": record.data.chat,
         "pool_sha256": record.data.pool_sha256,
         "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,

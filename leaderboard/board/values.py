@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from bench.core.chat import ChatInfo
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.statistics.equivalence import Verdict
@@ -185,6 +186,8 @@ class Row(Value):
     """Where the pairs came from; None for base."""
     pool_sha256: str | None = None
     """Hash of all the pairs there were; None for base."""
+    chat: ChatInfo | None = None
+    """The chat template that the pairs are written by; None where they are plain texts, and for base."""
     held_out: int | None = None
     """Pairs set aside; None for base."""
     n_pairs: int | None = None

@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from bench.core.chat import ChatInfo
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.values import AlignmentReport, Metric, Value
@@ -84,6 +85,8 @@ class DataInfo(Value):
     """What was done to their labels."""
     seed: int
     """Seed of the subsample, of the noise and of the method."""
+    chat: ChatInfo | None = None
+    """The chat template that the pairs are written by; None where they are plain texts."""
 
 
 class Cost(Value):

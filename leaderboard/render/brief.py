@@ -14,6 +14,7 @@ from bench.leaderboard.records.labels import joined
 from bench.leaderboard.render.columns import TextColumn
 from bench.leaderboard.render.findings import findings, row_label
 from bench.leaderboard.render.noise import retained_text
+from bench.leaderboard.render.notes import in_chat
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -57,7 +58,8 @@ class BriefBoard:
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     rows = shown_rows(table)
     distinction = f" · {joined(table.distinction)}" if table.distinction else ""
-    yield Text.assemble((table.locator, "bold"), distinction)
+    chat = f" · chat template: {', '.join(names)}" if (names := in_chat(table)) else ""
+    yield Text.assemble((table.locator, "bold"), distinction, chat)
     yield _grid(table, rows, wide=width >= WIDE)
     if len(rows) < len(table.rows):
         yield Text(f"{len(table.rows) - len(rows)} rows more are in leaderboard.md", "dim")

@@ -75,7 +75,7 @@ def table_notes(table: Table) -> list[Note]:
     notes += [_column(column) for column in table.columns]
     revision = f" at {table.revision}" if table.revision else ""
     model = f"{table.locator}{revision}, {table.dtype}, fingerprint {table.fingerprint[:12]}."
-    notes += [Note("Model", model), *_pairs(table), _cost(table)]
+    notes += [Note("Model", model), *_pairs(table), *_chat(table), _cost(table)]
     if table.has_aligned:
         notes += [Note("Budget", _TEXTS["budget"]), *_energy(table)]
     notes += _partly_paired(table)
@@ -193,6 +193,31 @@ def _pairs(table: Table) -> Iterator[Note]:
     noise = f"; noise, the share of pairs that were corrupted, by {', '.join(models)}" if models else ""
     if sources:
         yield Note("Pairs", f"{', '.join(sources)}{noise}.")
+
+
+def in_chat(table: Table) -> list[str]:
+    """What the model's chat template wrote: names of metrics, and `pairs`."""
+    names = [column.metric for column in table.columns if _chat_of(column)]
+    return [*names, *(["pairs"] if any(row.chat for row in table.rows) else [])]
+
+
+def _chat_of(column: Column) -> Any:
+    """What a task's identity says of the chat template that wrote its prompts."""
+    identity = column.identity if isinstance(column.identity, Mapping) else {}
+    return identity.get("chat_template") or identity.get("apply_chat_template")
+
+
+def _chat(table: Table) -> Iterator[Note]:
+    if names := in_chat(table):
+        chats = [chat for column in table.columns if isinstance(chat := _chat_of(column), Mapping)]
+        chats += [row.chat.identity() for row in table.rows if row.chat]
+        systems = " and ".join(dict.fromkeys(repr(chat["system_prompt"]) for chat in chats if chat["system_prompt"]))
+        hashes = ", ".join(dict.fromkeys(chat["sha256"][:8] for chat in chats if chat.get("sha256")))
+        which = f" (SHA-256 {hashes})" if hashes else ""
+        ending = f", with the system prompt {systems}" if systems else ""
+        yield Note(
+            "Chat template", f"the model's own{which} writes {', '.join(names)}{ending}; all else is plain text."
+        )
 
 
 def _cost(table: Table) -> Note:

@@ -71,7 +71,7 @@ class Preference(Task):
         return task
 
     def identity(self) -> Mapping[str, Any]:
-        return {"chat_template": None, "max_length": self.max_length, "pairs": len(self._pairs), "sha256": self._sha256}
+        return {"max_length": self.max_length, "pairs": len(self._pairs), "sha256": self._sha256}
 
     def prepare(self, progress: Progress) -> None:
         """Nothing is fetched: the pairs are the run's own."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench.core.chat import ChatInfo
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_json
 from bench.core.values import PreferencePair
@@ -62,6 +63,8 @@ class PreferenceData:
     noise_model: str
     rate: float
     seed: int
+    chat: ChatInfo | None = None
+    """As the pool has it."""
 
     @property
     def n_flipped(self) -> int:
@@ -103,6 +106,7 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
             noise_model="none",
             rate=0.0,
             seed=draw.seed,
+            chat=pool.chat,
         )
     held_out = held_out_indices(pool, draw.held_out)
     training = [pair for index, pair in enumerate(pool.pairs) if index not in held_out]
@@ -125,6 +129,7 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
         noise_model=draw.noise_model,
         rate=draw.rate,
         seed=draw.seed,
+        chat=pool.chat,
     )
 
 

@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bench.core.chat import ChatSettings
 from bench.core.errors import UsageError
-from bench.core.passes.prompts import begins_texts
+from bench.core.passes.chat_template import ChatTemplate, Message
 from bench.core.values import PreferencePair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LoadTokenizer = Callable[[], "PreTrainedTokenizerBase"]
-Message = Mapping[str, Any]
 
 FORMS = (
     "`prompt`, `chosen`, `rejected` as texts or as lists of messages, `chosen` and `rejected` alone with a common "
@@ -44,9 +44,11 @@ WRITTEN_OUT = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)['"]\s*:"
 class PairReader:
     """Turns rows into pairs. The tokenizer is loaded only if a row holds messages, which need its chat template."""
 
-    def __init__(self, load_tokenizer: LoadTokenizer | None) -> None:
+    def __init__(self, load_tokenizer: LoadTokenizer | None, chat: ChatSettings | None = None) -> None:
         self._load_tokenizer = load_tokenizer
-        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._chat = chat or ChatSettings()
+        self.template: ChatTemplate | None = None
+        """The chat template, once a row needed it."""
         self.ignored: dict[str, bool] = {}
         """Columns that were not read in some row, and whether any held what might be a prompt: words or messages."""
         self.layouts: Counter[str] = Counter()
@@ -116,65 +118,32 @@ class PairReader:
             raise UsageError(
                 f"{origin}: `chosen` and `rejected` must answer one prompt, each with a message of its own"
             )
-        return render_conversation(prompt, chosen, rejected, tokenizer=self._chat_tokenizer(origin), origin=origin)
+        return self.chat_template(f"{origin} holds messages").conversation(prompt, chosen, rejected, origin=origin)
 
-    def _chat_tokenizer(self, origin: str) -> PreTrainedTokenizerBase:
-        if self._tokenizer is None:
+    def chat_template(self, reason: str) -> ChatTemplate:
+        """The template that writes messages as texts.
+
+        Arguments:
+            reason: why it is needed, for messages.
+
+        Raises:
+            UsageError: there is none, or it is not to be used.
+        """
+        if self.template is None:
+            if self._chat.apply is False:
+                raise UsageError(
+                    f"{reason}, which only a chat template turns into text, and apply_chat_template is false; set that "
+                    "to auto or true, or write `prompt`, `chosen` and `rejected` as plain texts"
+                )
             if self._load_tokenizer is None:
                 raise UsageError(
-                    f"{origin} holds messages, which only a model's chat template can turn into text; name the model "
-                    "(--model)"
+                    f"{reason}, which only a model's chat template can turn into text; name the model (--model)"
                 )
-            self._tokenizer = self._load_tokenizer()
-        if not self._tokenizer.chat_template:
-            raise UsageError(
-                f"{origin} holds messages, but this model's tokenizer has no chat template; "
-                "use a chat model, or write `prompt`, `chosen` and `rejected` as plain texts"
-            )
-        return self._tokenizer
-
-
-def render_conversation(
-    prompt: Sequence[Message],
-    chosen: Sequence[Message],
-    rejected: Sequence[Message],
-    *,
-    tokenizer: PreTrainedTokenizerBase,
-    origin: str,
-) -> PreferencePair:
-    """Messages as the texts that the model's chat template makes of them.
-
-    As in TRL's `apply_chat_template`: a prompt that ends with the user's turn gets the generation prompt, one that ends
-    with the assistant's is continued, and where a template writes the prompt differently with an answer behind it, what
-    all three texts begin with counts as the prompt. An answer keeps the end-of-turn that the template closes it with. A
-    beginning-of-text token that the tokenizer adds by itself is left out, or it would stand there twice.
-
-    Raises:
-        UsageError: the template refuses the messages.
-    """
-    continued = prompt[-1]["role"] == "assistant"
-    try:
-        texts = [
-            _render(tokenizer, prompt, add_generation_prompt=not continued, continue_final_message=continued),
-            _render(tokenizer, [*prompt, *chosen]),
-            _render(tokenizer, [*prompt, *rejected]),
-        ]
-    except Exception as error:  # a template may raise anything: jinja's errors, or its own choice of message
-        raise UsageError(f"{origin}: the model's chat template refuses these messages: {error}") from error
-    texts = [_without_added_start(tokenizer, text) for text in texts]
-    length = _shared(texts)
-    return PreferencePair(texts[0][:length], texts[1][length:], texts[2][length:])
-
-
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **settings: Any) -> str:
-    return str(tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=False, **settings))
-
-
-def _without_added_start(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    start = tokenizer.bos_token
-    if not isinstance(start, str) or not text.startswith(start):
-        return text
-    return text.removeprefix(start) if begins_texts(tokenizer) else text
+            try:
+                self.template = ChatTemplate.of(self._load_tokenizer(), self._chat)
+            except UsageError as error:
+                raise UsageError(f"{reason}, but {error}") from error
+        return self.template
 
 
 def _plain(row: Mapping[str, Any], origin: str) -> PreferencePair:

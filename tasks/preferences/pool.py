@@ -1,14 +1,18 @@
 """Where preference pairs come from: a file of rows or a hub data set, as one pool of usable pairs."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from bench.core.chat import ChatInfo, ChatSettings
 from bench.core.errors import UsageError
 from bench.core.files import expanded, require_file, write_jsonl
 from bench.core.hashing import sha256_texts
+from bench.core.passes.chat_template import ChatTemplate
 from bench.core.progress import Progress, Silent
 from bench.core.store.hub import load_rows
 from bench.core.values import PreferencePair
@@ -31,6 +35,22 @@ class PairPool:
     """Of the pairs' texts in order."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Pairs left out because they teach nothing, by reason; reasons that did not occur are left out too."""
+    chat: ChatInfo | None = None
+    """The chat template that the pairs are written by; None where they are plain texts."""
+
+    def in_chat(self, template: ChatTemplate, *, closed: bool = True) -> PairPool:
+        """The pool with those of its pairs that are plain texts as chats; see `ChatTemplate.answered`.
+
+        Raises:
+            UsageError: a pair cannot be written so; names it.
+        """
+        pairs = tuple(
+            template.answered(pair, pair.origin or f"{self.source} pair {index}", closed=closed)
+            if pair.question is None
+            else pair
+            for index, pair in enumerate(self.pairs)
+        )
+        return replace(self, pairs=pairs, sha256=sha256_pairs(pairs), chat=template.info)
 
 
 @dataclass(frozen=True)
@@ -66,26 +86,43 @@ class SourcePairs:
 
 
 def load_pairs(
-    source: str, progress: Progress | None = None, *, load_tokenizer: LoadTokenizer | None = None
+    source: str,
+    progress: Progress | None = None,
+    *,
+    load_tokenizer: LoadTokenizer | None = None,
+    chat: ChatSettings | None = None,
 ) -> PairPool:
-    """The usable pairs of a source; see `read_source` and `SourcePairs.make_pool`."""
-    progress = progress or Silent()
-    return read_source(source, progress, load_tokenizer=load_tokenizer).make_pool(progress)
+    """The usable pairs of a source; see `read_source` and `SourcePairs.make_pool`.
+
+    Arguments:
+        chat: whether a chat template writes them: by default where the source holds messages, and then all of them.
+
+    Raises:
+        UsageError: besides what those raise, a pair (named) that the template cannot write, or there is none.
+    """
+    progress, reader = progress or Silent(), PairReader(load_tokenizer, chat)
+    pool = read_source(source, progress, reader=reader).make_pool(progress)
+    if reader.template is not None or (chat is not None and chat.apply is True):
+        return pool.in_chat(reader.chat_template("apply_chat_template is true"))
+    return pool
 
 
-def read_source(source: str, progress: Progress, *, load_tokenizer: LoadTokenizer | None = None) -> SourcePairs:
+def read_source(
+    source: str, progress: Progress, *, load_tokenizer: LoadTokenizer | None = None, reader: PairReader | None = None
+) -> SourcePairs:
     """The pairs of a source.
 
     Arguments:
         source: "file:PATH" or a path (see `read_pool`), or "hub:org/name[@revision][#split]" (split: train).
         progress: shows the download.
         load_tokenizer: gives the model's tokenizer; called only if the source holds messages instead of texts.
+        reader: in its place.
 
     Raises:
-        UsageError: no such source or file, or a malformed row (named).
+        UsageError: no such source or file, or a row (named) that is malformed or that the chat template cannot write.
         BenchError: the hub's data set cannot be had.
     """
-    reader = PairReader(load_tokenizer)
+    reader = reader or PairReader(load_tokenizer)
     if source.startswith("hub:"):
         match = HUB_SOURCE.fullmatch(source)
         if match is None:
@@ -154,9 +191,10 @@ def make_pool(source: str, pairs: Iterable[PreferencePair]) -> PairPool:
 
 def useless(pair: PreferencePair) -> Literal["empty", "identical"] | None:
     """Why a pair teaches nothing: a completion is empty, or both are the same but for white space around them."""
-    if not pair.chosen.strip() or not pair.rejected.strip():
+    chosen, rejected = (text.removesuffix(pair.closing).strip() for text in (pair.chosen, pair.rejected))
+    if not chosen or not rejected:
         return "empty"
-    return "identical" if pair.chosen.strip() == pair.rejected.strip() else None
+    return "identical" if chosen == rejected else None
 
 
 def sha256_pairs(pairs: Sequence[PreferencePair]) -> str:
@@ -188,5 +226,6 @@ def read_pool(
 
 def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
     """Write pairs as JSONL (`prompt`, `chosen`, `rejected`, and `margin` where known), atomically."""
-    rows = (asdict(replace(pair, origin=None)) for pair in pairs)
+    names = ("prompt", "chosen", "rejected", "margin")
+    rows = ({name: getattr(pair, name) for name in names} for pair in pairs)
     write_jsonl(path, ({key: value for key, value in row.items() if value is not None} for row in rows))
