@@ -1,8 +1,8 @@
 """`python -m benchmarks.boards`: what a board of many records takes, in seconds and peak memory.
 
-A study of 10 methods × 10 noise rates × 10 numbers of pairs × 10 seeds with made-up values: 1,000 rows of 10,000 records,
-each with 192 prompts, 60 documents and 7 × 20 answers. It is measured in a process of its own, from reading records to
-writing leaderboard.md and .json.
+A study of 10 methods × 10 noise rates × 10 numbers of pairs × 10 seeds with made-up values: 1,000 rows of 10,000
+records, each with 192 prompts, 60 documents and 7 × 20 answers. It is measured in a process of its own, from reading
+records to writing leaderboard.md and .json.
 """
 
 from __future__ import annotations
