@@ -16,7 +16,7 @@ from bench.leaderboard.render.columns import (
     task_names,
 )
 from bench.leaderboard.render.contrasts import comparison_sections
-from bench.leaderboard.render.notes import FAILED, shows_ranks, table_notes, unpaired_reasons
+from bench.leaderboard.render.notes import FAILED, shows_ranks, subtitle, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -51,7 +51,7 @@ def board_page(board: Leaderboard) -> str:
 
 
 def _sections(table: Table) -> list[str]:
-    heading = " · ".join(part for part in (table.locator, joined(table.distinction)) if part)
+    heading = " · ".join(part for part in (table.locator, subtitle(table)) if part)
     sections = [f"## {escaped(heading)}", _main(table)]
     for column in table.columns:
         if names := task_names(table, column):

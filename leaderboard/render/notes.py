@@ -12,7 +12,7 @@ from bench.leaderboard.board.contrasts import MOST_ROWS
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.rows import PREFERENCE
 from bench.leaderboard.board.values import Column, Table
-from bench.leaderboard.records.labels import flat, readable
+from bench.leaderboard.records.labels import flat, joined, readable
 from bench.leaderboard.render.columns import main_columns, shows_spread
 from bench.leaderboard.render.contrasts import crowded
 from bench.leaderboard.render.noise import noise_columns, noise_reasons
@@ -199,6 +199,12 @@ def in_chat(table: Table) -> list[str]:
     """What the model's chat template wrote: names of metrics, and `pairs`."""
     names = [column.metric for column in table.columns if _chat_of(column)]
     return [*names, *(["pairs"] if any(row.chat for row in table.rows) else [])]
+
+
+def subtitle(table: Table) -> str:
+    """What tells a table from others of the same model, and what a chat template wrote; empty where neither is."""
+    chat = f"chat template: {', '.join(names)}" if (names := in_chat(table)) else ""
+    return " · ".join(part for part in (joined(table.distinction), chat) if part)
 
 
 def _chat_of(column: Column) -> Any:

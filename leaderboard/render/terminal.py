@@ -22,7 +22,7 @@ from bench.leaderboard.render.columns import (
 )
 from bench.leaderboard.render.contrasts import comparison_sections
 from bench.leaderboard.render.grid import RowGrid, column_gap
-from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, table_notes, unpaired_reasons
+from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, subtitle, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -65,8 +65,8 @@ class TerminalBoard:
 
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     gap = column_gap(width)
-    distinction = f" · {joined(table.distinction)}" if table.distinction else ""
-    yield Text.assemble("\n ", (table.locator, "bold"), distinction)
+    more = subtitle(table)
+    yield Text.assemble("\n ", (table.locator, "bold"), f" · {more}" if more else "")
     yield _main(table, wide=width >= WIDE)
     for row in table.rows:
         if row.flags:  # what the exclamation marks mean

@@ -212,7 +212,8 @@ def check_prefixes(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Preferenc
                 raise UsageError(
                     f"pair {pair.origin or index}: its {label} answer changes the prompt's last token, "
                     f"{tokenizer.decode(beginning[-1:])!r}, so that a model would learn from another prompt than it is "
-                    "asked with; take white space off the answer's beginning, or leave the pair out"
+                    "asked with; take white space off the answer's beginning, leave the pair out, or, where all pairs "
+                    "are so, give the tokenizer a template whose prompt ends in a special token"
                 )
 
 

@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_used_is_no_unexpected_error(
 ) -> None:
     from bench.cli import app
 
-    def fail(arguments: list[str], prog_name: str) -> None:
+    def fail(arguments: list[str], **_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/some/file")
 
     monkeypatch.setattr(app, "app", fail)

@@ -202,6 +202,7 @@ def test_a_run_of_chats_says_so_everywhere_and_is_made_again_from_its_record(mak
     page = (spec.out / "leaderboard.md").read_text()
     note = r"Chat template:\*\* the model's own \(SHA-256 \w{8}\) writes toxicity, pairs, with the system prompt"
     assert re.search(note, page)
+    assert re.search(r"(?m)^## .* · chat template: toxicity, pairs$", page)
     (path,) = (spec.out / "records").glob("profs-*.json")
     edit_model(EditRequest(pairs_file=tmp_path / "pairs.jsonl", out=tmp_path / "edited", record=path), Silent())
     card = (tmp_path / "edited" / "README.md").read_text()
