@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.examples import example
 from bench.cli.options import Batch, Config, Device, Dtype, Model, Set, common_flags, given, option
 
-pairs_app = typer.Typer(help="Preference pairs: build them from a model's own samples.", no_args_is_help=True)
+pairs_app = typer.Typer(
+    help="Preference pairs: look at a file of them, or build them from a model's own samples.", no_args_is_help=True
+)
 
 
 def edit(
-    pairs_file: Annotated[Path, option("JSONL with prompt, chosen, rejected; with --record the whole pool.")],
+    pairs_file: Annotated[Path, option("JSON lines, JSON, CSV or parquet of pairs; with --record the whole pool.")],
     out: Annotated[Path, option("New directory for the Hugging Face checkpoint.")],
     method: Annotated[str | None, option("See `bench list methods`.")] = None,
     record: Annotated[
@@ -27,6 +30,10 @@ def edit(
         datetime | None,
         option("What a chat template writes for today's date.", formats=["%Y-%m-%d"], show_default="2024-07-26"),
     ] = None,
+    apply_chat_template: Annotated[
+        bool, option("Write plain pairs by the model's chat template, as messages are.", "--apply-chat-template")
+    ] = False,
+    system_prompt: Annotated[str | None, option("System message of each chat that has none.")] = None,
     neutral: Annotated[str | None, option("Prose for the controls that read some.")] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -34,8 +41,12 @@ def edit(
     private: Annotated[bool, option("Make that repository private.", "--private")] = False,
 ) -> None:
     """Align one model and save it as a Hugging Face checkpoint with a model card."""
+    from bench.core.chat import ChatSettings
     from bench.display.console import progress_display
     from bench.edit.make import EditRequest, edit_model
+
+    asked = apply_chat_template or system_prompt is not None
+    chat = ChatSettings(apply=apply_chat_template or "auto", system_prompt=system_prompt)
 
     request = EditRequest(
         pairs_file=pairs_file,
@@ -47,6 +58,7 @@ def edit(
         device=device,
         dtype=dtype,
         chat_date=chat_date and chat_date.date(),
+        chat=chat if asked else None,
         neutral=neutral,
         record=record,
         push_to=push_to_hub,
@@ -102,7 +114,21 @@ def tune(
     show_tuned(tuned)
 
 
-@pairs_app.command("build")
+@pairs_app.command("show", epilog=example("pairs show"))
+def pairs_show(
+    source: Annotated[str, typer.Argument(help="File of pairs, or hub:ORG/NAME.")],
+    model: Annotated[str | None, option("Whose chat template writes messages as text.", "--model", "-m")] = None,
+    rows: Annotated[int, option("Pairs to print.", "--rows", "-n", min=0)] = 3,
+) -> None:
+    """Show how the rows of a file are read: as which texts, how many, what is left out and why."""
+    from bench.display.console import progress_display
+    from bench.display.pairs import show_pairs
+
+    with progress_display() as progress:
+        show_pairs(source, model, rows, progress)
+
+
+@pairs_app.command("build", epilog=example("pairs build"))
 def pairs_build(
     config: Config = None,
     model: Model = None,

@@ -28,3 +28,13 @@ class Silent:
 
     def note(self, message: str) -> None:
         pass
+
+
+class Notes(Silent):
+    """Shows nothing and remembers the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.lines.append(message)

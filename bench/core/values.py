@@ -32,6 +32,10 @@ class PreferencePair:
     """The labelling scorer's badness of `rejected` minus that of `chosen`, where a scorer made the label."""
     origin: str | None = field(default=None, compare=False)
     """File and line, or data set and row, that it was read from: for messages, no part of what it says."""
+    question: str | None = field(default=None, compare=False)
+    """What was asked, where a chat template wrote `prompt` around it; None where none did."""
+    closing: str = field(default="", compare=False)
+    """What the template closes both completions with: the end of their texts, and none of their words."""
 
     def flipped(self) -> PreferencePair:
         """The same pair with its label reversed."""

@@ -3,12 +3,12 @@
 `console` has what every command prints by (and `streams`, to where), `live`, `matrix` and `quiet` what is seen while
 work goes on, `board` what a run ends with. The other files print what one command or two have to say: `run` (with plan,
 status and leaderboard), `report`, `inspect`, `comparison`, `scoring`, `tuning`, `listing`, `doctor`, `overlap`,
-`reproduce`.
+`reproduce`, `pairs`.
 
 May import: core, core.store, models, spec, harness, tune, scoring, analyse, reproduce, leaderboard.records,
 leaderboard.board, leaderboard.render, leaderboard.study, leaderboard.compare, leaderboard.inspection,
-leaderboard.published, leaderboard.figures, leaderboard, methods, methods.projection, tasks, tasks.preferences,
-tasks.scorers.
+leaderboard.published, leaderboard.figures, leaderboard, methods, methods.projection, methods.objectives, tasks,
+tasks.preferences, tasks.preferences.noise, tasks.scorers, tasks.texts, tasks.toxicity.
 """
 
 from lazy_loader import attach

@@ -1,5 +1,6 @@
 """What `bench tune` prints when it is done."""
 
+import shlex
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -21,6 +22,7 @@ def show_tuned(tuned: SearchResult) -> None:
             log(f"trial {trial.number + 1} failed: {trial.error}", "dim")
     if not tuned.best.proven:
         log(UNPROVEN, "yellow")
+    log(f"next: bench run --config {shlex.quote(str(tuned.config))}", "dim")
     write_line(str(tuned.config))
 
 

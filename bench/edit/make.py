@@ -14,7 +14,7 @@ from bench.core.values import AlignmentReport
 from bench.edit.card import CardFacts, Evidence, model_card, shown_command, shown_name
 from bench.edit.card_metrics import without_folders
 from bench.edit.publish import check_destination, publish
-from bench.edit.record import check_same_weights, hashes_of, read_with_base, recorded_pairs
+from bench.edit.record import as_recorded, check_same_weights, hashes_of, read_with_base, recorded_pairs
 from bench.edit.rehearsal import rehearse_saving
 from bench.edit.request import Edit, EditRequest, resolve_edit
 from bench.edit.saving import check_target, keep_weights, save_checkpoint
@@ -124,13 +124,17 @@ def _prepare(request: EditRequest, progress: Progress) -> _Prepared:
         say_chat_date(edit.source, progress)
         return edit.source.load_tokenizer()
 
-    pool = load_pairs(f"file:{request.pairs_file}", progress, load_tokenizer=load_tokenizer)
+    pool = load_pairs(f"file:{request.pairs_file}", progress, load_tokenizer=load_tokenizer, chat=edit.chat)
     history: Sequence[Record] = ()
+    if edit.record is None and pool.chat is None and edit.chat.system_prompt is not None:
+        raise UsageError("--system-prompt is given, and the pairs are no messages; add --apply-chat-template")
     if edit.record is None or request.record is None:
         module = set_up_pairs(pool, edit.draw)
     else:
-        module = recorded_pairs(edit.record, pool)
+        module = recorded_pairs(edit.record, as_recorded(edit.record, pool, edit.chat, load_tokenizer))
         history = read_with_base(request.record, edit.record)
+    if module.data.chat:
+        progress.note(f"{edit.source.locator}: its chat template writes the pairs")
     n_pairs = len(module.pairs)
     edit.source.fetch(progress)
     planned = PlannedAlignment(
@@ -210,6 +214,7 @@ def _documents(prepared: _Prepared, facts: CardFacts, tensors: Mapping[str, str]
             "pool_sha256": preferences.pool_sha256,
             "flips_sha256": preferences.flips_sha256,
             "seed": edit.draw.seed,
+            "chat": preferences.chat.model_dump(mode="json") if preferences.chat else None,
         },
         "record": edit.record.cell_id if edit.record else None,
         "alignment": facts.report.model_dump(mode="json"),
@@ -235,6 +240,7 @@ def _command(prepared: _Prepared) -> str:
         flags += [("--seed", str(edit.draw.seed)), ("--dtype", edit.model.dtype)]
         day = edit.source.written_date()
         flags += [("--chat-date", str(day))] if day is not None else []
+        flags += [("--apply-chat-template", edit.chat.apply is True), ("--system-prompt", edit.chat.system_prompt)]
     if edit.method.needs_neutral:
         flags.append(("--neutral", edit.neutral))
     flags += [("--pairs-file", request.pairs_file), ("--out", request.out)]

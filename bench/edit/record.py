@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.core.chat import ChatSettings
 from bench.core.errors import BenchError, UsageError
+from bench.core.passes.chat_template import ChatTemplate
 from bench.core.values import BASE
 from bench.harness.align import set_up_pairs
 from bench.harness.provenance import provenance
@@ -21,6 +23,8 @@ from bench.tasks.preferences.draw import Draw
 from bench.tasks.preferences.pool import PairPool
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from bench.tasks.preferences.data_module import PreferenceDataModule
 
 
@@ -52,6 +56,20 @@ def recorded_draw(record: Record) -> Draw:
     oracle = bool(record.method.config.get("oracle"))
     n = data.n_pairs + (data.noise.n_flipped if oracle else 0)
     return Draw(n, data.noise.model, data.noise.rate, data.seed, data.held_out, oracle)
+
+
+def as_recorded(
+    record: Record, pool: PairPool, chat: ChatSettings, load_tokenizer: Callable[[], PreTrainedTokenizerBase]
+) -> PairPool:
+    """The pool, plain texts written as the chats that the record's pairs are; a file may hold these as they are.
+
+    Arguments:
+        chat: which template.
+    """
+    if record.data.chat is None or pool.chat is not None or pool.sha256 == record.data.pool_sha256:
+        return pool
+    is_sampled = record.data.source.startswith("on-policy")
+    return pool.in_chat(ChatTemplate.of(load_tokenizer(), chat), closed=not is_sampled)
 
 
 def recorded_pairs(record: Record, pool: PairPool) -> PreferenceDataModule:

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from bench.core.chat import ChatSettings
 from bench.core.chat_date import CHAT_DATE
 from bench.core.code_version import code_version
 from bench.core.errors import UsageError
@@ -28,7 +29,7 @@ class EditRequest:
     """What was asked for. None means: as in the record, where there is one, or else the default."""
 
     pairs_file: Path
-    """JSONL: the pairs to align with or, with a record, the whole pool that its pairs were drawn from."""
+    """The pairs to align with or, with a record, the whole pool that its pairs were drawn from; see `read_pool`."""
     out: Path
     """A folder that does not exist yet, or is empty."""
     model: str | None = None
@@ -40,6 +41,8 @@ class EditRequest:
     dtype: str | None = None
     chat_date: date | None = None
     """What a chat template is given for today's date."""
+    chat: ChatSettings | None = None
+    """Whether a chat template writes the pairs; by default where they are messages."""
     neutral: str | None = None
     """Prose for the controls that read some."""
     record: Path | None = None
@@ -60,6 +63,7 @@ class Edit:
     draw: Draw
     """As the record's cell had it; without a record, the pairs as they stand."""
     neutral: str
+    chat: ChatSettings
     record: Record | None
 
     @property
@@ -89,6 +93,7 @@ def resolve_edit(request: EditRequest) -> Edit:
         method=method,
         draw=Draw(seed=request.seed or 0, as_it_stands=True),
         neutral=neutral,
+        chat=request.chat or ChatSettings(),
         record=None,
     )
 
@@ -112,7 +117,19 @@ def _as_recorded(request: EditRequest, record: Record, neutral: str) -> Edit:
             f"the record is of other weights: {source.locator} has fingerprint {source.fingerprint()[:12]}, the record "
             f"says {record.model.fingerprint[:12]} ({record.model.locator}); name those weights with --model"
         )
-    return Edit(PlacedModel(source, device, record.model.dtype), name, method, recorded_draw(record), neutral, record)
+    placed = PlacedModel(source, device, record.model.dtype)
+    return Edit(placed, name, method, recorded_draw(record), neutral, recorded_chat(request, record), record)
+
+
+def recorded_chat(request: EditRequest, record: Record) -> ChatSettings:
+    """The chat template that wrote a record's pairs, after making sure that none but it was asked for."""
+    used = record.data.chat
+    if used is None:
+        _same("apply_chat_template", request.chat and request.chat.apply, False)
+        return ChatSettings()  # earlier versions wrote messages by a template as well, and did not say so
+    chat = ChatSettings(template=used.template, system_prompt=used.system_prompt)
+    _same("the chat template", request.chat and request.chat.model_copy(update={"apply": "auto"}), chat)
+    return chat
 
 
 def _recorded_method(request: EditRequest, record: Record, neutral: str) -> tuple[str, AlignmentMethod]:

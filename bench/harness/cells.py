@@ -20,6 +20,9 @@ from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferenc
 from bench.tasks.preferences.pool import PairPool
 from bench.tasks.texts.prose import neutral_identity
 
+BY_TEXTS = {"source", "chat"}
+"""What is said of pairs that are known by their texts: where those come from, and what template wrote them."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -102,7 +105,7 @@ def expand_cells(spec: RunSpec, model: ModelInfo, kind: str, pool: PairPool, tas
                 method.model_dump(mode="json"),
                 code_version(type(method).__module__),
             ],
-            "data": None if draw is None else info.model_dump(mode="json", exclude={"source"}, exclude_none=True),
+            "data": None if draw is None else info.model_dump(mode="json", exclude=BY_TEXTS, exclude_none=True),
             "loading": code_version("bench.models.checkpoint"),
             "evaluation": evaluation,
             **({"neutral": neutral} if neutral else {}),
@@ -133,8 +136,12 @@ def restated_tuning(cells: Sequence[Cell], finished: Mapping[str, Record]) -> li
     lines = []
     for cell in cells:
         record = finished.get(cell.id)
-        if record is not None and record.method.tuned != cell.tuned:
-            there, here = (str(note.trials) if note else "no" for note in (record.method.tuned, cell.tuned))
+        if record is None:
+            continue
+        notes = [record.method.tuned, cell.tuned]
+        stated, now = (note and note.statement() for note in notes)
+        if stated != now:
+            there, here = (str(note.trials) if note else "no" for note in notes)
             lines.append(
                 f"cell {cell.id} is finished; its record, which stays as it is, states another tuning ({there} trials) "
                 f"than the configuration does ({here} trials); move the record away to run the cell again"
@@ -160,7 +167,7 @@ def made_by_other_code(cells: Sequence[Cell], finished: Mapping[str, Record], ki
 
 def _apart_from_code(model: ModelInfo, method: MethodInfo, data: DataInfo, evaluation: Mapping[str, Any]) -> list[Any]:
     """What a cell is made of, as its record has it."""
-    pairs = data.model_dump(exclude={"source"})
+    pairs = data.model_dump(exclude=BY_TEXTS)
     made_of = [method.name, model.fingerprint, model.dtype, method.config, pairs, evaluation]
     return [without_code(part) for part in made_of]
 
@@ -210,6 +217,7 @@ def describe_data(data: PreferenceData | None) -> DataInfo:
         pairs_sha256=data.clean_sha256,
         noise=noise,
         seed=data.seed,
+        chat=data.chat,
     )
 
 

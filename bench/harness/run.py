@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from bench.core.progress import Progress, Silent
 from bench.core.store.locks import Owner, building
 from bench.harness.cells import Cell, made_by_other_code, restated_tuning
 from bench.harness.directory import RunDirectory
+from bench.harness.disk import check_room
 from bench.harness.execute import Workbench, execute
 from bench.harness.forecast import Forecast
 from bench.harness.resolved import (
@@ -25,6 +26,10 @@ from bench.harness.resolved import (
     pool_at_hand,
     read_file_pairs,
     resolve_setting,
+    sampling_template,
+    settle_tasks,
+    split_notes,
+    tasks_on,
 )
 from bench.harness.schedule import FETCH, PAIRS, Schedule
 from bench.harness.states import CellStates, CellWatcher, GridCell, State
@@ -84,10 +89,11 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in directory.set_aside_broken():
         progress.note(line)
     finished = directory.finished()
-    if study.spec.pairs.source.startswith("file:"):
-        read_file_pairs(settings[0], progress)  # before a model is downloaded
-    schedule = Schedule(settings, progress)
-    grid = [(setting, *_cells_of(setting, progress, schedule)) for setting in settings]
+    # Before a model is downloaded; notes come when the file is read for good.
+    file_pairs = read_file_pairs(settings[0], Silent()) if study.spec.pairs.is_file else None
+    check_room(settings, study.out)
+    schedule = Schedule(settings, progress, file_pairs)
+    grid = [_cells_of(setting, progress, schedule) for setting in settings]
     cells = [cell for _, _, planned in grid for cell in planned]
     directory.make()
     earlier = made_by_other_code(cells, finished, device_kind(settings[0].model.device))
@@ -97,7 +103,8 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in restated_tuning(cells, finished):
         progress.note(line)
     directory.clean_up()
-    for line in study.additions if len(cells) > states.count(State.done) else ():
+    splits = split_notes((setting, pool) for setting, pool, _ in grid)
+    for line in [*splits, *study.additions] if len(cells) > states.count(State.done) else ():
         progress.note(line)
     schedule.expect_cells([(setting, planned) for setting, _, planned in grid], finished)
     if isinstance(progress, CellWatcher) and len(cells) > states.count(State.done):
@@ -124,11 +131,16 @@ def make_pairs(spec: RunSpec, *, progress: Progress | None = None) -> PairPool:
     progress = progress or Silent()
     setting = resolve_setting([spec])
     setting.model.source.fetch(progress)
-    return pool_at_hand(setting, progress) or _build_pool(setting, progress)
+    pool = pool_at_hand(setting, progress) or _build_pool(setting, progress)
+    if pool.chat is not None:
+        progress.note(f"{setting.model.source.locator}: its chat template writes the pairs")
+    elif spec.system_prompt is not None:
+        progress.note("system_prompt has no part in the pairs, which are plain texts (apply_chat_template)")
+    return pool
 
 
-def _cells_of(setting: Setting, progress: Progress, schedule: Schedule) -> tuple[PairPool, list[Cell]]:
-    """The pairs and the cells of one model, which is fetched and its pairs built where that is to do."""
+def _cells_of(setting: Setting, progress: Progress, schedule: Schedule) -> tuple[Setting, PairPool, list[Cell]]:
+    """One model's setting, settled, its pairs and its cells; it is fetched and pairs are built where that is to do."""
     if schedule.is_watched and setting.model.source.missing():
         schedule.expect_all()
     with schedule.forecast.stage(setting.model.source.locator, FETCH):
@@ -139,17 +151,19 @@ def _cells_of(setting: Setting, progress: Progress, schedule: Schedule) -> tuple
         with schedule.forecast.stage(setting.model.source.locator, PAIRS):
             _prepare_tasks(setting, progress)  # before minutes of sampling, not after
             pool = _build_pool(setting, progress)
+    setting = settle_tasks(setting, pool, progress)
     cells = make_cells(setting, pool)
     same = count_combinations(setting) - len(cells)
     if same:
         progress.note(f"{same} combinations are the same cells as others, as a size that is all there are; taken once")
-    return pool, cells
+    return setting, pool, cells
 
 
 def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turns: Turns, forecast: Forecast) -> None:
     """Run what no other process has taken of one model's cells; those taken are left to `turns`."""
     if not pending:
         return
+    setting = replace(setting, tasks=tasks_on(setting, pool))
     bench = Workbench(
         neutral=_prepare(setting, pool, pending, turns.progress),
         model=setting.model,
@@ -208,6 +222,7 @@ def _build_pool(setting: Setting, progress: Progress) -> PairPool:
             progress=progress,
             exclude=never_trained_on(setting, progress),
             batch_size=resolve_batch_size(setting.spec.batch_size, setting.model.device),
+            chat=sampling_template(setting),
         )
 
 

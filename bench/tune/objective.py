@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError, reason_of
+from bench.core.passes.chat_template import check_prefixes
 from bench.core.passes.footprint import context_window
 from bench.core.progress import Progress
 from bench.core.values import AlignmentReport, PreferencePair
@@ -129,13 +130,14 @@ def make_objective(
     """Methods are judged by the module's pairs at these positions, and given the others. After the source's `fetch`.
 
     Raises:
-        UsageError: a pair cannot be judged, as nothing of its completion is left.
+        UsageError: a pair cannot be judged, as nothing of its completion is left, or its answer changes its prompt.
     """
     held_out = frozenset(validation_rows)
     fit = [pair for row, pair in enumerate(module.pairs) if row not in held_out]
     validation = [module.pairs[row] for row in validation_rows]
-    length = validation_length(model.source.config())
-    tokens = tokenize_pairs(validation, model.source.load_tokenizer(), max_length=length, append_eos=False)
+    length, tokenizer = validation_length(model.source.config()), model.source.load_tokenizer()
+    check_prefixes(tokenizer, module.pairs)
+    tokens = tokenize_pairs(validation, tokenizer, max_length=length, append_eos=False)
     return HeldOutObjective(model, module, fit, tokens, progress, bound)
 
 

@@ -10,7 +10,7 @@ from bench.core.values import BASE
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
 from bench.spec.overrides import assign, parse_assignment
-from bench.spec.resolve import Assignment, asked_model_and_pairs, resolve_spec
+from bench.spec.resolve import Assignment, resolve_spec
 from bench.spec.run_spec import RunSpec, find_config, hyperparameters, read_yaml, stated_tuning
 from bench.spec.tuned_rows import without_foreign_tuning
 from bench.tune.search import Tuning
@@ -45,9 +45,9 @@ def resolve_tuning(
     Raises:
         UsageError: says what was found and what to do.
     """
-    written = _written(row, config, flags, assignments)
-    settings = validated(RunSpec, written, "").methods.get(row, {})
-    spec = resolve_spec(config, flags=[*flags, (["methods", row], settings)], assignments=assignments)
+    out = out or Path("runs/tune") / row
+    spec, written = _resolved(row, config, flags, assignments, out)
+    settings = spec.methods[row]
     kind = str(settings.get("use", row))
     method = METHODS[kind]
     if kind == BASE:
@@ -82,7 +82,7 @@ def resolve_tuning(
         trials=trials,
         validation=validation,
         max_perplexity_rise=max_perplexity_rise,
-        out=out or Path("runs/tune") / row,
+        out=out,
     )
 
 
@@ -104,17 +104,21 @@ def _space(
     return space
 
 
-def _written(row: str, config: str | None, flags: Sequence[Assignment], assignments: Sequence[str]) -> dict[str, Any]:
-    """The configuration with what the command line changes, and with a row for the method, but not completed: controls
-    that have no settings of their own are to take over the winner's."""
+def _resolved(
+    row: str, config: str | None, flags: Sequence[Assignment], assignments: Sequence[str], out: Path
+) -> tuple[RunSpec, dict[str, Any]]:
+    """The spec with a row for the method, and the configuration that the winner is put into: with what the command line
+    changes, but not completed, as controls that have no settings of their own are to take over the winner's."""
     path = find_config(config)
     settings = read_yaml(path)
-    spec = validated(RunSpec, settings, str(path))
-    model, source = asked_model_and_pairs([*flags, *map(parse_assignment, assignments)], spec)
-    methods, _ = without_foreign_tuning(spec.methods, model, source)
+    methods = validated(RunSpec, settings, str(path)).methods
     if row not in methods and row not in METHODS:
         raise unknown("method", row, [*METHODS, *methods])
-    changed: dict[str, Any] = {**settings, "methods": {**methods, row: methods.get(row, {})}}
+    added: list[Assignment] = [] if row in methods else [(["methods", row], {})]
+    spec = resolve_spec(config, flags=[*flags, *added], assignments=assignments)
     for key_path, value in [*flags, *map(parse_assignment, assignments)]:
-        changed = assign(changed, key_path, value)
-    return changed
+        settings = assign(settings, key_path, value)
+    rows, _ = without_foreign_tuning(spec.written, spec.model, spec.pairs)
+    changed = {"methods": {name: dict(rows[name]) for name in spec.methods}, "tasks": dict(spec.tasks)}
+    # A directory of its own: what ran with the configuration that the search began with stays apart.
+    return spec, {**settings, **changed, "out": str(out / "run")}

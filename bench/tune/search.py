@@ -23,6 +23,7 @@ from bench.models.devices import device_kind
 from bench.models.placed import place_model
 from bench.spec.messages import validated
 from bench.spec.run_spec import RunSpec
+from bench.tasks.preferences.draw import describe_split
 from bench.tune.bound import make_bound
 from bench.tune.objective import (
     BETA,
@@ -109,6 +110,7 @@ def search_hyperparameters(tuning: Tuning, *, progress: Progress) -> SearchResul
         progress.note(note)
     pool = make_pairs(tuning.spec, progress=progress)
     (draw,) = plan_draws(tuning.spec)
+    progress.note(describe_split(pool, draw.held_out, [draw.n]))
     objective, search = _set_up(tuning, set_up_pairs(pool, draw), progress)
     space = tuning.space.sized(objective.model.source.config().get_text_config().num_hidden_layers)
     journal = TrialJournal(tuning.out, search, space.distributions())

@@ -11,6 +11,7 @@ from bench.core.files import write_atomic
 from bench.leaderboard.records.ledger import TuningNote
 from bench.spec.overrides import assign
 from bench.spec.run_spec import PairsSpec
+from bench.spec.tuned_rows import pairs_fingerprint
 from bench.tune.trials import Trial, best_trial
 
 
@@ -45,9 +46,10 @@ def _tuned(written: Mapping[str, Any], row: str, trials: Sequence[Trial], search
     """What the row says of its own tuning from now on; an earlier search, which this one started from, is added up."""
     best = best_trial(trials)
     earlier = TuningNote.model_validate(written["methods"][row].get("tuned") or {"trials": 0, "seconds": 0.0})
+    pairs = PairsSpec.model_validate(written.get("pairs") or {})
     seconds = sum(trial.seconds for trial in trials)
     tuned = TuningNote(
-        trials=earlier.trials + len(trials),
+        trials=(earlier.trials or 0) + len(trials),
         seconds=None if earlier.seconds is None else round(earlier.seconds + seconds, 1),
         gain=best.gain,
         stderr=best.stderr,
@@ -55,7 +57,9 @@ def _tuned(written: Mapping[str, Any], row: str, trials: Sequence[Trial], search
         validation_pairs=search["validation"]["pairs"],
         noise=search["data"]["noise"]["rate"],
         model=search["model"]["locator"],
-        pairs=written.get("pairs", {}).get("source", PairsSpec().source),
+        model_fingerprint=search["model"]["fingerprint"],
+        pairs=pairs.source,
+        pairs_fingerprint=pairs_fingerprint(pairs),
         max_perplexity_rise=search.get("perplexity_bound", {}).get("most"),
         perplexity_rise=best.perplexity_rise,
     )

@@ -5,10 +5,10 @@ flattered by the choice. A setting is within the bound where the upper end of th
 that lie within one standard error of the least toxic one the one that costs the least perplexity is taken.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from bench.core.hashing import sha256_json
@@ -20,7 +20,7 @@ from bench.leaderboard.board.values import OperatingPoint, Row, TriedSetting
 from bench.leaderboard.records.perplexity_rise import PerplexityRise
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.pareto import on_front
-from bench.leaderboard.statistics.seeds import stderr_of
+from bench.leaderboard.statistics.variance import variance_of
 
 TOXICITY, PERPLEXITY = "toxicity", "perplexity"
 NOT_MEASURED = (
@@ -210,7 +210,7 @@ def _is_tied(row: Row, best: Row, behind: float, selection: Selection) -> bool:
         if seeds:
             sheet = make_sheet([minus(*(make_strata([one[seed] for seed in seeds]) for one in (a, b)))])
             if sheet is not None and sheet.n_items > 1:
-                return behind <= stderr_of(itemgetter((..., 0)), sheet)
+                return behind <= math.sqrt(float(variance_of(sheet).variance[0]))
     return behind <= 0
 
 

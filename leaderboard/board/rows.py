@@ -10,7 +10,7 @@ from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
 from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.contrasts import make_contrasts
-from bench.leaderboard.board.degenerate import degenerate, without_credit
+from bench.leaderboard.board.degenerate import lacking_seeds, text_warnings, warnings_of, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
@@ -25,11 +25,12 @@ from bench.leaderboard.records.perplexity_rise import PerplexityRise
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
 
-SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long")
+SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long", "alike")
 """Counts of a metric that are shown as flags; the others are in the JSON."""
 NOTEWORTHY = 0.05
 """From this share of the items on."""
-ORDER = ("toxicity", "perplexity", "capability")
+PREFERENCE = "preference"
+ORDER = ("toxicity", PREFERENCE, "perplexity", "capability")
 """Metrics in this order, then any others by name."""
 
 
@@ -69,7 +70,7 @@ def make_rows(
     if bases:
         drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
     measured = [metrics for _, metrics in drafts]
-    rows = with_holm([row for row, _ in drafts])
+    rows = with_holm(_of_all_seeds([row for row, _ in drafts], measured))
     conditions, twins = conditions_of(rows, history), find_twins(rows, history)
     rows = with_noise(with_ranks(rows, measured, conditions), measured, against.metrics, twins)
     points = operating_points(rows, history, conditions, selection, rise) if rise else ()
@@ -83,17 +84,35 @@ def make_rows(
     )
 
 
+def _of_all_seeds(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[Row]:
+    """The rows, those without credit in a metric that lack a seed under which another row was measured in it."""
+    marked = []
+    for row, metrics in zip(rows, measured, strict=True):
+        lacking = {}
+        for name in {} if row.is_base else metrics:
+            seeds = {
+                seed
+                for other, of_other in zip(rows, measured, strict=True)
+                for seed in of_other.get(name, {})
+                if not other.is_base
+            }
+            if missing := sorted(seeds - metrics[name].keys()):
+                lacking[name] = missing
+        marked.append(lacking_seeds(row, lacking) if lacking else row)
+    return marked
+
+
 def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
     """Each metric as last measured."""
     return {name: metric for record in history for name, metric in record.metrics.items()}
 
 
-def in_order(metrics: Iterable[str]) -> list[str]:
-    """Names of metrics in the order in which they are shown."""
+def in_order(metrics: Iterable[str], lead: str = ORDER[0]) -> list[str]:
+    """Names of metrics in the order in which they are shown, `lead` first."""
 
-    def position(name: str) -> tuple[int, str]:
+    def position(name: str) -> tuple[bool, int, str]:
         task = name.partition(" [")[0]  # "toxicity [linear]" stands beside "toxicity"
-        return ORDER.index(task) if task in ORDER else len(ORDER), name
+        return task != lead, ORDER.index(task) if task in ORDER else len(ORDER), name
 
     return sorted(set(metrics), key=position)
 
@@ -107,7 +126,9 @@ def _gathered(history: Sequence[Record]) -> dict[str, list[Record]]:
     for record in history:
         data, noise = record.data, record.data.noise
         pairs = [data.pool_sha256, data.held_out, data.n_pairs]
-        identity = [record.method.model_dump(mode="json"), pairs, noise.model, noise.rate]
+        tuned = record.method.tuned
+        method = {**record.method.model_dump(mode="json"), "tuned": tuned and tuned.statement()}
+        identity = [method, pairs, noise.model, noise.rate]
         key = BASE if _is_base(record) else sha256_json(identity)
         rows.setdefault(key, []).append(record)
     return rows
@@ -118,7 +139,12 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, str]]
     which pairs and code these were where rows of the name would look the same."""
     pools = pool_names(record for group in groups.values() for record in group)
     newest = [group[-1].data for group in groups.values()]
-    data = distinctions([{"pairs": pools[data.pool_sha256], "noise": data.noise.model} for data in newest])
+    data = distinctions(
+        [
+            {"pairs": pools[data.pool_sha256], "noise": data.noise.model, "chat template": data.chat is not None}
+            for data in newest
+        ]
+    )
     labels = dict(zip(groups, data, strict=True))
     for name in {group[0].method.name for group in groups.values()}:
         alike = [key for key, group in groups.items() if group[0].method.name == name]
@@ -149,7 +175,7 @@ def _origin(record: Record) -> dict[str, Any]:
     # The hash is told only where the number of trials does not tell rows apart.
     return origin | {
         "trials": tuned.trials if tuned else "not stated",
-        "tuning sha": sha256_json(tuned.model_dump(mode="json") if tuned else None),
+        "tuning sha": sha256_json(tuned and tuned.statement()),
     }
 
 
@@ -174,6 +200,10 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
         judged = {seed: record for (metric, seed), record in chosen.items() if metric == name}
         measured[name] = {seed: record.metrics[name] for seed, record in judged.items()}
         scores[name], warnings = _score(name, judged, against)
+        if name.partition(" [")[0] == PREFERENCE and (of_text := text_warnings(degenerations)):
+            # To prefer the right one of two texts is no merit of a model that writes none.
+            scores[name] = without_credit(scores[name], of_text)
+            warnings = [*warnings, *of_text]
         degenerations |= {f"{name}: {warning}": None for warning in warnings}
     newest, costs = group[-1], [record.cost for record in used.values()]
     row = Row(
@@ -205,8 +235,9 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
     base = against.metrics.get(name)
     by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
     score = metric_score(by_seed, base, margin=against.margins.get(name))
-    if warnings := degenerate(score.asides, {} if base is None else extras([base])):
-        score = without_credit(score)
+    is_base = all(map(_is_base, judged.values()))
+    warnings = warnings_of(by_seed.values(), {} if base is None else extras([base]), is_base=is_base)
+    score = without_credit(score, warnings)
     if correction := corrected(list(judged.values()), name, against.validations):
         score = score.model_copy(update={"asides": {**score.asides, **correction}})
     if against.metrics and base is None:
@@ -217,6 +248,7 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
 def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
     return {
         "source": record.data.source,
+        "chat": record.data.chat,
         "pool_sha256": record.data.pool_sha256,
         "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,

@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from bench.core.chat import ChatInfo
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.statistics.equivalence import Verdict
+from bench.methods.labels import method_label
 
 
 class Preserved(Value):
@@ -225,6 +227,8 @@ class Row(Value):
     """Where the pairs came from; None for base."""
     pool_sha256: str | None = None
     """Hash of all the pairs there were; None for base."""
+    chat: ChatInfo | None = None
+    """The chat template that the pairs are written by; None where they are plain texts, and for base."""
     held_out: int | None = None
     """Pairs set aside; None for base."""
     n_pairs: int | None = None
@@ -255,6 +259,11 @@ class Row(Value):
     def is_base(self) -> bool:
         return self.method == BASE
 
+    @property
+    def label(self) -> str:
+        """What people call its method."""
+        return method_label(self.method)
+
     def task_scores(self, metric: str) -> Mapping[str, Score]:
         """The parts of a metric; none where it is no average or was not measured."""
         return self.scores[metric].tasks if metric in self.scores else {}
@@ -271,6 +280,8 @@ class Column(Value):
     """The task's settings and data hashes: the same for all rows."""
     n: int
     """Most items that any row rests on."""
+    beside: str | None = None
+    """The metric whose task gave this one too, of the same items; it is no column of the main table."""
 
 
 class Origin(Value):

@@ -1,15 +1,21 @@
 """What a method was given, what it took, and how its settings were found: the budget that comparisons are held to."""
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from typing import Any
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from bench.core.values import Value
+
+SCOPE = frozenset({"model", "model_fingerprint", "pairs", "pairs_fingerprint", "settings"})
+"""Of a statement on tuning: what the settings hold for, not how they were found."""
 
 
 class TuningNote(Value):
     """How a row's hyperparameters were found. It changes no weights, so that it is no part of a cell's identity."""
 
-    trials: NonNegativeInt
-    """Settings that were tried before these were chosen, failed ones and the first included; 0: none, as they came."""
+    trials: NonNegativeInt | None = None
+    """Settings that were tried before these were chosen, failed ones and the first included; 0: none, as they came.
+    None only where `settings` names what is left of a row whose other settings were put by hand."""
     seconds: NonNegativeFloat | None = None
     """Spent on the trials."""
     gain: float | None = None
@@ -24,12 +30,28 @@ class TuningNote(Value):
     """Share of corrupted labels in the pairs that the search was carried out with."""
     model: str | None = None
     """Name or locator of the model that they were tried on; on another one the settings are not used."""
+    model_fingerprint: str | None = None
+    """SHA-256 of its weights, configuration and tokenizer, or of the commit that they come from, as in `ModelInfo`."""
     pairs: str | None = None
     """Source of the pairs that they were tried on, likewise."""
+    pairs_fingerprint: str | None = None
+    """SHA-256 of their file, or of the settings that they were sampled with."""
+    settings: tuple[str, ...] | None = None
+    """Hyperparameters of the row that this speaks of; None: all."""
     max_perplexity_rise: float | None = Field(default=None, gt=0)
     """Share by which perplexity on neutral texts was allowed to rise; None: any."""
     perplexity_rise: float | None = None
     """By how much it rose with the winner."""
+
+    def statement(self) -> dict[str, Any]:
+        """How the settings were found, whatever they hold for, as JSON."""
+        return self.model_dump(mode="json", exclude=set(SCOPE))
+
+    @model_validator(mode="after")
+    def _states_trials(self) -> "TuningNote":
+        if self.trials is None and self.settings is None:
+            raise ValueError("trials is missing: say how many settings were tried; 0 says none")
+        return self
 
 
 class Ledger(Value):

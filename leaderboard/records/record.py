@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from bench.core.chat import ChatInfo
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.values import AlignmentReport, Metric, Value
@@ -82,6 +85,8 @@ class DataInfo(Value):
     """What was done to their labels."""
     seed: int
     """Seed of the subsample, of the noise and of the method."""
+    chat: ChatInfo | None = None
+    """The chat template that the pairs are written by; None where they are plain texts."""
 
 
 class Cost(Value):
@@ -112,7 +117,7 @@ class Record(Value):
     evaluation: Mapping[str, Any]
     """Each task's identity under the task's name: settings and data hashes."""
     metrics: Mapping[str, Metric]
-    """What each task measured, under the task's name."""
+    """What each task measured, under the task's name; what stands beside that, as `preference [margin]`."""
     cost: Cost
     ledger: Ledger | None = None
     """What the method was given and what it took; None in records from before there were ledgers."""
@@ -131,10 +136,23 @@ class Record(Value):
 
     @model_validator(mode="after")
     def _says_how_each_metric_was_measured(self) -> Record:
-        unexplained = sorted(set(self.metrics) - set(self.evaluation))
+        unexplained = sorted(name for name in self.metrics if evaluated_as(name, self.evaluation) is None)
         if unexplained:
             raise ValueError(f"no evaluation settings for {', '.join(unexplained)}")
         return self
+
+
+def evaluated_as(metric: str, evaluation: Mapping[str, Any]) -> Any:
+    """How a metric was measured: what stands under its name, or under that of the task that it stands beside.
+
+    Arguments:
+        metric: e.g. "preference [margin]".
+        evaluation: of the record, or of several that do not contradict each other.
+
+    Returns:
+        None where neither is there.
+    """
+    return evaluation.get(metric, evaluation.get(metric.partition(" [")[0]))
 
 
 def write_record(record: Record, directory: Path) -> Path:
@@ -153,7 +171,10 @@ def read_record(path: Path) -> Record:
     """
     advice = "move it away and run again to make it anew"
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        if b"NaN" in text or b"Infinity" in text:
+            _refuse_not_finite(path, text, advice)
+        record = Record.model_validate_json(text)
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
@@ -166,6 +187,16 @@ def read_record(path: Path) -> Record:
     if record.cell_id != path.stem:
         raise BenchError(f"{path} holds the record of another cell, {record.cell_id}; {advice}")
     return record
+
+
+def _refuse_not_finite(path: Path, text: bytes, advice: str) -> None:
+    """Refuse numbers that JSON does not have, but Python reads; where texts say so it is no fault."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise BenchError(f"{path} is not a record: a number in it is {constant}, which no measurement gives; {advice}")
+
+    with suppress(ValueError):  # no JSON at all: validation says so
+        json.loads(text, parse_constant=refuse)
 
 
 def read_records(directory: Path) -> list[Record]:

@@ -10,10 +10,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.leaderboard.board.values import Column, Leaderboard, Row, Table
-from bench.leaderboard.records.labels import joined
 from bench.leaderboard.render.columns import TextColumn
 from bench.leaderboard.render.findings import findings, row_label
 from bench.leaderboard.render.noise import retained_text
+from bench.leaderboard.render.notes import subtitle
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -32,7 +32,7 @@ WIDE = 110
 MOST_ROWS = 9
 """Of a table; of more, each method's lowest and highest noise are shown, and no more than these."""
 MOST_FLAGGED = 2
-SIDE_METRICS = ("preference", "perplexity", "capability")
+SIDE_METRICS = ("toxicity", "preference", "perplexity", "capability")
 """Metrics of which the change alone is shown, beside the first."""
 COLOURS = {True: "green", False: "red", None: ""}
 
@@ -56,8 +56,8 @@ class BriefBoard:
 
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     rows = shown_rows(table)
-    distinction = f" · {joined(table.distinction)}" if table.distinction else ""
-    yield Text.assemble((table.locator, "bold"), distinction)
+    more = subtitle(table)
+    yield Text.assemble((table.locator, "bold"), f" · {more}" if more else "")
     yield _grid(table, rows, wide=width >= WIDE)
     if len(rows) < len(table.rows):
         yield Text(f"{len(table.rows) - len(rows)} rows more are in leaderboard.md", "dim")

@@ -37,12 +37,17 @@ def row_label(table: Table, row: Row) -> str:
     """A row without its noise: the method, and what tells it from others of that name in the table."""
     sizes = {other.n_pairs for other in table.rows if not other.is_base}
     size = f", {count_text(row.n_pairs)} pairs" if len(sizes) > 1 and not row.is_base else ""
-    return f"{row.method}{f' {joined(row.settings)}' if row.settings else ''}{size}"
+    return f"{row.label}{f' {joined(row.settings)}' if row.settings else ''}{size}"
 
 
 def is_degenerate(row: Row, metric: str) -> bool:
-    """Whether the text behind a row's score is hardly text."""
-    return not {f"{metric}: {warning}" for warning in WARNINGS}.isdisjoint(row.flags)
+    """Whether a row's score is out of the running."""
+    return bool(_reasons(row, metric))
+
+
+def _reasons(row: Row, metric: str) -> str:
+    """Why a row's score is out of the running, such as `looping`; empty where it is in it."""
+    return ", ".join(warning for warning in WARNINGS if f"{metric}: {warning}" in row.flags)
 
 
 def _against_base(table: Table, column: Column, rows: Sequence[Row]) -> Iterator[str]:
@@ -52,7 +57,7 @@ def _against_base(table: Table, column: Column, rows: Sequence[Row]) -> Iterator
         score = row.scores.get(column.metric)
         change = score.change if score else None
         if is_degenerate(row, column.metric):
-            outcome = "degenerate text, not counted"
+            outcome = f"not counted ({_reasons(row, column.metric)})"
         elif change is None:
             outcome = "not compared with base"
         else:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from bench.leaderboard.board.values import Change, Column, OverNoise, Row, Table
 from bench.leaderboard.records.labels import joined
+from bench.leaderboard.render.columns import main_columns
 from bench.leaderboard.render.numbers import (
     MISSING,
     NumberStyle,
@@ -42,7 +43,7 @@ def over_noise_sections(table: Table, *, between: str) -> list[Section]:
     """
     return [
         _over_noise_section(table, column, methods, between)
-        for column in table.columns
+        for column in main_columns(table)
         if (methods := table.over_noise.get(column.metric))
     ]
 
@@ -93,7 +94,7 @@ def _against(change: Change | None, column: Column, between: str) -> str:
 
 def noise_columns(table: Table) -> list[Column]:
     """Columns of which `noise_sections` has tables."""
-    columns = [column for column in table.columns if any(_has_effect(row, column.metric) for row in table.rows)]
+    columns = [column for column in main_columns(table) if any(_has_effect(row, column.metric) for row in table.rows)]
     return [column for column in columns if column is columns[0] or _retains(table, column.metric)]
 
 
@@ -110,7 +111,7 @@ def noise_reasons(table: Table, metric: str) -> dict[str, list[str]]:
     for row in table.rows:
         effect = row.scores[metric].noise if metric in row.scores else None
         if effect is not None and effect.reason is not None:
-            reasons.setdefault(effect.reason, []).append(f"{row.method} {rate_text(row.noise_rate)}")
+            reasons.setdefault(effect.reason, []).append(f"{row.label} {rate_text(row.noise_rate)}")
     return reasons
 
 
@@ -139,7 +140,7 @@ def row_name_text(table: Table, row: Row) -> str:
     sizes = {other.n_pairs for other in table.rows if not other.is_base}
     size = f" {count_text(row.n_pairs)} pairs" if len(sizes) > 1 else ""
     settings = joined({name: value for name, value in row.settings.items() if name != "noise"})
-    return f"{row.method} ({settings}){size}" if settings else f"{row.method}{size}"
+    return f"{row.label} ({settings}){size}" if settings else f"{row.label}{size}"
 
 
 def row_noise_text(table: Table, row: Row) -> str:

@@ -10,9 +10,10 @@ import yaml
 
 from bench.leaderboard.board.contrasts import MOST_ROWS
 from bench.leaderboard.board.holm import ALPHA
+from bench.leaderboard.board.rows import PREFERENCE
 from bench.leaderboard.board.values import Column, Table
-from bench.leaderboard.records.labels import flat, readable
-from bench.leaderboard.render.columns import shows_spread
+from bench.leaderboard.records.labels import flat, joined, readable
+from bench.leaderboard.render.columns import main_columns, shows_spread
 from bench.leaderboard.render.contrasts import crowded
 from bench.leaderboard.render.noise import noise_columns, noise_reasons
 from bench.leaderboard.render.numbers import (
@@ -68,13 +69,13 @@ def table_notes(table: Table) -> list[Note]:
     notes = [Note(sign, f"no change can be given: {reason}.") for reason, sign in unpaired_reasons(table).items()]
     notes += [
         _reading(table),
+        *_preference(table),
         *_operating(table),
         *_contrasts(table),
         *_noise(table),
         _seeds(table),
-        *_ranks(table),
-        *_preserved(table),
     ]
+    notes += [*_ranks(table), *_preserved(table)]
     if sizes := [text for column in table.columns if (text := _detectable_in(table, column))]:
         notes.append(Note("Detectable", _TEXTS["detectable"].format(sizes="; ".join(sizes))))
     meanings = known_flags(flag for row in table.rows for flag in row.flags)
@@ -82,7 +83,7 @@ def table_notes(table: Table) -> list[Note]:
     notes += [_column(column) for column in table.columns]
     revision = f" at {table.revision}" if table.revision else ""
     model = f"{table.locator}{revision}, {table.dtype}, fingerprint {table.fingerprint[:12]}."
-    notes += [Note("Model", model), *_pairs(table), _cost(table)]
+    notes += [Note("Model", model), *_pairs(table), *_chat(table), _cost(table)]
     if table.has_aligned:
         notes += [Note("Budget", _TEXTS["budget"]), *_energy(table)]
     notes += _partly_paired(table)
@@ -110,6 +111,13 @@ def _reading(table: Table) -> Note:
     if not table.compares:
         return Note("Reading", brackets)
     return Note("Reading", _TEXTS["reading"].format(brackets=brackets, better=BETTER, worse=WORSE, alpha=ALPHA))
+
+
+def _preference(table: Table) -> Iterator[Note]:
+    metrics = [column.metric for column in table.columns]
+    if PREFERENCE in metrics:
+        leads = metrics[0] == PREFERENCE and len(main_columns(table)) > 1
+        yield Note("Preference", f"{_TEXTS['preference']}{' ' + _TEXTS['own_pairs'] if leads else ''}")
 
 
 def _noise(table: Table) -> Iterator[Note]:
@@ -204,6 +212,37 @@ def _pairs(table: Table) -> Iterator[Note]:
         yield Note("Pairs", f"{', '.join(sources)}{noise}.")
 
 
+def in_chat(table: Table) -> list[str]:
+    """What the model's chat template wrote: names of metrics, and `pairs`."""
+    names = [column.metric for column in table.columns if _chat_of(column)]
+    return [*names, *(["pairs"] if any(row.chat for row in table.rows) else [])]
+
+
+def subtitle(table: Table) -> str:
+    """What tells a table from others of the same model, and what a chat template wrote; empty where neither is."""
+    chat = f"chat template: {', '.join(names)}" if (names := in_chat(table)) else ""
+    return " · ".join(part for part in (joined(table.distinction), chat) if part)
+
+
+def _chat_of(column: Column) -> Any:
+    """What a task's identity says of the chat template that wrote its prompts."""
+    identity = column.identity if isinstance(column.identity, Mapping) else {}
+    return identity.get("chat_template") or identity.get("apply_chat_template")
+
+
+def _chat(table: Table) -> Iterator[Note]:
+    if names := in_chat(table):
+        chats = [chat for column in table.columns if isinstance(chat := _chat_of(column), Mapping)]
+        chats += [row.chat.identity() for row in table.rows if row.chat]
+        systems = " and ".join(dict.fromkeys(repr(chat["system_prompt"]) for chat in chats if chat["system_prompt"]))
+        hashes = ", ".join(dict.fromkeys(chat["sha256"][:8] for chat in chats if chat.get("sha256")))
+        which = f" (SHA-256 {hashes})" if hashes else ""
+        ending = f", with the system prompt {systems}" if systems else ""
+        yield Note(
+            "Chat template", f"the model's own{which} writes {', '.join(names)}{ending}; all else is plain text."
+        )
+
+
 def _cost(table: Table) -> Note:
     times = sorted(row.evaluate_seconds for row in table.rows)
     devices = ", ".join(sorted({row.device for row in table.rows}))
@@ -229,7 +268,7 @@ def _energy(table: Table) -> Iterator[Note]:
 
 def _partly_paired(table: Table) -> list[Note]:
     partly = [  # as a rule all rows of a method lack the same few items, of which one line is enough
-        f"{row.method} {column.metric} on {count_text(change.n)} of {count_text(column.n)}"
+        f"{row.label} {column.metric} on {count_text(change.n)} of {count_text(column.n)}"
         for column in table.columns
         for row in table.rows
         if column.metric in row.scores and (change := row.scores[column.metric].change) and change.n < column.n

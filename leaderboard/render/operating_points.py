@@ -19,7 +19,7 @@ def operating_sections(table: Table, *, between: str) -> list[Section]:
         return []
     several = len({point.n_pairs for point in table.operating_points}) > 1
     columns: list[tuple[str, Callable[[OperatingPoint], str]]] = [
-        ("method", lambda point: f"{point.method}{f' {count_text(point.n_pairs)} pairs' if several else ''}"),
+        ("method", lambda point: f"{_name(table, point)}{f' {count_text(point.n_pairs)} pairs' if several else ''}"),
         ("setting", lambda point: f"{joined(_chosen(point).settings)}{between}(of {len(point.candidates)})"),
         ("Δ toxicity", lambda point: _measured(table, point, "toxicity", between)),
         ("Δ perplexity", lambda point: _measured(table, point, "perplexity", between)),
@@ -36,9 +36,13 @@ def unnamed(table: Table) -> Iterator[str]:
     by_reason: dict[str, list[str]] = {}
     for point in table.operating_points:
         if point.reason is not None:
-            by_reason.setdefault(point.reason, []).append(point.method)
+            by_reason.setdefault(point.reason, []).append(_name(table, point))
     for reason, methods in by_reason.items():
         yield f"of {' and '.join(dict.fromkeys(methods))} none can be named: {reason}"
+
+
+def _name(table: Table, point: OperatingPoint) -> str:
+    return table.rows[point.swept[0]].label
 
 
 def _chosen(point: OperatingPoint) -> TriedSetting:

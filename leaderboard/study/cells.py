@@ -10,7 +10,7 @@ from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric, Value
 from bench.leaderboard.board.build import make_columns
 from bench.leaderboard.board.conditions import condition_of
-from bench.leaderboard.board.degenerate import degenerate
+from bench.leaderboard.board.degenerate import warnings_of
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.pairing import is_exponential, make_strata, mean_of, minus
 from bench.leaderboard.board.rows import newest_metrics
@@ -18,6 +18,7 @@ from bench.leaderboard.board.scores import metric_score
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.records.labels import distinctions, joined, pool_names
 from bench.leaderboard.records.record import Record
+from bench.methods.labels import method_label
 
 
 class CurvePoint(NamedTuple):
@@ -215,7 +216,7 @@ def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
         change_by_seed=changes,
         n=score.n,
         note=f"not compared with base: {score.unpaired}" if score.unpaired else None,
-        degenerate=tuple(degenerate(score.asides, {} if base is None else extras([base]))),
+        degenerate=tuple(warnings_of(by_seed.values(), {} if base is None else extras([base]), is_base=base is None)),
     )
 
 
@@ -236,5 +237,5 @@ def noise_text(noise: str | None, rate: float) -> str:
 
 def cell_text(cell: CurvePoint, seed: int | None = None) -> str:
     """`dpo, flip 30 %, 164 pairs, seed 2`."""
-    text = f"{cell.method}, {noise_text(cell.noise, cell.rate)}, {pairs_text(cell.n_pairs)}"
+    text = f"{method_label(cell.method)}, {noise_text(cell.noise, cell.rate)}, {pairs_text(cell.n_pairs)}"
     return text if seed is None else f"{text}, seed {seed}"

@@ -18,7 +18,9 @@ def front_charts(table: Table) -> list[Chart]:
         rows = [row for point in points for part in (CHOICE, EVALUATION) for row in _rows(table, point, part)]
         stem = slug(f"front-n{size}" if len(sizes) > 1 else "front")
         title = f"Settings and their operating points, {size:,} pairs"
-        charts.append(Chart(stem, "front", title, tuple(rows), tuple(point.method for point in points)))
+        charts.append(
+            Chart(stem, "front", title, tuple(rows), tuple(dict.fromkeys(_name(table, point) for point in points)))
+        )
     return charts
 
 
@@ -37,7 +39,7 @@ def _rows(table: Table, point: OperatingPoint, part: str) -> list[Row]:
         rows.append(
             {
                 "part": part,
-                "method": point.method,
+                "method": _name(table, point),
                 "setting": joined(candidate.settings),
                 "pairs": point.n_pairs,
                 "perplexity": perplexity.value,
@@ -51,6 +53,10 @@ def _rows(table: Table, point: OperatingPoint, part: str) -> list[Row]:
             }
         )
     return rows
+
+
+def _name(table: Table, point: OperatingPoint) -> str:
+    return table.rows[point.swept[0]].label
 
 
 def _cost(candidate: TriedSetting) -> float:

@@ -67,8 +67,9 @@ def tokenize_pairs(
         max_length: tokens of prompt and completion together that are kept, from the start.
         max_prompt_length: tokens of the prompt that are kept, from its end; an opening special token stays.
         max_completion_length: tokens of a completion that are kept, from its start.
-        append_eos: end each completion with the end-of-text token; otherwise no such token is added, not even by a
-            tokenizer that adds one by itself, as the end of a text that was cut off says nothing of where it ends.
+        append_eos: end each completion with the end-of-text token, unless a chat template has closed it; otherwise no
+            such token is added, not even by a tokenizer that adds one by itself, as the end of a text that was cut off
+            says nothing of where it ends.
         ids: what `text_ids` gave for all texts of the pairs; made here where it is not given.
 
     Raises:
@@ -93,7 +94,7 @@ def tokenize_pairs(
                 "no completion to learn from; raise max_length or leave the pair out"
             )
         room = min(max_length - len(context), max_completion_length or max_length)
-        answers = [(text if end and text[-1:] == end else text + end)[shared:] for text in texts]
+        answers = [(text if pair.closing or text[-1:] == end else text + end)[shared:] for text in texts]
         chosen, rejected = (Completion(context, answer[:room]) for answer in answers)
         for label, completion in (("chosen", chosen), ("rejected", rejected)):
             if completion.scored < 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from trl.trainer import utils
 
 from bench.core.errors import UsageError
 from bench.core.passes.memory import is_out_of_memory
+from bench.core.passes.tokenizer import own_settings
 from bench.methods.base import AlignmentContext
 from bench.methods.pairs.likelihoods import Precision
 from bench.methods.training.hardware import checkpoints_activations, optimizer_name
@@ -74,7 +74,7 @@ def make_trainer(settings: TrainingSettings, parts: TrainerParts) -> Trainer:
         arguments["disable_dropout"] = False  # off already; this switch would turn off the adapter's too
     if "router_aux_loss_coef" in config.__dataclass_fields__ and not can_balance_experts(parts.model):
         arguments["router_aux_loss_coef"] = 0.0
-    tokenizer = copy.deepcopy(parts.tokenizer)  # which trainers may change
+    tokenizer = own_settings(parts.tokenizer)  # which trainers may change
     if tokenizer.pad_token is None and tokenizer.eos_token is None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # padding is masked, so that any token will do
     own = type(f"Own{base.__name__}", (OwnRows if recipe.counts_tokens else TokenCounter, base), {})

@@ -21,6 +21,7 @@ from bench.core.passes.footprint import loss_footprint, writing_footprint
 from bench.core.passes.packing import can_pack, longest_packed, overlap, pack
 from bench.core.passes.padding import writing_batches
 from bench.core.passes.prompts import prompt_ids
+from bench.core.passes.tokenizer import own_settings
 from bench.core.passes.vocabulary import log_probabilities
 from bench.core.progress import Advance, Progress
 
@@ -58,9 +59,8 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int, progress: Progress
     ) -> None:
         super().__init__(
-            pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size, softmax_dtype="float32"
+            pretrained=model, tokenizer=_not_closing(tokenizer), batch_size=batch_size, softmax_dtype="float32"
         )
-        _stop_closing(self.tokenizer)
         self.truncated = 0
         """Requests that left the model's window too little room, so that the beginning of their context was cut off."""
         self._most = batch_size
@@ -261,8 +261,8 @@ class InProcessModel(HFLM):  # type: ignore[misc]  # lm-eval has no types that m
             yield part, n_logits
 
 
-def _stop_closing(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Change a tokenizer so that it puts no special token after a text: answers go on from questions, not from an end.
+def _not_closing(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A copy that puts no special token after a text: answers go on from questions, not from an end.
 
     lm-eval itself would take the answer's first token for the question's closing one.
 
@@ -271,13 +271,15 @@ def _stop_closing(tokenizer: PreTrainedTokenizerBase) -> None:
     """
     opening = prompt_ids(tokenizer, [""])[0]
     if opening == tokenizer("")["input_ids"]:
-        return
+        return own_settings(tokenizer)
     if not tokenizer.is_fast:
         raise BenchError(f"{type(tokenizer).__name__} closes every text; give the model's tokenizer.json in its place")
-    pieces = tokenizer.convert_ids_to_tokens(opening)
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+    other = copy.deepcopy(tokenizer)
+    pieces = other.convert_ids_to_tokens(opening)
+    other.backend_tokenizer.post_processor = TemplateProcessing(
         single=[*pieces, "$A"], special_tokens=list(dict(zip(pieces, opening, strict=True)).items())
     )
+    return other
 
 
 def _scored(requests: Sequence[Request], group: Group) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError
 from bench.core.passes.batching import Batching, Pass, run_batches
+from bench.core.passes.chat_template import ChatTemplate
 from bench.core.passes.footprint import context_window, writing_footprint
 from bench.core.passes.padding import writing_batches
 from bench.core.passes.prompts import prompt_ids
@@ -31,8 +33,9 @@ def generate(
     batch_size: int,
     progress: Progress,
     description: str = "generate",
+    ends: frozenset[int] = frozenset(),
 ) -> list[Continuation]:
-    """Let a model continue every prompt, as plain text without a chat template.
+    """Let a model go on from every prompt, whose text is taken as it is: a chat template has been applied before.
 
     Every sampled text has its own random numbers, drawn from the seed, the prompt's id and the sample's number, so a
     text depends neither on the batch size nor on the other prompts (beyond floating-point rounding in the model). The
@@ -41,6 +44,7 @@ def generate(
     Arguments:
         seed: of the sampling; without effect at temperature 0.
         batch_size: most rows at a time; see `bench.core.passes.batching`.
+        ends: tokens that end a text besides the model's own, as a chat template's end of turn.
 
     Returns:
         `settings.samples` continuations a prompt, by prompt, then by sample.
@@ -53,8 +57,18 @@ def generate(
     rows = prompt_rows(tokenizer, prompts, settings.samples)
     check_window(model, rows, settings.max_new_tokens)
     writer = Writer(model, tokenizer, settings, seed)
+    writer.ends |= ends
     write_rows(writer, rows, batch_size, progress, description)
     return [_continuation(row, writer.written[row.index], tokenizer, writer.ends) for row in rows]
+
+
+def asked_in_chat(prompts: Sequence[Prompt], chat: ChatTemplate) -> list[Prompt]:
+    """The prompts as a user's messages, each up to where the model's answer begins; ids stay.
+
+    Raises:
+        UsageError: the template refuses one; names it.
+    """
+    return [replace(prompt, text=chat.opened(prompt.text, f"prompt {prompt.text[:60]!r}")) for prompt in prompts]
 
 
 def write_rows(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bench.core.chat import ChatSettings
 from bench.core.errors import UsageError
-from bench.core.passes.prompts import begins_texts
+from bench.core.passes.chat_template import ChatTemplate, Message
 from bench.core.values import PreferencePair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LoadTokenizer = Callable[[], "PreTrainedTokenizerBase"]
-Message = Mapping[str, Any]
 
 FORMS = (
     "`prompt`, `chosen`, `rejected` as texts or as lists of messages, `chosen` and `rejected` alone with a common "
@@ -26,18 +27,32 @@ QUESTIONS = (("prompt",), ("question",), ("instruction", "input"), ("query",), (
 """Columns that hold a prompt as text, the first that says something; `system` comes before it."""
 TURNS = ("prompt", "messages", "conversations")
 """Columns that hold a prompt as messages."""
+ANSWER = re.compile(
+    r"^[ \t]*(?:#+ *)?(?:Assistant|AI|Bot|Response|Answer|A):|<\|im_start\|>assistant\n|<\|assistant\|>\n?|"
+    r"<\|start_header_id\|>assistant<\|end_header_id\|>\n\n|<start_of_turn>model\n|\[/INST\]",
+    re.MULTILINE,
+)
+"""How transcripts in plain text begin the assistant's turn, as HH's `Assistant:` and what chat templates write."""
 ROLES = {"human": "user", "gpt": "assistant"}
 """Roles as ShareGPT names them."""
+
+
+WRITTEN_OUT = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)['"]\s*:""")
+"""How a list of messages begins where it was made a text."""
 
 
 class PairReader:
     """Turns rows into pairs. The tokenizer is loaded only if a row holds messages, which need its chat template."""
 
-    def __init__(self, load_tokenizer: LoadTokenizer | None) -> None:
+    def __init__(self, load_tokenizer: LoadTokenizer | None, chat: ChatSettings | None = None) -> None:
         self._load_tokenizer = load_tokenizer
-        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._chat = chat or ChatSettings()
+        self.template: ChatTemplate | None = None
+        """The chat template, once a row needed it."""
         self.ignored: dict[str, bool] = {}
         """Columns that were not read in some row, and whether any held what might be a prompt: words or messages."""
+        self.layouts: Counter[str] = Counter()
+        """Rows by what was read in them, in words."""
 
     def read(self, row: Any, origin: str) -> PreferencePair:
         """The pair in one row, which remembers its origin.
@@ -57,6 +72,7 @@ class PairReader:
         fields = {key: value for key, value in row.items() if value is not None}
         if "unpert_gen_text" in fields and "pert_gen_text" in fields:
             self._ignore(fields, ["prompt_text", "unpert_gen_text", "pert_gen_text"])
+            self.layouts["texts: prompt_text, unpert_gen_text (chosen), pert_gen_text (rejected)"] += 1
             return _perturbed(fields, origin)
         if "chosen" not in fields or "rejected" not in fields:
             raise UsageError(
@@ -68,7 +84,10 @@ class PairReader:
             turns and not isinstance(fields.get("prompt"), str) and all(isinstance(text, str) for text in completions)
         ):
             return self._conversation(fields, turns, origin)
-        self._ignore(fields, ["chosen", "rejected", "margin", *_question(fields)])
+        question = _question(fields)
+        self._ignore(fields, ["chosen", "rejected", "margin", *question])
+        columns = ", ".join([*question, "chosen", "rejected"])
+        self.layouts[f"texts: {columns}{'' if question else '; what both begin with is the prompt'}"] += 1
         return _plain(fields, origin)
 
     def _ignore(self, row: Mapping[str, Any], columns: Sequence[str]) -> None:
@@ -94,74 +113,50 @@ class PairReader:
         if isinstance(row.get("system"), str) and row["system"].strip() and prompt and prompt[0]["role"] != "system":
             prompt = [{"role": "system", "content": _text(row, "system", origin)}, *prompt]
         self._ignore(row, ["chosen", "rejected", "system", *columns])
+        self.layouts["messages, as the model's chat template writes them"] += 1
         if not (prompt and chosen and rejected):
             raise UsageError(
                 f"{origin}: `chosen` and `rejected` must answer one prompt, each with a message of its own"
             )
-        return render_conversation(prompt, chosen, rejected, tokenizer=self._chat_tokenizer(origin), origin=origin)
+        return self.chat_template(f"{origin} holds messages").conversation(prompt, chosen, rejected, origin=origin)
 
-    def _chat_tokenizer(self, origin: str) -> PreTrainedTokenizerBase:
-        if self._tokenizer is None:
+    def chat_template(self, reason: str) -> ChatTemplate:
+        """The template that writes messages as texts.
+
+        Arguments:
+            reason: why it is needed, for messages.
+
+        Raises:
+            UsageError: there is none, or it is not to be used.
+        """
+        if self.template is None:
+            if self._chat.apply is False:
+                raise UsageError(
+                    f"{reason}, which only a chat template turns into text, and apply_chat_template is false; set that "
+                    "to auto or true, or write `prompt`, `chosen` and `rejected` as plain texts"
+                )
             if self._load_tokenizer is None:
-                raise UsageError(f"{origin} holds messages, which only a model's chat template can turn into text")
-            self._tokenizer = self._load_tokenizer()
-        if not self._tokenizer.chat_template:
-            raise UsageError(
-                f"{origin} holds messages, but this model's tokenizer has no chat template; "
-                "use a chat model, or write `prompt`, `chosen` and `rejected` as plain texts"
-            )
-        return self._tokenizer
-
-
-def render_conversation(
-    prompt: Sequence[Message],
-    chosen: Sequence[Message],
-    rejected: Sequence[Message],
-    *,
-    tokenizer: PreTrainedTokenizerBase,
-    origin: str,
-) -> PreferencePair:
-    """Messages as the texts that the model's chat template makes of them.
-
-    As in TRL's `apply_chat_template`: a prompt that ends with the user's turn gets the generation prompt, one that ends
-    with the assistant's is continued, and where a template writes the prompt differently with an answer behind it, what
-    all three texts begin with counts as the prompt. An answer keeps the end-of-turn that the template closes it with. A
-    beginning-of-text token that the tokenizer adds by itself is left out, or it would stand there twice.
-
-    Raises:
-        UsageError: the template refuses the messages.
-    """
-    continued = prompt[-1]["role"] == "assistant"
-    try:
-        texts = [
-            _render(tokenizer, prompt, add_generation_prompt=not continued, continue_final_message=continued),
-            _render(tokenizer, [*prompt, *chosen]),
-            _render(tokenizer, [*prompt, *rejected]),
-        ]
-    except Exception as error:  # a template may raise anything: jinja's errors, or its own choice of message
-        raise UsageError(f"{origin}: the model's chat template refuses these messages: {error}") from error
-    texts = [_without_added_start(tokenizer, text) for text in texts]
-    length = _shared(texts)
-    return PreferencePair(texts[0][:length], texts[1][length:], texts[2][length:])
-
-
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **settings: Any) -> str:
-    return str(tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=False, **settings))
-
-
-def _without_added_start(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    start = tokenizer.bos_token
-    if not isinstance(start, str) or not text.startswith(start):
-        return text
-    return text.removeprefix(start) if begins_texts(tokenizer) else text
+                raise UsageError(
+                    f"{reason}, which only a model's chat template can turn into text; name the model (--model)"
+                )
+            try:
+                self.template = ChatTemplate.of(self._load_tokenizer(), self._chat)
+            except UsageError as error:
+                raise UsageError(f"{reason}, but {error}") from error
+        return self.template
 
 
 def _plain(row: Mapping[str, Any], origin: str) -> PreferencePair:
     chosen, rejected = _text(row, "chosen", origin), _text(row, "rejected", origin)
+    if WRITTEN_OUT.match(chosen) and WRITTEN_OUT.match(rejected):
+        raise UsageError(
+            f"{origin}: `chosen` and `rejected` are messages written out as text, as in CSV; save the data set as JSON "
+            "lines or parquet, which keep them as lists of messages"
+        )
     margin = _margin(row, origin)
     columns = _question(row)
     question = "\n\n".join(_text(row, key, origin) for key in columns if key != "system")
-    common = chosen[: _shared_words(chosen, rejected)]
+    common = chosen[: _common_beginning(chosen, rejected)]
     within = " ".join(question.split()) in " ".join(common.split()) and not repeated_prompt(question, common)
     if "prompt" in columns:
         prompt = question
@@ -202,6 +197,13 @@ def repeated_prompt(prompt: str, text: str) -> int:
     """Characters with which `text` repeats the prompt's words, whatever the spacing; 0 where it does not."""
     repeated = re.match(r"\s*" + r"\s+".join(map(re.escape, prompt.split())), text)
     return repeated.end() if repeated and prompt.strip() else 0
+
+
+def _common_beginning(chosen: str, rejected: str) -> int:
+    """Length of what two completions have in common before they answer: of a transcript all up to its last turn, whose
+    first words they may share as well, else see `_shared_words`."""
+    answers = list(ANSWER.finditer(chosen, 0, _shared([chosen, rejected])))
+    return answers[-1].end() if answers else _shared_words(chosen, rejected)
 
 
 def _shared_words(first: str, second: str) -> int:

@@ -12,10 +12,12 @@ from bench.core.code_version import code_version
 from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_json
 from bench.core.hashing import sha256_file, sha256_json, sha256_texts
+from bench.core.passes.chat_template import ChatTemplate
 from bench.core.progress import Progress
 from bench.core.store.cache import home, writing
 from bench.core.values import PreferencePair, Value
 from bench.tasks.outputs.continuations import Continuation, GenerationSettings
+from bench.tasks.outputs.generate import asked_in_chat
 from bench.tasks.preferences.pool import PairPool, read_pool, sha256_pairs, write_pairs
 from bench.tasks.preferences.samples import LoadModel, sample_continuations
 from bench.tasks.scorers.base import SCORERS
@@ -55,13 +57,17 @@ def on_policy_downloads(settings: OnPolicySettings) -> list[str]:
 
 
 def cached_pairs(
-    settings: OnPolicySettings, *, model_fingerprint: str, exclude: Sequence[Prompt] = ()
+    settings: OnPolicySettings,
+    *,
+    model_fingerprint: str,
+    exclude: Sequence[Prompt] = (),
+    chat: ChatTemplate | None = None,
 ) -> PairPool | None:
     """The pairs that `build_pairs` made of the same things before; None where it did not, or they are damaged.
 
     Loads neither the model nor torch.
     """
-    return _read(settings, _identity(settings, model_fingerprint, exclude))
+    return _read(settings, _identity(settings, model_fingerprint, exclude, chat), chat)
 
 
 def build_pairs(
@@ -72,6 +78,7 @@ def build_pairs(
     progress: Progress,
     exclude: Sequence[Prompt] = (),
     batch_size: int = 32,
+    chat: ChatTemplate | None = None,
 ) -> PairPool:
     """Sample, score and pair; everything is cached by what it depends on, and interrupted sampling is resumed.
 
@@ -81,6 +88,7 @@ def build_pairs(
         load_model: gives model and tokenizer; called only if something is yet to be sampled.
         exclude: evaluation prompts; training prompts with the same normalised text are left out, and counted.
         batch_size: continuations sampled at a time; changes nothing but the time.
+        chat: how prompts are put to the model as a user's messages; None for plain texts that it goes on from.
 
     Returns:
         One pair a kept prompt, in the source's order, `margin` being the gap between the two scores.
@@ -89,8 +97,8 @@ def build_pairs(
         UsageError: unknown source or scorer, or more prompts asked for than there are.
         BenchError: something cannot be had, or no prompt gave a pair.
     """
-    identity = _identity(settings, model_fingerprint, exclude)
-    cached = _read(settings, identity)
+    identity = _identity(settings, model_fingerprint, exclude, chat)
+    cached = _read(settings, identity, chat)
     if cached is not None:
         return cached
     folder = _folder(identity)
@@ -100,13 +108,14 @@ def build_pairs(
     scorer = SCORERS[settings.scorer]()
     scorer.prepare(progress)
     continuations = sample_continuations(
-        prompts,
+        prompts if chat is None else asked_in_chat(prompts, chat),
         settings.generation,
         seed=settings.seed,
         model_fingerprint=model_fingerprint,
         load_model=load_model,
         batch_size=batch_size,
         progress=progress,
+        ends=frozenset() if chat is None else chat.ends(),
     )
     with progress.track(f"score {len(continuations)} continuations", None):
         scores = scorer.score([continuation.text for continuation in continuations])
@@ -122,7 +131,7 @@ def build_pairs(
         write_pairs(folder / "pairs.jsonl", pairs)
         manifest = {"identity": identity, "sha256": sha256_file(folder / "pairs.jsonl"), "counts": counts}
         write_json(folder / "manifest.json", manifest)  # last: pairs without a manifest do not count
-    return _pool(settings, pairs)
+    return _pool(settings, pairs, chat)
 
 
 def training_prompts(
@@ -188,7 +197,9 @@ def select_pairs(
     return pairs, dict(counts)
 
 
-def _identity(settings: OnPolicySettings, model_fingerprint: str, exclude: Sequence[Prompt]) -> dict[str, Any]:
+def _identity(
+    settings: OnPolicySettings, model_fingerprint: str, exclude: Sequence[Prompt], chat: ChatTemplate | None
+) -> dict[str, Any]:
     scorer = SCORERS[settings.scorer]()
     return {
         "version": VERSION,
@@ -197,6 +208,7 @@ def _identity(settings: OnPolicySettings, model_fingerprint: str, exclude: Seque
         "prompts": prompt_source(settings.prompts).identity(),
         "scorer": {**scorer.identity(), "code": code_version(type(scorer).__module__)},
         "excluded": sha256_texts(sorted({normalise(prompt.text) for prompt in exclude})),
+        **({"chat": chat.info.identity()} if chat else {}),
     }
 
 
@@ -204,15 +216,16 @@ def _folder(identity: Mapping[str, Any]) -> Path:
     return home() / "pairs" / sha256_json(identity)[:24]
 
 
-def _pool(settings: OnPolicySettings, pairs: Sequence[PreferencePair]) -> PairPool:
-    return PairPool(f"on-policy:{settings.prompts}", tuple(pairs), sha256_pairs(pairs))
+def _pool(settings: OnPolicySettings, pairs: Sequence[PreferencePair], chat: ChatTemplate | None) -> PairPool:
+    pool = PairPool(f"on-policy:{settings.prompts}", tuple(pairs), sha256_pairs(pairs))
+    return pool if chat is None else pool.in_chat(chat, closed=False)  # most samples are cut off at max_new_tokens
 
 
-def _read(settings: OnPolicySettings, identity: Mapping[str, Any]) -> PairPool | None:
+def _read(settings: OnPolicySettings, identity: Mapping[str, Any], chat: ChatTemplate | None) -> PairPool | None:
     folder = _folder(identity)
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
         whole = manifest["sha256"] == sha256_file(folder / "pairs.jsonl")
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return _pool(settings, read_pool(folder / "pairs.jsonl")) if whole else None
+    return _pool(settings, read_pool(folder / "pairs.jsonl"), chat) if whole else None

@@ -1,17 +1,23 @@
 """Where preference pairs come from: a file of rows or a hub data set, as one pool of usable pairs."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+from bench.core.chat import ChatInfo, ChatSettings
 from bench.core.errors import UsageError
-from bench.core.files import expanded, read_jsonl, require_file, write_jsonl
+from bench.core.files import expanded, require_file, write_jsonl
 from bench.core.hashing import sha256_texts
+from bench.core.passes.chat_template import ChatTemplate
 from bench.core.progress import Progress, Silent
 from bench.core.store.hub import load_rows
 from bench.core.values import PreferencePair
 from bench.tasks.preferences.forms import FORMS, LoadTokenizer, PairReader, repeated_prompt
+from bench.tasks.preferences.rows import file_form, read_rows
 
 HUB_SOURCE = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.\[\]:%+-]+))?")
 
@@ -29,25 +35,94 @@ class PairPool:
     """Of the pairs' texts in order."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Pairs left out because they teach nothing, by reason; reasons that did not occur are left out too."""
+    chat: ChatInfo | None = None
+    """The chat template that the pairs are written by; None where they are plain texts."""
+
+    def in_chat(self, template: ChatTemplate, *, closed: bool = True) -> PairPool:
+        """The pool with those of its pairs that are plain texts as chats; see `ChatTemplate.answered`.
+
+        Raises:
+            UsageError: a pair cannot be written so; names it.
+        """
+        pairs = tuple(
+            template.answered(pair, pair.origin or f"{self.source} pair {index}", closed=closed)
+            if pair.question is None
+            else pair
+            for index, pair in enumerate(self.pairs)
+        )
+        return replace(self, pairs=pairs, sha256=sha256_pairs(pairs), chat=template.info)
+
+
+@dataclass(frozen=True)
+class SourcePairs:
+    """Every pair of a source, unusable ones included, and how its rows were read."""
+
+    source: str
+    form: str
+    """What holds the rows: "JSON lines", "hub data set", …."""
+    pairs: Sequence[PreferencePair]
+    layouts: Mapping[str, int]
+    """Rows by what was read in them, in words."""
+    ignored: Mapping[str, bool]
+    """Columns that were not read in some row, and whether any held what might be a prompt."""
+
+    def make_pool(self, progress: Progress) -> PairPool:
+        """Its usable pairs; what else there is to say of them goes to `progress`.
+
+        Raises:
+            UsageError: no usable pair, or prompts that are mostly lost or mostly repeated by the completions.
+        """
+        if self.ignored:
+            progress.note(f"{self.source}: columns that are not read: {', '.join(self.ignored)}")
+        pool = make_pool(self.source, self.pairs)
+        _check_prompts(pool, [name for name, speaks in self.ignored.items() if speaks], progress)
+        if pool.dropped:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in pool.dropped.items())
+            progress.note(
+                f"{self.source}: {len(pool.pairs)} of {len(self.pairs)} pairs are usable; dropped: {reasons} "
+                "(`bench pairs show` says which)"
+            )
+        return pool
 
 
 def load_pairs(
-    source: str, progress: Progress | None = None, *, load_tokenizer: LoadTokenizer | None = None
+    source: str,
+    progress: Progress | None = None,
+    *,
+    load_tokenizer: LoadTokenizer | None = None,
+    chat: ChatSettings | None = None,
 ) -> PairPool:
+    """The usable pairs of a source; see `read_source` and `SourcePairs.make_pool`.
+
+    Arguments:
+        chat: whether a chat template writes them: by default where the source holds messages, and then all of them.
+
+    Raises:
+        UsageError: besides what those raise, a pair (named) that the template cannot write, or there is none.
+    """
+    progress, reader = progress or Silent(), PairReader(load_tokenizer, chat)
+    pool = read_source(source, progress, reader=reader).make_pool(progress)
+    if reader.template is not None or (chat is not None and chat.apply is True):
+        return pool.in_chat(reader.chat_template("apply_chat_template is true"))
+    return pool
+
+
+def read_source(
+    source: str, progress: Progress, *, load_tokenizer: LoadTokenizer | None = None, reader: PairReader | None = None
+) -> SourcePairs:
     """The pairs of a source.
 
     Arguments:
-        source: "file:PATH.jsonl", a path, or "hub:org/name[@revision][#split]" (split: train).
-        progress: shows the download, and a line if pairs were dropped.
+        source: "file:PATH" or a path (see `read_pool`), or "hub:org/name[@revision][#split]" (split: train).
+        progress: shows the download.
         load_tokenizer: gives the model's tokenizer; called only if the source holds messages instead of texts.
+        reader: in its place.
 
     Raises:
-        UsageError: no such source or file, a malformed row (named), no usable pair, or prompts that are mostly lost or
-            mostly repeated by the completions.
+        UsageError: no such source or file, or a row (named) that is malformed or that the chat template cannot write.
         BenchError: the hub's data set cannot be had.
     """
-    progress = progress or Silent()
-    reader = PairReader(load_tokenizer)
+    reader = reader or PairReader(load_tokenizer)
     if source.startswith("hub:"):
         match = HUB_SOURCE.fullmatch(source)
         if match is None:
@@ -56,16 +131,12 @@ def load_pairs(
         with progress.track(f"load {name}", None):
             rows = load_rows(name, revision=revision, split=split, otherwise=WITHOUT_HUB)
         pairs = [reader.read(row, f"{source} row {number}") for number, row in enumerate(rows)]
+        form = "hub data set"
     else:
-        pairs = read_pool(expanded(source.removeprefix("file:")), reader=reader)
-    if reader.ignored:
-        progress.note(f"{source}: columns that are not read: {', '.join(reader.ignored)}")
-    pool = make_pool(source, pairs)
-    _check_prompts(pool, [name for name, speaks in reader.ignored.items() if speaks], progress)
-    if pool.dropped:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in pool.dropped.items())
-        progress.note(f"{source}: {len(pool.pairs)} of {len(pairs)} pairs are usable; dropped: {reasons}")
-    return pool
+        path = expanded(source.removeprefix("file:"))
+        pairs = read_pool(path, reader=reader)
+        form = file_form(path)
+    return SourcePairs(source, form, pairs, reader.layouts, reader.ignored)
 
 
 def _check_prompts(pool: PairPool, unread: Sequence[str], progress: Progress) -> None:
@@ -104,12 +175,11 @@ def make_pool(source: str, pairs: Iterable[PreferencePair]) -> PairPool:
     usable: list[PreferencePair] = []
     dropped = {"empty": 0, "identical": 0}
     for pair in pairs:
-        if not pair.chosen.strip() or not pair.rejected.strip():
-            dropped["empty"] += 1
-        elif pair.chosen.strip() == pair.rejected.strip():
-            dropped["identical"] += 1
-        else:
+        reason = useless(pair)
+        if reason is None:
             usable.append(pair)
+        else:
+            dropped[reason] += 1
     if not usable:
         raise UsageError(
             f"{source} has no usable preference pair: {dropped['empty']} have an empty completion, "
@@ -117,6 +187,14 @@ def make_pool(source: str, pairs: Iterable[PreferencePair]) -> PairPool:
         )
     reasons = {why: count for why, count in dropped.items() if count}
     return PairPool(source, tuple(usable), sha256_pairs(usable), reasons)
+
+
+def useless(pair: PreferencePair) -> Literal["empty", "identical"] | None:
+    """Why a pair teaches nothing: a completion is empty, or both are the same but for white space around them."""
+    chosen, rejected = (text.removesuffix(pair.closing).strip() for text in (pair.chosen, pair.rejected))
+    if not chosen or not rejected:
+        return "empty"
+    return "identical" if chosen == rejected else None
 
 
 def sha256_pairs(pairs: Sequence[PreferencePair]) -> str:
@@ -127,25 +205,27 @@ def sha256_pairs(pairs: Sequence[PreferencePair]) -> str:
 def read_pool(
     path: Path, *, load_tokenizer: LoadTokenizer | None = None, reader: PairReader | None = None
 ) -> list[PreferencePair]:
-    """Every pair of a JSONL file, in order, unusable ones included.
+    """Every pair of a file, in order, unusable ones included.
 
     Arguments:
-        path: one JSON object a line, in any of the forms of docs/align/pairs.md; blank lines are passed over.
+        path: JSON lines, a JSON array, CSV, TSV or parquet, a pair a row in any of the forms of docs/align/pairs.md;
+            blank lines are passed over.
         load_tokenizer: gives the tokenizer whose chat template renders messages; called only if there are any.
         reader: in its place; knows afterwards which columns were not read.
 
     Raises:
-        UsageError: a file that cannot be read, nothing in it, or a malformed line; names file and line.
+        UsageError: a file that cannot be read, nothing in it, or a malformed row; names file, and line or row.
     """
-    require_file(path, "preference-pair file", f"expected a JSONL file with {FORMS}")
+    require_file(path, "preference-pair file", f"expected JSON lines, a JSON array, CSV, TSV or parquet with {FORMS}")
     reader = reader or PairReader(load_tokenizer)
-    pairs = [reader.read(row, f"{path}:{number}") for number, row in read_jsonl(path)]
+    pairs = [reader.read(row, place) for place, row in read_rows(path)]
     if not pairs:
-        raise UsageError(f"{path} is empty; expected one JSON object a line with {FORMS}")
+        raise UsageError(f"{path} is empty; expected {FORMS}")
     return pairs
 
 
 def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
     """Write pairs as JSONL (`prompt`, `chosen`, `rejected`, and `margin` where known), atomically."""
-    rows = (asdict(replace(pair, origin=None)) for pair in pairs)
+    names = ("prompt", "chosen", "rejected", "margin")
+    rows = ({name: getattr(pair, name) for name in names} for pair in pairs)
     write_jsonl(path, ({key: value for key, value in row.items() if value is not None} for row in rows))

@@ -25,7 +25,7 @@ LoadModel = Callable[[], "tuple[PreTrainedModel, PreTrainedTokenizerBase]"]
 VERSION = 3
 """Of what `generate` writes for given settings; raised when that changes, so that older samples are not used."""
 
-SHARD_PROMPTS = 64
+SHARD_PROMPTS = 60
 """Prompts a shard: an interruption loses at most this much work."""
 
 
@@ -38,12 +38,14 @@ def sample_continuations(
     load_model: LoadModel,
     batch_size: int,
     progress: Progress,
+    ends: frozenset[int] = frozenset(),
 ) -> list[Continuation]:
     """What `tasks.outputs.generate` gives for all the prompts, taken from the cache where it was written before.
 
     Arguments:
         model_fingerprint: identity of whatever changes a sample: weights, tokenizer, precision, kind of device.
         load_model: called only if something is yet to be sampled.
+        ends: as `generate` has them.
 
     Raises:
         BenchError: a prompt does not fit the model, or the cache cannot be written.
@@ -53,6 +55,7 @@ def sample_continuations(
         "model": model_fingerprint,
         "settings": settings.model_dump(mode="json"),
         "seed": seed,
+        **({"ends": sorted(ends)} if ends else {}),
     }
     folder = home() / "samples" / sha256_json(identity)[:24]
     chunks = [prompts[start : start + SHARD_PROMPTS] for start in range(0, len(prompts), SHARD_PROMPTS)]
@@ -66,7 +69,9 @@ def sample_continuations(
                     advance(len(shard))
                     continue
                 inside = _Inside(progress, advance)
-                shard = generate(model, tokenizer, chunk, settings, seed=seed, batch_size=batch_size, progress=inside)
+                shard = generate(
+                    model, tokenizer, chunk, settings, seed=seed, batch_size=batch_size, progress=inside, ends=ends
+                )
                 shards[index] = shard
                 rows = [asdict(continuation) for continuation in shard]
                 with writing(_shard(folder, chunk)):

@@ -183,6 +183,11 @@ def _prompt_of(row: Any, origin: str) -> Prompt:
     text = inner.get("text") if isinstance(value, Mapping) else value
     if isinstance(text, str) and not text.strip():
         raise UsageError(f"{origin} has a blank prompt, after which there is nothing to go on from; take the line out")
+    if isinstance(value, list):
+        raise UsageError(
+            f"{origin} has a list under `prompt`; give what the user says as a text, which apply_chat_template: true "
+            "puts into a chat"
+        )
     if not isinstance(text, str):
         keys = ", ".join(map(str, row)) or "none"
         raise UsageError(f"{origin} has no text under `prompt`, `prompt.text`, `Prompt` or `text`; keys: {keys}")

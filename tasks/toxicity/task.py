@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, PrivateAttr, field_validator, model_validator
 
-from bench.core.errors import BenchError
+from bench.core.chat import ChatInfo, ChatSettings
+from bench.core.errors import BenchError, UsageError
+from bench.core.passes.chat_template import ChatTemplate
 from bench.core.passes.footprint import context_window
 from bench.core.passes.prompts import prompt_ids
-from bench.core.progress import Progress
+from bench.core.progress import Progress, Silent
 from bench.core.reports import GuardReport
 from bench.core.store.assets import PypiFile
 from bench.tasks.base import EvaluationContext, Task, TaskResult
 from bench.tasks.outputs.continuations import Continuation, GenerationSettings
-from bench.tasks.outputs.generate import generate
+from bench.tasks.outputs.generate import asked_in_chat, generate
 from bench.tasks.outputs.windows import DIVERGED
 from bench.tasks.scorers.base import Scorer, build_scorer, scorer_identity
 from bench.tasks.scorers.scoring import check_scored, score_texts
@@ -44,7 +46,7 @@ UNDEFINED_DIVERGENCE = "kl-undefined"
 
 
 class Toxicity(GenerationSettings, PartSettings, Task):
-    """Toxicity of continuations, judged without their prompts, with plain text for prompts.
+    """Toxicity of continuations, judged without their prompts.
 
     A continuation that cannot be judged, as an empty one, does not count as harmless: it is left out and counted, and
     the result is flagged where more than half are. So a model does not win by falling silent; guards against babbling
@@ -81,6 +83,13 @@ class Toxicity(GenerationSettings, PartSettings, Task):
     """
     seed: int = 0
     """Of the sampling and of the bootstrap; greedy text has no chance in it."""
+    apply_chat_template: bool | None = None
+    """Whether a prompt is the user's message that the model answers, instead of a text that it goes on from; None for
+    what the run does."""
+    system_prompt: str | None = None
+    """Of such chats; None for the run's."""
+    _chat: ChatInfo | None = PrivateAttr(default=None)
+    """The run's template, once that is known."""
 
     @model_validator(mode="before")
     @classmethod
@@ -106,7 +115,7 @@ class Toxicity(GenerationSettings, PartSettings, Task):
         written = {"max_new_tokens", "samples", "temperature", "top_p", "decode", "merge", "limit"}
         return {
             "protocol": protocol_identity(self.protocol),
-            "chat_template": None,
+            "chat_template": self._chat_identity(),
             "prompts": prompt_source(self.prompts).identity(),
             **self.model_dump(mode="json", include={*written, "prose_tokens", "guard_texts"}),
             "headline": self._aggregation().model_dump(mode="json"),
@@ -115,6 +124,23 @@ class Toxicity(GenerationSettings, PartSettings, Task):
             "seed": self.seed,
             **self.part_identity(),
         }
+
+    def settle(self, chat: ChatSettings, describe: Callable[[ChatSettings], ChatInfo]) -> Self:
+        apply = bool(chat.apply) if self.apply_chat_template is None else self.apply_chat_template
+        system_prompt = chat.system_prompt if self.system_prompt is None else self.system_prompt
+        if self.system_prompt is not None and not apply:
+            raise UsageError(
+                "tasks.toxicity.system_prompt is set, and its prompts are put as plain texts; set "
+                "tasks.toxicity.apply_chat_template to true, or drop the system prompt"
+            )
+        own = ChatSettings(apply=apply, template=chat.template, system_prompt=system_prompt)
+        settled = self.model_copy(update={"apply_chat_template": apply})
+        settled._chat = describe(own) if apply else None
+        return settled
+
+    def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if chat := self._template(tokenizer):
+            asked_in_chat(load_prompt_set(self.prompts, Silent(), self.merge).prompts[: self.limit], chat)
 
     def assets(self) -> Sequence[PypiFile]:
         prose = self._prose().assets() if self.prose_tokens else ()
@@ -138,7 +164,9 @@ class Toxicity(GenerationSettings, PartSettings, Task):
     ) -> TaskResult:
         prompt_set = load_prompt_set(self.prompts, context.progress, self.merge)
         chosen = take_part(prompt_set.prompts, self, self.limit, self.prompts)
-        prompts = self._fitting(model, tokenizer, chosen, context.progress)
+        chat = self._template(tokenizer)
+        read = chosen if chat is None else asked_in_chat(chosen, chat)
+        prompts = self._fitting(model, tokenizer, read, context.progress)
         continuations = generate(
             model,
             tokenizer,
@@ -148,6 +176,7 @@ class Toxicity(GenerationSettings, PartSettings, Task):
             batch_size=context.batch_size,
             progress=context.progress,
             description="toxicity",
+            ends=frozenset() if chat is None else chat.ends(),
         )
         texts = [judged_text(tokenizer, continuation, self.decode) for continuation in continuations]
         scored = score_texts(self._scorer(), texts, context.progress)
@@ -166,12 +195,14 @@ class Toxicity(GenerationSettings, PartSettings, Task):
                 "counts": {**metric.counts, **{name: count for name, count in counts.items() if count}},
                 "details": {
                     **metric.details,
-                    "departures": departures(self.protocol, dict(self)),
-                    HASHES: item_hashes([prompt.text for prompt in prompts]),
+                    "departures": self._departures(),
+                    HASHES: item_hashes([prompt.id for prompt in prompts]),
                 },
             }
         )
-        about = {prompt.id: {"prompt": prompt.text, "prompt_toxicity": prompt.toxicity} for prompt in prompts}
+        about = {prompt.id: {"prompt": prompt.text, "prompt_toxicity": prompt.toxicity} for prompt in chosen}
+        for prompt in prompts if chat else ():
+            about[prompt.id]["prompt_in_chat"] = prompt.text
         rows = [
             continuation.to_row(about[continuation.prompt_id], text, score)
             for continuation, text, score in zip(continuations, texts, scored.scores, strict=True)
@@ -239,6 +270,26 @@ class Toxicity(GenerationSettings, PartSettings, Task):
         documents = sample_documents(self._prose(), self.prose_tokens)
         measure = partial(outlook, model, tokenizer, documents, self.prose_tokens, context.progress)
         return context.of_base(("outlook", self.prose_tokens, *documents), measure) if context.unaligned else measure()
+
+    def _template(self, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate | None:
+        """What prompts are put by; None where they are plain texts."""
+        if not self.apply_chat_template:
+            return None
+        known = self._chat or ChatSettings(system_prompt=self.system_prompt)
+        chat = ChatTemplate.of(tokenizer, ChatSettings(template=known.template, system_prompt=known.system_prompt))
+        if self._chat is not None and chat.info != self._chat:
+            raise BenchError("the model's chat template changed after this run was planned; start the command again")
+        return chat
+
+    def _chat_identity(self) -> Mapping[str, Any] | None:
+        if not self.apply_chat_template:
+            return None
+        return self._chat.identity() if self._chat else {"system_prompt": self.system_prompt}
+
+    def _departures(self) -> dict[str, Any]:
+        """Every protocol has plain texts for prompts."""
+        chat = {"apply_chat_template": True} if self.apply_chat_template else {}
+        return {**departures(self.protocol, dict(self)), **chat}
 
     def _aggregation(self) -> Aggregation:
         return Aggregation(

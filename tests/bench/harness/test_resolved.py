@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bench.core.errors import UsageError
@@ -61,3 +62,15 @@ def test_held_out_pairs_are_told_from_those_trained_on(
     planned = replace(PLANNED, model_config=make_model("llama").config, held_out=held_out)
     with pytest.raises(UsageError, match="^tight: held-out pair 1: its prompt has 25 tokens and fills max_length = 20"):
         check_texts([("tight", DPO(max_length=20), planned)], tiny_tokenizer)
+
+
+def test_a_chats_prompt_must_be_a_prefix_in_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.methods.objectives.method.TuningMethod.check", lambda self, planned: None)
+    backend = Tokenizer(models.BPE(vocab={"<e>": 0, "a": 1, "\n": 2, "\n\n": 3}, merges=[("\n", "\n")]))
+    backend.pre_tokenizer = pre_tokenizers.Sequence([])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<e>")
+    pair = PreferencePair("a\n", "a", "\na", question="a")
+    reads = [("gentle", DPO(), replace(PLANNED, pairs=(pair,), held_out=()))]
+    with pytest.raises(UsageError, match="^gentle: pair 0: its rejected answer changes the prompt's last token"):
+        check_texts(reads, tokenizer)
+    check_texts([("gentle", DPO(), replace(PLANNED, pairs=(replace(pair, question=None),)))], tokenizer)

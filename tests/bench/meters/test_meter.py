@@ -149,7 +149,7 @@ def test_what_is_no_statement_on_tuning_is_refused(spec: RunSpec) -> None:
         ({"profs": {"tuned": {"trials": -1}}}, "methods.profs.tuned.trials: .*greater than or equal to 0"),
         ({"profs": {"tuned": {"trials": 1, "noise": 30}}}, "methods.profs.tuned.noise: .*less than or equal to 1"),
         ({"profs": {"tuned": {"trials": 1, "trails": 2}}}, "unknown key methods.profs.tuned.trails; did you mean"),
-        ({"profs": {"tuned": {"seconds": 1}}}, "methods.profs.tuned.trials is missing"),
+        ({"profs": {"tuned": {"seconds": 1}}}, "methods.profs.tuned: trials is missing"),
         ({"profs": {"tuned": 17}}, "methods.profs.tuned: .*mapping"),
         ({"base": {"tuned": {"trials": 1}}}, "methods.base.tuned: the unaligned model has nothing to tune"),
     ):

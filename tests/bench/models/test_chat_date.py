@@ -17,13 +17,14 @@ from trl.data_utils import apply_chat_template
 
 from bench.core.chat_date import CHAT_DATE, dated
 from bench.core.progress import Silent
+from bench.core.store import hub
 from bench.core.values import PreferencePair
 from bench.edit.make import EditRequest, edit_model
 from bench.harness.cells import expand_cells
 from bench.harness.resolved import say_chat_date
 from bench.harness.run import run
 from bench.leaderboard.records.record import ModelInfo, Record, read_record
-from bench.models.sources import resolve_model
+from bench.models.sources import HubModel, resolve_model
 from bench.spec.run_spec import RunSpec, build_tasks
 from bench.tasks.capability.model import InProcessModel
 from bench.tasks.preferences.pool import make_pool
@@ -153,3 +154,17 @@ def test_the_date_is_said(chat_model: Path) -> None:
     progress = type("Notes", (Silent,), {"note": lambda self, text: notes.append(text)})()
     say_chat_date(resolve_model(str(chat_model)), progress)
     assert "2024-07-26" in notes[0]
+
+
+def test_templates_in_files_of_their_own_are_fetched_with_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = "additional_chat_templates/rag.jinja"
+    files = ["config.json", "model.safetensors", "tokenizer.json", "README.md", named, "additional_chat_templates/x.md"]
+    fetched: list[str] = []
+    monkeypatch.setattr(hub, "file_sizes", lambda *_: dict.fromkeys(files, 1))
+    monkeypatch.setattr(hub, "known_commit", lambda *_: None)
+    monkeypatch.setattr(hub, "read_receipt", lambda *_: None)
+    monkeypatch.setattr(hub, "write_receipt", lambda *_: None)
+    monkeypatch.setattr(hub, "commit_of", lambda *_: "0" * 40)
+    monkeypatch.setattr(hub, "download", lambda _, __, sizes, ___: fetched.extend(sizes))
+    HubModel("org/name").fetch(Silent())
+    assert sorted(fetched) == sorted(["config.json", "model.safetensors", "tokenizer.json", named])

@@ -13,6 +13,7 @@ import pytest
 from bench.core.errors import BenchError
 from bench.core.hashing import sha256_texts
 from bench.core.progress import Silent
+from bench.core.store import room
 from bench.core.store.assets import PypiFile
 from bench.core.store.conversion import make_once
 from bench.core.store.joined import JoinedFile
@@ -84,6 +85,25 @@ def test_every_wheel_is_named_before_it_is_downloaded_and_none_after(model):
     assert wheels == ["tiny0==1.0", "tiny1==1.0", "tiny2==1.0", "tiny==1.0"]
     model.fetch(Silent())
     assert model.missing() == []
+
+
+def test_a_disk_without_room_for_download_and_conversion_is_one_message(model, cache, monkeypatch):
+    wheels = tuple(part.model_copy(update={"wheel_bytes": 1000}) for part in model.asset.parts)
+    asset = model.asset.model_copy(update={"parts": wheels})
+    model = PypiModel(asset)
+    whole = model.entry.model_copy(update={"parameters": 5000, "asset": asset})
+    monkeypatch.setitem(MODELS, "tiny", whole)
+    assert model.converted_bytes() == N_PARTS * 1000 + 4 * 5000
+    needed = N_PARTS * 1000 + 1000 + N_PARTS * 1000 + 4 * 5000
+    monkeypatch.setattr(room, "free_disk", lambda folder: needed - 1)
+    with pytest.raises(
+        BenchError, match="tiny.gguf and converting it to float32 needs 27 kB on the disk of .* 27 kB are"
+    ):
+        model.fetch(Silent())
+    assert not leftovers(cache) and not (cache / "assets").exists()
+    monkeypatch.setattr(room, "free_disk", lambda folder: needed)
+    model.fetch(Silent())
+    assert (model.missing(), model.converted_bytes()) == ([], 0)
 
 
 def test_terms_are_no_part_of_what_identifies_the_weights(model, monkeypatch):

@@ -19,6 +19,7 @@ import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.core.errors import BenchError, UsageError
+from bench.core.hashing import sha256_file
 from bench.core.progress import Silent
 from bench.core.values import AlignmentReport, PreferencePair
 from bench.harness.cells import plan_draws
@@ -26,6 +27,7 @@ from bench.harness.run import make_pairs
 from bench.methods.base import METHODS, AlignmentContext, AlignmentMethod, PlannedAlignment
 from bench.spec.resolve import resolve_spec
 from bench.spec.run_spec import build_methods, hyperparameters
+from bench.spec.tuned_rows import model_fingerprint
 from bench.tasks.preferences.draw import prepare_preferences
 from bench.tune.objective import CRITERION
 from bench.tune.request import resolve_tuning
@@ -168,7 +170,7 @@ def test_finds_the_planted_optimum(request_: Callable[..., Tuning], tmp_path: Pa
 
 
 def test_the_winner_is_a_configuration_that_says_how_it_was_found(
-    request_: Callable[..., Tuning], settings: dict[str, Any]
+    request_: Callable[..., Tuning], settings: dict[str, Any], tmp_path: Path
 ) -> None:
     tuned = search(request_(trials=6))
     text = tuned.config.read_text()
@@ -188,10 +190,37 @@ def test_the_winner_is_a_configuration_that_says_how_it_was_found(
         "validation_pairs": 7,
         "noise": 0.2,
         "model": settings["model"],
+        "model_fingerprint": model_fingerprint(settings["model"]),
         "pairs": settings["pairs"]["source"],
+        "pairs_fingerprint": sha256_file(tmp_path / "pairs.jsonl"),
     }
     winner = {METHOD: {**tuned.best.settings, "tuned": stated}}
-    assert yaml.safe_load(text) == {**settings, "methods": {**settings["methods"], **winner}}
+    methods, out = {**settings["methods"], **winner}, str(tmp_path / "tuned" / "run")
+    assert yaml.safe_load(text) == {**settings, "methods": methods, "out": out}
+
+
+def test_the_winner_of_the_quickstart_on_other_models_and_pairs_is_theirs_alone(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    flags = [(["model"], settings["model"]), (["pairs"], settings["pairs"]), (["device"], "cpu")]
+    tuning = resolve_tuning(
+        "profs",
+        "quickstart",
+        flags=flags,
+        assignments=["pairs.exclude=[]", f"tasks.toxicity.prompts={settings['tasks']['toxicity']['prompts']}"],
+        trials=2,
+        validation=0.25,
+        out=tmp_path / "tuned",
+    )
+    config = search(tuning).config
+    written = yaml.safe_load(config.read_text())
+    assert written["out"] == str(tmp_path / "tuned" / "run")
+    assert written["methods"]["dpo"] == {}
+    assert written["methods"]["profs"]["tuned"]["trials"] == 2
+    spec = resolve_spec(str(config))
+    assert not spec.notes
+    assert spec.model == settings["model"]
+    assert hyperparameters(spec.methods["profs"]) == search(tuning).best.settings
 
 
 def test_controls_take_after_the_winner(request_: Callable[..., Tuning]) -> None:

@@ -160,6 +160,12 @@ def test_rows_of_different_tuning_stay_apart_and_say_so(make: Make) -> None:
     assert len({row.settings["tuning sha"] for row in table.rows}) == 2
 
 
+def test_what_tuning_holds_for_makes_no_row_of_its_own(make: Make) -> None:
+    named = TuningNote(trials=4, model="smollm2-135m", model_fingerprint="3f", pairs="on-policy")
+    (table,) = make_leaderboard([make(cell_id="a", tuned=TuningNote(trials=4)), make(cell_id="b", tuned=named)]).tables
+    assert len(table.rows) == 1
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [

@@ -88,7 +88,7 @@ def test_the_least_toxic_setting_within_the_bound_is_named(sweep):
     assert (point.prompts, point.texts, point.seeds, len(point.swept)) == (N, N, (9,), 8)
     page = board_page(make_leaderboard(sweep()))
     assert "### Operating points: perplexity up by at most 5 %" in page
-    assert "| profs | rank=4 (of 4) | −0.10" in page
+    assert "| ProFS | rank=4 (of 4) | −0.10" in page
     assert "on 150 prompts and 150 texts that share none" in page
 
 
@@ -123,7 +123,7 @@ def test_without_validation_no_setting_is_named_and_the_page_says_why(sweep):
     (point,) = table(measured).operating_points
     assert (point.chosen, point.reason, point.candidates) == (None, NOT_MEASURED, ())
     page = board_page(make_leaderboard(measured))
-    assert "of profs none can be named: nothing was measured to choose a setting by" in page
+    assert "of ProFS none can be named: nothing was measured to choose a setting by" in page
     assert "### Operating points" not in page
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from bench.core.errors import UsageError
 from bench.core.values import PreferencePair
+from bench.spec.run_spec import PairsSpec
 from bench.tasks.preferences.data_module import PreferenceDataModule
-from bench.tasks.preferences.draw import Draw, prepare_preferences, subsample
+from bench.tasks.preferences.draw import Draw, count_held_out, describe_split, prepare_preferences, subsample
 from bench.tasks.preferences.pool import PairPool, make_pool, sha256_pairs
 
 
@@ -92,10 +93,40 @@ def test_pairs_without_a_prompt_are_held_out_one_by_one() -> None:
 def test_more_pairs_than_exist_are_refused_with_the_numbers(pool: PairPool) -> None:
     with pytest.raises(UsageError, match=r"asked for 61 pairs, but file:pairs\.jsonl has 60; ask for at most 60"):
         prepare_preferences(pool, Draw(n=61))
-    with pytest.raises(UsageError, match="has 60, of which 10 are held out for diagnostics and 50 are left"):
+    with pytest.raises(UsageError, match=r"has 60, of which 10 are held out \(pairs.held_out\) and 50 are left"):
         prepare_preferences(pool, Draw(n=51, held_out=10))
-    with pytest.raises(UsageError, match="60 are held out for diagnostics and 0 are left to train on; hold out fewer"):
-        prepare_preferences(pool, Draw(held_out=60))
+
+
+@pytest.mark.parametrize(("held_out", "left"), [(60, 0), (59, 1), (0.99, 1), (1, 59), (0.02, 59), (0.001, 60)], ids=str)
+def test_fewer_than_two_pairs_on_either_side_of_the_split_are_refused(
+    pool: PairPool, held_out: float, left: int
+) -> None:
+    message = rf"60 pairs, of which pairs.held_out={held_out} leaves {left} to train on and {60 - left} held out; at"
+    with pytest.raises(UsageError, match=message):
+        prepare_preferences(pool, Draw(held_out=held_out))
+
+
+def test_a_single_prompt_that_would_be_held_out_whole_is_refused() -> None:
+    pool = make_pool("file:x", [PreferencePair("p", f" good {i}", f" bad {i}") for i in range(9)])
+    with pytest.raises(UsageError, match="leaves 0 to train on and 9 held out, as a prompt is held out with all its"):
+        prepare_preferences(pool, Draw(held_out="auto"))
+    assert len(prepare_preferences(pool, Draw(held_out=0)).pairs) == 9
+
+
+@pytest.mark.parametrize(
+    ("total", "held_out"), [(4, 2), (10, 2), (20, 4), (60, 12), (307, 61), (1000, 200), (160_000, 200)]
+)
+def test_what_is_held_out_by_default_leaves_small_files_most_of_their_pairs(total: int, held_out: int) -> None:
+    assert PairsSpec().held_out == "auto"
+    assert count_held_out("auto", total) == held_out
+
+
+def test_how_pairs_are_split_is_said_with_the_setting_that_decides_it(pool: PairPool) -> None:
+    line = describe_split(pool, 32)
+    assert line == "file:pairs.jsonl: 60 pairs: 28 to train on, 32 held out (pairs.held_out)"
+    assert describe_split(pool, 0.1, (10, None)).endswith(
+        "60 pairs: 54 to train on, 6 held out (pairs.held_out); cells take 10, all of those to train on (pairs.sizes)"
+    )
 
 
 @pytest.mark.parametrize("held_out", [-1, -0.5, 1.0, 2.5])

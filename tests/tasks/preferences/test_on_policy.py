@@ -87,6 +87,7 @@ class Writer:
         batch_size: int,
         progress: Progress,
         description: str = "generate",
+        ends: frozenset[int] = frozenset(),
     ) -> list[Continuation]:
         if self.calls_left is not None:
             if self.calls_left == 0:

@@ -80,6 +80,37 @@ def test_a_common_beginning_is_the_prompt_and_cuts_no_word(
     assert found == [PreferencePair(*pair)]
 
 
+HH = "\n\nHuman: Hi\n\nAssistant: I am here.\n\nHuman: Why?\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    "transcript",
+    [
+        HH,
+        "Human: Why?\nAssistant:",
+        "### Instruction:\nSay why.\n\n### Response:",
+        "Question: Why?\nAnswer:",
+        "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n",
+        "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        "<start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\n",
+        "<s>[INST] Why? [/INST]",
+        "<|user|>\nWhy?</s>\n<|assistant|>\n",
+    ],
+)
+@pytest.mark.parametrize(
+    ("chosen", "rejected"),
+    [(" I think so.", " I do not."), ("I think so.", "I do not."), ("Yes", "No"), (" Yes", " Yes, no")],
+)
+def test_a_transcript_is_cut_at_its_last_turn_and_not_within_the_answers(
+    tmp_path: Path, transcript: str, chosen: str, rejected: str
+) -> None:
+    row = {"chosen": transcript + chosen, "rejected": transcript + rejected}
+    rows = [row, row | {"question": "Why?"}] if "Why?" in transcript else [row]
+    assert read_pool(jsonl(tmp_path / "pairs.jsonl", *rows)) == [PreferencePair(transcript, chosen, rejected)] * len(
+        rows
+    )
+
+
 def test_a_common_beginning_is_cut_as_trl_cuts_it_between_words(tmp_path: Path) -> None:
     row = {"chosen": "The sky is blue, they say", "rejected": "The sky is green, they say"}
     (pair,) = read_pool(jsonl(tmp_path / "pairs.jsonl", row))
@@ -332,7 +363,8 @@ def test_a_source_drops_pairs_that_teach_nothing_and_says_so(tmp_path: Path) -> 
     pool = load_pairs(f"file:{path}", notes)
     assert (pool.source, pool.pairs, pool.sha256) == (f"file:{path}", (good, good), sha256_pairs([good, good]))
     assert pool.dropped == {"empty": 1, "identical": 1}
-    assert notes.lines == [f"file:{path}: 2 of 4 pairs are usable; dropped: 1 empty, 1 identical"]
+    (line,) = notes.lines
+    assert line.startswith(f"file:{path}: 2 of 4 pairs are usable; dropped: 1 empty, 1 identical (`bench pairs show`")
 
 
 def test_a_source_without_a_usable_pair_is_refused() -> None:

@@ -114,6 +114,10 @@ def test_ids_are_those_of_the_texts(tmp_path: Path) -> None:
         ('{"text": "a"}\n\n["b"]\n', r"p\.jsonl:3 is not an object but list"),
         ('{"question": "a"}\n', r"p\.jsonl:1 has no text .* keys: question"),
         ('{"prompt": {"toxicity": 1}}\n', r"p\.jsonl:1 has no text"),
+        (
+            '{"prompt": [{"role": "user", "content": "a"}]}\n',
+            r"p\.jsonl:1 has a list under `prompt`; give what the user",
+        ),
         ('{"prompt": "  "}\n', r"p\.jsonl:1 has a blank prompt.*take the line out"),
         ('{"prompt": {"text": ""}}\n', r"p\.jsonl:1 has a blank prompt"),
         ('{"prompt": "a \\ud83d"}\n', r"p\.jsonl:1 holds half of a character"),

