@@ -85,7 +85,8 @@ class ChatTemplate:
         """
         prompt = _turns(pair.prompt)
         beginning = self._asked(prompt, origin)
-        if self._behind_question and pair.prompt.rstrip().endswith(self._behind_question):
+        whole = prompt[-1]["content"] == pair.prompt  # a transcript ends as some templates' prompts do
+        if whole and self._behind_question and pair.prompt.rstrip().endswith(self._behind_question):
             raise UsageError(
                 f"{origin}: the chat template has written this prompt already, as in pairs that a run exported; leave "
                 "apply_chat_template at auto, under which plain texts stay as they are"
