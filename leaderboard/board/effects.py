@@ -77,7 +77,8 @@ def shipped_effects(n_items: Mapping[str, int], n_seeds: int) -> list[str]:
         n_seeds: that it has.
 
     Returns:
-        A heading and one line for each measurement; empty where no shipped study has any of them.
+        A heading and one line for each measurement, those that no shipped study has by name alone; empty where none has
+        any of them.
     """
     lines = [
         f"  {measured.metric}: {measured.words(measured.effect(n_items=items, n_seeds=n_seeds))} with {items} items, "
@@ -87,12 +88,14 @@ def shipped_effects(n_items: Mapping[str, int], n_seeds: int) -> list[str]:
     ]
     if not lines:
         return []
+    others = [name for name in n_items if name not in {measured.metric for measured in shipped_spreads()}]
     alone = " (how seeds differ is left out)" if n_seeds == 1 else ""
     return [
         f"smallest difference from the unaligned model that {_seeds(n_seeds)} can tell{alone} with power 0.8, judged "
         "by the shipped studies of SmolLM2-135M-Instruct until cells are finished; another model may spread several "
         "times as much:",
         *lines,
+        *(f"  {name}: not known until cells are finished, as no shipped study has it" for name in others),
     ]
 
 

@@ -107,13 +107,11 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
     mean = mean_of(difference)
     value, n = math.expm1(mean) if exponential else mean, count_items(difference)
     share = _share_against(a, b)
-    bounds = share[0].bounds if share else _bounds(table, answers, exponential, 0.95)
+    bounds = share[0] if share else _bounds(table, answers, exponential, 0.95)
     better = None
     if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
         better = (value > 0) == of.higher_is_better
-    p = None if bounds is None else _p(table, answers)
-    if share:
-        p = share[1]
+    p = share[1] if share else None if bounds is None else _p(table, answers)
     verdict = None
     if margin is not None:
         low, high = _bounds(table, answers, exponential, LEVEL) or (None, None)
@@ -129,9 +127,9 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
     )
 
 
-def _share_against(a: Strata, b: Strata) -> tuple[Interval, float] | None:
+def _share_against(a: Strata, b: Strata) -> tuple[tuple[float, float], float] | None:
     """A share of rights and wrongs in A, against one number between 0 and 1 that B has for every item, such as chance:
-    its interval and p-value, which agree.
+    bounds of the difference and their p-value, which agree.
 
     Wilson's interval, as the share itself has, and the score test that it inverts; where all items say the same, which
     a bootstrap gives no interval for, the exact ones (Clopper and Pearson 1934).
@@ -158,7 +156,7 @@ def _share_against(a: Strata, b: Strata) -> tuple[Interval, float] | None:
         assert interval.bounds is not None
         low, high = interval.bounds
         p = 2 * NormalDist().cdf(-abs(share - chance) / math.sqrt(chance * (1 - chance) / n))
-    return Interval(share - chance, None, low - chance, high - chance, n), p
+    return (low - chance, high - chance), p
 
 
 def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Score]:

@@ -115,3 +115,17 @@ def test_there_is_a_curve_over_noise_and_the_reward_accuracy_of_every_method(mak
     rows = why_rows(study_cells(records), "flip", 200)
     accuracy = {row["method"]: row["value"] for row in rows if row["quantity"] == "reward accuracy"}
     assert accuracy == {"dpo": 0.75, "profs": 0.6}
+
+
+def test_a_model_whose_text_is_degenerate_gets_no_credit_for_what_it_prefers(make):
+    def looping(record):
+        guards = {"guards": {"repetition": 0.9 if record.method.name == "dpo" else 0.0}}
+        toxicity = record.metrics["toxicity"].model_copy(update={"details": guards})
+        return record.model_copy(update={"metrics": {**record.metrics, "toxicity": toxicity}})
+
+    board = make_leaderboard([looping(make(name)) for name in ("base", "dpo", "profs")])
+    row = next(row for row in board.tables[0].rows if row.method == "dpo")
+    assert "preference: looping" in row.flags
+    assert row.scores["preference"].change.value == 0.25
+    assert (row.scores["preference"].change.better, row.scores["preference"].rank) == (None, None)
+    assert row.scores["preference [margin]"].change.better is None
