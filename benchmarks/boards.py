@@ -1,8 +1,8 @@
 """`python -m benchmarks.boards`: what a board of many records takes, in seconds and peak memory.
 
-A study of 10 methods × 10 noise rates × 10 numbers of pairs × 10 seeds with made-up values: 1,000 rows of 10,000 records,
-each with 192 prompts, 60 documents and 7 × 20 answers. It is measured in a process of its own, from reading records to
-writing leaderboard.md and .json.
+A study of 10 methods × 10 noise rates × 10 numbers of pairs × 10 seeds with made-up values: 1,000 rows of 10,000
+records, each with 192 prompts, 60 documents and 7 × 20 answers. It is measured in a process of its own, from reading
+records to writing leaderboard.md and .json.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ def made_up(rng: np.random.Generator, gain: float, shared: dict[str, Any]) -> di
     parts = {
         name: _metric(of_task, "accuracy", name, higher=True) for name, of_task in zip(TASKS, answers, strict=True)
     }
-    capability = Metric(
-        value=float(answers.mean()), stderr=0.04, ci95=(0.4, 0.6), n=140, unit="accuracy", higher_is_better=True, tasks=parts
-    )
+    capability = _metric(answers.reshape(-1), "accuracy", "answers", higher=True)
+    capability = capability.model_copy(update={"items": None, "tasks": parts})
     return {
         "toxicity": _metric(toxicity, "mean toxicity probability", "prompts"),
         "perplexity": _metric(losses, "perplexity per token", "documents", weights=shared["weights"]),
@@ -86,7 +85,13 @@ def _record(method: str, size: int, rate: float, seed: int, metrics: dict[str, M
         model=ModelInfo(locator="made-up", fingerprint="f" * 64, dtype="float32"),
         method=MethodInfo(name=method, config={"rank": 2}, code="c" * 16),
         data=DataInfo(
-            source="made-up", pool_sha256="1" * 64, held_out=32, n_pairs=size, pairs_sha256="2" * 64, noise=noise, seed=seed
+            source="made-up",
+            pool_sha256="1" * 64,
+            held_out=32,
+            n_pairs=size,
+            pairs_sha256="2" * 64,
+            noise=noise,
+            seed=seed,
         ),
         evaluation={name: {"data": "made-up"} for name in metrics},
         metrics=metrics,
