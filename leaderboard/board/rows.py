@@ -234,10 +234,26 @@ def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
         "pool_sha256": record.data.pool_sha256,
         "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,
+        "n_pool": record.data.n_pool,
+        "alike": _alike(list(used)),
         "noise_model": record.data.noise.model,
         "noise_rate": record.data.noise.rate,
         "seeds": tuple(sorted({record.data.seed for record in used})),
     }
+
+
+def _alike(cells: Sequence[Record]) -> bool:
+    """Whether cells of several seeds measured the same for every item, so that seeds made no difference."""
+    values = [
+        {
+            (name, task): part.items
+            for name, m in cell.metrics.items()
+            for task, part in {"": m, **(m.tasks or {})}.items()
+        }
+        for cell in cells
+    ]
+    several = len({cell.data.seed for cell in cells}) > 1
+    return several and all(of_cell == values[0] for of_cell in values) and any(values[0].values())
 
 
 def _flags(

@@ -197,11 +197,15 @@ class Row(Value):
     """Pairs set aside; None for base."""
     n_pairs: int | None = None
     """None for base."""
+    n_pool: int | None = None
+    """Pairs that these were drawn from; None for base, and where older records do not say."""
     noise_model: str | None = None
     """None for base."""
     noise_rate: float | None = None
     """None for base."""
     seeds: tuple[int, ...] = ()
+    alike: bool = False
+    """Whether there are several seeds, whose cells are the same in every item: no more than one measurement."""
     scores: Mapping[str, Score]
     """By metric; a metric that was not measured is not there."""
     align_seconds: float

@@ -36,6 +36,8 @@ FAILED: str = _TEXTS["failed"]
 """What failed cells mean for a board."""
 PACKAGES_SHOWN = ("alignment-bench", "torch", "transformers", "trl", "peft", "lm-eval")
 SETTINGS_SHOWN = 12
+MOST_OF_POOL = 0.2
+"""Share of the pool that a seed's pairs are, above which other seeds say little of another pool."""
 FEW = 15
 """Items that carry a change, below which its interval may cover too little."""
 RANK = "#"
@@ -141,7 +143,21 @@ def _seeds(table: Table) -> Note:
     numbers = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     parts = [f"{numbers} a row, averaged item by item; how seeds differ is part of the intervals, and stands apart too"]
     parts += [note for note in map(note_on_seeds, counts) if note]
-    return Note("Seeds", f"{'; '.join(parts)}.")
+    return Note("Seeds", f"{'; '.join([*parts, *_same_pairs(table)])}.")
+
+
+def _same_pairs(table: Table) -> Iterator[str]:
+    """What several seeds of the same pool of pairs do not show, and which of them are one measurement."""
+    several = [row for row in table.rows if len(row.seeds) > 1]
+    shares = {(row.n_pairs, row.n_pool) for row in several if row.n_pairs and row.n_pool}
+    large = sorted((n, pool) for n, pool in shares if n > MOST_OF_POOL * pool)
+    if large:
+        named = ", ".join(f"{count_text(n)} of {count_text(pool)} pairs" for n, pool in large)
+        yield _TEXTS["same_pairs"].format(named=named)
+    elif any(row.n_pool is None for row in several):
+        yield _TEXTS["unknown_pool"]
+    if alike := dict.fromkeys(f"{row.method} {rate_text(row.noise_rate)}" for row in several if row.alike):
+        yield _TEXTS["alike"].format(rows=", ".join(alike))
 
 
 def _ranks(table: Table) -> Iterator[Note]:
