@@ -7,11 +7,12 @@ from statistics import median
 from typing import Any
 
 import yaml
+from rich.text import Text
 
 from bench.leaderboard.board.contrasts import MOST_ROWS
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.values import Column, Table
-from bench.leaderboard.records.labels import flat, readable
+from bench.leaderboard.records.labels import flat, joined, readable
 from bench.leaderboard.render.columns import shows_spread
 from bench.leaderboard.render.contrasts import crowded
 from bench.leaderboard.render.noise import noise_columns, noise_reasons
@@ -184,6 +185,13 @@ def _pairs(table: Table) -> Iterator[Note]:
     noise = f"; noise, the share of pairs that were corrupted, by {', '.join(models)}" if models else ""
     if sources:
         yield Note("Pairs", f"{', '.join(sources)}{noise}.")
+
+
+def opening(table: Table) -> Text:
+    """The line above a table on a terminal: its model, what tells it from other tables, and what was put as chat."""
+    distinction = f" · {joined(table.distinction)}" if table.distinction else ""
+    chat = f" · chat template: {', '.join(names)}" if (names := in_chat(table)) else ""
+    return Text.assemble((table.locator, "bold"), distinction, chat)
 
 
 def in_chat(table: Table) -> list[str]:
