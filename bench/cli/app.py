@@ -8,7 +8,7 @@ import typer
 from bench.cli.align import edit, pairs_app, tune
 from bench.cli.doctor import doctor
 from bench.cli.look import analyse_app, inspect
-from bench.cli.read import compare, report, score
+from bench.cli.read import cite, compare, report, score
 from bench.cli.reproduce import reproduce
 from bench.cli.run import leaderboard, list_, plan, run_command, schema, status, study
 from bench.cli.scorers import scorers_app
@@ -35,6 +35,7 @@ app.command()(leaderboard)
 app.command()(report)
 app.command()(score)
 app.command()(compare)
+app.command()(cite)
 app.add_typer(scorers_app, name="scorers")
 app.add_typer(pairs_app, name="pairs")
 app.command()(edit)

@@ -44,6 +44,15 @@ def compare(
     show_comparison(compare_cells(first, second, metric=metric, top=top, show_text=show_text), format)
 
 
+def cite(
+    directory: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run's directory.")] = None,
+) -> None:
+    """Print BibTeX for the suite and, of a run, for its methods, data and scorers."""
+    from bench.display.cite import show_citations
+
+    show_citations(directory)
+
+
 def report(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run's or study's directory.")],
     out: Annotated[Path | None, option("Folder for the report.", show_default="RUN/report")] = None,
