@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 import yaml
+from rich.text import Text
 
 from bench.leaderboard.board.contrasts import MOST_ROWS
 from bench.leaderboard.board.holm import ALPHA
@@ -212,6 +213,12 @@ def _pairs(table: Table) -> Iterator[Note]:
     noise = f"; noise, the share of pairs that were corrupted, by {', '.join(models)}" if models else ""
     if sources:
         yield Note("Pairs", f"{', '.join(sources)}{noise}.")
+
+
+def opening(table: Table) -> Text:
+    """The line above a table on a terminal: its model, what tells it from other tables, and what was put as chat."""
+    more = subtitle(table)
+    return Text.assemble((table.locator, "bold"), f" · {more}" if more else "")
 
 
 def in_chat(table: Table) -> list[str]:

@@ -110,4 +110,4 @@ def test_without_base_the_worst_cell_is_still_known(record, board):
     made = board(*cells(record, "dpo", {0.0: 0.2, 0.1: 0.05, 0.3: 0.1}), base=False)
     (one, rows) = of(made)["dpo"]
     assert rows[one.worst].noise_rate == 0.1
-    assert "| dpo | – | best | 10 %: – |" in board_page(made)
+    assert "| DPO | – | best | 10 %: – |" in board_page(made)
