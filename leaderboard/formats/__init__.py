@@ -1,6 +1,7 @@
 """Boards for papers, pages and programs: LaTeX, HTML and CSV.
 
-Papers and web pages print `paper`, one table of a line a row, through `latex` and `web_page`; programs read `csv_lines`.
+Papers and web pages print `paper`, one table of a line a row, through `latex` and `web_page`; programs read
+`csv_lines`.
 
 May import: core, leaderboard.board, leaderboard.records, leaderboard.render.
 """
