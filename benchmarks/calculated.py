@@ -20,7 +20,7 @@ from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 from scipy.stats import chi2, qmc
 
 from bench.core.intervals import Array
-from bench.leaderboard.statistics.seeds import LEAST_OF_ITEMS, variance_parts
+from bench.leaderboard.statistics.variance import LEAST_OF_ITEMS, variance_parts
 
 SEEDS = (2, 3, 4, 5, 7, 10, 20)
 ITEMS = (20, 50, 200, 2000)

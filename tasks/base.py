@@ -13,7 +13,7 @@ from bench.core.chat import ChatInfo, ChatSettings
 from bench.core.progress import Progress, Silent
 from bench.core.registry import Registry
 from bench.core.store.preparable import Preparable
-from bench.core.values import Metric
+from bench.core.values import Metric, PreferencePair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,6 +54,9 @@ class TaskResult:
     """One plain JSON row an output, kept beside the record so that new scorers can be applied later."""
     carried: Any = None
     """What `evaluate` hands on to `against_base`; never stored."""
+    beside: Mapping[str, Metric] = field(default_factory=dict)
+    """Further numbers of the same items, by what they are; a record has `margin` of the task `preference` as
+    `preference [margin]`."""
 
 
 class Task(Preparable):
@@ -66,6 +69,8 @@ class Task(Preparable):
 
     needs_base: ClassVar[bool] = False
     """Whether `against_base` has something to add."""
+    needs_held_out: ClassVar[bool] = False
+    """Whether it measures on pairs that no method of a run trains on, which `on_held_out` gives it."""
 
     limit: PositiveInt | None = None
     """Items to measure, the first of the task's own fixed order; None for all."""
@@ -87,6 +92,17 @@ class Task(Preparable):
         Raises:
             BenchError: says what was found and what to do.
         """
+
+    def on_held_out(self, pairs: Sequence[PreferencePair]) -> Task:
+        """The task on these pairs, which are then part of its `identity`; itself where it measures on none.
+
+        Arguments:
+            pairs: clean, and held out of all that any method of the run trains on.
+
+        Raises:
+            UsageError: they are too few.
+        """
+        return self
 
     @abstractmethod
     def evaluate(
@@ -117,6 +133,7 @@ TASKS: Registry[Task] = Registry(
         "perplexity": "bench.tasks.perplexity.task:Perplexity",
         "capability": "bench.tasks.capability.task:Capability",
         "scrubbing": "bench.tasks.scrubbing.task:Scrubbing",
+        "preference": "bench.tasks.preference_accuracy.task:Preference",
     },
     group="alignment_bench.tasks",
 )

@@ -20,11 +20,15 @@ from bench.display.matrix import CellMatrix
 from bench.harness.states import CellStates, GridCell, State, duration
 
 if TYPE_CHECKING:
-    from bench.harness.plan import Plan
+    from bench.harness.plan import Plan, RunEstimate
     from bench.harness.run import Outcome
     from bench.harness.status import Status
     from bench.leaderboard.board.view import View
     from bench.tasks.preferences.pool import PairPool
+
+
+NOTED_SLOWDOWN = 1.5
+"""Of a pilot, by other work: smaller ones are not mentioned."""
 
 
 def show_plan(plan: Plan, settings: Sequence[str], out: Path, *, cell_by_cell: bool) -> None:
@@ -33,7 +37,7 @@ def show_plan(plan: Plan, settings: Sequence[str], out: Path, *, cell_by_cell: b
     Arguments:
         settings: what is run and measured, in lines.
         out: the directory of the run or study.
-        cell_by_cell: a line a cell and the downloads alone, not the grid of a study.
+        cell_by_cell: a line a cell, not the grid of a study.
     """
     write_line(*settings)
     if plan.pairs_ready:
@@ -47,7 +51,7 @@ def show_plan(plan: Plan, settings: Sequence[str], out: Path, *, cell_by_cell: b
     else:
         write_line(f"{plan.combinations} cells in {out}, none known by content yet: the pairs are not built")
     write_line(*plan.notes)
-    write_line(*(_download_lines(plan) if cell_by_cell else plan_lines(plan)))
+    write_line(*plan_lines(plan))
 
 
 def _cell_table(plan: Plan) -> Table:
@@ -59,26 +63,29 @@ def _cell_table(plan: Plan) -> Table:
     return table
 
 
-def _download_lines(plan: Plan) -> list[str]:
-    return [f"would download {item}" for item in plan.downloads]
-
-
 def plan_lines(plan: Plan) -> list[str]:
     """Time, disk, downloads and smallest effects, a line each."""
     lines = []
     guess = plan.estimate
     if not plan.pairs_ready or any(cell.id not in plan.finished for cell in plan.cells):
-        time_left = "unknown" if guess.seconds is None else f"about {duration(guess.seconds)} for one process"
-        if guess.seconds is not None and guess.spread is not None:
-            shortest, longest = duration(guess.seconds / guess.spread), duration(guess.seconds * guess.spread)
-            time_left += f", between {shortest} and {longest}"
-        disk = "unknown" if guess.bytes is None else f"about {guess.bytes / 1e6:.1f} MB"
-        lines = [f"time: {time_left}", f"disk: {disk}", f"(judged by: {guess.basis})"]
+        lines = [f"time: {_time(guess)}, judged by {guess.basis}", *plan.disk.lines()]
     return [
         *lines,
-        *_download_lines(plan),
-        *(plan.smallest_effects or ["smallest difference that can be told: unknown until cells are finished"]),
+        *(f"would download {item}" for item in plan.downloads),
+        *(plan.smallest_effects or ["smallest difference that can be told: not known until cells are finished"]),
     ]
+
+
+def _time(guess: RunEstimate) -> str:
+    if guess.seconds is None:
+        return f"not known yet ({', '.join(guess.unknown)})"
+    text = f"about {duration(guess.seconds)} for one process"
+    if guess.spread is not None:
+        shortest = guess.seconds / guess.spread / guess.slowdown
+        text += f", between {duration(shortest)} and {duration(guess.seconds * guess.spread)}"
+    if guess.slowdown > NOTED_SLOWDOWN:
+        text += f" (other work on this machine made the pilot {guess.slowdown:.1f} times as slow)"
+    return f"{text}, besides what is not known yet ({', '.join(guess.unknown)})" if guess.unknown else text
 
 
 def show_status(path: Path, every: float | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,13 +25,13 @@ from bench.methods.shared import SharedWork
 from bench.models.devices import device_kind
 from bench.models.placed import PlacedModel
 from bench.models.weights import WHOLE_MODEL, tensor_sha256s, weights_sha256
-from bench.tasks.base import EvaluationContext, Task
+from bench.tasks.base import EvaluationContext, Task, TaskResult
 from bench.tasks.preferences.pool import PairPool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from bench.core.values import AlignmentReport
+    from bench.core.values import AlignmentReport, Metric
     from bench.tasks.preferences.data_module import PreferenceDataModule
 
 
@@ -118,7 +118,7 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         method=cell.method_info,
         data=cell.data_info,
         evaluation=cell.evaluation,
-        metrics={name: result.metric for name, result in results.items()},
+        metrics=dict(_metrics(results)),
         cost=cost,
         ledger=ledger,
         alignment=report,
@@ -131,6 +131,12 @@ def execute(cell: Cell, bench: Workbench) -> tuple[Record, Generations]:
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return record, {name: result.generations for name, result in results.items() if result.generations}
+
+
+def _metrics(results: Mapping[str, TaskResult]) -> Iterator[tuple[str, Metric]]:
+    for name, result in results.items():
+        yield name, result.metric
+        yield from ((f"{name} [{what}]", metric) for what, metric in result.beside.items())
 
 
 def _load(cell: Cell, bench: Workbench) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -23,7 +23,7 @@ from bench.models.placed import PlacedModel, place_model
 from bench.models.sources import ModelSource
 from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs
 from bench.tasks.base import Task
-from bench.tasks.preferences.draw import describe_split, prepare_preferences
+from bench.tasks.preferences.draw import describe_split, pairs_set_aside, prepare_preferences
 from bench.tasks.preferences.on_policy import cached_pairs, on_policy_downloads
 from bench.tasks.preferences.pool import PairPool, load_pairs, sha256_pairs
 from bench.tasks.texts.prompts import Prompt, load_prompts, make_prompt, prompt_source, shared_texts
@@ -112,6 +112,18 @@ def needs_neutral(spec: RunSpec) -> bool:
     return any(method.needs_neutral for method in build_methods(spec).values())
 
 
+def tasks_on(setting: Setting, pool: PairPool) -> Mapping[str, Task]:
+    """What is measured, on the held-out pairs of the pool where it measures on pairs.
+
+    Raises:
+        UsageError: too few pairs are held out.
+    """
+    if not any(task.needs_held_out for task in setting.tasks.values()):
+        return setting.tasks
+    pairs = pairs_set_aside(pool, setting.spec.pairs.held_out)
+    return {name: task.on_held_out(pairs) for name, task in setting.tasks.items()}
+
+
 def make_cells(setting: Setting, pool: PairPool) -> list[Cell]:
     """Every cell, each once: `base` first, then those that share pairs side by side.
 
@@ -126,9 +138,10 @@ def make_cells(setting: Setting, pool: PairPool) -> list[Cell]:
         dtype=dtype,
         chat_date=source.written_date(),
     )
+    tasks = tasks_on(setting, pool)
     cells: dict[str, Cell] = {}
     for spec in setting.specs:
-        for cell in expand_cells(spec, model, kind, pool, setting.tasks):
+        for cell in expand_cells(spec, model, kind, pool, tasks):
             cells.setdefault(cell.id, cell)
     return list(cells.values())
 
@@ -221,6 +234,7 @@ def read_file_pairs(setting: Setting, progress: Progress) -> PairPool | None:
         pool = load_pairs(setting.spec.pairs.source, progress, load_tokenizer=load_tokenizer, chat=setting.spec.chat)
         for draw in plan_draws(setting.spec):
             prepare_preferences(pool, draw)
+        tasks_on(setting, pool)
         return pool
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from bench.core.progress import Progress, Silent
 from bench.core.store.locks import Owner, building
 from bench.harness.cells import Cell, made_by_other_code, restated_tuning
 from bench.harness.directory import RunDirectory
+from bench.harness.disk import check_room
 from bench.harness.execute import Workbench, execute
 from bench.harness.forecast import Forecast
 from bench.harness.resolved import (
@@ -28,6 +29,7 @@ from bench.harness.resolved import (
     sampling_template,
     settle_tasks,
     split_notes,
+    tasks_on,
 )
 from bench.harness.schedule import FETCH, PAIRS, Schedule
 from bench.harness.states import CellStates, CellWatcher, GridCell, State
@@ -87,9 +89,10 @@ def run_study(study: Study, *, progress: Progress | None = None) -> Outcome:
     for line in directory.set_aside_broken():
         progress.note(line)
     finished = directory.finished()
-    if study.spec.pairs.is_file:
-        read_file_pairs(settings[0], Silent())  # before a model is downloaded; notes come when it is read for good
-    schedule = Schedule(settings, progress)
+    # Before a model is downloaded; notes come when the file is read for good.
+    file_pairs = read_file_pairs(settings[0], Silent()) if study.spec.pairs.is_file else None
+    check_room(settings, study.out)
+    schedule = Schedule(settings, progress, file_pairs)
     grid = [_cells_of(setting, progress, schedule) for setting in settings]
     cells = [cell for _, _, planned in grid for cell in planned]
     directory.make()
@@ -160,6 +163,7 @@ def _run_setting(setting: Setting, pool: PairPool, pending: Sequence[Cell], turn
     """Run what no other process has taken of one model's cells; those taken are left to `turns`."""
     if not pending:
         return
+    setting = replace(setting, tasks=tasks_on(setting, pool))
     bench = Workbench(
         neutral=_prepare(setting, pool, pending, turns.progress),
         model=setting.model,

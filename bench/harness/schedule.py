@@ -24,7 +24,7 @@ from bench.harness.workload import (
     task_work,
 )
 from bench.leaderboard.records.record import Record
-from bench.meters.pilot import measure_speed
+from bench.meters.pilot import PILOT_SECONDS, measure_speed
 from bench.methods.base import AlignmentMethod
 from bench.models.devices import resolve_batch_size
 from bench.spec.run_spec import build_methods
@@ -42,7 +42,8 @@ class Alignment(NamedTuple):
     name: str
     """The method's row name."""
     method: AlignmentMethod
-    n_pairs: int
+    n_pairs: int | None
+    """None where nobody knows before they are downloaded."""
     held_out: int
 
     @classmethod
@@ -56,11 +57,13 @@ class Schedule:
     Arguments:
         settings: one a model.
         progress: is given the forecast, where it can show one.
+        pool: the pairs, where they lie in a file; None where they are known later.
     """
 
-    def __init__(self, settings: Sequence[Setting], progress: Progress) -> None:
+    def __init__(self, settings: Sequence[Setting], progress: Progress, pool: PairPool | None = None) -> None:
         self.forecast = Forecast()
         self._settings = settings
+        self._pool = pool
         self._watcher = progress if isinstance(progress, ForecastWatcher) else None
 
     @property
@@ -71,7 +74,7 @@ class Schedule:
     def expect_all(self) -> None:
         """Expect what can be said of every model's cells before any of them is known by its content."""
         if self.is_watched and self.forecast.share is None:
-            self._expect([stage for setting in self._settings for stage in stages_before(setting)])
+            self._expect([stage for setting in self._settings for stage in stages_before(setting, self._pool)])
 
     def expect_cells(self, grid: Sequence[tuple[Setting, Sequence[Cell]]], finished: Mapping[str, Record]) -> None:
         """Expect the cells that are to do, judged by what those of `finished` took that are like them."""
@@ -108,38 +111,52 @@ class Schedule:
                         self.forecast.learn_ratio(stage.what, seconds / expected)
 
 
-def stages_before(setting: Setting, pool: PairPool | None = None) -> Iterator[Stage]:
+def stages_before(
+    setting: Setting, pool: PairPool | None = None, pilot_seconds: float = PILOT_SECONDS
+) -> Iterator[Stage]:
     """A model's stages while its pairs, or the model itself, are yet to be had.
 
     Arguments:
         pool: the pairs, where it is the model alone that is missing.
+        pilot_seconds: see `rate_of`.
     """
     source, spec = setting.model.source, setting.spec
     if source.missing():
         yield Stage(source.locator, FETCH, fetch_seconds(source), computes=False)
     if spec.pairs.source == "on-policy":
         work = sampling_work(setting, resolve_batch_size(spec.batch_size, setting.model.device))
-        yield Stage(source.locator, PAIRS, _seconds(rate_of(setting), work, loads=1))
+        yield Stage(source.locator, PAIRS, _seconds(rate_of(setting, pilot_seconds), work, loads=1))
     total = sampled_pairs(setting) if pool is None else len(pool.pairs)
     held_out = count_held_out(spec.pairs.held_out, total)
+    is_counted = pool is not None or spec.pairs.source == "on-policy"
     methods = build_methods(spec)
     draws = [draw for each in setting.specs for draw in plan_draws(each)]
-    yield from cell_stages(setting, [Alignment(BASE, BASE, methods[BASE], 0, 0)])
+    alignments = [Alignment(BASE, BASE, methods[BASE], 0, 0)]
     for number, draw in enumerate(dict.fromkeys(draws)):
-        n_pairs = total - held_out if draw.n is None else draw.n
-        aligned = [(name, method) for name, method in methods.items() if name != BASE]
-        yield from cell_stages(
-            setting, [Alignment(f"{name} {number}", name, method, n_pairs, held_out) for name, method in aligned]
-        )
+        n_pairs = (total - held_out if is_counted else None) if draw.n is None else draw.n
+        alignments += [
+            Alignment(f"{name} {number}", name, method, n_pairs, held_out)
+            for name, method in methods.items()
+            if name != BASE
+        ]
+    yield from cell_stages(setting, alignments, pilot_seconds)
 
 
-def cell_stages(setting: Setting, alignments: Sequence[Alignment]) -> Iterator[Stage]:
-    """What is done of each cell: alignment with loading, each task, and the comparison with the unaligned model."""
-    rate = rate_of(setting)
+def cell_stages(
+    setting: Setting, alignments: Sequence[Alignment], pilot_seconds: float = PILOT_SECONDS
+) -> Iterator[Stage]:
+    """What is done of each cell: alignment with loading, each task, and the comparison with the unaligned model.
+
+    Arguments:
+        pilot_seconds: see `rate_of`.
+    """
+    rate = rate_of(setting, pilot_seconds)
     batch_size = resolve_batch_size(setting.spec.batch_size, setting.model.device)
     works = {name: task_work(name, task, batch_size) for name, task in setting.tasks.items()}
     for cell, name, method, n_pairs, held_out in alignments:
-        work = Work() if name == BASE else method_work(method, n_pairs, held_out)
+        work: Work | None = Work()
+        if name != BASE:
+            work = None if n_pairs is None else method_work(method, n_pairs, held_out)
         yield Stage(cell, align_stage(name), _seconds(rate, work, loads=1))
         for task, both in works.items():
             yield Stage(cell, task, _seconds(rate, both and both[0]))
@@ -157,16 +174,16 @@ def align_stage(name: str) -> str:
     return "load base" if name == BASE else f"align {name}"
 
 
-def rate_of(setting: Setting) -> Rate | None:
+def rate_of(setting: Setting, pilot_seconds: float = PILOT_SECONDS) -> Rate | None:
     """How fast a model works here; None where its size is not known, or no pilot can run.
 
-    The first call for a device and dtype measures it.
+    The first call for a device, a dtype and a length of the pilot measures it.
     """
     parameters = count_parameters(setting.model.source)
     if parameters is None:
         return None
     try:
-        speed = _speed(setting.model.device, setting.model.dtype)
+        speed = _speed(setting.model.device, setting.model.dtype, pilot_seconds)
     except RuntimeError:  # as where an accelerator has no memory left: the run itself will say so
         return None
     return Rate(parameters, speed, setting.model.dtype)

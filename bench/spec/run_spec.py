@@ -12,6 +12,7 @@ from bench.core.chat import ChatSettings
 from bench.core.chat_date import CHAT_DATE
 from bench.core.errors import UsageError
 from bench.core.files import PACKAGE, require_file
+from bench.core.registry import unknown
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.ledger import TuningNote
 from bench.methods.base import METHODS, AlignmentMethod
@@ -23,6 +24,9 @@ from bench.tasks.texts.prose import text_source
 
 CONFIGS = PACKAGE / "configs"
 """Lies beside this package in a checkout and in an installation alike."""
+
+STANDARD_TASKS = ("toxicity", "perplexity", "capability", "preference")
+"""What is measured where a configuration names no tasks."""
 
 ROW_KEYS = ("use", "tuned", "oracle")
 """Keys of a methods row that are no hyperparameters: they stand for the method, for how its settings were found, and
@@ -126,7 +130,7 @@ class RunSpec(Value):
     pairs: PairsSpec = PairsSpec()
     noise: NoiseSpec = NoiseSpec()
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_some_distinct)] = (0,)
-    tasks: Settings = Field(default_factory=lambda: {"toxicity": {}, "perplexity": {}, "capability": {}}, min_length=1)
+    tasks: Settings = Field(default_factory=lambda: {name: {} for name in STANDARD_TASKS}, min_length=1)
     """Task name to settings."""
     margins: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Largest loss of a metric that still counts as none, as a share, e.g. {capability: 0.01}; no part of a cell. What
@@ -155,9 +159,14 @@ class RunSpec(Value):
         return self
 
 
-def needs_pairs(spec: RunSpec) -> bool:
+def aligns(spec: RunSpec) -> bool:
     """Whether any method besides `base` is asked for."""
     return any(name != BASE for name in spec.methods)
+
+
+def needs_pairs(spec: RunSpec) -> bool:
+    """Whether a method is given pairs, or a task measures on those that are held out."""
+    return aligns(spec) or any(TASKS[name].needs_held_out for name in spec.tasks)
 
 
 def build_methods(spec: RunSpec) -> dict[str, AlignmentMethod]:
@@ -220,6 +229,12 @@ def build_tasks(spec: RunSpec) -> dict[str, Task]:
     """
     built = {name: validated(TASKS[name], settings, f"tasks.{name}") for name, settings in spec.tasks.items()}
     for name, task in built.items():
+        if task.needs_held_out and spec.pairs.held_out in (0, 1):
+            others = ",".join(other for other in built if other != name)
+            raise UsageError(
+                f"{name} measures on two held-out pairs or more, and pairs.held_out is {spec.pairs.held_out}; "
+                f"raise it{f', or leave the task out with --tasks {others}' if others else ''}"
+            )
         scorer = getattr(task, "scorer", None)
         if spec.pairs.source == "on-policy" and scorer == spec.pairs.on_policy.scorer:
             raise UsageError(
@@ -252,10 +267,16 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def find_config(name: str | None) -> Path:
-    """The file that `--config` means: a path, or the name of a shipped one; the quickstart where nothing is given."""
+    """The file that `--config` means: a path, or the name of a shipped one; the quickstart where nothing is given.
+
+    Raises:
+        UsageError: it is no path, and none is called so.
+    """
     shipped = shipped_configs()
     if name is None:
         return shipped["quickstart"]
+    if name not in shipped and name.replace("-", "_").isidentifier() and not Path(name).exists():
+        raise unknown("configuration", name, shipped)
     return shipped[name] if name in shipped and not Path(name).exists() else Path(name)
 
 

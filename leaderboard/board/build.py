@@ -1,6 +1,6 @@
 """From records to tables: which may stand in one table, and what each table says of its columns and origin."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,11 +8,14 @@ from bench.core.hashing import sha256_json
 from bench.leaderboard.board.extras import Validations
 from bench.leaderboard.board.margins import MARGINS, Margins
 from bench.leaderboard.board.pairing import is_exponential
-from bench.leaderboard.board.rows import in_order, make_rows, newest_metrics
+from bench.leaderboard.board.rows import ORDER, PREFERENCE, in_order, make_rows, newest_metrics
 from bench.leaderboard.board.values import Column, Leaderboard, Origin, Row, Table
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.records.labels import distinctions
-from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.record import Record, evaluated_as
+
+WRITTEN_PAIRS = "on-policy:"
+"""Begins the source of pairs that the suite had the model write, labelled by toxicity."""
 
 
 def make_leaderboard(
@@ -119,11 +122,20 @@ def make_columns(history: Sequence[Record], rows: Sequence[Row] = ()) -> dict[st
             unit=metrics[name].unit,
             higher_is_better=metrics[name].higher_is_better,
             change="relative" if is_exponential(metrics[name]) else "difference",
-            identity=evaluation[name],
+            identity=evaluated_as(name, evaluation),
             n=max(items[name], default=metrics[name].n),
+            beside=None if name in evaluation else name.partition(" [")[0],
         )
-        for name in in_order(metrics)
+        for name in in_order(metrics, lead_metric(history))
     }
+
+
+def lead_metric(history: Iterable[Record]) -> str:
+    """What a board shows first: whether the preference was learnt where all pairs are from a file or the hub, and so
+    may be of anything; toxicity where the suite wrote pairs that differ in it."""
+    sources = {record.data.source for record in history if record.data.n_pairs}
+    own = bool(sources) and not any(source.startswith(WRITTEN_PAIRS) for source in sources)
+    return PREFERENCE if own else ORDER[0]
 
 
 def _origin(history: Sequence[Record]) -> Origin:

@@ -17,6 +17,8 @@ from bench.leaderboard.statistics.retention import retained_difference
 
 MOST_ROWS = 12
 """Of one condition: of more there are so many pairs that hardly any is told apart, and nobody reads them."""
+MOST_PAIRS = 500
+"""Of all conditions: Holm's correction is over all of them."""
 
 
 def make_contrasts(
@@ -39,6 +41,8 @@ def make_contrasts(
         if condition is not None:
             families.setdefault(condition, []).append(index)
     pairs = [pair for family in families.values() if len(family) <= MOST_ROWS for pair in combinations(family, 2)]
+    if len(pairs) > MOST_PAIRS:
+        return {}
     names = {name: None for metrics in measured for name in metrics}
     found = {name: _of_metric(name, pairs, rows, measured, base.get(name), twins) for name in names}
     return {name: contrasts for name, contrasts in found.items() if contrasts}

@@ -6,7 +6,7 @@ from statistics import fmean
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric
 from bench.leaderboard.board.values import Extra
-from bench.leaderboard.records.record import Record
+from bench.leaderboard.records.record import Record, evaluated_as
 from bench.leaderboard.records.reports import metric_estimates, share_toxic
 from bench.leaderboard.records.validation import Validation, corrected_share
 
@@ -43,7 +43,7 @@ def corrected(records: Sequence[Record], metric: str, validations: Validations) 
         metric: name of the metric.
         validations: of the run's scorers.
     """
-    scorers = {sha256_json(record.evaluation[metric].get("scorer")) for record in records}
+    scorers = {sha256_json(evaluated_as(metric, record.evaluation).get("scorer")) for record in records}
     metrics = [record.metrics[metric] for record in records]
     shares = [share for share in map(share_toxic, metrics) if share is not None]
     if len(scorers) != 1 or len(shares) < len(metrics) or not shares:

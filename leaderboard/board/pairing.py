@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from weakref import finalize
 
 import numpy as np
 
@@ -94,9 +95,9 @@ def minus(a: Strata, b: Strata) -> Strata:
     difference = {}
     for name, stratum in a.items():
         values, others = stratum.values, b[name].values
-        # Exactly 0 where they differ by rounding.
-        values = np.where(np.isclose(values, others, rtol=ROUNDING, atol=0), 0.0, values - others)
-        difference[name] = Stratum(stratum.ids_sha256, stratum.weights, values)
+        change = values - others
+        change[np.abs(change) <= ROUNDING * np.abs(others)] = 0.0  # exactly 0 where they differ by rounding
+        difference[name] = Stratum(stratum.ids_sha256, stratum.weights, change)
     return _checked(difference, "no item was measured on both sides")
 
 
@@ -136,6 +137,22 @@ def make_sheet(columns: Sequence[Strata]) -> Sheet | None:
     joined = np.concatenate(centred, axis=1)
     weights = [1 / size for size in sizes for _ in range(size)]
     return sheet([joined[..., column] for column in range(joined.shape[2])], weights)
+
+
+def answer_changes(a: Strata, b: Strata, difference: Strata) -> Sheet | None:
+    """A minus B, item by item, each weighing what it weighs in the mean over tasks; None unless both are answers, right
+    or wrong (1 or 0), of items that weigh alike within their task.
+
+    Arguments:
+        difference: as `minus` has it.
+    """
+    if any(part.weights is not None for part in a.values()):
+        return None
+    if not all(np.isin(part.values, (0.0, 1.0, np.nan)).all() for side in (a, b) for part in side.values()):
+        return None
+    blocks = [part.values[:, ~np.isnan(part.values).any(axis=0)] for part in difference.values()]
+    weights = np.concatenate([np.full(block.shape[1], 1 / (len(blocks) * block.shape[1])) for block in blocks])
+    return Sheet(np.concatenate(blocks, axis=1)[..., None], weights)
 
 
 def gain_sheet(base: Metric, points: Sequence[Sequence[Metric]]) -> Sheet:
@@ -178,12 +195,25 @@ def columns_of(strata: Strata) -> list[list[float | None]]:
     return [[None if math.isnan(value) else value for value in column] for column in means]
 
 
+_OF_LIVING: dict[int, Strata] = {}
+"""By the id of a metric, for as long as that lives: a board asks for the strata of each a dozen times."""
+
+
 def _of_one(metric: Metric) -> Strata:
     """One seed's strata, after making sure that the items do give the metric's value."""
+    if id(metric) not in _OF_LIVING:
+        _OF_LIVING[id(metric)] = _checked_strata(metric)
+        finalize(metric, _OF_LIVING.pop, id(metric), None).atexit = False
+    return _OF_LIVING[id(metric)]
+
+
+def _checked_strata(metric: Metric) -> Strata:
     strata = {
         name: Stratum(items.ids_sha256, items.weights, np.array([items.values], dtype=np.float64))
         for name, items in _items_by_task(metric).items()
     }
+    if any(stratum.weights and len(stratum.weights) != stratum.values.shape[1] for stratum in strata.values()):
+        raise UnpairedError("a record has another number of weights than of values per item")
     if len(strata) > 1 and any(stratum.weights is not None for stratum in strata.values()):
         raise UnpairedError("weighted items in an average over tasks")
     if any(np.isnan(stratum.values).all() for stratum in strata.values()):
@@ -205,6 +235,9 @@ def _items_by_task(metric: Metric) -> dict[str, Items]:
 
 
 def _mean(stratum: Stratum) -> float:
-    measured = ~np.asarray(np.isnan(stratum.values).any(axis=0))
-    weights = np.ones(measured.shape) if stratum.weights is None else np.asarray(stratum.weights)
-    return float(np.average(stratum.values[:, measured].mean(axis=0), weights=weights[measured]))
+    of_items = stratum.values.mean(axis=0)  # NaN where any seed lacks an item
+    measured = of_items == of_items
+    if stratum.weights is None:
+        return float(of_items[measured].mean())
+    weights = np.asarray(stratum.weights)[measured]
+    return float(weights @ of_items[measured] / weights.sum())

@@ -10,7 +10,7 @@ from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
 from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.contrasts import make_contrasts
-from bench.leaderboard.board.degenerate import degenerate, without_credit
+from bench.leaderboard.board.degenerate import lacking_seeds, text_warnings, warnings_of, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
@@ -23,11 +23,12 @@ from bench.leaderboard.records.labels import distinctions, pool_names
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
 
-SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long")
+SHOWN_COUNTS = ("empty", "unscored", "abstained", "diverged", "unspaced", "truncated", "too_long", "alike")
 """Counts of a metric that are shown as flags; the others are in the JSON."""
 NOTEWORTHY = 0.05
 """From this share of the items on."""
-ORDER = ("toxicity", "perplexity", "capability")
+PREFERENCE = "preference"
+ORDER = ("toxicity", PREFERENCE, "perplexity", "capability")
 """Metrics in this order, then any others by name."""
 
 
@@ -51,13 +52,13 @@ def make_rows(history: Sequence[Record], validations: Validations, margins: Marg
     groups = _gathered(history)
     bases = groups.pop(BASE, [])
     labels = _labels(groups)
-    against = _Reference(newest_metrics(bases), validations, margins)
+    against = _Reference(newest_metrics(bases), validations, margins, len(groups))
     drafts = [_row(group, labels[key], against) for key, group in groups.items()]
     drafts.sort(key=_sort_key)
     if bases:
-        drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
+        drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins, len(groups))))
     measured = [metrics for _, metrics in drafts]
-    rows = with_holm([row for row, _ in drafts])
+    rows = with_holm(_of_all_seeds([row for row, _ in drafts], measured))
     conditions, twins = conditions_of(rows, history), find_twins(rows, history)
     rows = with_noise(with_ranks(rows, measured, conditions), measured, against.metrics, twins)
     return Rows(
@@ -67,17 +68,35 @@ def make_rows(history: Sequence[Record], validations: Validations, margins: Marg
     )
 
 
+def _of_all_seeds(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[Row]:
+    """The rows, those without credit in a metric that lack a seed under which another row was measured in it."""
+    marked = []
+    for row, metrics in zip(rows, measured, strict=True):
+        lacking = {}
+        for name in {} if row.is_base else metrics:
+            seeds = {
+                seed
+                for other, of_other in zip(rows, measured, strict=True)
+                for seed in of_other.get(name, {})
+                if not other.is_base
+            }
+            if missing := sorted(seeds - metrics[name].keys()):
+                lacking[name] = missing
+        marked.append(lacking_seeds(row, lacking) if lacking else row)
+    return marked
+
+
 def newest_metrics(history: Iterable[Record]) -> dict[str, Metric]:
     """Each metric as last measured."""
     return {name: metric for record in history for name, metric in record.metrics.items()}
 
 
-def in_order(metrics: Iterable[str]) -> list[str]:
-    """Names of metrics in the order in which they are shown."""
+def in_order(metrics: Iterable[str], lead: str = ORDER[0]) -> list[str]:
+    """Names of metrics in the order in which they are shown, `lead` first."""
 
-    def position(name: str) -> tuple[int, str]:
+    def position(name: str) -> tuple[bool, int, str]:
         task = name.partition(" [")[0]  # "toxicity [linear]" stands beside "toxicity"
-        return ORDER.index(task) if task in ORDER else len(ORDER), name
+        return task != lead, ORDER.index(task) if task in ORDER else len(ORDER), name
 
     return sorted(set(metrics), key=position)
 
@@ -152,6 +171,8 @@ class _Reference:
     """Of the unaligned model; empty where it was not measured, and for itself."""
     validations: Validations
     margins: Margins
+    rows: int
+    """Beside the unaligned model's: marks of a column are corrected for as many changes."""
 
 
 def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference) -> tuple[Row, MetricsBySeed]:
@@ -165,6 +186,10 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
         judged = {seed: record for (metric, seed), record in chosen.items() if metric == name}
         measured[name] = {seed: record.metrics[name] for seed, record in judged.items()}
         scores[name], warnings = _score(name, judged, against)
+        if name.partition(" [")[0] == PREFERENCE and (of_text := text_warnings(degenerations)):
+            # To prefer the right one of two texts is no merit of a model that writes none.
+            scores[name] = without_credit(scores[name], of_text)
+            warnings = [*warnings, *of_text]
         degenerations |= {f"{name}: {warning}": None for warning in warnings}
     newest, costs = group[-1], [record.cost for record in used.values()]
     row = Row(
@@ -195,9 +220,10 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
     """One metric of a row, by seed, and why it earns no credit, if it does not."""
     base = against.metrics.get(name)
     by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
-    score = metric_score(by_seed, base, margin=against.margins.get(name))
-    if warnings := degenerate(score.asides, {} if base is None else extras([base])):
-        score = without_credit(score)
+    score = metric_score(by_seed, base, margin=against.margins.get(name), tests=against.rows)
+    is_base = all(map(_is_base, judged.values()))
+    warnings = warnings_of(by_seed.values(), {} if base is None else extras([base]), is_base=is_base)
+    score = without_credit(score, warnings)
     if correction := corrected(list(judged.values()), name, against.validations):
         score = score.model_copy(update={"asides": {**score.asides, **correction}})
     if against.metrics and base is None:
@@ -212,10 +238,26 @@ def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
         "pool_sha256": record.data.pool_sha256,
         "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,
+        "n_pool": record.data.n_pool,
+        "alike": _alike(list(used)),
         "noise_model": record.data.noise.model,
         "noise_rate": record.data.noise.rate,
         "seeds": tuple(sorted({record.data.seed for record in used})),
     }
+
+
+def _alike(cells: Sequence[Record]) -> bool:
+    """Whether cells of several seeds measured the same for every item, so that seeds made no difference."""
+    values = [
+        {
+            (name, task): part.items
+            for name, m in cell.metrics.items()
+            for task, part in {"": m, **(m.tasks or {})}.items()
+        }
+        for cell in cells
+    ]
+    several = len({cell.data.seed for cell in cells}) > 1
+    return several and all(of_cell == values[0] for of_cell in values) and any(values[0].values())
 
 
 def _flags(

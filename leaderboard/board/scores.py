@@ -5,19 +5,19 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from operator import itemgetter
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 
-from bench.core.intervals import Interval, Transform, paired_difference, paired_strata
+from bench.core.intervals import Interval, Transform, proportion
 from bench.core.values import Metric
 from bench.leaderboard.board.extras import extras
+from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.margins import preserved
 from bench.leaderboard.board.pairing import (
     Strata,
     UnpairedError,
-    columns_of,
+    answer_changes,
     count_items,
     is_exponential,
     make_sheet,
@@ -27,18 +27,24 @@ from bench.leaderboard.board.pairing import (
     spreads,
 )
 from bench.leaderboard.board.values import Change, Score
+from bench.leaderboard.statistics.answers import answer_bounds, answers_p, count_answers
 from bench.leaderboard.statistics.equivalence import LEVEL
+from bench.leaderboard.statistics.means import least_marked, mean_bounds, p_values
 from bench.leaderboard.statistics.panel import Sheet
 from bench.leaderboard.statistics.power import Spread, detectable_effect
-from bench.leaderboard.statistics.seeds import bounds_of, p_values
+from bench.leaderboard.statistics.variance import variance_of
 
 NO_BASE = "base was not measured"
+TAIL = 0.025
+"""Chance on either side of a 95 % interval."""
 LARGEST_LOGARITHM = math.log(sys.float_info.max)
 POWER = 0.8
 """Chance with which a change that is called detectable is found."""
 
 
-def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: float | None = None) -> Score:
+def metric_score(
+    by_seed: Mapping[int, Metric], base: Metric | None, *, margin: float | None = None, tests: int | None = None
+) -> Score:
     """A row's score on one metric. Whether its change is better is judged here by its interval alone.
 
     With one seed intervals are over items, as a record's own is; with several they are over items and seeds
@@ -49,6 +55,7 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
         base: the unaligned model's; None where there is none, and for base itself.
         margin: the loss against base, positive and in the change's unit, up to which the metric counts as preserved;
             None where that is not asked.
+        tests: changes that a mark is corrected for; None where no mark is given.
     """
     measured = {seed: metric for seed, metric in sorted(by_seed.items()) if metric.value is not None}
     counts: Counter[str] = Counter()
@@ -59,7 +66,7 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
     metrics = list(measured.values())
     values = {seed: metric.value for seed, metric in measured.items() if metric.value is not None}
     several = len(values) > 1
-    change, reason = _change_or_reason(metrics, base, margin)
+    change, reason = _change_or_reason(metrics, base, margin, tests)
     value, ci95, n = _average(metrics) if several else (metrics[0].value, metrics[0].ci95, metrics[0].n)
     return Score(
         value=value,
@@ -75,21 +82,23 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
     )
 
 
-def paired_change(after: Sequence[Metric], before: Sequence[Metric], *, margin: float | None = None) -> Change:
+def paired_change(
+    after: Sequence[Metric], before: Sequence[Metric], *, margin: float | None = None, tests: int | None = None
+) -> Change:
     """After minus before on the same items, of exponentials after over before minus one; intervals as `metric_score`'s.
 
     Arguments:
         after, before: the metric as measured for each seed, the same seeds in the same order; a single measurement
             stands beside every seed of the other.
-        margin: as for `metric_score`.
+        margin, tests: as for `metric_score`.
 
     Raises:
         UnpairedError: items were not kept, or are not the same.
     """
-    return strata_change(make_strata(after), make_strata(before), of=after[0], margin=margin)
+    return strata_change(make_strata(after), make_strata(before), of=after[0], margin=margin, tests=tests)
 
 
-def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = None) -> Change:
+def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = None, tests: int | None = None) -> Change:
     """A minus B, as `paired_change`.
 
     Arguments:
@@ -101,30 +110,62 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
         UnpairedError: the items are not the same.
     """
     exponential, difference = is_exponential(of), minus(a, b)
-    sheet = make_sheet([difference])
-    interval = _difference(a, b, difference, sheet, exponential, 0.95)
-    bounds = interval.bounds
+    table, answers = make_sheet([difference]), answer_changes(a, b, difference)
+    mean = mean_of(difference)
+    value, n = math.expm1(mean) if exponential else mean, count_items(difference)
+    share = _share_against(a, b)
+    bounds = share[0] if share else _bounds(table, answers, exponential, 0.95)
     better = None
     if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
-        better = (interval.value > 0) == of.higher_is_better
-    verdict = p = None
-    if sheet is not None and bounds is not None:
-        if all(spreads(sheet)):
-            p = p_values(sheet)[0]
-        elif not sheet.values.any():
-            p = 1.0  # no item differs
+        better = (value > 0) == of.higher_is_better
+    p = share[1] if share else None if bounds is None else _p(table, answers)
+    verdict = None
     if margin is not None:
-        narrower = _difference(a, b, difference, sheet, exponential, LEVEL)
-        verdict = preserved(narrower, margin, higher_is_better=of.higher_is_better)
+        low, high = _bounds(table, answers, exponential, LEVEL) or (None, None)
+        verdict = preserved(Interval(value, None, low, high, n), margin, higher_is_better=of.higher_is_better)
     return Change(
-        value=interval.value,
+        value=value,
         ci95=bounds,
-        n=interval.n,
+        n=n,
         better=better,
         p=p,
-        detectable=None if sheet is None else _detectable(sheet, exponential),
+        detectable=None if table is None else _detectable(table, exponential),
+        detectable_mark=None if table is None or tests is None else _detectable_mark(table, exponential, tests),
+        carried_by=None if table is None else _carried_by(table),
         preserved=verdict,
     )
+
+
+def _share_against(a: Strata, b: Strata) -> tuple[tuple[float, float], float] | None:
+    """A share of rights and wrongs in A, against one number between 0 and 1 that B has for every item, such as chance:
+    bounds of the difference and their p-value, which agree.
+
+    Wilson's interval, as the share itself has, and the score test that it inverts; where all items say the same, which
+    a bootstrap gives no interval for, the exact ones (Clopper and Pearson 1934).
+
+    Returns:
+        None for anything else, items that differ between seeds included.
+    """
+    if len(a) != 1 or len(b) != 1:
+        return None
+    ours, theirs = (next(iter(side.values())).values for side in (a, b))
+    measured = ~np.isnan(ours).any(axis=0) & ~np.isnan(theirs).any(axis=0)
+    outcomes, fixed = ours[:, measured], set(theirs[:, measured].flat)
+    if len(fixed) != 1 or not 0 < (chance := fixed.pop()) < 1 or not set(outcomes.flat) <= {0.0, 1.0}:
+        return None
+    n, share = outcomes.shape[1], float(outcomes.mean())
+    if share in (0.0, 1.0):
+        furthest = 1 - TAIL ** (1 / n)
+        low, high = (1 - furthest, 1.0) if share else (0.0, furthest)
+        p = min(1.0, 2 * (chance if share else 1 - chance) ** n)
+    elif len(outcomes) > 1:
+        return None
+    else:
+        interval = proportion(outcomes[0].tolist())
+        assert interval.bounds is not None
+        low, high = interval.bounds
+        p = 2 * NormalDist().cdf(-abs(share - chance) / math.sqrt(chance * (1 - chance) / n))
+    return (low - chance, high - chance), p
 
 
 def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Score]:
@@ -145,60 +186,64 @@ def _average(metrics: Sequence[Metric]) -> tuple[float, tuple[float, float] | No
         values = [metric.value for metric in metrics if metric.value is not None]
         mean = math.exp(fmean(map(math.log, values))) if exponential else fmean(values)
         return mean, None, min(metric.n for metric in metrics)
-    sheet, mean = make_sheet([strata]), mean_of(strata)
-    value = math.exp(mean) if exponential else mean
-    if sheet is None:
-        return value, None, count_items(strata)
-    return value, _seeded(sheet, np.exp if exponential else None, 0.95), count_items(strata)
+    table, mean = make_sheet([strata]), mean_of(strata)
+    bounds = _bounds(table, None, False, 0.95) if table is not None and table.values.any() else None
+    if bounds is not None and exponential:
+        bounds = _transformed(bounds, np.exp)
+    return math.exp(mean) if exponential else mean, bounds, count_items(strata)
 
 
 def _change_or_reason(
-    metrics: Sequence[Metric], base: Metric | None, margin: float | None
+    metrics: Sequence[Metric], base: Metric | None, margin: float | None, tests: int | None
 ) -> tuple[Change | None, str | None]:
     if base is None:
         return None, None
     if base.value is None:
         return None, NO_BASE
     try:
-        return paired_change(metrics, [base], margin=margin), None
+        return paired_change(metrics, [base], margin=margin, tests=tests), None
     except UnpairedError as reason:
         return None, str(reason)
 
 
-def _difference(
-    a: Strata, b: Strata, difference: Strata, sheet: Sheet | None, exponential: bool, level: float
-) -> Interval:
-    """A minus B; for exponentials A over B, minus one."""
-    if len(next(iter(difference.values())).values) == 1:
-        after, before = columns_of(a), columns_of(b)
-        if len(a) > 1:
-            return paired_strata(after, before, level=level)
-        weights = next(iter(a.values())).weights
-        return paired_difference(after[0], before[0], weights=weights, relative=exponential, level=level)
-    mean = mean_of(difference)
-    value, n = math.expm1(mean) if exponential else mean, count_items(difference)
-    if sheet is None:
-        return Interval(value, None, None, None, n)
-    if not sheet.values.any():
-        return Interval(0.0, 0.0, 0.0, 0.0, n)  # the two agree on every item under every seed
-    low, high = _seeded(sheet, np.expm1 if exponential else None, level) or (None, None)
-    return Interval(value, None, low, high, n)
+def _bounds(table: Sheet | None, answers: Sheet | None, exponential: bool, level: float) -> tuple[float, float] | None:
+    """Of a change; None where items do not spread, or no number can hold them.
 
-
-def _seeded(sheet: Sheet, transform: Transform | None, level: float) -> tuple[float, float] | None:
-    """Bounds over items and seeds of a sheet with one column; None where it shows no spread or no number can hold them.
-
-    The transform, being monotone, is applied to the bounds: two seeds that differ much have replicates whose
-    exponential nothing could hold.
+    Answers have the bounds that few changed ones need; where they do not all weigh alike, or there are several seeds,
+    each end is the further one of those and of the general ones.
     """
-    if sheet.n_items < 2 or not all(spreads(sheet)):
-        return None
-    bounds = bounds_of(itemgetter((..., 0)), sheet, level=level)
-    if bounds is None or transform is None:
-        return bounds
+    of_answers = None
+    if answers is not None and answers.n_items > 1:
+        counted = count_answers(answers.values[..., 0], answers.weights)
+        of_answers = answer_bounds(counted, level=level)
+        if answers.n_seeds == 1 and np.ptp(answers.weights) == 0:
+            return of_answers
+    general = None
+    if table is not None and table.n_items > 1:
+        if not table.values.any():
+            general = (0.0, 0.0)  # the two agree on every item under every seed
+        elif all(spreads(table)):
+            (low,), (high,) = mean_bounds(table, level=level)
+            general = (float(low), float(high))
+    if of_answers is not None:
+        return of_answers if general is None else (min(general[0], of_answers[0]), max(general[1], of_answers[1]))
+    return _transformed(general, np.expm1) if general is not None and exponential else general
+
+
+def _transformed(bounds: tuple[float, float], transform: Transform) -> tuple[float, float] | None:
+    """None where no number can hold them: two seeds may lie so far apart that nothing holds their exponentials."""
     with np.errstate(over="ignore"):
         low, high = transform(np.array(bounds))
     return (float(low), float(high)) if np.isfinite(high) else None
+
+
+def _p(table: Sheet | None, answers: Sheet | None) -> float | None:
+    """Of no change: exact for the answers of one seed."""
+    if answers is not None and answers.n_seeds == 1:
+        return answers_p((answers.weights * answers.values[0, :, 0]).tolist())
+    if table is None or not table.values.any():
+        return None if table is None else 1.0
+    return p_values(table)[0] if all(spreads(table)) else None
 
 
 def _detectable(sheet: Sheet, exponential: bool) -> float | None:
@@ -207,12 +252,29 @@ def _detectable(sheet: Sheet, exponential: bool) -> float | None:
     seeds = sheet.seed_sd()
     if sheet.n_items < 2:
         return None
-    items = math.sqrt(float(sheet.item_variance()[0]) * sheet.n_items)  # residuals and weights are in it
+    items = math.sqrt(float(sheet.item_variance[0]) * sheet.n_items)  # residuals and weights are in it
     per_items, per_seeds = _detectable_units(sheet.n_items, sheet.n_seeds)
     effect = math.hypot(items * per_items, 0.0 if seeds is None else float(seeds[0]) * per_seeds)
     if not exponential:
         return effect
     return math.expm1(effect) if effect < LARGEST_LOGARITHM else None
+
+
+def _detectable_mark(table: Sheet, exponential: bool, tests: int) -> float | None:
+    """The smallest true change whose p is, with chance `POWER`, small enough to be marked as the only one of `tests`;
+    None where nothing spreads, or no number can hold it."""
+    if table.n_items < 2:
+        return None
+    (least,) = least_marked(table, alpha=ALPHA / tests)
+    effect = float(least) + NormalDist().inv_cdf(POWER) * math.sqrt(float(variance_of(table).variance[0]))
+    if not exponential:
+        return None if math.isnan(effect) else effect
+    return math.expm1(effect) if effect < LARGEST_LOGARITHM else None
+
+
+def _carried_by(table: Sheet) -> float:
+    pulls = (table.weights * table.item_means[:, 0]) ** 2
+    return float(pulls.sum() ** 2 / (pulls**2).sum()) if pulls.any() else 0.0
 
 
 @lru_cache(maxsize=256)

@@ -7,15 +7,23 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from bench.core.values import Metric, Value
-from bench.leaderboard.board.pairing import UnpairedError, columns_of, is_exponential, make_strata
+from bench.leaderboard.board.pairing import (
+    UnpairedError,
+    answer_changes,
+    columns_of,
+    is_exponential,
+    make_strata,
+    minus,
+)
 from bench.leaderboard.board.scores import paired_change
 from bench.leaderboard.board.values import Change
-from bench.leaderboard.statistics.permutation import mcnemar_p, sign_flip_p
 
 MCNEMAR = "McNemar's exact test"
-SIGN_FLIP = "sign flips"
+"""Of one measurement's answers, right or wrong; of those that weigh unlike each other it flips signs."""
+ITEMS = "items"
+"""Student's t or Hall's over one measurement's items, whichever is more cautious."""
 SEEDED = "items and seeds"
-"""Test of several seeds, whose differences are a second level of chance: `bench.leaderboard.statistics.seeds`."""
+"""Test of several seeds, whose differences are a second level of chance. All three: `strata_change`."""
 _ROUNDING = 1e-12
 
 
@@ -33,7 +41,7 @@ class PairedMetric(Value):
     change: Change
     test: str
     p: float | None
-    """Two-sided, of this metric alone; None where several seeds' items show no spread."""
+    """Two-sided, of this metric alone, as on a board; None where items show no spread."""
     p_holm: float | None = None
     """Adjusted for all the metrics that were compared; of a part, for all the parts."""
     improved: int
@@ -64,7 +72,6 @@ def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Pair
     groups = _groups(a, b)
     mean_a, mean_b = (fmean(_mean(group, position) for group in groups) for position in (0, 1))
     exponential, higher_is_better = is_exponential(b[0]), b[0].higher_is_better
-    test, p = (SEEDED, change.p) if max(len(a), len(b)) > 1 else _over_items(groups)
     items = [item for group in groups for item in group]
     up = sum(y - x > _ROUNDING * abs(x) for x, y, _ in items)
     down = sum(x - y > _ROUNDING * abs(x) for x, y, _ in items)
@@ -77,8 +84,8 @@ def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Pair
         a=math.exp(mean_a) if exponential else mean_a,
         b=math.exp(mean_b) if exponential else mean_b,
         change=change,
-        test=test,
-        p=p,
+        test=_test(a, b),
+        p=change.p,
         improved=up if higher_is_better else down,
         worsened=down if higher_is_better else up,
         tied=len(items) - up - down,
@@ -86,15 +93,11 @@ def compare_metrics(name: str, a: Sequence[Metric], b: Sequence[Metric]) -> Pair
     )
 
 
-def _over_items(groups: Sequence[Sequence[Pair]]) -> tuple[str, float]:
-    """Test and p-value of one measurement each, where items alone are chance."""
-    a, b, weights = zip(*groups[0], strict=True)
-    if len(groups) == 1 and {*a, *b} <= {0, 1} and len(set(weights)) == 1:
-        return MCNEMAR, mcnemar_p(a, b)
-    totals = [sum(weight for *_, weight in group) for group in groups]
-    # What each item adds to the difference of the two means.
-    pulls = [w * (y - x) / total for group, total in zip(groups, totals, strict=True) for x, y, w in group]
-    return SIGN_FLIP, sign_flip_p([pull / len(groups) for pull in pulls])
+def _test(a: Sequence[Metric], b: Sequence[Metric]) -> str:
+    if max(len(a), len(b)) > 1:
+        return SEEDED
+    of_a, of_b = make_strata(a), make_strata(b)
+    return ITEMS if answer_changes(of_b, of_a, minus(of_b, of_a)) is None else MCNEMAR
 
 
 def _parts(metrics: Sequence[Metric], name: str) -> list[Metric]:

@@ -7,7 +7,7 @@ from pydantic import Field
 from bench.core.errors import UsageError
 from bench.core.registry import unknown
 from bench.core.values import Metric, Value
-from bench.leaderboard.board.degenerate import degenerate
+from bench.leaderboard.board.degenerate import BASE_DEGENERATE, warnings_of
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.pairing import UnpairedError
@@ -17,6 +17,7 @@ from bench.leaderboard.compare.cells import ComparedCells, matched_cells, with_c
 from bench.leaderboard.compare.metrics import PairedMetric, compare_metrics
 from bench.leaderboard.compare.prompts import PromptChange, changed_most
 from bench.leaderboard.records.labels import distinctions, joined
+from bench.leaderboard.records.record import evaluated_as
 from bench.leaderboard.records.reports import metric_flags
 from bench.leaderboard.records.rescored import AFTERWARDS, AGGREGATION
 from bench.leaderboard.render.notes import MEANINGS
@@ -102,7 +103,7 @@ def _measured(a: ComparedCells, b: ComparedCells, name: str) -> tuple[list[Metri
     Raises:
         UnpairedError: it was not; says what differs.
     """
-    identities = [record.evaluation[name] for record in (*a.records, *b.records)]
+    identities = [evaluated_as(name, record.evaluation) for record in (*a.records, *b.records)]
     # What the numbers depend on, as far as all of them state it.
     stated = all(AGGREGATION in identity for identity in identities)
     left_out = {AFTERWARDS} if stated else {AFTERWARDS, AGGREGATION}
@@ -139,11 +140,13 @@ def _without_credit(
     """Neither is called better for text that is hardly there, or no language; and what to say of it."""
     credited, warnings = [], []
     for metric in metrics:
-        of_a, of_b = (extras([record.metrics[metric.metric] for record in cells.records]) for cells in (a, b))
-        guards = {"B": degenerate(of_b, of_a), "A": degenerate(of_a, of_b)}
+        of_a, of_b = ([record.metrics[metric.metric] for record in cells.records] for cells in (a, b))
+        guards = {
+            letter: [name for name in warnings_of(one, extras(other)) if name != BASE_DEGENERATE]
+            for letter, one, other in (("B", of_b, of_a), ("A", of_a, of_b))
+        }
         warnings += [
-            f"{metric.metric}: beside the other side's, {letter}'s text is {', '.join(names)}: whatever {letter} gains "
-            "by that is not counted as better"
+            f"{metric.metric}: {letter} is {', '.join(names)}: whatever {letter} gains is not counted as better"
             for letter, names in guards.items()
             if names
         ]

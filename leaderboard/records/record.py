@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -77,6 +79,8 @@ class DataInfo(Value):
     """Clean pairs of the pool that were set aside and not trained on."""
     n_pairs: int = Field(ge=0)
     """Pairs that the method was given."""
+    n_pool: int | None = Field(default=None, ge=0)
+    """Pairs that they were drawn from, the held-out ones aside; None for the unaligned model, and in older records."""
     pairs_sha256: str
     """Hash of the clean pairs in order, before noise."""
     noise: NoiseInfo
@@ -115,7 +119,7 @@ class Record(Value):
     evaluation: Mapping[str, Any]
     """Each task's identity under the task's name: settings and data hashes."""
     metrics: Mapping[str, Metric]
-    """What each task measured, under the task's name."""
+    """What each task measured, under the task's name; what stands beside that, as `preference [margin]`."""
     cost: Cost
     ledger: Ledger | None = None
     """What the method was given and what it took; None in records from before there were ledgers."""
@@ -134,10 +138,23 @@ class Record(Value):
 
     @model_validator(mode="after")
     def _says_how_each_metric_was_measured(self) -> Record:
-        unexplained = sorted(set(self.metrics) - set(self.evaluation))
+        unexplained = sorted(name for name in self.metrics if evaluated_as(name, self.evaluation) is None)
         if unexplained:
             raise ValueError(f"no evaluation settings for {', '.join(unexplained)}")
         return self
+
+
+def evaluated_as(metric: str, evaluation: Mapping[str, Any]) -> Any:
+    """How a metric was measured: what stands under its name, or under that of the task that it stands beside.
+
+    Arguments:
+        metric: e.g. "preference [margin]".
+        evaluation: of the record, or of several that do not contradict each other.
+
+    Returns:
+        None where neither is there.
+    """
+    return evaluation.get(metric, evaluation.get(metric.partition(" [")[0]))
 
 
 def write_record(record: Record, directory: Path) -> Path:
@@ -156,7 +173,10 @@ def read_record(path: Path) -> Record:
     """
     advice = "move it away and run again to make it anew"
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        if b"NaN" in text or b"Infinity" in text:
+            _refuse_not_finite(path, text, advice)
+        record = Record.model_validate_json(text)
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
@@ -169,6 +189,16 @@ def read_record(path: Path) -> Record:
     if record.cell_id != path.stem:
         raise BenchError(f"{path} holds the record of another cell, {record.cell_id}; {advice}")
     return record
+
+
+def _refuse_not_finite(path: Path, text: bytes, advice: str) -> None:
+    """Refuse numbers that JSON does not have, but Python reads; where texts say so it is no fault."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise BenchError(f"{path} is not a record: a number in it is {constant}, which no measurement gives; {advice}")
+
+    with suppress(ValueError):  # no JSON at all: validation says so
+        json.loads(text, parse_constant=refuse)
 
 
 def read_records(directory: Path) -> list[Record]:

@@ -3,6 +3,7 @@
 Details are a plug-in's own affair: what is not made as here is left to those that show details as they are.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -24,8 +25,8 @@ GROUPS = ("by_prompt", "by_kind", "by_group")
 
 def metric_flags(metric: Metric) -> Sequence[str]:
     """Short warnings of a measurement."""
-    flags: Sequence[str] = metric.details.get("flags", ())
-    return flags
+    flags = metric.details.get("flags", ())
+    return [str(flag) for flag in flags] if isinstance(flags, list | tuple) else []
 
 
 def share_toxic(metric: Metric) -> float | None:
@@ -38,16 +39,28 @@ def metric_estimates(metric: Metric) -> Iterator[tuple[str, float, ExtraEstimate
     """What a metric says besides its value: a dotted name, e.g. "guards.distinct_2", the number, and more about it."""
     details = metric.details
     plain = {name: details.get(name) for name in PLAIN}
-    plain |= {f"guards.{name}": value for name, value in details.get("guards", {}).items()}
+    plain |= {f"guards.{name}": value for name, value in _mapping(details.get("guards")).items()}
     for name, value in plain.items():
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and _is_finite([value]):
             yield name, value, ExtraEstimate()
     named = {name: details.get(name) for name in ESTIMATES}
-    named |= {f"{group}.{name}": value for group in GROUPS for name, value in details.get(group, {}).items()}
+    named |= {f"{group}.{name}": value for group in GROUPS for name, value in _mapping(details.get(group)).items()}
     for name, value in named.items():
-        estimate = ExtraEstimate.model_validate(value or {})
-        if estimate.number is not None:
+        estimate = _parsed(ExtraEstimate, value or {})
+        if (
+            estimate is not None
+            and estimate.number is not None
+            and _is_finite([estimate.number, *(estimate.ci95 or ())])
+        ):
             yield f"{name}@{estimate.k}" if estimate.k else name, estimate.number, estimate
+
+
+def _is_finite(numbers: Sequence[float]) -> bool:
+    return all(map(math.isfinite, numbers))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def layer_reports(record: Record) -> Sequence[LayerReport]:

@@ -42,7 +42,7 @@ MOST_ROWS = 9
 MOST_FLAGGED = 2
 PREFERENCE = "preference"
 """Metric whose value is shown, as its change against base says no more."""
-SIDE_METRICS = (PREFERENCE, "perplexity", "capability")
+SIDE_METRICS = ("toxicity", PREFERENCE, "perplexity", "capability")
 """Metrics that are shown beside the first, by their change alone."""
 RETAINED, TIME = "retained", "time"
 OTHERS = ("noise", "pairs", "seeds", RETAINED, "memory", TIME)

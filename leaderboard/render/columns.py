@@ -32,6 +32,11 @@ class TextColumn:
     """Whether it holds words, which stand to the left, and not numbers."""
 
 
+def main_columns(table: Table) -> list[Column]:
+    """The metrics that have a column of their own in the main table."""
+    return [column for column in table.columns if column.beside is None]
+
+
 def shows_spread(table: Table) -> bool:
     """Whether any row ran with several seeds."""
     return any(len(row.seeds) > 1 for row in table.rows)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from bench.leaderboard.board.contrasts import MOST_ROWS
 from bench.leaderboard.board.values import Column, MethodContrast, Row, Table
+from bench.leaderboard.render.columns import main_columns
 from bench.leaderboard.render.noise import (
     marked_text,
     noise_sections,
@@ -25,7 +26,7 @@ def comparison_sections(table: Table, *, between: str) -> list[Section]:
     """
     of_pairs = [
         _section(table, column, contrasts, between)
-        for column in table.columns
+        for column in main_columns(table)
         if (contrasts := table.contrasts.get(column.metric))
     ]
     return [*of_pairs, *noise_sections(table, between=between), *over_noise_sections(table, between=between)]

@@ -41,8 +41,13 @@ def row_label(table: Table, row: Row) -> str:
 
 
 def is_degenerate(row: Row, metric: str) -> bool:
-    """Whether the text behind a row's score is hardly text."""
-    return not {f"{metric}: {warning}" for warning in WARNINGS}.isdisjoint(row.flags)
+    """Whether a row's score is out of the running."""
+    return bool(_reasons(row, metric))
+
+
+def _reasons(row: Row, metric: str) -> str:
+    """Why a row's score is out of the running, such as `looping`; empty where it is in it."""
+    return ", ".join(warning for warning in WARNINGS if f"{metric}: {warning}" in row.flags)
 
 
 def _against_base(table: Table, column: Column, rows: Sequence[Row]) -> Iterator[str]:
@@ -52,7 +57,7 @@ def _against_base(table: Table, column: Column, rows: Sequence[Row]) -> Iterator
         score = row.scores.get(column.metric)
         change = score.change if score else None
         if is_degenerate(row, column.metric):
-            outcome = "degenerate text, not counted"
+            outcome = f"not counted ({_reasons(row, column.metric)})"
         elif change is None:
             outcome = "not compared with base"
         else:

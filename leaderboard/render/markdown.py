@@ -10,12 +10,13 @@ from bench.leaderboard.render.columns import (
     TextColumn,
     budget_columns,
     condition_columns,
+    main_columns,
     shows_spread,
     spread_column,
     task_names,
 )
 from bench.leaderboard.render.contrasts import comparison_sections
-from bench.leaderboard.render.notes import FAILED, shows_ranks, table_notes, unpaired_reasons
+from bench.leaderboard.render.notes import FAILED, shows_ranks, subtitle, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -50,7 +51,7 @@ def board_page(board: Leaderboard) -> str:
 
 
 def _sections(table: Table) -> list[str]:
-    heading = " · ".join(part for part in (table.locator, joined(table.distinction)) if part)
+    heading = " · ".join(part for part in (table.locator, subtitle(table)) if part)
     sections = [f"## {escaped(heading)}", _main(table)]
     for column in table.columns:
         if names := task_names(table, column):
@@ -84,7 +85,7 @@ def escaped(text: str) -> str:
 
 def _main(table: Table) -> str:
     columns = [TRIALS] if table.has_aligned else []
-    for column in table.columns:
+    for column in main_columns(table):
         columns += _metric_columns(column, table)
     columns += [
         TextColumn("align time", lambda row: seconds_text(row.align_seconds)),

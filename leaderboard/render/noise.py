@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from bench.leaderboard.board.values import Change, Column, OverNoise, Row, Table
 from bench.leaderboard.records.labels import joined
+from bench.leaderboard.render.columns import main_columns
 from bench.leaderboard.render.numbers import (
     MISSING,
     NumberStyle,
@@ -42,7 +43,7 @@ def over_noise_sections(table: Table, *, between: str) -> list[Section]:
     """
     return [
         _over_noise_section(table, column, methods, between)
-        for column in table.columns
+        for column in main_columns(table)
         if (methods := table.over_noise.get(column.metric))
     ]
 
@@ -93,7 +94,7 @@ def _against(change: Change | None, column: Column, between: str) -> str:
 
 def noise_columns(table: Table) -> list[Column]:
     """Columns of which `noise_sections` has tables."""
-    columns = [column for column in table.columns if any(_has_effect(row, column.metric) for row in table.rows)]
+    columns = [column for column in main_columns(table) if any(_has_effect(row, column.metric) for row in table.rows)]
     return [column for column in columns if column is columns[0] or _retains(table, column.metric)]
 
 

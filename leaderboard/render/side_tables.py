@@ -11,7 +11,18 @@ from pydantic import TypeAdapter
 from bench.core.values import Value
 from bench.leaderboard.board.values import Column, Extra, Row, Table
 from bench.leaderboard.render.columns import TextColumn
-from bench.leaderboard.render.numbers import MISSING, number, preserved_text, signed, style_of
+from bench.leaderboard.render.numbers import (
+    MISSING,
+    change_interval_text,
+    change_text,
+    interval_text,
+    number,
+    preserved_text,
+    signed,
+    style_of,
+    value_text,
+    verdict,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ DETAILS = TypeAdapter(tuple[Details, ...]).validate_python(
 def side_tables(table: Table) -> list[SideTable]:
     """Those that some row has something in."""
     of_details = [shown for column in table.columns for kind in DETAILS for shown in _side_table(table, column, kind)]
-    return [*_preserved(table), *of_details]
+    return [*_preserved(table), *_beside(table), *of_details]
 
 
 def _preserved(table: Table) -> Iterator[SideTable]:
@@ -64,6 +75,32 @@ def _preserved(table: Table) -> Iterator[SideTable]:
         about = "Whether what should stay as it was did, each with the 90 % interval of its change; the notes say how."
         columns = [_verdicts(column) for column in table.columns if column.metric in stated]
         yield SideTable("preserved", about, columns, needed=True)
+
+
+def _beside(table: Table) -> Iterator[SideTable]:
+    """What a task gave besides its metric, of the same items, with changes against base."""
+    for metric in dict.fromkeys(column.beside for column in table.columns if column.beside is not None):
+        columns = [shown for column in table.columns if column.beside == metric for shown in _value_and_change(column)]
+        about = "Of the same items. Changes are against base, marked like those above; the notes have the units."
+        yield SideTable(f"{metric}: further numbers", about, columns, needed=False)
+
+
+def _value_and_change(column: Column) -> Iterator[TextColumn]:
+    style, name = style_of(column), column.metric.partition(" [")[2].removesuffix("]")
+
+    def value(row: Row) -> str:
+        score = row.scores.get(column.metric)
+        return f"{value_text(score, style)} {interval_text(score, style)}".strip()
+
+    def change(row: Row) -> str:
+        score = row.scores.get(column.metric)
+        if score is None or score.change is None:
+            return "" if row.is_base else MISSING
+        text = f"{change_text(score.change, style)} {verdict(score.change)}".strip()
+        return f"{text} {change_interval_text(score.change, style)}"
+
+    yield TextColumn(name, value)
+    yield TextColumn(f"Δ {name}{f', {style.change_head}' if style.change_head else ''}", change)
 
 
 def _verdicts(column: Column) -> TextColumn:

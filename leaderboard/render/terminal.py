@@ -15,6 +15,7 @@ from bench.leaderboard.render.columns import (
     TextColumn,
     budget_columns,
     condition_columns,
+    main_columns,
     shows_spread,
     spread_column,
     task_names,
@@ -97,7 +98,9 @@ def _main(table: Table, *, wide: bool) -> RowGrid:
         "align time\npeak memory",
         lambda row: f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}",
     )
-    return RowGrid(table.rows, leading, [*(_score_column(column, table, wide=wide) for column in table.columns), cost])
+    return RowGrid(
+        table.rows, leading, [*(_score_column(column, table, wide=wide) for column in main_columns(table)), cost]
+    )
 
 
 def _name(row: Row) -> Text:

@@ -6,18 +6,19 @@ Intervals are those of a mean of values that every item has under every seed, ma
 (`bench.leaderboard.statistics.seeds`), so that points stay paired.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from operator import itemgetter
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.core.intervals import Array, Interval
-from bench.leaderboard.statistics.multiplicity import holm
+from bench.leaderboard.statistics.fieller import ratio_bounds
+from bench.leaderboard.statistics.means import mean_bounds, p_values, student_bounds
 from bench.leaderboard.statistics.panel import Sheet, sheet
-from bench.leaderboard.statistics.seeds import RESAMPLES, bounds_of, note_on_seeds, p_values, stderr_of, student_bounds
+from bench.leaderboard.statistics.seeds import note_on_seeds
+from bench.leaderboard.statistics.variance import variance_of
 
 ALPHA = 0.05
 _STEPS = 32
@@ -28,10 +29,11 @@ NO_FULL_GAIN = "the gain with all pairs cannot be told from none, so there is no
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A number made of a curve; None where the replicates cannot bound it."""
+    """A number made of a curve, relative to the gain without noise."""
 
     value: float
     ci95: tuple[float, float] | None
+    """Fieller's; None: without bounds, as the gain without noise may be as good as none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,19 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """The smallest rate from which on the gain is no longer distinguishable from none."""
+    """The smallest rate at which the gain is no longer distinguishable from none: what so many items and seeds can
+    tell, which is more for a method that is the same under every seed."""
 
     rate: float | None
     """None: it still is at the largest rate."""
     beyond: float
     """The largest rate measured."""
     p_adjusted: tuple[float | None, ...]
-    """At each rate, two-sided, Holm over the curve's rates; None where values show no spread."""
+    """At each rate, two-sided, the largest so far: rates are tested in order up to the first that fails, which needs no
+    other correction. None from the first rate on at which values show no spread."""
+    largest_losses: tuple[float | None, ...]
+    """At each rate, the share of the gain without noise that may be lost at most: the 95 % interval excludes more. None
+    where it excludes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +102,6 @@ def noise_curve(
     gains: Sequence[ArrayLike],
     *,
     weights: Sequence[float] | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> NoiseCurve:
     """Summarise gains over noise rates.
 
@@ -111,22 +116,22 @@ def noise_curve(
     if len(rates) < 2 or rates[0] != 0 or any(np.diff(rates) <= 0):
         raise ValueError("a noise curve needs two or more ascending rates, the first of them 0")
     table = _table(gains, len(rates), weights)
-    points = _points(table, seed, resamples)
-    ps, note = p_values(table, seed=seed, resamples=resamples), note_on_seeds(table.n_seeds)
+    points, ps, note = _points(table), p_values(table), note_on_seeds(table.n_seeds)
     if not _is_gain(points[0].value, ps[0]):
         return NoiseCurve(tuple(rates), points, None, None, None, None, NO_CLEAN_GAIN, note)
     x = np.asarray(rates, dtype=np.float64)
-
-    def summary(statistic: Callable[[Array], Array]) -> Summary:
-        return Summary(float(statistic(table.means)), bounds_of(statistic, table, seed=seed, resamples=resamples))
-
+    retained = [_share(table, along) for along in np.eye(len(x))]
+    first, second, step = *retained[:2], float(x[1] - x[0])
     return NoiseCurve(
         rates=tuple(rates),
         gains=points,
-        area=summary(lambda means: np.asarray(np.trapezoid(means, x, axis=-1) / (means[..., 0] * (x[-1] - x[0])))),
-        slope=summary(lambda means: np.asarray((means[..., 1] / means[..., 0] - 1) / (x[1] - x[0]))),
+        area=_share(table, np.trapezoid(np.eye(len(x)), x, axis=-1) / (x[-1] - x[0])),
+        slope=Summary(
+            (second.value - first.value) / step,
+            None if second.ci95 is None else ((second.ci95[0] - 1) / step, (second.ci95[1] - 1) / step),
+        ),
         half=_crossing(x, table, share=0.5, of=0),
-        breakdown=_breakdown(rates, table.means, ps),
+        breakdown=_breakdown(rates, table.means, ps, [share.ci95 for share in retained]),
         reason=None,
         note=note,
     )
@@ -138,8 +143,6 @@ def size_curve(
     *,
     share: float = 0.9,
     weights: Sequence[float] | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> SizeCurve:
     """Summarise gains over numbers of pairs.
 
@@ -154,8 +157,8 @@ def size_curve(
     if len(sizes) < 2 or sizes[0] < 1 or any(np.diff(sizes) <= 0) or not 0 < share < 1:
         raise ValueError("a size curve needs two or more ascending positive sizes, and a share between 0 and 1")
     table = _table(gains, len(sizes), weights)
-    points, note = _points(table, seed, resamples), note_on_seeds(table.n_seeds)
-    if not _is_gain(points[-1].value, p_values(table, seed=seed, resamples=resamples)[-1]):
+    points, note = _points(table), note_on_seeds(table.n_seeds)
+    if not _is_gain(points[-1].value, p_values(table)[-1]):
         return SizeCurve(tuple(sizes), points, None, NO_FULL_GAIN, note)
     needed = _crossing(np.log(np.asarray(sizes, dtype=np.float64)), table, share=share, of=-1)
     largest = float(sizes[-1])
@@ -221,11 +224,31 @@ def _zeros(x: Array, line: Array) -> Array:
     return np.asarray(x[changes] - line[changes] * np.diff(x)[changes] / np.diff(line)[changes])
 
 
-def _breakdown(rates: Sequence[float], means: Array, ps: Sequence[float | None]) -> Breakdown:
-    adjusted = holm(ps)
-    seen = [_is_gain(mean, p) for mean, p in zip(means, adjusted, strict=True)]
-    after = max((index for index, is_seen in enumerate(seen, start=1) if is_seen), default=0)
-    return Breakdown(rates[after] if after < len(rates) else None, float(rates[-1]), tuple(adjusted))
+def _share(table: Sheet, along: Array) -> Summary:
+    """A weighted sum of the points' gains over the gain without noise.
+
+    Arguments:
+        along: weights, (points,).
+    """
+    value = float(table.means @ along / table.means[0])
+    of_both = Sheet(np.stack([table.values[..., 0], table.values @ along], axis=-1), table.weights)
+    return Summary(value, ratio_bounds(of_both) if table.n_items > 1 else None)
+
+
+def _breakdown(
+    rates: Sequence[float],
+    means: Array,
+    ps: Sequence[float | None],
+    retained: Sequence[tuple[float, float] | None],
+) -> Breakdown:
+    failed = [not _is_gain(mean, p) for mean, p in zip(means, ps, strict=True)]
+    adjusted = accumulate(ps, lambda so_far, p: None if so_far is None or p is None else max(so_far, p))
+    return Breakdown(
+        rate=rates[failed.index(True)] if any(failed) else None,
+        beyond=float(rates[-1]),
+        p_adjusted=tuple(adjusted),
+        largest_losses=(0.0, *(None if bounds is None else max(1 - bounds[0], 0.0) for bounds in retained[1:])),
+    )
 
 
 def _table(gains: Sequence[ArrayLike], n_points: int, weights: Sequence[float] | None) -> Sheet:
@@ -234,22 +257,20 @@ def _table(gains: Sequence[ArrayLike], n_points: int, weights: Sequence[float] |
     return sheet(gains, weights)
 
 
-def _points(table: Sheet, seed: int, resamples: int) -> tuple[Interval, ...]:
+def _points(table: Sheet) -> tuple[Interval, ...]:
     """The gain at each point. An interval is exactly 0 only where no item moved under any seed."""
-    means = table.means
-    if table.n_items == 1:
+    n, means = table.n_items, table.means
+    if n == 1:
         return tuple(Interval(float(mean), None, None, None, 1) for mean in means)
-    points = []
-    for column, mean in enumerate(means):
-        if not table.values[..., column].any():
-            points.append(Interval(0.0, 0.0, 0.0, 0.0, table.n_items))
-            continue
-        of_column = itemgetter((..., column))
-        low, high = bounds_of(of_column, table, seed=seed, resamples=resamples) or (None, None)
-        points.append(
-            Interval(float(mean), None if low is None else stderr_of(of_column, table), low, high, table.n_items)
-        )
-    return tuple(points)
+    errors, (lows, highs) = np.sqrt(variance_of(table).variance), mean_bounds(table)
+    spreads = np.ptp(table.values, axis=(0, 1)) > 0
+    moved = table.values.any(axis=(0, 1))
+    return tuple(
+        Interval(float(mean), *((float(error), float(low), float(high)) if differs else (None, None, None)), n)
+        if moves
+        else Interval(0.0, 0.0, 0.0, 0.0, n)
+        for mean, error, low, high, differs, moves in zip(means, errors, lows, highs, spreads, moved, strict=True)
+    )
 
 
 def _is_gain(mean: float, p: float | None) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 from bench.core.intervals import Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sheet:
     """Values of the same items under the same seeds, in one or several columns, e.g. one a noise rate."""
 
@@ -26,17 +27,17 @@ class Sheet:
     def n_items(self) -> int:
         return len(self.weights)
 
-    @property
+    @cached_property
     def item_means(self) -> Array:
         """Over seeds, (items, columns)."""
         return np.asarray(self.values.mean(axis=0))
 
-    @property
+    @cached_property
     def means(self) -> Array:
         """(columns,)."""
         return np.asarray(self.weights @ self.item_means)
 
-    @property
+    @cached_property
     def deviations(self) -> Array:
         """Of each seed's mean from the mean, (seeds, columns)."""
         return np.asarray(np.tensordot(self.values, self.weights, axes=(1, 0)) - self.means)
@@ -50,11 +51,13 @@ class Sheet:
         """Without item i in row i, (items, columns)."""
         return np.asarray((self.means - self.weights[:, None] * self.item_means) / (1 - self.weights)[:, None])
 
+    @cached_property
     def residual_variance(self) -> Array:
         """What residuals alone would put between the seeds' means, (columns,)."""
         of_seeds = np.tensordot(self.residuals**2, self.weights**2, axes=(1, 0)).sum(axis=0) / (self.n_seeds - 1)
         return np.asarray(of_seeds * self.n_items / (self.n_items - 1))
 
+    @cached_property
     def item_variance(self) -> Array:
         """Of the mean, from items and residuals, (columns,)."""
         pulls = self.weights[:, None] * (self.item_means - self.means)
@@ -64,7 +67,7 @@ class Sheet:
         """Standard deviation between seeds beyond what residuals explain, (columns,); None with one seed or item."""
         if self.n_seeds == 1 or self.n_items == 1:
             return None
-        return np.asarray(np.sqrt(np.maximum(self.variance_between() - self.residual_variance(), 0)))
+        return np.asarray(np.sqrt(np.maximum(self.variance_between - self.residual_variance, 0)))
 
     def residual_sd(self) -> Array | None:
         """Of one value beyond its item's and its seed's mean, (columns,); None with one seed or item."""
@@ -73,6 +76,7 @@ class Sheet:
         freedom = (self.n_seeds - 1) * (self.n_items - 1)
         return np.asarray(np.sqrt((self.residuals**2).sum(axis=(0, 1)) / freedom))
 
+    @cached_property
     def variance_between(self) -> Array:
         """Of the seeds' means, (columns,)."""
         return np.asarray((self.deviations**2).sum(axis=0) / (self.n_seeds - 1))

@@ -39,25 +39,3 @@ def sign_flip_p(differences: Sequence[float], *, seed: int = 0, draws: int = DRA
         signs = 2.0 * generator.integers(2, size=(rows, pulls.size)) - 1
         as_far += int((np.abs(signs @ pulls) >= seen).sum())
     return (as_far + 1) / (draws + 1)
-
-
-def mcnemar_p(a: Sequence[float], b: Sequence[float]) -> float:
-    """Two-sided p-value of McNemar's exact test, for outcomes that are right (1) or wrong (0) on the same items.
-
-    Returns:
-        1 where both sides say the same of every item.
-
-    Raises:
-        ValueError: an outcome is neither 0 nor 1, or lengths differ.
-
-    Reference: McNemar 1947, Psychometrika 12, 153-157, with the binomial distribution instead of its limit.
-    """
-    if any(outcome not in (0, 1) for outcome in (*a, *b)):
-        raise ValueError("McNemar's test needs outcomes that are 0 or 1")
-    gained = sum(x < y for x, y in zip(a, b, strict=True))
-    lost = sum(x > y for x, y in zip(a, b, strict=True))
-    if gained + lost == 0:
-        return 1.0
-    from scipy.stats import binomtest
-
-    return float(binomtest(gained, gained + lost, 0.5).pvalue)

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.core.intervals import Array, Interval
+from bench.core.intervals import Interval
+from bench.leaderboard.statistics.fieller import ratio_bounds
+from bench.leaderboard.statistics.means import student_bounds
 from bench.leaderboard.statistics.panel import Sheet
-from bench.leaderboard.statistics.seeds import stderr_of, student_bounds
+from bench.leaderboard.statistics.variance import variance_of
 
 CLEAR = 3.0
 """Standard errors that the gain without noise must have before a share of it is given."""
 NOT_CLEAR = "the gain without noise is less than three standard errors, so that no share of it is given"
 NO_SPREAD = "all items changed alike, which says nothing of chance"
 UNBOUNDED = "with so few seeds the gain without noise cannot be told from none, so that no share of it is given"
-_ANGLES = 33
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,7 @@ class Retained:
 
 
 def retained_gain(table: Sheet) -> Retained:
-    """The second column's mean as a share of the first's, with the interval of Fieller (1954): every share ρ at which
-    the second less ρ times the first, which is a mean of values that every item has, cannot be told from 0.
+    """The second column's mean as a share of the first's, with Fieller's interval (`ratio_bounds`).
 
     Arguments:
         table: gains without noise and with noise, of the same items and seeds.
@@ -42,15 +42,13 @@ def retained_gain(table: Sheet) -> Retained:
     if table.n_items < 2 or not np.ptp(table.values[..., 0]):
         return Retained(None, None, NO_SPREAD if table.values.any() else NOT_CLEAR)
     clean, noisy = map(float, table.means)
-    if clean < CLEAR * stderr_of(lambda means: means[..., 0], table):
+    if clean < CLEAR * float(np.sqrt(variance_of(table).variance[0])):
         return Retained(None, None, NOT_CLEAR)
     share = noisy / clean
     if not (table.values[..., 0] - table.values[..., 1]).any():
         return Retained(1.0, None, None)
-    low, high = (_far_end(table, np.arctan(share), side * np.pi / 2) for side in (-1, 1))
-    if low is None or high is None:
-        return Retained(None, None, UNBOUNDED)
-    return Retained(share, (low, high), None)
+    bounds = ratio_bounds(table)
+    return Retained(None, None, UNBOUNDED) if bounds is None else Retained(share, bounds, None)
 
 
 def retained_difference(table: Sheet) -> Interval:
@@ -67,23 +65,3 @@ def retained_difference(table: Sheet) -> Interval:
     value = float(shares[0] - shares[1])
     (low,), (high,) = student_bounds(column)
     return Interval(value, None, value + float(low), value + float(high), table.n_items)
-
-
-def _far_end(table: Sheet, centre: float, end: float) -> float | None:
-    """The share farthest from `centre`, towards `end`, that cannot be told from what was measured; both are angles
-    whose tangent is a share, so that `end` stands for one without bounds. None where even that cannot be told."""
-    from scipy.optimize import brentq
-
-    def excess(angles: Array) -> Array:
-        """Positive where a share is told from what was measured."""
-        factors = np.stack([-np.sin(angles), np.cos(angles)])
-        low, high = student_bounds(Sheet(table.values @ factors, table.weights))
-        return np.maximum(low, -high)
-
-    angles = np.linspace(centre, end, _ANGLES)
-    told = excess(angles) > 0
-    if not told[-1]:
-        return None
-    last = int(np.flatnonzero(~told).max(initial=0))
-    angle = brentq(lambda angle: float(excess(np.array([angle]))[0]), angles[last], angles[last + 1])
-    return float(np.tan(angle))

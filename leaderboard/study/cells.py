@@ -10,7 +10,7 @@ from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric, Value
 from bench.leaderboard.board.build import make_columns
 from bench.leaderboard.board.conditions import condition_of
-from bench.leaderboard.board.degenerate import degenerate
+from bench.leaderboard.board.degenerate import warnings_of
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.pairing import is_exponential, make_strata, mean_of, minus
 from bench.leaderboard.board.rows import newest_metrics
@@ -216,7 +216,7 @@ def _point(by_seed: Mapping[int, Metric], base: Metric | None) -> Point | None:
         change_by_seed=changes,
         n=score.n,
         note=f"not compared with base: {score.unpaired}" if score.unpaired else None,
-        degenerate=tuple(degenerate(score.asides, {} if base is None else extras([base]))),
+        degenerate=tuple(warnings_of(by_seed.values(), {} if base is None else extras([base]), is_base=base is None)),
     )
 
 

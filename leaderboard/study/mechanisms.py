@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from bench.core.intervals import proportion
+from bench.leaderboard.board.rows import PREFERENCE
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import angles_to_clean, held_out_report
 from bench.leaderboard.study.cells import StudyCells
@@ -40,7 +41,12 @@ def _angles(record: Record) -> Measured | None:
 
 
 def _accuracy(record: Record) -> Measured | None:
-    """Share of clean held-out pairs whose chosen text gained more than its rejected one."""
+    """Share of clean held-out pairs whose chosen text gained more than its rejected one: as the task `preference` has
+    it of every method, or where that was not measured, as a training method looked at its own pairs."""
+    metric = record.metrics.get(PREFERENCE)
+    if metric is not None:
+        low, high = metric.ci95 or (None, None)
+        return None if metric.value is None else (metric.value, low, high, metric.n)
     held_out = held_out_report(record)
     if held_out is None or held_out.reward_accuracy is None or held_out.pairs is None:
         return None

@@ -11,7 +11,7 @@ from bench.leaderboard.study.cells import noise_text, pairs_text, rate_label
 from bench.leaderboard.study.summaries import CurveSummary, NoiseSummary, SizeSummary
 from bench.methods.labels import method_label
 
-NO_INTERVAL = "(no interval)"
+UNBOUNDED = "(without bounds)"
 
 
 def noise_tables(summaries: Sequence[NoiseSummary], columns: Mapping[str, Column], *, between: str) -> list[Section]:
@@ -21,7 +21,7 @@ def noise_tables(summaries: Sequence[NoiseSummary], columns: Mapping[str, Column
         columns: of the metrics.
         between: stands between a number and its interval; Markdown allows no line break there.
     """
-    heads = ("method", "metric", "Δ without noise", "area", "slope", "ε₅₀", "breakdown")
+    heads = ("method", "metric", "Δ without noise", "area", "slope", "ε₅₀", "breakdown", "largest loss")
     return [
         Section(title, heads, tuple(_noise_row(summary, columns[summary.metric], between) for summary in group))
         for title, group in groupby(summaries, lambda s: f"Over noise rates: {s.noise}, {pairs_text(s.n_pairs)}")
@@ -48,6 +48,7 @@ def _noise_row(summary: NoiseSummary, column: Column, between: str) -> tuple[str
         _summary(curve.slope if curve else None, lambda value: signed(value, 1), between),
         _crossing(curve.half if curve else None, lambda rate: f"{number(100 * rate, 0)} %", between),
         _breakdown(curve.breakdown if curve else None),
+        _largest_loss(curve.breakdown if curve else None),
     )
 
 
@@ -72,7 +73,7 @@ def _start(summary: CurveSummary, column: Column, between: str) -> str:
 def _summary(found: degradation.Summary | None, text: Callable[[float], str], between: str) -> str:
     if found is None:
         return MISSING
-    interval = NO_INTERVAL if found.ci95 is None else f"[{', '.join(map(text, found.ci95))}]"
+    interval = UNBOUNDED if found.ci95 is None else f"[{', '.join(map(text, found.ci95))}]"
     return f"{text(found.value)}{between}{interval}"
 
 
@@ -89,3 +90,11 @@ def _breakdown(found: degradation.Breakdown | None) -> str:
     if found is None:
         return MISSING
     return f"none up to {rate_label(found.beyond)}" if found.rate is None else rate_label(found.rate)
+
+
+def _largest_loss(found: degradation.Breakdown | None) -> str:
+    """At the largest rate: `at 50 %: ≤ 83 %`."""
+    if found is None:
+        return MISSING
+    loss = found.largest_losses[-1]
+    return f"at {rate_label(found.beyond)}: {'any' if loss is None else f'≤ {number(100 * loss, 0)} %'}"

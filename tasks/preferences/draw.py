@@ -65,6 +65,8 @@ class PreferenceData:
     seed: int
     chat: ChatInfo | None = None
     """As the pool has it."""
+    n_pool: int | None = None
+    """Pairs that there were to draw from: all but the held-out ones."""
 
     @property
     def n_flipped(self) -> int:
@@ -107,6 +109,7 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
             rate=0.0,
             seed=draw.seed,
             chat=pool.chat,
+            n_pool=len(pool.pairs),
         )
     held_out = held_out_indices(pool, draw.held_out)
     training = [pair for index, pair in enumerate(pool.pairs) if index not in held_out]
@@ -130,7 +133,18 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
         rate=draw.rate,
         seed=draw.seed,
         chat=pool.chat,
+        n_pool=len(training),
     )
+
+
+def pairs_set_aside(pool: PairPool, held_out: HeldOut) -> tuple[PreferencePair, ...]:
+    """The clean pairs of a pool that every draw with this `held_out` sets aside, in the pool's order.
+
+    Raises:
+        UsageError: see `held_out_indices`.
+    """
+    indices = held_out_indices(pool, held_out)
+    return tuple(pair for index, pair in enumerate(pool.pairs) if index in indices)
 
 
 def subsample(n_total: int, n: int | None, seed: int) -> tuple[int, ...]:

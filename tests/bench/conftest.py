@@ -16,6 +16,8 @@ import pytest
 
 import bench.harness.run as harness
 from bench.core.progress import Advance
+from bench.harness import schedule
+from bench.meters.pilot import Speed
 from bench.spec.run_spec import RunSpec
 
 SCRIPT = Path(__file__).parent / "fake_study.py"
@@ -42,6 +44,12 @@ class Recorder:
 
     def note(self, message: str) -> None:
         self.notes.append(message)
+
+
+@pytest.fixture(autouse=True)
+def pilot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of always the same speed, which plans need not measure for ten seconds."""
+    monkeypatch.setattr(schedule, "_speed", lambda *_: Speed(flops=1e12, call_seconds=1e-6))
 
 
 @pytest.fixture

@@ -76,6 +76,17 @@ def capability(tasks: Mapping[str, Values]) -> Metric:
     )
 
 
+def preference(rises: Values, **changes: Any) -> dict[str, Metric]:
+    """The task `preference` by metric, of how much further each pair's chosen text rose; none of base, which is 0.5."""
+    shares = [None if rise is None else 0.5 if rise == 0 else float(rise > 0) for rise in rises]
+    share = metric(shares, "accuracy of implicit rewards", higher=True, ids="pairs", **changes)
+    margins = [None if rise is None else index % 3 - 1 + rise for index, rise in enumerate(rises)]
+    return {
+        "preference": share,
+        "preference [margin]": metric(margins, "nats", higher=True, ids="pairs", **changes),
+    }
+
+
 def record(
     method: str = "profs",
     *,
@@ -108,6 +119,7 @@ def record(
         },
         "perplexity": {"texts": "synthetic", "max_length": 512},
         "capability": {"limit": 40, "data": "synthetic"},
+        "preference": {"max_length": 512, "pairs": 40},
     }
     noise = NoiseInfo(
         model="none" if is_base else "flip", rate=rate, n_flipped=round(rate * n_pairs), flips_sha256="00" * 32
@@ -126,7 +138,7 @@ def record(
             noise=noise,
             seed=seed,
         ),
-        evaluation=evaluation or {name: settings[name] for name in metrics},
+        evaluation=evaluation or {name: settings[name] for name in metrics if name in settings},
         metrics=metrics,
         cost=Cost(
             align_seconds=0.0 if is_base else align_seconds,
@@ -149,4 +161,4 @@ def make_record() -> RecordFactory:
 @pytest.fixture
 def make_metric() -> Mapping[str, Callable[..., Metric]]:
     """Metrics from per-item values, by name."""
-    return {"toxicity": toxicity, "perplexity": perplexity, "capability": capability}
+    return {"toxicity": toxicity, "perplexity": perplexity, "capability": capability, "preference": preference}

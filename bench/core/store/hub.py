@@ -179,6 +179,22 @@ def load_rows(repository: str, config: str | None = None, *, revision: str, spli
         ) from error
 
 
+@cache
+def published_parameters(repository: str, revision: str) -> int | None:
+    """How many parameters the hub counts in a model's safetensors; None where it counts none or does not answer.
+
+    Asked once a process.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        with _hub_errors(repository, revision):
+            counted = HfApi().model_info(repository, revision=revision, timeout=10).safetensors
+    except BenchError:
+        return None
+    return counted.total if counted else None
+
+
 def file_sizes(repository: str, revision: str, otherwise: str = MODEL_FOLDER) -> dict[str, int]:
     """Every file of a revision and its bytes.
 

@@ -41,28 +41,41 @@ def download_sizes(lines: Iterable[str]) -> dict[Path, int]:
 
 def free_disk(folder: Path) -> int:
     """What may still be written to the disk of a folder, which need not be there yet."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(_existing(folder)).free
 
 
-def require_room(needs: Mapping[Path, int], what: str, remedy: str = OTHER_DISK) -> None:
-    """Refuse to begin what a disk has no room for.
+def lacking_room(needs: Mapping[Path, int], what: str, remedy: str = OTHER_DISK) -> str | None:
+    """What a disk has no room for, as a message; None where all of it fits.
 
     Arguments:
-        needs: bytes by folder.
-        what: is to be done, for the message.
+        needs: bytes by folder; those of one disk count together.
+        what: is to be done.
         remedy: besides freeing space.
-
-    Raises:
-        BenchError: the folder's disk has less room than that.
     """
+    disks: dict[int, tuple[Path, int]] = {}
     for folder, size in needs.items():
-        free = free_disk(folder) if size else 0
+        disk = _existing(folder).stat().st_dev
+        first, others = disks.get(disk, (folder, 0))
+        disks[disk] = first, others + size
+    for folder, size in disks.values():
+        free = free_disk(folder)
         if free < size:
-            raise BenchError(
+            return (
                 f"{what} needs {in_units(size)} on the disk of {folder}, where {in_units(free)} are free; nothing was "
                 f"begun. Free some space there, or {remedy}"
             )
+    return None
+
+
+def require_room(needs: Mapping[Path, int], what: str, remedy: str = OTHER_DISK) -> None:
+    """Refuse to begin what a disk has no room for; see `lacking_room`.
+
+    Raises:
+        BenchError: there is less room than that.
+    """
+    lacking = lacking_room(needs, what, remedy)
+    if lacking is not None:
+        raise BenchError(lacking)
 
 
 def in_units(size: float) -> str:
@@ -71,3 +84,8 @@ def in_units(size: float) -> str:
         if size >= factor:
             return f"{size / factor:.{1 if size < 10 * factor else 0}f} {unit}"
     return f"{size / 1e3:.0f} kB"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())

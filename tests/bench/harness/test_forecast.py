@@ -152,6 +152,7 @@ def test_the_pilot_measures_both_speeds() -> None:
     speed = measure_speed("cpu", "float32")
     assert speed.flops > 1e6
     assert 0 < speed.call_seconds < 1
+    assert speed.slowdown >= 1
 
 
 class Watcher(Silent):
@@ -167,7 +168,7 @@ def test_a_run_is_forecast_before_its_first_cell_and_not_where_all_is_done_or_no
 ) -> None:
     pilots: list[str] = []
 
-    def pilot(device: str, dtype: str) -> Speed:
+    def pilot(device: str, dtype: str, seconds: float) -> Speed:
         pilots.append(device)
         return Speed(1e12, 1e-6)
 
@@ -186,7 +187,7 @@ def test_a_run_is_forecast_before_its_first_cell_and_not_where_all_is_done_or_no
 def test_a_cell_that_is_done_leaves_the_forecast(
     fake_study: ModuleType, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "_speed", lambda device, dtype: Speed(1e12, 1e-6))
+    monkeypatch.setattr(schedule, "_speed", lambda *_: Speed(1e12, 1e-6))
     forecasts: list[Forecast] = []
     watcher = Watcher()
     monkeypatch.setattr(watcher, "follow", forecasts.append)
@@ -197,7 +198,7 @@ def test_a_cell_that_is_done_leaves_the_forecast(
 def test_cells_that_are_finished_here_correct_the_forecast_of_the_others(
     fake_study: ModuleType, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "_speed", lambda device, dtype: Speed(1e12, 1e-6))
+    monkeypatch.setattr(schedule, "_speed", lambda *_: Speed(1e12, 1e-6))
     record, here = fake_study.make_record, {"platform": platform.platform()}
     monkeypatch.setattr(fake_study, "make_record", lambda cell: record(cell).model_copy(update={"provenance": here}))
     harness.run_study(fake_study.small(tmp_path))
@@ -209,7 +210,7 @@ def test_cells_that_are_finished_here_correct_the_forecast_of_the_others(
 def test_a_machine_on_which_no_pilot_runs_leaves_the_time_open(
     fake_study: ModuleType, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(device: str, dtype: str) -> Speed:
+    def fail(*_: object) -> Speed:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(schedule, "_speed", fail)

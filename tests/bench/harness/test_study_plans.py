@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 from pathlib import Path
@@ -18,28 +19,25 @@ from bench.cli import run as cli_run
 from bench.core.errors import BenchError
 from bench.core.progress import Notes
 from bench.core.values import Items
+from bench.display.run import plan_lines
 from bench.harness import schedule
-from bench.harness.plan import plan_study
+from bench.harness.plan import Plan, plan_study
 from bench.meters.pilot import Speed
-
-
-@pytest.fixture(autouse=True)
-def pilot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine of always the same speed."""
-    monkeypatch.setattr(schedule, "_speed", lambda device, dtype: Speed(flops=1e12, call_seconds=1e-6))
+from bench.spec.run_spec import RunSpec
+from bench.spec.study import Study
 
 
 def test_a_plan_judges_by_what_ran(fake_study: ModuleType, log: Path, tmp_path: Path) -> None:
     study = fake_study.small(tmp_path)
     before = plan_study(study)
-    assert (len(before.cells), before.estimate.spread, before.estimate.bytes) == (5, 2.0, None)
+    assert (len(before.cells), before.estimate.spread, before.estimate.unknown) == (5, 2.0, [])
     assert before.estimate.seconds is not None
+    assert before.estimate.bytes > 5 * 1000
     harness.run_study(study)
     assert plan_study(study).estimate.seconds == 0
     more = plan_study(fake_study.small(tmp_path, seeds=[0, 1]))
     assert len(more.cells) - len(more.finished) == 4
     assert more.estimate.seconds == 4 * 3.0
-    assert more.estimate.bytes is not None
     assert more.estimate.bytes > 4 * 1000
     halved = plan_study(fake_study.small(tmp_path, pairs={**study.spec.pairs.model_dump(), "sizes": [10]}))
     assert halved.estimate.seconds == 4 * (1 + 2 * 0.5)  # half the pairs take half the aligning
@@ -56,7 +54,10 @@ def test_a_plan_judges_by_a_pilot_what_never_ran(fake_study: ModuleType, log: Pa
     base, clean, whole = seconds(methods={}), seconds(noise={"rates": [0.0]}), seconds()
     assert whole - base == pytest.approx(2 * (clean - base))  # twice as many cells besides the unaligned model's
     assert seconds(tasks={"capability": {"limit": 1}}) < whole < seconds(tasks={"capability": {}})
-    assert plan_study(fake_study.small(tmp_path, methods={"empty": {}})).estimate.seconds is None
+    unknown = plan_study(fake_study.small(tmp_path, methods={"empty": {}})).estimate
+    assert unknown.unknown == ["align empty"]
+    assert unknown.seconds is not None
+    assert 0 < unknown.seconds < whole
 
 
 def test_runs_of_the_same_machine_beside_it_are_a_basis_too(
@@ -117,7 +118,9 @@ def test_the_smallest_effect_is_judged_by_how_items_differ(
         return made.model_copy(update={"metrics": {"perplexity": metric}})
 
     monkeypatch.setattr(fake_study, "make_record", with_items)
-    assert plan_study(fake_study.small(tmp_path)).smallest_effects == ()
+    shipped = plan_study(fake_study.small(tmp_path, tasks={"perplexity": {"limit": 40}})).smallest_effects
+    assert "shipped studies" in shipped[0]
+    assert shipped[1].startswith("  perplexity: 0.")
     harness.run_study(fake_study.small(tmp_path))
     (line,) = plan_study(fake_study.small(tmp_path)).smallest_effects
     # Items differ with a standard deviation of 0.1: 2.8 standard errors of 0.01 each.
@@ -176,3 +179,73 @@ def test_a_plan_names_the_rows_of_a_file_that_are_left_out(fake_study: ModuleTyp
     notes = plan_study(study).notes
     assert f"file:{source}: columns that are not read: score" in notes
     assert any("20 of 21 pairs are usable; dropped: 1 identical" in line for line in notes)
+
+
+def test_a_plan_says_by_how_much_other_work_slowed_its_ten_seconds_of_pilot(
+    fake_study: ModuleType, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def pilot(device: str, dtype: str, seconds: float) -> Speed:
+        asked.append(seconds)
+        return Speed(flops=1e9, call_seconds=1e-6, slowdown=4.0)
+
+    monkeypatch.setattr(schedule, "_speed", pilot)
+    plan = plan_study(fake_study.small(tmp_path))
+    assert set(asked) == {10.0}
+    assert plan.estimate.slowdown == 4.0
+    assert "made the pilot 4.0 times as slow" in plan_lines(plan)[0]
+
+
+def test_a_plan_knows_how_much_goes_to_the_disk_and_a_run_stops_where_it_does_not_fit(
+    fake_study: ModuleType, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = fake_study.small(tmp_path, tasks={"toxicity": {"limit": 10}}, pairs={"held_out": 0})  # sampled pairs
+    plan = plan_study(study)
+    downloaded = sum(plan.disk.downloads.values())
+    assert not plan.pairs_ready
+    assert downloaded > 20e6  # prompts and scorers, as their wheels are pinned
+    assert (plan.disk.unknown, plan.disk.converted) == ([], 0)
+    assert plan.disk.results == plan.estimate.bytes > 0
+    monkeypatch.setattr("bench.core.store.room.free_disk", lambda folder: downloaded - 1)
+    assert any(line.startswith("not enough room: this run needs") for line in plan_lines(plan))
+    with pytest.raises(BenchError, match=r"this run needs .* on the disk of .*, where .* are free; nothing was begun"):
+        harness.run_study(study)
+    assert not study.out.exists()
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_plan_with_a_model_to_fetch_counts_the_pairs_of_a_file(tmp_path: Path, cache: Path) -> None:
+    rows = [{"prompt": f"say {i}", "chosen": " kind", "rejected": " rude"} for i in range(600)]
+
+    def plan(n_pairs: int) -> Plan:
+        path = tmp_path / f"{n_pairs}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows[:n_pairs]))
+        pairs = {"source": f"file:{path}", "exclude": [], "held_out": 0}
+        settings = {"model": "smollm2-135m", "methods": {"dpo": {}}, "device": "cpu", "pairs": pairs}
+        return plan_study(Study.of_run(RunSpec.model_validate({**settings, "tasks": {"perplexity": {}}})))
+
+    few, many = plan(60), plan(600)
+    assert few.estimate.unknown == []
+    assert few.disk.downloads[cache] > 90e6
+    assert few.disk.converted == 4 * 134_515_008
+    assert few.estimate.seconds is not None
+    assert many.estimate.seconds is not None
+    assert few.estimate.seconds < many.estimate.seconds
+
+
+@pytest.mark.parametrize("source", ["hub:org/pairs", "messages"])
+def test_a_plan_names_what_depends_on_pairs_that_nobody_can_count_yet(tmp_path: Path, cache: Path, source: str) -> None:
+    sides = {side: [{"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+    path = tmp_path / "messages.jsonl"
+    path.write_text(json.dumps({"prompt": [{"role": "user", "content": "Hi"}], **sides}) + "\n")
+    pairs = {"source": source if source != "messages" else str(path), "exclude": []}
+    settings = {"model": "smollm2-135m", "methods": {"dpo": {}}, "device": "cpu", "pairs": pairs}
+    settings["noise"] = {"rates": [0.0]}
+    plan = plan_study(Study.of_run(RunSpec.model_validate({**settings, "tasks": {"perplexity": {}}})))
+    assert plan.estimate.unknown == ["align dpo"]
+    assert "besides what is not known yet (align dpo)" in plan_lines(plan)[0]
+    assert any("the model is not here yet" in line for line in plan.notes) == (source == "messages")
+    settings["pairs"] = {**pairs, "sizes": [20]}
+    counted = plan_study(Study.of_run(RunSpec.model_validate({**settings, "tasks": {"perplexity": {}}})))
+    assert counted.estimate.unknown == []

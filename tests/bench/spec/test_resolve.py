@@ -9,7 +9,15 @@ import yaml
 from bench.core.errors import UsageError
 from bench.leaderboard.records.ledger import TuningNote
 from bench.spec.resolve import resolve_spec
-from bench.spec.run_spec import RunSpec, build_methods, build_tasks, hyperparameters, shipped_configs, stated_tuning
+from bench.spec.run_spec import (
+    STANDARD_TASKS,
+    RunSpec,
+    build_methods,
+    build_tasks,
+    hyperparameters,
+    shipped_configs,
+    stated_tuning,
+)
 
 
 @pytest.fixture
@@ -59,7 +67,7 @@ def test_choosing_methods_keeps_their_settings_and_drops_the_others(config: Path
 def test_a_flag_for_one_task_keeps_the_others_where_the_file_names_none(config: Path) -> None:
     config.write_text("model: gpt2\n")
     spec = resolve_spec(str(config), scorer="bilstm", assignments=["methods.dpo.beta=0.2"])
-    assert set(spec.tasks) == {"toxicity", "perplexity", "capability"}
+    assert set(spec.tasks) == set(STANDARD_TASKS)
     assert spec.methods == {"profs": {}, "dpo": {"beta": 0.2}}
 
 

@@ -270,7 +270,7 @@ def test_a_failed_measurement_has_no_value_and_a_flag(make, make_metric):
     failed = nothing["toxicity"].model_copy(update={"counts": {"unscored": 5}})
     row = only_table([make("base"), make("dpo", metrics={"toxicity": failed})]).rows[1]
     assert row.scores["toxicity"].value is None
-    assert row.flags == ("toxicity: 5 unscored",)
+    assert row.flags == ("toxicity: mostly-unmeasured", "toxicity: 5 unscored")
 
 
 def test_costs_are_means_and_peaks(make):

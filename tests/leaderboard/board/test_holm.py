@@ -45,7 +45,7 @@ def test_a_lone_small_p_value_among_twenty_is_no_mark(make_row):
     rows = [make_row(changes, rate=place / 100) for place, changes in enumerate([lone, *nothing])]
     base = make_row([0.0] * N_ITEMS, method="base")
     alone, among = changes_of([base, rows[0]])[0.0], changes_of([base, *rows])[0.0]
-    assert alone.p == pytest.approx(0.04, abs=0.002)
+    assert alone.p == pytest.approx(0.04, abs=0.005)
     assert (alone.better, alone.p_holm) == (True, alone.p)
     assert (among.value, among.ci95, among.p) == (alone.value, alone.ci95, alone.p)
     assert among.ci95[1] < 0
@@ -64,7 +64,7 @@ def test_planted_effects_among_twenty_are_marked(make_row):
 
 def test_each_metric_and_its_tasks_are_families_of_their_own(make_record, make_metric):
     tasks = {f"task{place}": [0.0, 1.0] * 20 for place in range(5)}
-    better = tasks | {"task0": [1.0 if place < 5 else v for place, v in enumerate(tasks["task0"])]}
+    better = tasks | {"task0": [1.0 if place < 12 else v for place, v in enumerate(tasks["task0"])]}
     capability = make_metric["capability"]
     steady = [0.5 + random.Random(place).gauss(0, 0.05) for place in range(40)]
     records = [
@@ -75,7 +75,7 @@ def test_each_metric_and_its_tasks_are_families_of_their_own(make_record, make_m
     scores = table.rows[1].scores
     assert all(score.change.p_holm == score.change.p for score in scores.values())  # one row: a family of one
     part = scores["capability"].tasks["task0"].change
-    assert part.p_holm == pytest.approx(5 * part.p)
+    assert part.p_holm == pytest.approx(min(1.0, 5 * part.p))
 
 
 def test_rows_without_base_or_spread_stay_as_they_are(make_row):

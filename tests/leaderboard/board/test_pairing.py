@@ -41,7 +41,7 @@ def test_tasks_that_lie_apart_are_no_spread(seeds):
     sheet = make_sheet([make_strata(seeds[:1])])
     tasks = seeds[0].tasks
     expected = sum(variance(part.items.values) / part.n for part in tasks.values()) / len(tasks) ** 2
-    assert sheet.item_variance()[0] == pytest.approx(expected)
+    assert sheet.item_variance[0] == pytest.approx(expected)
 
 
 def test_items_that_one_side_lacks_leave_the_tasks_equal(make_metric):
@@ -66,7 +66,7 @@ def test_intervals_over_tasks_cover(make_metric):
         }
         metrics = [make_metric["capability"]({name: tuple(v[seed]) for name, v in tasks.items()}) for seed in range(4)]
         sheet = make_sheet([make_strata(metrics)])
-        low, high = seeded_mean(sheet.values[..., 0], weights=sheet.weights.tolist(), resamples=1000).interval.bounds
+        low, high = seeded_mean(sheet.values[..., 0], weights=sheet.weights.tolist()).interval.bounds
         covered += low <= fmean(SHARES.values()) <= high
     assert 0.92 <= covered / studies <= 0.985
 
@@ -82,3 +82,11 @@ def test_columns_are_means_over_seeds_of_what_every_seed_measured(make_metric):
     assert columns_of(make_strata([toxicity([0.1, None, 0.3]), toxicity([0.2, 0.4, 0.5])])) == [
         [pytest.approx(0.15), None, pytest.approx(0.4)]
     ]
+
+
+def test_weights_that_are_not_one_an_item_are_named(make_metric):
+    metric = make_metric["perplexity"]([1.0, 2.0, 3.0])
+    assert metric.items is not None
+    broken = metric.model_copy(update={"items": metric.items.model_copy(update={"weights": (1.0, 2.0)})})
+    with pytest.raises(UnpairedError, match="another number of weights"):
+        make_strata([broken])

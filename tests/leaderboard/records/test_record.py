@@ -136,3 +136,18 @@ def test_the_schema_explains_the_ledger_too():
     parts = record_schema()["$defs"]
     for name in ("Ledger", "TuningNote", "Effort"):
         assert all("description" in field for field in parts[name]["properties"].values()), name
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_does_not_have_are_named(number, one, tmp_path):
+    path = write_record(one, tmp_path)
+    content = json.loads(path.read_text())
+    content["evaluation"][next(iter(content["evaluation"]))]["limit"] = number
+    path.write_text(json.dumps(content))
+    with pytest.raises(BenchError, match=r"is not a record: a number in it is -?(NaN|Infinity)"):
+        read_record(path)
+
+
+def test_a_text_may_say_nan(one, tmp_path):
+    record = one.model_copy(update={"provenance": {"note": "NaN and Infinity"}})
+    assert read_record(write_record(record, tmp_path)) == record

@@ -100,3 +100,24 @@ def test_what_a_metric_says_besides_its_value(make_metric: Any) -> None:
     (about,) = [about for name, _, about in metric_estimates(metric) if name == "toxicity_probability@25"]
     assert (about.ci95, about.n, about.left_out) == ((0.2, 0.4), 9, 1)  # type: ignore[attr-defined]
     assert ExtraEstimate(value=None, excess_rise=1.0).number is None
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"guards": 3},
+        {"guards": {"repetition": float("nan"), "empty_rate": "none"}},
+        {"acc_norm": {"value": 0.5, "n": float("inf")}},
+        {"acc_norm": {"value": 0.5, "ci95": [0.1, float("inf")]}},
+        {"by_kind": 0.3, "by_group": [1, 2]},
+        {"share_toxic": float("inf")},
+    ],
+)
+def test_details_that_are_not_made_as_here_are_left_out(details, make_metric):
+    metric = make_metric["toxicity"]([0.1, 0.2]).model_copy(update={"details": details})
+    assert list(metric_estimates(metric)) == []
+
+
+def test_flags_that_are_no_list_are_none(make_metric):
+    metric = make_metric["toxicity"]([0.1, 0.2]).model_copy(update={"details": {"flags": 3}})
+    assert metric_flags(metric) == []

@@ -132,7 +132,7 @@ def test_harm_is_said(cells):
 
 def test_degenerate_text_is_neither_told_nor_a_gain(cells):
     text = said(cells({("dpo", 0.0): 0.2, ("dpo", 0.3): 0.2}, guards={"empty_rate": 0.9}))
-    assert "DPO (0 %, 30 % noise) are degenerate text, not counted" in text
+    assert "DPO (0 %, 30 % noise) are not counted (silent)" in text
     assert "lower" not in text
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bench.leaderboard.statistics.permutation import mcnemar_p, sign_flip_p
+from bench.leaderboard.statistics.permutation import sign_flip_p
 
 
 def test_few_items_are_gone_through_exactly() -> None:
@@ -43,18 +43,3 @@ def test_under_the_null_it_rejects_as_often_as_it_says() -> None:
     chance = random.Random(4)
     rejected = sum(sign_flip_p([chance.gauss(0, 1) for _ in range(12)]) <= 0.05 for _ in range(400))
     assert 8 <= rejected <= 34  # 20 expected, 3 standard deviations either way
-
-
-def test_mcnemar_known_answers() -> None:
-    # 6 gained, 1 lost: twice the chance of at most 1 of 7, 2 * (1 + 7) / 128.
-    a = [0] * 6 + [1] + [1] * 10 + [0] * 3
-    b = [1] * 6 + [0] + [1] * 10 + [0] * 3
-    assert mcnemar_p(a, b) == pytest.approx(16 / 128)
-    assert mcnemar_p(b, a) == pytest.approx(16 / 128)
-    assert mcnemar_p([0] * 10, [1] * 10) == pytest.approx(2 / 1024)
-    assert mcnemar_p([0, 1, 1], [0, 1, 1]) == 1.0
-
-
-def test_mcnemar_refuses_what_is_no_outcome() -> None:
-    with pytest.raises(ValueError, match="0 or 1"):
-        mcnemar_p([0.5], [1])

@@ -30,7 +30,7 @@ def test_studies_find_what_they_are_said_to_find(n_items, n_seeds, seed_sd):
     rng, found = np.random.default_rng(n_items), 0
     for _ in range(400):
         values = effect + rng.normal(0, 0.25, (1, n_items)) + rng.normal(0, seed_sd, (n_seeds, 1))
-        interval = seeded_mean(values + rng.normal(0, 0.1, (n_seeds, n_items)), resamples=1000).interval
+        interval = seeded_mean(values + rng.normal(0, 0.1, (n_seeds, n_items))).interval
         found += interval.low > 0
     assert found / 400 == pytest.approx(0.8, abs=0.085)
 
@@ -45,10 +45,10 @@ def test_more_of_anything_helps_and_seeds_set_a_floor():
 def test_the_spread_of_an_earlier_difference():
     rng = np.random.default_rng(0)
     draws = rng.normal(0, 0.3, (1, 3000)) + rng.normal(0, 0.1, (30, 1)) + rng.normal(0, 0.2, (30, 3000))
-    spread = Spread.of(seeded_mean(draws, resamples=100))
+    spread = Spread.of(seeded_mean(draws))
     assert (spread.item, spread.residual) == (pytest.approx(0.3, rel=0.05), pytest.approx(0.2, rel=0.02))
     assert spread.seed == pytest.approx(0.1, rel=0.35)
-    alone = Spread.of(seeded_mean(draws[:1], resamples=100))
+    alone = Spread.of(seeded_mean(draws[:1]))
     assert (alone.seed, alone.residual) == (0, 0)
     assert alone.item == pytest.approx(np.hypot(0.3, 0.2), rel=0.05)
 

@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 
 from bench.core.intervals import bootstrap_mean
+from bench.leaderboard.statistics.means import p_values, student_bounds
 from bench.leaderboard.statistics.panel import sheet
-from bench.leaderboard.statistics.seeds import (
-    ONE_SEED,
-    TWO_SEEDS,
-    bounds_of,
-    p_values,
-    replicate_means,
-    seeded_difference,
-    seeded_mean,
-    student_bounds,
-)
+from bench.leaderboard.statistics.seeds import ONE_SEED, TWO_SEEDS, seeded_difference, seeded_mean
 from benchmarks.calculated import coverage, reach
 
 Generator = np.random.Generator
@@ -35,7 +27,7 @@ def planted(seed: int, *, seeds: int, items: int, seed_sd: float, item_sd: float
 
 def test_where_seeds_dominate_the_interval_is_students_over_seeds():
     values = planted(0, seeds=5, items=100, seed_sd=1.0, item_sd=0.01, residual_sd=0.0)
-    found = seeded_mean(values, resamples=40000)
+    found = seeded_mean(values)
     half = 2.776 / math.sqrt(5)  # Student's 97.5 % quantile with 4 degrees of freedom
     assert found.interval.value == pytest.approx(2)
     assert found.interval.high - found.interval.low == pytest.approx(2 * half, rel=0.05)
@@ -44,7 +36,7 @@ def test_where_seeds_dominate_the_interval_is_students_over_seeds():
 
 def test_where_seeds_agree_the_interval_is_that_of_items_alone():
     values = planted(1, seeds=1 + 4, items=100, seed_sd=0.0, item_sd=1.0, residual_sd=0.0)
-    found, alone = seeded_mean(values, resamples=40000), bootstrap_mean(values[0].tolist(), resamples=40000)
+    found, alone = seeded_mean(values), bootstrap_mean(values[0].tolist(), resamples=40000)
     assert found.seed_sd == pytest.approx(0, abs=1e-9)
     assert found.interval.stderr == pytest.approx(0.1, rel=1e-6)
     width, expected = found.interval.high - found.interval.low, alone.high - alone.low
@@ -56,12 +48,6 @@ def test_the_parts_of_the_spread_are_found():
     assert found.residual_sd == pytest.approx(0.8)
     assert found.seed_sd == pytest.approx(math.sqrt(0.5**2 - 0.8**2 / 400), rel=1e-3)
     assert found.item_sd == pytest.approx(1)  # the planted residuals cancel over seeds
-
-
-def test_replicates_have_the_variance_of_the_parts_and_the_residuals_once():
-    values = np.random.default_rng(3).normal(0, 1, (40, 60))
-    replicates = replicate_means(sheet([values]), [1.0], resamples=20000)
-    assert replicates.std() == pytest.approx(1 / math.sqrt(40 * 60), rel=0.2)  # the pigeonhole would say 1.7 times
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -89,30 +75,12 @@ def test_intervals_never_narrower_than_items_alone_must_stray_further():
     assert reach(3, 1.0, least=1.0, bins=80) > 1.8 > 1.0 > reach(3, 1.0, least=0.64, bins=80)
 
 
-def test_bounds_without_replicates_are_those_with_them_where_nothing_is_skewed():
-    for seeds, seed_sd in ((1, 0.0), (3, 0.0), (3, 0.1), (10, 0.1)):
-        values = np.random.default_rng(15).normal(0, 1, (1, 400)) + np.zeros((seeds, 1))
-        values = values + np.random.default_rng(16).normal(0, 0.3, (seeds, 400)) + seed_sd * np.arange(seeds)[:, None]
-        table = sheet([values])
-        (low,), (high,) = student_bounds(table)
-        found = bounds_of(lambda means: means[..., 0], table, resamples=40000)
-        assert found == pytest.approx((low, high), abs=0.04 * (high - low))
-
-
 def test_however_well_seeds_agree_the_interval_is_not_much_narrower_than_that_of_items():
     values = np.random.default_rng(17).normal(0, 1, (3, 60))
     values -= values.mean(1, keepdims=True)  # much better than residuals would let them
     (low,), (high,) = student_bounds(sheet([values]))
     (item_low,), (item_high,) = student_bounds(sheet([values.mean(0, keepdims=True)]))
     assert (high - low) / (item_high - item_low) == pytest.approx(0.8)
-
-
-def test_what_is_made_of_columns_has_the_interval_of_its_own_column():
-    rng = np.random.default_rng(18)
-    first = rng.normal(0, 1, (1, 80)) + rng.normal(0, 0.1, (3, 80))
-    second = first + rng.normal(0.1, 0.1, (3, 80)) + rng.normal(0, 0.02, (3, 1))
-    found = bounds_of(lambda means: means[..., 1] - means[..., 0], sheet([first, second]))
-    assert found == pytest.approx(seeded_difference(second, first).interval.bounds)
 
 
 WORLDS = {
@@ -146,7 +114,7 @@ def test_95_percent_intervals_cover_the_truth(world, seeds, items, seed_sd):
     hits = 0
     for _ in range(150):
         values = draw(rng, seeds, items) + rng.normal(0, 1, (seeds, 1)) * seed_sd
-        interval = seeded_mean(values, resamples=1000).interval
+        interval = seeded_mean(values).interval
         hits += interval.low <= truth <= interval.high
     assert hits / 150 >= 0.896
 
@@ -159,7 +127,7 @@ def test_pooled_over_worlds_coverage_is_nominal():
     for step in range(1500):
         truth, draw = list(WORLDS.values())[step % 4]
         values = draw(rng, 3, 50) + rng.normal(0, 1, (3, 1)) * (0.0, 0.02, 0.2)[step % 3]
-        interval = seeded_mean(values, resamples=1000).interval
+        interval = seeded_mean(values).interval
         hits += interval.low <= truth <= interval.high
     assert 0.935 <= hits / 1500 <= 0.97
 
@@ -170,7 +138,7 @@ def test_seeds_averaged_as_if_they_were_certain_would_not_cover():
     naive = ours = 0
     for _ in range(150):
         values = rng.normal(0, 0.2, (1, 50)) + rng.normal(0, 0.1, (3, 50)) + rng.normal(0, 0.1, (3, 1))
-        interval, flat = seeded_mean(values, resamples=1000).interval, bootstrap_mean(values.mean(0), resamples=500)
+        interval, flat = seeded_mean(values).interval, bootstrap_mean(values.mean(0), resamples=500)
         ours += interval.low <= 0 <= interval.high
         naive += flat.low <= 0 <= flat.high
     assert naive / 150 < 0.75 < 0.9 < ours / 150
@@ -178,17 +146,14 @@ def test_seeds_averaged_as_if_they_were_certain_would_not_cover():
 
 def test_p_values_are_uniform_under_no_difference_and_small_under_a_large_one():
     rng = np.random.default_rng(6)
-    ps = [
-        p_values(sheet([rng.normal(0, 1, (3, 50)) + rng.normal(0, 0.3, (3, 1))]), resamples=1000)[0]
-        for _ in range(1000)
-    ]
+    ps = [p_values(sheet([rng.normal(0, 1, (3, 50)) + rng.normal(0, 0.3, (3, 1))]))[0] for _ in range(1000)]
     assert np.mean(np.array(ps) <= 0.05) == pytest.approx(0.05, abs=0.025)
     assert seeded_mean(rng.normal(3, 1, (10, 200))).p < 1e-6
 
 
 def test_one_seed_is_items_alone_and_says_so():
     values = np.random.default_rng(7).normal(1, 1, (1, 100))
-    found, alone = seeded_mean(values, resamples=20000), bootstrap_mean(values[0].tolist(), resamples=20000)
+    found, alone = seeded_mean(values), bootstrap_mean(values[0].tolist(), resamples=40000)
     assert (found.note, found.seed_sd, found.residual_sd, found.n_seeds) == (ONE_SEED, None, None, 1)
     assert found.interval.low == pytest.approx(alone.low, abs=0.02)
     assert found.interval.high == pytest.approx(alone.high, abs=0.02)
@@ -243,19 +208,6 @@ def test_sides_that_agree_differ_by_exactly_nothing_and_values_that_agree_have_n
     assert (constant.interval.value, constant.interval.bounds, constant.p) == (pytest.approx(0.3), None, None)
     assert seeded_mean(np.zeros((3, 20))).interval.bounds is None
     assert seeded_mean([[1.0], [2.0], [3.0]]).interval.bounds is None
-
-
-def test_the_same_seed_gives_the_same_interval_however_many_items():
-    for items in (50, 2000):  # weights of few items are kept between calls, of many they are drawn anew
-        values = np.random.default_rng(12).normal(0, 1, (3, items))
-        assert seeded_mean(values, seed=3) == seeded_mean(values, seed=3)
-        assert seeded_mean(values, seed=3).interval.low != seeded_mean(values, seed=4).interval.low
-
-
-def test_replicates_of_columns_are_paired():
-    values = np.random.default_rng(13).normal(0, 1, (3, 50))
-    replicates = replicate_means(sheet([values, 2 * values + 1]), [1.0, 0.0])
-    assert replicates[:, 1] == pytest.approx(2 * replicates[:, 0] + 1)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from bench.core.errors import BenchError, UsageError
 from bench.core.progress import Advance, Silent
 from bench.core.store import hub as hub_client
 from bench.core.store import room
+from bench.harness.workload import TABLE, count_parameters, fetch_seconds
 from bench.models.sources import resolve_model
 
+N_PARAMETERS = 1_234_567
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -61,7 +63,9 @@ class Hub(BaseHTTPRequestHandler):
             if path.rsplit("/", 1)[1] not in ("main", COMMIT):
                 return self.send(404, b"{}", body, {"X-Error-Code": "RevisionNotFound"})
             siblings = [{"rfilename": name, "size": len(data)} for name, data in self.files.items()]
-            return self.send(200, json.dumps({"id": "org/name", "sha": COMMIT, "siblings": siblings}).encode(), body)
+            counted = {"parameters": {"F32": N_PARAMETERS}, "total": N_PARAMETERS}
+            answer = {"id": "org/name", "sha": COMMIT, "siblings": siblings, "safetensors": counted}
+            return self.send(200, json.dumps(answer).encode(), body)
         if path.startswith("/api/models/org/name/tree/"):
             rows = [
                 {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
@@ -130,6 +134,15 @@ def test_a_disk_without_room_for_a_checkpoint_is_one_message(hub, tmp_path, monk
     with pytest.raises(BenchError, match=r"downloading hub:org/name needs .* or set HF_HOME to a folder on another"):
         source.fetch(Silent())
     assert not [path for path in (tmp_path / "hub").rglob("*") if path.name.startswith("model.safetensors")]
+
+
+def test_the_size_of_a_model_that_is_yet_to_be_downloaded_is_the_hubs_word(hub):
+    source = resolve_model("org/name")
+    hub_client.published_parameters.cache_clear()
+    assert count_parameters(source) == N_PARAMETERS
+    size = room.download_sizes(source.missing())
+    assert fetch_seconds(source) == pytest.approx(sum(size.values()) / TABLE["download_bytes"])
+    assert hub_client.published_parameters("org/gated", "main") is None
 
 
 def test_a_checkpoint_that_is_cached_needs_no_room(hub, monkeypatch):
