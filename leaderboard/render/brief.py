@@ -89,7 +89,8 @@ class BriefBoard:
     def _parts(self, table: Table, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         rows, wide = shown_rows(table), options.max_width + 1 >= WIDE
         yield opening(table)
-        columns, dropped = self._columns(table, rows, wide=wide), []
+        columns = self._columns(table, rows, wide=wide)
+        dropped: list[str] = []
         grid = partial(_grid, table, rows, wide=wide, group_by=self._view.group_by)
         while len(columns) > 2 and not _fits(grid(columns), console, options):
             least = next((one for one in columns if one.name == RETAINED), columns[-1])
