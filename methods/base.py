@@ -83,6 +83,10 @@ class AlignmentMethod(Value, ABC):
     methods import torch where they use it, so that listing and checking methods stays fast.
     """
 
+    display_name: ClassVar[str | None] = None
+    """What people read on boards and in pictures, e.g. "DPO"; None for the name that it is registered by."""
+    references: ClassVar[tuple[str, ...]] = ()
+    """What to cite, each as one BibTeX entry; those of parent classes are cited as well."""
     control_of: ClassVar[str | None] = None
     """The method that this one is a control for: in a run, what is not set for it is as that one has it."""
     needs_neutral: ClassVar[bool] = False

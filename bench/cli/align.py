@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.examples import example
 from bench.cli.options import Batch, Config, Device, Dtype, Model, Set, common_flags, given, option
 
 pairs_app = typer.Typer(
@@ -113,7 +114,7 @@ def tune(
     show_tuned(tuned)
 
 
-@pairs_app.command("show")
+@pairs_app.command("show", epilog=example("pairs show"))
 def pairs_show(
     source: Annotated[str, typer.Argument(help="File of pairs, or hub:ORG/NAME.")],
     model: Annotated[str | None, option("Whose chat template writes messages as text.", "--model", "-m")] = None,
@@ -127,7 +128,7 @@ def pairs_show(
         show_pairs(source, model, rows, progress)
 
 
-@pairs_app.command("build")
+@pairs_app.command("build", epilog=example("pairs build"))
 def pairs_build(
     config: Config = None,
     model: Model = None,

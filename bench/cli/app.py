@@ -2,18 +2,24 @@
 
 import signal
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from bench.cli.align import edit, pairs_app, tune
 from bench.cli.doctor import doctor
+from bench.cli.examples import example
 from bench.cli.init import init
 from bench.cli.look import analyse_app, inspect
+from bench.cli.options import option
 from bench.cli.read import compare, report, score
 from bench.cli.reproduce import reproduce
 from bench.cli.run import leaderboard, list_, plan, run_command, schema, status, study
 from bench.cli.scorers import scorers_app
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, UsageError
+from bench.core.suggestions import elsewhere_called
 from bench.display.streams import print_anywhere
 
 INTERRUPTED = 130
@@ -24,27 +30,47 @@ app = typer.Typer(
     epilog="Every command takes --debug, which shows tracebacks and the libraries' own messages.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(init)
-app.command("run")(run_command)
-app.command()(study)
-app.command()(plan)
-app.command()(status)
-app.command()(reproduce)
-app.command("list")(list_)
-app.command()(leaderboard)
-app.command()(report)
-app.command()(score)
-app.command()(compare)
-app.add_typer(scorers_app, name="scorers")
-app.add_typer(pairs_app, name="pairs")
-app.command()(edit)
-app.command()(tune)
-app.command()(inspect)
-app.add_typer(analyse_app, name="analyse")
-app.command()(doctor)
-app.command()(schema)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"alignment-bench {version('alignment-bench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def bench(
+    _version: Annotated[
+        bool, option("Print the version and stop.", "--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compare ways of aligning language models under label noise, with honest error bars."""
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "init": init,
+    "run": run_command,
+    "study": study,
+    "plan": plan,
+    "status": status,
+    "reproduce": reproduce,
+    "list": list_,
+    "leaderboard": leaderboard,
+    "report": report,
+    "score": score,
+    "compare": compare,
+    "edit": edit,
+    "tune": tune,
+    "inspect": inspect,
+    "doctor": doctor,
+    "schema": schema,
+}
+for name, command in COMMANDS.items():
+    app.command(name, epilog=example(name))(command)
+for name, group in {"scorers": scorers_app, "pairs": pairs_app, "analyse": analyse_app}.items():
+    app.add_typer(group, name=name)
 
 
 def main() -> None:
@@ -59,7 +85,8 @@ def main() -> None:
 
         silence_libraries()
     try:
-        app([argument for argument in arguments if argument != "--debug"])
+        _check_flags(arguments)
+        app([argument for argument in arguments if argument != "--debug"], prog_name="bench")
     except BenchError as error:
         if debug:
             raise
@@ -78,6 +105,18 @@ def main() -> None:
             sys.exit(1)
         typer.echo(f"unexpected error: {type(error).__name__}: {error}; --debug shows where", err=True)
         sys.exit(1)
+
+
+def _check_flags(arguments: Sequence[str]) -> None:
+    """Answer flags of other tools, none of which is one here.
+
+    Raises:
+        UsageError: there is one; says what to write instead.
+    """
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        if flag in elsewhere_called("flag"):
+            raise UsageError(f"there is no {flag} here; use {elsewhere_called('flag')[flag]}")
 
 
 def was_interrupted(error: BaseException) -> bool:

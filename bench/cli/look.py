@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.examples import example
 from bench.cli.options import Config, Device, Dtype, Model, PrintFormat, Set, common_flags, option
 
 analyse_app = typer.Typer(help="Look at a model and its pairs without aligning anything.", no_args_is_help=True)
@@ -25,7 +26,7 @@ def inspect(
     inspect_record(record, format, plot=plot, draw=not no_plot, directions=directions)
 
 
-@analyse_app.command("overlap")
+@analyse_app.command("overlap", epilog=example("analyse overlap"))
 def analyse_overlap(
     config: Config = None,
     model: Model = None,

@@ -17,7 +17,9 @@ Parser = Callable[[str, str], T]
 """From the text given to a flag, and the flag's name for messages."""
 
 
-Listing = Literal["methods", "tasks", "scorers", "models", "configs"]
+Listing = Literal[
+    "methods", "tasks", "scorers", "models", "configs", "noise", "protocols", "presets", "losses", "prompts"
+]
 """What `bench list` can list."""
 Format = Literal["markdown", "json", "table"]
 """How tables are printed."""
@@ -38,39 +40,40 @@ Batch = Annotated[str | None, option("Evaluation batch: a number or auto.", "--b
 Set = Annotated[list[str] | None, option("Any setting, e.g. methods.dpo.learning_rate=5e-5. Repeatable.", "--set")]
 PrintFormat = Annotated[Format, option("How to print it.", "--format", "-f")]
 
+Target = Annotated[
+    str | None,
+    typer.Argument(help="YAML file, shipped name, or the directory of a run; as --config.", show_default="quickstart"),
+]
+Amend = Annotated[
+    list[str] | None,
+    option(
+        "Add to what there was in the last run, and run what is new: seeds=5 (means 0 to 4), seeds=0,7, rates=0.6, "
+        "sizes=20,all, methods=cdpo, noise=replace. Repeatable."
+    ),
+]
+DryRun = Annotated[bool, option("Say what would be done and downloaded; do nothing.", "--dry-run")]
 Notes = Annotated[bool, option("Show the whole board: tasks, guards, budget, notes.", "--notes")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Flags of a study for which cells there are, and what is measured of each."""
+    """Flags of a run or study for which cells there are, and what is measured of each."""
 
     model: Model = None
-    methods: Annotated[str | None, option("Only these methods.", env="METHODS")] = None
-    noise: Annotated[str | None, option("Noise rates, e.g. 0,0.1,0.3.", env="NOISE")] = None
+    methods: Annotated[str | None, option("Which methods, e.g. profs,dpo. base is always there.", env="METHODS")] = None
+    noise: Annotated[str | None, option("Share of pairs corrupted, 0 to 1; several: 0,0.3.", env="NOISE")] = None
     no_clean_twin: Annotated[
         bool, option("Do not measure methods without noise where --noise has no 0.", "--no-clean-twin")
     ] = False
-    pairs: Annotated[str | None, option("Training pairs, e.g. 20,50,all.", env="PAIRS")] = None
-    seeds: Annotated[str | None, option("Seeds, e.g. 0,1,2.", env="SEEDS")] = None
-    tasks: Annotated[str | None, option("Only these measurements.", env="TASKS")] = None
-    limit: Annotated[int | None, option("Items a task measures.", env="LIMIT", min=1)] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunGrid(Grid):
-    """The same flags of a run, explained to a newcomer."""
-
-    methods: Annotated[str | None, option("Which methods, e.g. profs,dpo. base is always there.", env="METHODS")] = None
-    noise: Annotated[str | None, option("Share of pairs corrupted, 0 to 1; several: 0,0.3.", env="NOISE")] = None
-    pairs: Annotated[str | None, option("Training pairs; several: 50,100,200.", env="PAIRS")] = None
+    pairs: Annotated[str | None, option("Training pairs; several: 50,100,all.", env="PAIRS")] = None
+    seeds: Annotated[str | None, option("How many seeds: 3 is 0,1,2. Or which: 0,7.", env="SEEDS")] = None
     tasks: Annotated[str | None, option("What to measure, e.g. toxicity,perplexity,capability.", env="TASKS")] = None
     limit: Annotated[int | None, option("Items a task measures: prompts, documents.", env="LIMIT", min=1)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Flags of a run for how its tasks measure."""
+    """Flags of a run or study for how its tasks measure."""
 
     scorer: Annotated[str | None, option("Who judges toxicity: see `bench list scorers`.", env="SCORER")] = None
     protocol: Annotated[

@@ -18,7 +18,7 @@ def reproduce(
     ] = "full",
     list_figures: Annotated[bool, option("Say what there is, takes and is here.", "--list")] = False,
     data: Annotated[Path, option("Folder with toxicity_pairwise and intervene_data.", env="PAPER_DATA")] = Path(),
-    seeds: Annotated[str | None, option("Seeds, e.g. 0,1,2.", show_default="three")] = None,
+    seeds: Annotated[str | None, option("How many seeds: 3 is 0,1,2. Or which: 0,7.", show_default="three")] = None,
     limit: Annotated[int | None, option("Items a task measures; leaves no verdict.", min=1)] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -30,7 +30,7 @@ def reproduce(
     """Run a figure of the ProFS paper and set our values beside the published ones, with a verdict for each."""
     from bench.core.errors import UsageError
     from bench.reproduce.paper import FIGURES, read_design
-    from bench.spec.overrides import split_integers
+    from bench.spec.overrides import parse_seeds
 
     if list_figures:
         from bench.display.reproduce import show_figures
@@ -40,7 +40,7 @@ def reproduce(
     if figure is None:
         raise UsageError(f"name a figure: {', '.join(FIGURES)}; `bench reproduce --list` says what each takes")
     flags = common_flags(None, device, dtype, batch_size)
-    flags += given({("seeds",): parsed(seeds, "--seeds", split_integers), ("out",): out and str(out)})
+    flags += given({("seeds",): parsed(seeds, "--seeds", parse_seeds), ("out",): out and str(out)})
     design = read_design(figure, model, scale=scale, data=data, limit=limit, flags=flags)
     if dry_run:
         from bench.display.reproduce import show_reproduction_plan

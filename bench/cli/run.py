@@ -2,69 +2,51 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.options import (
+    ENVIRONMENT,
+    Amend,
     Config,
+    DryRun,
     Execution,
     Grid,
     Listing,
     Measurement,
     Notes,
-    Parser,
     PrintFormat,
-    RunGrid,
-    T,
+    Target,
     common_flags,
     given,
     grouped,
     option,
     parsed,
 )
+from bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.spec.study import Study
-
-Target = Annotated[str | None, typer.Argument(help="Study file, shipped name, or a study's directory.")]
-Amend = Annotated[
-    list[str] | None,
-    option(
-        "Add to what a study had when it last ran, and run what is new: seeds=5 (means 0 to 4), seeds=0,7, "
-        "rates=0.6, sizes=20,all, methods=cdpo, noise=replace. Repeatable."
-    ),
-]
 
 
 @grouped
 def run_command(
     *,
+    target: Target = None,
     config: Config = None,
-    grid: RunGrid,
+    amend: Amend = None,
+    grid: Grid,
     measurement: Measurement,
     execution: Execution,
-    dry_run: Annotated[bool, option("Say what would be done and downloaded; do nothing.", "--dry-run")] = False,
+    dry_run: DryRun = False,
     notes: Notes = False,
 ) -> None:
     """Align, measure, and build the leaderboard. Finished cells are never run again."""
-    from bench.spec.overrides import split_integers, split_numbers
-    from bench.spec.resolve import resolve_spec
-    from bench.spec.study import Study
-
-    settings = _settings(grid, execution, rates=split_numbers, sizes=split_integers, seeds=split_integers)
-    settings["flags"] += given(
-        {
-            ("tasks", "toxicity", "protocol"): measurement.protocol,
-            ("tasks", "capability", "num_fewshot"): measurement.num_fewshot,
-            ("apply_chat_template",): measurement.apply_chat_template or None,
-            ("tasks", "capability", "apply_chat_template"): measurement.apply_chat_template or None,
-            ("tasks", "capability", "include_path"): [str(path) for path in measurement.include_path or ()] or None,
-        }
-    )
-    study = Study.of_run(resolve_spec(config, scorer=measurement.scorer, **settings))
+    study = _read_study(_named(target, config), amend, grid, measurement, execution)
     if dry_run:
         _plan(study, cell_by_cell=True)
     else:
@@ -74,20 +56,35 @@ def run_command(
 @grouped
 def study(
     *,
-    target: Annotated[str, typer.Argument(help="Study file, shipped name, or a study's directory.")],
+    target: Target = None,
+    config: Config = None,
     amend: Amend = None,
     grid: Grid,
+    measurement: Measurement,
     execution: Execution,
+    dry_run: DryRun = False,
     notes: Notes = False,
 ) -> None:
     """Run a grid of methods, models, noise models, rates, sizes and seeds; processes may share one directory."""
-    _run(_read_study(target, amend, grid, execution), notes=notes)
+    study = _read_study(_named(target, config), amend, grid, measurement, execution)
+    if dry_run:
+        _plan(study, cell_by_cell=False)
+    else:
+        _run(study, notes=notes)
 
 
 @grouped
-def plan(*, target: Target = None, amend: Amend = None, grid: Grid, execution: Execution) -> None:
+def plan(
+    *,
+    target: Target = None,
+    config: Config = None,
+    amend: Amend = None,
+    grid: Grid,
+    measurement: Measurement,
+    execution: Execution,
+) -> None:
     """Say what a study or run would do, take and be able to tell; nothing is done or downloaded."""
-    _plan(_read_study(target, amend, grid, execution), cell_by_cell=False)
+    _plan(_read_study(_named(target, config), amend, grid, measurement, execution), cell_by_cell=False)
 
 
 def status(
@@ -101,7 +98,7 @@ def status(
 
 
 def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> None:
-    """List what can be named: methods, tasks, scorers, models, configs."""
+    """List what can be named, and what each is."""
     from bench.display.listing import show_listing
 
     show_listing(what)
@@ -148,43 +145,50 @@ def _plan(study: Study, *, cell_by_cell: bool) -> None:
     show_plan(plan_study(study), describe_study(study), study.out, cell_by_cell=cell_by_cell)
 
 
-def _read_study(target: str | None, amendments: Sequence[str] | None, grid: Grid, execution: Execution) -> Study:
-    """The study that a command line asks for; notes on how it was read are printed."""
+def _named(target: str | None, config: str | None) -> str | None:
+    """The configuration that a command line names; the one that the environment names gives way to a typed one.
+
+    Raises:
+        UsageError: it names two.
+    """
+    if target is not None and config not in (None, target, os.environ.get(f"{ENVIRONMENT}CONFIG")):
+        raise UsageError(f"{target} and --config {config} are two configurations; give one of them")
+    return target or config
+
+
+def _read_study(
+    target: str | None, amendments: Sequence[str] | None, grid: Grid, measurement: Measurement, execution: Execution
+) -> Study:
+    """What a command line asks for; notes on how it was read are printed."""
     from bench.display.console import log
-    from bench.spec.overrides import split_integers, split_numbers
-    from bench.spec.study import distinct_parts, parse_sizes, read_study
-
-    def merged(parse: Parser[T]) -> Parser[T]:
-        """A study takes each value once, however often it is given; a run refuses repeats."""
-        return lambda text, flag: parse(",".join(distinct_parts(text)), flag)
-
-    settings = _settings(grid, execution, rates=merged(split_numbers), sizes=parse_sizes, seeds=merged(split_integers))
-    request = read_study(target, amendments=amendments or (), **settings)
-    for note in request.notes:
-        log(note)
-    return request.study
-
-
-def _settings(
-    grid: Grid, execution: Execution, *, rates: Parser[Any], sizes: Parser[Any], seeds: Parser[Any]
-) -> dict[str, Any]:
-    """What runs and studies are both made from, as arguments of `resolve_spec` and `read_study`."""
-    from bench.spec.overrides import split_list
+    from bench.spec.overrides import parse_seeds, split_list
+    from bench.spec.study import parse_rates, parse_sizes, read_study
 
     flags = common_flags(grid.model, execution.device, execution.dtype, execution.batch_size)
     flags += given(
         {
-            ("noise", "rates"): parsed(grid.noise, "--noise", rates),
+            ("noise", "rates"): parsed(grid.noise, "--noise", parse_rates),
             ("noise", "clean_twin"): False if grid.no_clean_twin else None,
-            ("pairs", "sizes"): parsed(grid.pairs, "--pairs", sizes),
-            ("seeds",): parsed(grid.seeds, "--seeds", seeds),
+            ("pairs", "sizes"): parsed(grid.pairs, "--pairs", parse_sizes),
+            ("seeds",): parsed(grid.seeds, "--seeds", parse_seeds),
             ("out",): execution.out and str(execution.out),
+            ("apply_chat_template",): measurement.apply_chat_template or None,
+            ("tasks", "toxicity", "protocol"): measurement.protocol,
+            ("tasks", "capability", "num_fewshot"): measurement.num_fewshot,
+            ("tasks", "capability", "apply_chat_template"): measurement.apply_chat_template or None,
+            ("tasks", "capability", "include_path"): [str(path) for path in measurement.include_path or ()] or None,
         }
     )
-    return {
-        "methods": parsed(grid.methods, "--methods", split_list),
-        "tasks": parsed(grid.tasks, "--tasks", split_list),
-        "flags": flags,
-        "limit": grid.limit,
-        "assignments": execution.assignments or (),
-    }
+    request = read_study(
+        target,
+        methods=parsed(grid.methods, "--methods", split_list),
+        tasks=parsed(grid.tasks, "--tasks", split_list),
+        flags=flags,
+        limit=grid.limit,
+        scorer=measurement.scorer,
+        assignments=execution.assignments or (),
+        amendments=amendments or (),
+    )
+    for note in request.notes:
+        log(note)
+    return request.study

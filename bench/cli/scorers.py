@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.examples import example
 from bench.cli.options import PrintFormat, option
 
 scorers_app = typer.Typer(help="Toxicity scorers: how far can they be trusted?", no_args_is_help=True)
@@ -15,7 +16,7 @@ def scorers() -> None:
     """Toxicity scorers: how far can they be trusted?"""
 
 
-@scorers_app.command()
+@scorers_app.command(epilog=example("scorers validate"))
 def validate(
     names: Annotated[
         list[str] | None,

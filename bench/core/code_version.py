@@ -8,14 +8,17 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 OURS = frozenset({"bench"})
+FOR_PEOPLE = frozenset({"display_name", "references"})
+"""Fields of a class that people read and that change no number."""
 
 
 @cache
 def code_version(module: str) -> str:
     """Hash of a module's code and, transitively, of the modules of this suite and of its own package it imports.
 
-    What counts is the set of top-level statements. Which file a statement stands in, import lines, comments, docstrings
-    and strings that name a module do not, so that code can be arranged anew without making finished cells look old.
+    What counts is the set of top-level statements. Which file a statement stands in, import lines, comments,
+    docstrings, strings that name a module and what a class is called for people do not, so that code can be arranged
+    and described anew without making finished cells look old.
 
     Arguments:
         module: dotted name; it is read, not imported.
@@ -119,6 +122,11 @@ class _WithoutPlaces(ast.NodeTransformer):
         self.generic_visit(node)
         return node if node.body or node.orelse else None
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """A class without the fields that are for people."""
+        node.body = [statement for statement in node.body if FOR_PEOPLE.isdisjoint(_assigned(statement))]
+        return self.generic_visit(node)
+
     def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
         """A package's list of lazily loaded names says where they are."""
         return None if node.arg == "submod_attrs" else self.generic_visit(node)
@@ -136,3 +144,9 @@ class _WithoutPlaces(ast.NodeTransformer):
             if rest and root in self._roots and name.replace(".", "").isidentifier() and _path(name) is not None:
                 return ast.Constant(attribute)
         return node
+
+
+def _assigned(statement: ast.stmt) -> set[str]:
+    """The plain names that a statement gives values to."""
+    targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}

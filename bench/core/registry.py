@@ -1,6 +1,5 @@
 """Names for things that plug in: ours by a table, other distributions' by entry points, anyone's by a decorator."""
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -8,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from bench.core.errors import UsageError
+from bench.core.suggestions import suggestion
 
 T = TypeVar("T")
 
@@ -15,8 +15,8 @@ T = TypeVar("T")
 def unknown(kind: str, name: str, available: Iterable[str]) -> UsageError:
     """The error for a name nobody registered: what was asked, what is near, what there is."""
     names = sorted(set(available))
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    close = suggestion(kind, name, names)
+    hint = ";" if close is None else f"; did you mean '{close}'?" if close in names else f"; use {close};"
     return UsageError(f"unknown {kind} '{name}'{hint} known: {', '.join(names)}")
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.harness.states import CellStates, GridCell, State
+from bench.methods.labels import method_label
 
 SYMBOLS = {
     State.pending: ("·", "dim"),
@@ -32,11 +33,11 @@ class CellMatrix:
         for rate in rates:
             table.add_column(f"{rate:g}")
         for base in (cell for cell in self._states.cells if not cell.n_pairs):
-            table.add_row(*([base.model] if several else []), base.method, "", "", self._symbols([base]))
+            table.add_row(*([base.model] if several else []), method_label(base.method), "", "", self._symbols([base]))
         for row in dict.fromkeys(map(_row, cells)):
             symbols = [self._symbols(_in_row(cells, row, rate)) for rate in rates]
             model, method, noise, n_pairs = row
-            table.add_row(*([model] if several else []), method, noise, str(n_pairs), *symbols)
+            table.add_row(*([model] if several else []), method_label(method), noise, str(n_pairs), *symbols)
         seeds = ", ".join(str(seed) for seed in sorted({cell.seed for cell in cells}))
         summary = [Text(self._states.summary())] if self._summary else []
         return Group(table, Text(f"a symbol a seed ({seeds}): {LEGEND}", style="dim"), *summary)

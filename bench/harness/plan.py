@@ -133,9 +133,7 @@ def _look(setting: Setting, progress: Progress) -> _Look:
     pairs = setting.spec.pairs
     pool = read_file_pairs(setting, progress) if pairs.is_file else None
     if pairs.is_file and pool is None and needs_pairs(setting.spec):
-        progress.note(
-            f"{pairs.source}: its messages become texts by the model's chat template; the model is not here yet"
-        )
+        progress.note(f"{pairs.source}: its pairs are written by the model's chat template; the model is not here yet")
     return _Look(downloads, pool, None)
 
 

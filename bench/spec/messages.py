@@ -1,12 +1,12 @@
 """Turns pydantic's findings into one line that a user can act on."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from bench.core.errors import UsageError
+from bench.core.suggestions import suggestion
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,8 +36,8 @@ def _explanation(cls: type[BaseModel], error: ValidationError, where: str) -> st
     if first["type"] == "extra_forbidden":
         fields = sorted(_fields_at(cls, first["loc"][:-1]))
         name = str(first["loc"][-1])
-        close = difflib.get_close_matches(name, fields, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
+        close = suggestion("setting", name, fields)
+        hint = f"did you mean '{close}'? " if close else ""
         return f"unknown key {location}; {hint}known here: {', '.join(fields)}{more}"
     if first["type"] == "missing":
         return f"{location} is missing{more}"

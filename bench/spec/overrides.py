@@ -83,3 +83,20 @@ def split_integers(text: str, flag: str) -> list[int]:
         if not number.is_integer():
             raise UsageError(f"{flag} takes whole numbers separated by commas; found '{number}'")
     return [int(number) for number in numbers]
+
+
+def distinct_parts(text: str) -> list[str]:
+    """The parts of `a,b` or `a b`, each once."""
+    return list(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def parse_seeds(text: str, flag: str) -> list[int]:
+    """Seeds: a number alone says how many, so that `3` is 0, 1, 2; with a comma, as in `0,7` or `3,`, they are named.
+    `0` is seed 0.
+
+    Raises:
+        UsageError: a part is not a whole number; says which.
+    """
+    seeds = split_integers(",".join(distinct_parts(text)), flag)
+    is_count = len(seeds) == 1 and "," not in text and seeds[0] > 0
+    return list(range(seeds[0])) if is_count else seeds

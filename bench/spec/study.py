@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,7 +13,7 @@ from bench.core.values import BASE, Value
 from bench.leaderboard.records.layout import CONFIG, config_path
 from bench.methods.base import METHODS
 from bench.spec.messages import validated
-from bench.spec.overrides import assign, split_integers, split_numbers
+from bench.spec.overrides import assign, distinct_parts, parse_seeds, split_integers, split_numbers
 from bench.spec.resolve import Assignment, for_model, resolve_spec
 from bench.spec.run_spec import RunSpec, aligns, find_config, read_yaml
 from bench.spec.tuned_rows import with_own_scope
@@ -107,6 +107,7 @@ def read_study(
     tasks: Sequence[str] | None = None,
     flags: Sequence[Assignment] = (),
     limit: int | None = None,
+    scorer: str | None = None,
     assignments: Sequence[str] = (),
     amendments: Sequence[str] = (),
 ) -> StudyRequest:
@@ -117,6 +118,7 @@ def read_study(
         methods, tasks: the only ones; settings that the file has for them are kept.
         flags: places in the file and what to put there.
         limit: items for every task.
+        scorer: of the toxicity task.
         assignments: `key=value` texts of --set.
         amendments: `key=values` texts of --amend, which add to what the study had when it last ran.
 
@@ -127,7 +129,8 @@ def read_study(
     settings = with_own_scope(read_yaml(path), str(path))
     if path.name == CONFIG and target is not None and Path(target).is_dir():
         settings["out"] = target
-    for keys, value in flags:
+    of_tasks = [(keys, value) for keys, value in flags if keys[0] == "tasks"]
+    for keys, value in (flag for flag in flags if flag not in of_tasks):
         if list(keys) == ["model"]:  # a flag for one model takes the place of a list of them
             settings = _plain(settings, "models")
         settings = assign(settings, keys, value)
@@ -142,15 +145,18 @@ def read_study(
             settings=assign(assign(spec_settings, ["model"], model), ["noise", "model"], noise),
             methods=methods,
             tasks=tasks,
+            flags=of_tasks,
             limit=limit,
+            scorer=scorer,
             assignments=assignments,
         )
         for model, noise in [*((model, noises[0]) for model in models), *((models[0], noise) for noise in noises)]
     ]
     study = validated(Study, {"spec": specs[0], "models": models, "noise_models": noises}, str(path))
-    if not any(name != BASE for name in study.spec.methods):
+    if methods is None and not any(name != BASE for name in study.spec.methods):
         raise UsageError(
-            f"{path}: methods: the grid is empty, as there is no method besides '{BASE}'; name at least one"
+            f"{path}: methods: the grid is empty, as there is no method besides '{BASE}'; name at least one, or give "
+            f"--methods {BASE} to measure the model alone"
         )
     return StudyRequest(study, notes)
 
@@ -245,27 +251,26 @@ def _amend(settings: dict[str, Any], text: str, notes: list[str]) -> dict[str, A
         return assign(settings, keys, _union(there, distinct_parts(values)))
     default = {"seeds": RunSpec().seeds, "rates": RunSpec().noise.rates, "sizes": RunSpec().pairs.sizes}[key]
     there = _at(settings, keys) or list(default)
-    if key == "sizes":
-        more: list[Any] = parse_sizes(values, "--amend sizes")
-    else:
-        parse = split_numbers if key == "rates" else split_integers
-        more = list(parse(",".join(distinct_parts(values)), f"--amend {key}"))
-    if key == "seeds" and len(more) == 1 and "," not in values:
-        more = list(range(more[0]))
+    parsers: Mapping[str, Callable[[str, str], Sequence[Any]]] = {
+        "seeds": parse_seeds,
+        "rates": parse_rates,
+        "sizes": parse_sizes,
+    }
+    more = list(parsers[key](values, f"--amend {key}"))
     amended = _union(there, more)
     if amended == there:
         notes.append(f"--amend {text}: all of them were there already")
     return assign(settings, keys, amended)
 
 
+def parse_rates(text: str, flag: str) -> list[float]:
+    """Shares of pairs, each once."""
+    return split_numbers(",".join(distinct_parts(text)), flag)
+
+
 def parse_sizes(text: str, flag: str) -> list[int | None]:
     """Numbers of pairs, of which `all` is one."""
     return [None if part == "all" else split_integers(part, flag)[0] for part in distinct_parts(text)]
-
-
-def distinct_parts(text: str) -> list[str]:
-    """The parts of `a,b` or `a b`, each once."""
-    return list(dict.fromkeys(text.replace(",", " ").split()))
 
 
 def _union(there: Sequence[Any], more: Sequence[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from bench.core.progress import Silent
 from bench.core.values import BASE
 from bench.methods.base import AlignmentMethod
-from bench.spec.run_spec import RunSpec, build_methods, build_tasks, stated_tuning
+from bench.spec.run_spec import RunSpec, build_methods, build_tasks, needs_pairs, stated_tuning
 from bench.spec.study import Study
 from bench.tasks.base import Task
 from bench.tasks.texts.prompts import load_prompt_set, prompt_source
@@ -30,14 +30,24 @@ def describe_study(study: Study) -> list[str]:
     """
     specs = [specs[0] for specs in study.specs()]
     first = specs[0]
-    pairs = "" if not set(first.methods) - {BASE} else f", pairs {first.pairs.source}"
     read_from = first.read_from or "given in Python"
-    lines = [f"configuration {read_from}: model {', '.join(study.models)}{pairs}, results in {study.out}"]
+    data = f", pairs {first.pairs.source}, {_grid(study)}" if needs_pairs(first) else ""
+    lines = [f"configuration {read_from}: model {', '.join(study.models)}{data}, results in {study.out}"]
     common = _method_lines(first)
     lines += [f"  {line}" for line in common]
     for spec in specs[1:]:
         lines += [f"  on {spec.model}, {line}" for line in _method_lines(spec) if line not in common]
     return [*lines, *(f"  {name}: {_measured(name, task)}" for name, task in build_tasks(first).items())]
+
+
+def _grid(study: Study) -> str:
+    """Rates and seeds, which a command line can mean otherwise than it was read."""
+    rates = [rate for specs in study.specs()[:1] for spec in specs for rate in spec.noise.rates]
+    seeds = list(study.spec.seeds)
+    is_range = len(seeds) > 3 and seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+    listed = f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
+    percent = ", ".join(f"{100 * rate:g} %" for rate in dict.fromkeys(rates))
+    return f"noise {percent}, {'seed' if len(seeds) == 1 else 'seeds'} {listed}"
 
 
 def _method_lines(spec: RunSpec) -> list[str]:

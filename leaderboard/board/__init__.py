@@ -6,7 +6,7 @@ noisy rows against their clean twins; over rows of the same `conditions` `rankin
 `over_noise`.
 `effects` says before a study is run what it could find.
 
-May import: core, leaderboard.statistics, leaderboard.records.
+May import: core, leaderboard.statistics, leaderboard.records, methods.
 """
 
 from lazy_loader import attach

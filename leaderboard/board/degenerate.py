@@ -72,6 +72,11 @@ def warnings_of(by_seed: Collection[Metric], of_base: Mapping[str, Extra], *, is
     return [warning for warning in WARNINGS if warning in holds]
 
 
+def text_warnings(flags: Collection[str]) -> list[str]:
+    """Those of `TEXT_WARNINGS` that a row's toxicity has: of the text that the model writes, whatever is measured."""
+    return [warning for warning in TEXT_WARNINGS if f"toxicity: {warning}" in flags]
+
+
 def without_credit(score: Score, warnings: Collection[str]) -> Score:
     """The score with its change against base not counted as better, whatever its interval says; where it is not known
     what was measured, not as worse or preserved either."""

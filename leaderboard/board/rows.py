@@ -10,7 +10,7 @@ from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
 from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.contrasts import make_contrasts
-from bench.leaderboard.board.degenerate import lacking_seeds, warnings_of, without_credit
+from bench.leaderboard.board.degenerate import lacking_seeds, text_warnings, warnings_of, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
@@ -186,6 +186,10 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
         judged = {seed: record for (metric, seed), record in chosen.items() if metric == name}
         measured[name] = {seed: record.metrics[name] for seed, record in judged.items()}
         scores[name], warnings = _score(name, judged, against)
+        if name.partition(" [")[0] == PREFERENCE and (of_text := text_warnings(degenerations)):
+            # To prefer the right one of two texts is no merit of a model that writes none.
+            scores[name] = without_credit(scores[name], of_text)
+            warnings = [*warnings, *of_text]
         degenerations |= {f"{name}: {warning}": None for warning in warnings}
     newest, costs = group[-1], [record.cost for record in used.values()]
     row = Row(

@@ -9,7 +9,7 @@ from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 
-from bench.core.intervals import Array, Interval, Transform
+from bench.core.intervals import Interval, Transform, proportion
 from bench.core.values import Metric
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.holm import ALPHA
@@ -113,14 +113,12 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
     table, answers = make_sheet([difference]), answer_changes(a, b, difference)
     mean = mean_of(difference)
     value, n = math.expm1(mean) if exponential else mean, count_items(difference)
-    unanimous = _unanimous(a, b)
-    bounds = unanimous.bounds if unanimous else _bounds(table, answers, exponential, 0.95)
+    share = _share_against(a, b)
+    bounds = share[0] if share else _bounds(table, answers, exponential, 0.95)
     better = None
     if bounds is not None and (bounds[0] > 0 or bounds[1] < 0):
         better = (value > 0) == of.higher_is_better
-    p = None if bounds is None else _p(table, answers)
-    if unanimous:
-        p = min(1.0, 2 * (1 - abs(unanimous.value)) ** unanimous.n)
+    p = share[1] if share else None if bounds is None else _p(table, answers)
     verdict = None
     if margin is not None:
         low, high = _bounds(table, answers, exponential, LEVEL) or (None, None)
@@ -138,25 +136,36 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
     )
 
 
-def _unanimous(a: Strata, b: Strata) -> Interval | None:
-    """A share that all items of A agree on, all or none, against one number between 0 and 1 that B has for every item,
-    such as chance: with the exact bounds of such a share (Clopper and Pearson 1934).
+def _share_against(a: Strata, b: Strata) -> tuple[tuple[float, float], float] | None:
+    """A share of rights and wrongs in A, against one number between 0 and 1 that B has for every item, such as chance:
+    bounds of the difference and their p-value, which agree.
 
-    Resampling what does not vary would give none, and the clearest outcome would stand without a mark.
+    Wilson's interval, as the share itself has, and the score test that it inverts; where all items say the same, which
+    a bootstrap gives no interval for, the exact ones (Clopper and Pearson 1934).
+
+    Returns:
+        None for anything else, items that differ between seeds included.
     """
-    if len(a) != 1:
+    if len(a) != 1 or len(b) != 1:
         return None
-    shares, fixed = ([*map(float, np.unique(values[~np.isnan(values)]))] for values in map(_values, (a, b)))
-    if shares not in ([0.0], [1.0]) or len(fixed) != 1 or not 0 < fixed[0] < 1:
+    ours, theirs = (next(iter(side.values())).values for side in (a, b))
+    measured = ~np.isnan(ours).any(axis=0) & ~np.isnan(theirs).any(axis=0)
+    outcomes, fixed = ours[:, measured], set(theirs[:, measured].flat)
+    if len(fixed) != 1 or not 0 < (chance := fixed.pop()) < 1 or not set(outcomes.flat) <= {0.0, 1.0}:
         return None
-    n = count_items(minus(a, b))
-    furthest = 1 - (TAIL ** (1 / n))
-    low, high = (1 - furthest, 1.0) if shares == [1.0] else (0.0, furthest)
-    return Interval(shares[0] - fixed[0], None, low - fixed[0], high - fixed[0], n)
-
-
-def _values(strata: Strata) -> Array:
-    return next(iter(strata.values())).values
+    n, share = outcomes.shape[1], float(outcomes.mean())
+    if share in (0.0, 1.0):
+        furthest = 1 - TAIL ** (1 / n)
+        low, high = (1 - furthest, 1.0) if share else (0.0, furthest)
+        p = min(1.0, 2 * (chance if share else 1 - chance) ** n)
+    elif len(outcomes) > 1:
+        return None
+    else:
+        interval = proportion(outcomes[0].tolist())
+        assert interval.bounds is not None
+        low, high = interval.bounds
+        p = 2 * NormalDist().cdf(-abs(share - chance) / math.sqrt(chance * (1 - chance) / n))
+    return (low - chance, high - chance), p
 
 
 def _parts(measured: Mapping[int, Metric], base: Metric | None) -> dict[str, Score]:

@@ -11,6 +11,7 @@ from bench.core.chat import ChatInfo
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.statistics.equivalence import Verdict
+from bench.methods.labels import method_label
 
 
 class Preserved(Value):
@@ -228,6 +229,11 @@ class Row(Value):
     @property
     def is_base(self) -> bool:
         return self.method == BASE
+
+    @property
+    def label(self) -> str:
+        """What people call its method."""
+        return method_label(self.method)
 
     def task_scores(self, metric: str) -> Mapping[str, Score]:
         """The parts of a metric; none where it is no average or was not measured."""

@@ -3,7 +3,7 @@
 Read `style` (how pictures look and are saved), then `record` (of one record), `study` and `scatter` (of a study's
 charts) and `overlap`.
 
-May import: core, leaderboard.records, leaderboard.board, leaderboard.render, leaderboard.study.
+May import: core, leaderboard.records, leaderboard.board, leaderboard.render, leaderboard.study, methods.
 """
 
 from lazy_loader import attach

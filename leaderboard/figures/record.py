@@ -19,6 +19,7 @@ from bench.core.reports import Curves, HeldOutReport, LayerReport
 from bench.leaderboard.figures.style import COLOURS, WIDTH, drawing_style, grid, shades
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import held_out_report, layer_reports, training_curves
+from bench.methods.labels import method_label
 
 Layers = Sequence[LayerReport]
 Panel = Callable[[Axes], None]
@@ -51,7 +52,7 @@ def draw_record(record: Record) -> Figure:
         data = record.data
         noise = f", {100 * data.noise.rate:g} % noise" if data.noise.rate else ""
         pairs = f", {data.n_pairs:,} pairs{noise}, seed {data.seed}" if data.n_pairs else ""
-        figure.suptitle(f"{record.method.name}: {record.model.locator.rpartition('/')[2]}{pairs}")
+        figure.suptitle(f"{method_label(record.method.name)}: {record.model.locator.rpartition('/')[2]}{pairs}")
     return figure
 
 

@@ -30,6 +30,7 @@ from bench.leaderboard.figures.style import (
 from bench.leaderboard.study.cells import rate_label
 from bench.leaderboard.study.chart_rows import MEAN, SHARE_OF_BASE, Row
 from bench.leaderboard.study.charts import Chart
+from bench.methods.labels import method_label
 
 PALEST = 0.75
 """Share of white in the points of the highest rate."""
@@ -148,7 +149,10 @@ def draw_seeds(chart: Chart) -> Figure:
         axes.set_ylim(len(places) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         if index % columns == 0:
-            labels = [f"{method}{f', n = {n:,}' if several else ''}, {rate_label(rate)}" for method, n, rate in places]
+            labels = [
+                f"{method_label(method)}{f', n = {n:,}' if several else ''}, {rate_label(rate)}"
+                for method, n, rate in places
+            ]
             axes.set_yticks(range(len(places)), labels)
     handles = method_handles(chart.methods, chart.rows, linestyle="", markersize=4)
     if any(row["method"] == BASE for row in chart.rows):

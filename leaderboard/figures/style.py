@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from bench.core.values import BASE
 from bench.leaderboard.render.numbers import MINUS
 from bench.leaderboard.study.chart_rows import Row
+from bench.methods.labels import method_label
 
 DPI = 200
 WIDTH = 7.0
@@ -136,7 +137,7 @@ def method_handles(methods: Sequence[str], rows: Sequence[Row], **changes: Any) 
     """Legend entries of the methods that rows are of."""
     by_method = rows_by(rows, "method")
     lines = {method: {**look(methods, method).line, **changes} for method in methods if method in by_method}
-    return [Line2D([], [], **line, label=method) for method, line in lines.items()]
+    return [Line2D([], [], **line, label=method_label(method)) for method, line in lines.items()]
 
 
 def base_handle(line: Mapping[str, Any] = BASE_LINE) -> Line2D:

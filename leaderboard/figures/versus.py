@@ -24,6 +24,7 @@ from bench.leaderboard.study.cells import rate_label
 from bench.leaderboard.study.chart_rows import Row
 from bench.leaderboard.study.charts import Chart
 from bench.leaderboard.study.versus import SHARE_OF_SECOND, line_of
+from bench.methods.labels import method_label
 
 LINE_INCHES = 0.3
 APART = 0.17
@@ -74,7 +75,7 @@ def _draw_line(axes: Axes, row: Row, y: int, chart: Chart) -> None:
 def _labels(lines: Sequence[tuple[str, str, int, float]]) -> list[str]:
     several = len({n_pairs for _, _, n_pairs, _ in lines}) > 1
     return [
-        f"{first} − {second}{f', n = {n_pairs:,}' if several else ''}, {rate_label(rate)}"
+        f"{method_label(first)} − {method_label(second)}{f', n = {n_pairs:,}' if several else ''}, {rate_label(rate)}"
         for first, second, n_pairs, rate in lines
     ]
 
@@ -95,5 +96,8 @@ def _handles(chart: Chart) -> list[Any]:
     better = [method for method in chart.methods if method in winners]
     return [
         *handles,
-        *(point_handle(f"{method} better", color=look(chart.methods, method).colour) for method in better),
+        *(
+            point_handle(f"{method_label(method)} better", color=look(chart.methods, method).colour)
+            for method in better
+        ),
     ]

@@ -51,13 +51,14 @@ def _header(record: Record) -> tuple[tuple[str, ...], ...]:
     model, data, cost = record.model, record.data, record.cost
     looked = record.alignment.diagnostic_seconds
     weights = f"{model.locator}@{model.revision}" if model.revision else model.locator
+    chat = ", written by the model's chat template" if data.chat else ""
     noise = f"{data.noise.model} {rate_text(data.noise.rate)}: {data.noise.n_flipped:,} pairs"
     rows = {
         "cell": record.cell_id,
         "model": f"{weights}, {model.dtype}, fingerprint {model.fingerprint.removeprefix('sha256:')[:12]}",
         "method": record.method.name,
         "hyperparameters": ", ".join(f"{name}={text}" for name, text in _settings(record.method.config).items()),
-        "data": f"{data.n_pairs:,} pairs of {data.source}, seed {data.seed}" if data.n_pairs else "",
+        "data": f"{data.n_pairs:,} pairs of {data.source}{chat}, seed {data.seed}" if data.n_pairs else "",
         "noise": noise if data.n_pairs else "",
         "measured": "; ".join(_measured(name, metric) for name, metric in record.metrics.items()),
         "aligning took": f"{seconds_text(cost.align_seconds)} on {cost.device}, at most "

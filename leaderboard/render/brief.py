@@ -10,11 +10,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.leaderboard.board.values import Column, Leaderboard, Row, Table
-from bench.leaderboard.records.labels import joined
 from bench.leaderboard.render.columns import TextColumn
 from bench.leaderboard.render.findings import findings, row_label
 from bench.leaderboard.render.noise import retained_text
-from bench.leaderboard.render.notes import in_chat
+from bench.leaderboard.render.notes import subtitle
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -57,9 +56,8 @@ class BriefBoard:
 
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     rows = shown_rows(table)
-    distinction = f" · {joined(table.distinction)}" if table.distinction else ""
-    chat = f" · chat template: {', '.join(names)}" if (names := in_chat(table)) else ""
-    yield Text.assemble((table.locator, "bold"), distinction, chat)
+    more = subtitle(table)
+    yield Text.assemble((table.locator, "bold"), f" · {more}" if more else "")
     yield _grid(table, rows, wide=width >= WIDE)
     if len(rows) < len(table.rows):
         yield Text(f"{len(table.rows) - len(rows)} rows more are in leaderboard.md", "dim")

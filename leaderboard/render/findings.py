@@ -37,7 +37,7 @@ def row_label(table: Table, row: Row) -> str:
     """A row without its noise: the method, and what tells it from others of that name in the table."""
     sizes = {other.n_pairs for other in table.rows if not other.is_base}
     size = f", {count_text(row.n_pairs)} pairs" if len(sizes) > 1 and not row.is_base else ""
-    return f"{row.method}{f' {joined(row.settings)}' if row.settings else ''}{size}"
+    return f"{row.label}{f' {joined(row.settings)}' if row.settings else ''}{size}"
 
 
 def is_degenerate(row: Row, metric: str) -> bool:

@@ -16,7 +16,7 @@ from bench.leaderboard.render.columns import (
     task_names,
 )
 from bench.leaderboard.render.contrasts import comparison_sections
-from bench.leaderboard.render.notes import FAILED, shows_ranks, table_notes, unpaired_reasons
+from bench.leaderboard.render.notes import FAILED, shows_ranks, subtitle, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -51,7 +51,7 @@ def board_page(board: Leaderboard) -> str:
 
 
 def _sections(table: Table) -> list[str]:
-    heading = " · ".join(part for part in (table.locator, joined(table.distinction)) if part)
+    heading = " · ".join(part for part in (table.locator, subtitle(table)) if part)
     sections = [f"## {escaped(heading)}", _main(table)]
     for column in table.columns:
         if names := task_names(table, column):
@@ -142,7 +142,7 @@ def _task_column(column: Column, task: str) -> TextColumn:
 def _grid(table: Table, columns: Iterable[TextColumn], rows: Sequence[Row] | None = None) -> str:
     """A padded Markdown table of all rows, or some: which row it is, to the left, then numbers to the right, words to
     the left."""
-    name = TextColumn("method", lambda r: f"{r.method} ({joined(r.settings)})" if r.settings else r.method, left=True)
+    name = TextColumn("method", lambda r: f"{r.label} ({joined(r.settings)})" if r.settings else r.label, left=True)
     columns = [name, *condition_columns(table), *columns]
     body = [[_cell(column, row) for column in columns] for row in (table.rows if rows is None else rows)]
     lines = [[escaped(column.title) for column in columns], *body]

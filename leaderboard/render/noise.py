@@ -111,7 +111,7 @@ def noise_reasons(table: Table, metric: str) -> dict[str, list[str]]:
     for row in table.rows:
         effect = row.scores[metric].noise if metric in row.scores else None
         if effect is not None and effect.reason is not None:
-            reasons.setdefault(effect.reason, []).append(f"{row.method} {rate_text(row.noise_rate)}")
+            reasons.setdefault(effect.reason, []).append(f"{row.label} {rate_text(row.noise_rate)}")
     return reasons
 
 
@@ -140,7 +140,7 @@ def row_name_text(table: Table, row: Row) -> str:
     sizes = {other.n_pairs for other in table.rows if not other.is_base}
     size = f" {count_text(row.n_pairs)} pairs" if len(sizes) > 1 else ""
     settings = joined({name: value for name, value in row.settings.items() if name != "noise"})
-    return f"{row.method} ({settings}){size}" if settings else f"{row.method}{size}"
+    return f"{row.label} ({settings}){size}" if settings else f"{row.label}{size}"
 
 
 def row_noise_text(table: Table, row: Row) -> str:

@@ -12,7 +12,7 @@ from bench.leaderboard.board.contrasts import MOST_ROWS
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.rows import PREFERENCE
 from bench.leaderboard.board.values import Column, Table
-from bench.leaderboard.records.labels import flat, readable
+from bench.leaderboard.records.labels import flat, joined, readable
 from bench.leaderboard.render.columns import main_columns, shows_spread
 from bench.leaderboard.render.contrasts import crowded
 from bench.leaderboard.render.noise import noise_columns, noise_reasons
@@ -220,6 +220,12 @@ def in_chat(table: Table) -> list[str]:
     return [*names, *(["pairs"] if any(row.chat for row in table.rows) else [])]
 
 
+def subtitle(table: Table) -> str:
+    """What tells a table from others of the same model, and what a chat template wrote; empty where neither is."""
+    chat = f"chat template: {', '.join(names)}" if (names := in_chat(table)) else ""
+    return " · ".join(part for part in (joined(table.distinction), chat) if part)
+
+
 def _chat_of(column: Column) -> Any:
     """What a task's identity says of the chat template that wrote its prompts."""
     identity = column.identity if isinstance(column.identity, Mapping) else {}
@@ -277,7 +283,7 @@ def _few_items(table: Table) -> list[Note]:
 
 def _partly_paired(table: Table) -> list[Note]:
     partly = [  # as a rule all rows of a method lack the same few items, of which one line is enough
-        f"{row.method} {column.metric} on {count_text(change.n)} of {count_text(column.n)}"
+        f"{row.label} {column.metric} on {count_text(change.n)} of {count_text(column.n)}"
         for column in table.columns
         for row in table.rows
         if column.metric in row.scores and (change := row.scores[column.metric].change) and change.n < column.n

@@ -39,6 +39,8 @@ def style_of(column: Column) -> NumberStyle:
     return ACCURACY if column.unit.startswith("accuracy") else TOXICITY
 
 
+MORE_DIGITS = 6
+"""At most so many digits more for a change that would read as 0."""
 LONGEST = 1e6
 """From here on a number is written with its power of ten: the perplexity of a broken model has dozens of digits."""
 
@@ -79,12 +81,31 @@ def interval_text(score: Score | None, style: NumberStyle) -> str:
 
 def change_text(change: Change, style: NumberStyle) -> str:
     """`−0.086` or `+67.5 %`."""
-    return signed(change.value * style.change_scale, style.change_digits) + style.change_unit
+    return signed(change.value * style.change_scale, change_digits(change, style)) + style.change_unit
 
 
 def change_interval_text(change: Change, style: NumberStyle) -> str:
     """`[−0.110, −0.064]`, or that there is none, and how few items where that is why."""
-    return _brackets(change.ci95, change.n, lambda bound: signed(bound * style.change_scale, style.change_digits))
+    digits = change_digits(change, style)
+    return _brackets(change.ci95, change.n, lambda bound: signed(bound * style.change_scale, digits))
+
+
+def change_digits(change: Change, style: NumberStyle) -> int:
+    """The style's digits, or as many more as keep a change that is told from none from reading as `0.0 [0.0, 0.0]`."""
+    numbers = [change.value, *(change.ci95 or ())]
+    excludes_zero = change.ci95 is not None and not change.ci95[0] <= 0 <= change.ci95[1]
+    visible = numbers if excludes_zero or change.better is not None else [max(numbers, key=abs)]
+    return _digits([value * style.change_scale for value in visible], style.change_digits)
+
+
+def _digits(values: Sequence[float], fewest: int) -> int:
+    """As many digits as show each value that is not 0 as something else than 0, up to `MORE_DIGITS` more."""
+    enough = (
+        digits
+        for digits in range(fewest, fewest + MORE_DIGITS)
+        if all(value == 0 or round(value, digits) != 0 for value in values)
+    )
+    return next(enough, fewest + MORE_DIGITS)
 
 
 def preserved_text(change: Change | None, style: NumberStyle) -> str:
@@ -98,7 +119,8 @@ def preserved_text(change: Change | None, style: NumberStyle) -> str:
 def size_text(change: float, style: NumberStyle) -> str:
     """How large a change is, whichever way, with its unit: `0.021`, `1.5 %` or `2.1 points`."""
     unit = f" {style.change_head}" if style.change_head else style.change_unit
-    return number(abs(change) * style.change_scale, style.change_digits) + unit
+    size = abs(change) * style.change_scale
+    return number(size, _digits([size], style.change_digits)) + unit
 
 
 def verdict(change: Change) -> str:

@@ -22,7 +22,7 @@ from bench.leaderboard.render.columns import (
 )
 from bench.leaderboard.render.contrasts import comparison_sections
 from bench.leaderboard.render.grid import RowGrid, column_gap
-from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, table_notes, unpaired_reasons
+from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, subtitle, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -65,14 +65,14 @@ class TerminalBoard:
 
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     gap = column_gap(width)
-    distinction = f" · {joined(table.distinction)}" if table.distinction else ""
-    yield Text.assemble("\n ", (table.locator, "bold"), distinction)
+    more = subtitle(table)
+    yield Text.assemble("\n ", (table.locator, "bold"), f" · {more}" if more else "")
     yield _main(table, wide=width >= WIDE)
     for row in table.rows:
         if row.flags:  # what the exclamation marks mean
             given = [*(f"{name}={value}" for name, value in row.settings.items()), *_condition(row)]
             flags = "".join(f", {part}" for part in given) + f": {'; '.join(row.flags)}"
-            yield Text.assemble((" ! ", "yellow"), (row.method, "bold"), flags)
+            yield Text.assemble((" ! ", "yellow"), (row.label, "bold"), flags)
     yield TerminalSections(comparison_sections(table, between="\n"))
     for column in table.columns:
         if names := task_names(table, column):
@@ -104,7 +104,7 @@ def _main(table: Table, *, wide: bool) -> RowGrid:
 
 
 def _name(row: Row) -> Text:
-    text = Text.assemble((row.method, "bold"), (" !" if row.flags else "", "yellow"))
+    text = Text.assemble((row.label, "bold"), (" !" if row.flags else "", "yellow"))
     for name, value in row.settings.items():
         text.append(f"\n{name}={value}")
     return text
@@ -192,7 +192,7 @@ def _budget(table: Table) -> RowGrid:
 
 def _short_name(row: Row, condition: str) -> Text:
     settings = f" {joined(row.settings)}" if row.settings else ""
-    return Text.assemble((row.method, "bold"), settings, ("" if row.is_base else f"\n{condition}", "dim"))
+    return Text.assemble((row.label, "bold"), settings, ("" if row.is_base else f"\n{condition}", "dim"))
 
 
 SHORT_NAME = TextColumn(

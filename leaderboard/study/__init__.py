@@ -4,7 +4,7 @@ Read `report` (from records to all that is said), `cells` (what was measured whe
 to, which `summary_tables` and `page` write). Pictures are made of plain rows: `charts`, from `chart_rows`, `tradeoffs`
 and `mechanisms`.
 
-May import: core, leaderboard.statistics, leaderboard.records, leaderboard.board, leaderboard.render.
+May import: core, leaderboard.statistics, leaderboard.records, leaderboard.board, leaderboard.render, methods.
 """
 
 from lazy_loader import attach

@@ -18,6 +18,7 @@ from bench.leaderboard.board.scores import metric_score
 from bench.leaderboard.board.values import Column
 from bench.leaderboard.records.labels import distinctions, joined, pool_names
 from bench.leaderboard.records.record import Record
+from bench.methods.labels import method_label
 
 
 class CurvePoint(NamedTuple):
@@ -236,5 +237,5 @@ def noise_text(noise: str | None, rate: float) -> str:
 
 def cell_text(cell: CurvePoint, seed: int | None = None) -> str:
     """`dpo, flip 30 %, 164 pairs, seed 2`."""
-    text = f"{cell.method}, {noise_text(cell.noise, cell.rate)}, {pairs_text(cell.n_pairs)}"
+    text = f"{method_label(cell.method)}, {noise_text(cell.noise, cell.rate)}, {pairs_text(cell.n_pairs)}"
     return text if seed is None else f"{text}, seed {seed}"

@@ -14,6 +14,7 @@ from bench.leaderboard.study.cells import CurvePoint, Point, StudyCells, cell_te
 from bench.leaderboard.study.charts import Chart, make_charts, slug
 from bench.leaderboard.study.summaries import NoiseSummary, SizeSummary, noise_summaries, size_summaries
 from bench.leaderboard.study.versus import versus_charts
+from bench.methods.labels import method_label
 
 
 class MissingCell(Value):
@@ -163,7 +164,7 @@ def _reasons(summaries: Sequence[NoiseSummary | SizeSummary]) -> Iterator[str]:
         notes = [summary.reason, summary.note if summary.note != note_on_seeds(len(summary.seeds)) else None]
         for note in notes:
             if note is not None:
-                curves_by_note.setdefault(note, {}).setdefault(summary.metric, {})[summary.method] = None
+                curves_by_note.setdefault(note, {}).setdefault(summary.metric, {})[method_label(summary.method)] = None
     for note, curves in curves_by_note.items():
         of = "; ".join(" of ".join((metric, ", ".join(methods))) for metric, methods in curves.items())
         yield f"{of}: {note}."

@@ -9,6 +9,7 @@ from bench.leaderboard.render.section import Section
 from bench.leaderboard.statistics import curves as degradation
 from bench.leaderboard.study.cells import noise_text, pairs_text, rate_label
 from bench.leaderboard.study.summaries import CurveSummary, NoiseSummary, SizeSummary
+from bench.methods.labels import method_label
 
 UNBOUNDED = "(without bounds)"
 
@@ -40,7 +41,7 @@ def size_tables(summaries: Sequence[SizeSummary], columns: Mapping[str, Column],
 def _noise_row(summary: NoiseSummary, column: Column, between: str) -> tuple[str, ...]:
     curve = summary.curve
     return (
-        summary.method,
+        method_label(summary.method),
         summary.metric,
         _start(summary, column, between),
         _summary(curve.area if curve else None, lambda value: number(value, 2), between),
@@ -56,7 +57,7 @@ def _size_row(summary: SizeSummary, column: Column, between: str) -> tuple[str, 
     text = _crossing(needed, lambda size: f"{size:,.0f}", between)
     if needed is not None and summary.curve is not None and needed.value == summary.curve.sizes[0]:
         text = f"≤ {text}"
-    return summary.method, summary.metric, _start(summary, column, between), text
+    return method_label(summary.method), summary.metric, _start(summary, column, between), text
 
 
 def _start(summary: CurveSummary, column: Column, between: str) -> str:

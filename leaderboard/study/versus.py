@@ -83,7 +83,8 @@ def _row(table: Table, column: Column, contrast: MethodContrast) -> Row:
 
 def _name(table: Table, row: BoardRow) -> str:
     """Without the number of pairs, which has a column of its own."""
-    return row_name_text(table.model_copy(update={"rows": (row,)}), row)
+    text = row_name_text(table.model_copy(update={"rows": (row,)}), row)
+    return f"{row.method}{text.removeprefix(row.label)}"
 
 
 def _numbers(name: str, change: Change | None) -> dict[str, Cell]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class RandomDirections(ProjectionEdit):
     """Control: removes random directions, as many as ProFS and in the same layers. Reads no text."""
 
+    display_name = "ProFS-random"
+
     control_of: ClassVar[str | None] = "profs"
 
     def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
@@ -44,6 +46,8 @@ class RematchedPairs(ProjectionEdit):
     kind differ in anyway. The edit is the same whatever the noise.
     """
 
+    display_name = "ProFS-rematched"
+
     control_of: ClassVar[str | None] = "profs"
 
     def rows(self, texts: PassagePairs, tokenizer: PreTrainedTokenizerBase, context: AlignmentContext) -> PassagePairs:
@@ -59,6 +63,8 @@ class CleanPairs(ProjectionEdit):
     Of the pairs nothing is used but how many tokens their texts have, and which of these `pooling` counts. The edit is
     the same whatever the noise.
     """
+
+    display_name = "ProFS-clean"
 
     control_of: ClassVar[str | None] = "profs"
     needs_neutral: ClassVar[bool] = True
@@ -77,6 +83,8 @@ class MeanDifference(ProjectionEdit):
     The difference in means that Arditi et al. (2024, arXiv 2406.11717) ablate for refusal, made orthogonal to the
     centre as ProFS's directions are. Noise shortens it until only chance is left, where it leaves ProFS's alone.
     """
+
+    display_name = "mean difference"
 
     control_of: ClassVar[str | None] = "profs"
 

@@ -25,6 +25,18 @@ class CDPO(ReferenceMethod):
     at a smoothing of 1/3 is s - z. So this loss, s + e * z, is (1 + e) times `sigmoid` minus e times `robust`, exactly.
     """
 
+    display_name = "cDPO"
+    references = (
+        """
+@misc{mitchell2023note,
+  title  = {A note on {DPO} with noisy preferences \\& relationship to {IPO}},
+  author = {Mitchell, Eric},
+  year   = {2023},
+  url    = {https://ericmitchell.ai/cdpo.pdf}
+}
+""",
+    )
+
     name: ClassVar[str] = "cdpo"
     trl_module: ClassVar[str] = "trl.trainer.dpo_trainer"
     curves: ClassVar[Mapping[str, str]] = {**PAIR_CURVES, **SUM_CURVES}

@@ -19,6 +19,21 @@ class DPO(ReferenceMethod):
     Every loss of that trainer can take the place of the paper's, alone or in a weighted sum (docs/align/tuning.md).
     """
 
+    display_name = "DPO"
+    references = (
+        """
+@inproceedings{rafailov2023direct,
+  title     = {Direct Preference Optimization: Your Language Model is Secretly a Reward Model},
+  author    = {Rafailov, Rafael and Sharma, Archit and Mitchell, Eric and Manning, Christopher D. and Ermon, Stefano
+               and Finn, Chelsea},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {36},
+  year      = {2023},
+  url       = {https://arxiv.org/abs/2305.18290}
+}
+""",
+    )
+
     name: ClassVar[str] = "dpo"
     trl_module: ClassVar[str] = "trl.trainer.dpo_trainer"
     curves: ClassVar[Mapping[str, str]] = {**PAIR_CURVES, **SUM_CURVES}

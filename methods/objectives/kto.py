@@ -21,6 +21,18 @@ class KTO(ReferenceMethod):
     as TRL estimates the divergence on mismatched texts that are paired up beforehand.
     """
 
+    display_name = "KTO"
+    references = (
+        """
+@misc{ethayarajh2024kto,
+  title  = {{KTO}: Model Alignment as Prospect Theoretic Optimization},
+  author = {Ethayarajh, Kawin and Xu, Winnie and Muennighoff, Niklas and Jurafsky, Dan and Kiela, Douwe},
+  year   = {2024},
+  url    = {https://arxiv.org/abs/2402.01306}
+}
+""",
+    )
+
     name: ClassVar[str] = "kto"
     trl_module: ClassVar[str] = "trl.trainer.kto_trainer"
     curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, **REWARD_CURVES, **SUM_CURVES, "divergence": "kl"}

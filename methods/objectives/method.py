@@ -27,6 +27,19 @@ class TuningMethod(TrainingSettings):
     and the model is handed back as it came but for its weights.
     """
 
+    references = (
+        """
+@software{vonwerra2020trl,
+  title   = {{TRL}: Transformers Reinforcement Learning},
+  author  = {von Werra, Leandro and Belkada, Younes and Tunstall, Lewis and Beeching, Edward and Thrush, Tristan
+             and Lambert, Nathan and Huang, Shengyi and Rasul, Kashif and Gallou{\\'e}dec, Quentin},
+  license = {Apache-2.0},
+  url     = {https://github.com/huggingface/trl},
+  year    = {2020}
+}
+""",
+    )
+
     def warm_up(self) -> None:
         import torch
 

@@ -15,6 +15,18 @@ class ORPO(MeanLogpMethod):
     minus beta times log sigmoid of the log-odds ratio of the two completions' mean token probabilities.
     """
 
+    display_name = "ORPO"
+    references = (
+        """
+@misc{hong2024orpo,
+  title  = {{ORPO}: Monolithic Preference Optimization without Reference Model},
+  author = {Hong, Jiwoo and Lee, Noah and Thorne, James},
+  year   = {2024},
+  url    = {https://arxiv.org/abs/2403.07691}
+}
+""",
+    )
+
     name: ClassVar[str] = "orpo"
     trl_module: ClassVar[str] = "trl.experimental.orpo"
 

@@ -16,6 +16,8 @@ class SFT(TuningMethod):
     The loss is the mean over the tokens of all chosen completions of a step; prompts are read and not learnt.
     """
 
+    display_name = "SFT"
+
     name: ClassVar[str] = "sft"
     trl_module: ClassVar[str] = "trl.trainer.sft_trainer"
     curves: ClassVar[Mapping[str, str]] = {**BASIC_CURVES, "token_accuracy": "mean_token_accuracy"}

@@ -15,6 +15,20 @@ class SimPO(MeanLogpMethod):
     and of the rejected completion. `beta` and `margin` are in the middle of what the paper recommends.
     """
 
+    display_name = "SimPO"
+    references = (
+        """
+@inproceedings{meng2024simpo,
+  title     = {{SimPO}: Simple Preference Optimization with a Reference-Free Reward},
+  author    = {Meng, Yu and Xia, Mengzhou and Chen, Danqi},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {37},
+  year      = {2024},
+  url       = {https://arxiv.org/abs/2405.14734}
+}
+""",
+    )
+
     name: ClassVar[str] = "simpo"
     trl_module: ClassVar[str] = "trl.experimental.cpo"
 

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 class ProjectionEdit(ProjectionSettings):
     """Embeds texts, finds directions in every chosen block, and projects them out of that block's MLP."""
 
+    references = (
+        """
+@inproceedings{uppaal2025model,
+  title     = {Model Editing as a Robust and Denoised variant of {DPO}: A Case Study on Toxicity},
+  author    = {Uppaal, Rheeya and Dey, Apratim and He, Yiting and Zhong, Yiqiao and Hu, Junjie},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2025},
+  url       = {https://arxiv.org/abs/2405.13967}
+}
+""",
+    )
+
     def warm_up(self) -> None:
         importlib.import_module("bench.methods.projection.report")
 
@@ -47,3 +59,5 @@ class ProFS(ProjectionEdit):
     Reference: Uppaal et al., "Model Editing as a Robust and Denoised variant of DPO", ICLR 2025, arXiv 2405.13967.
     Its text gives no pooling; the default here is the mean over a text's own tokens. `algorithm.py` has the steps.
     """
+
+    display_name = "ProFS"

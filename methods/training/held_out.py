@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LOOKS, STEPS_BETWEEN = 5, 8
 """Points of the held-out curve after the first, evenly spread over a run; fewer where a run is so short that looking
 would take a good part of it."""
+MOST_PAIRS = 16
+"""Looked at: enough for a curve. The task `preference` measures all of them, after the method."""
 CURVE = ("step", "loss", "margin", "accuracy", "reward_accuracy", "chosen_logp", "rejected_logp")
 """The method's own loss; log-probabilities summed over a completion's tokens, in nats, and their difference; shares of
 pairs whose difference is positive, and whose difference has grown: none has before training."""
@@ -63,7 +65,7 @@ class HeldOut(TrainerCallback):
             return
         with self._bill:
             try:
-                self._pairs = method_tokens(self._method, self._context.held_out, tokenizer, self._context)
+                self._pairs = method_tokens(self._method, self._context.held_out[:MOST_PAIRS], tokenizer, self._context)
             except UsageError as error:
                 raise UsageError(f"held-out {error}") from error
             self._before = shared_logps(self._model, self._pairs, self._precision, self._context)
@@ -91,10 +93,7 @@ class HeldOut(TrainerCallback):
             self._rows = method.rows(self._pairs, score, self._context.seed)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        looks = max(1, min(LOOKS, state.max_steps // STEPS_BETWEEN))
-        if self._pairs and state.global_step in {
-            math.ceil(state.max_steps * look / looks) for look in range(1, looks + 1)
-        }:
+        if self._pairs and state.global_step in look_steps(state.max_steps):
             with self._bill, evaluating(self._model):
                 read: dict[Completion, float] = {}
                 self._curve["loss"].append(self._loss(read))
@@ -186,6 +185,12 @@ class HeldOut(TrainerCallback):
     def _differences(self, logps: Mapping[Completion, float]) -> list[float]:
         """Of each pair, how much more likely its chosen completion is, in nats."""
         return [logps[pair.chosen] - logps[pair.rejected] for pair in self._pairs]
+
+
+def look_steps(steps: int) -> set[int]:
+    """After which of so many steps the pairs are looked at."""
+    looks = max(1, min(LOOKS, steps // STEPS_BETWEEN))
+    return {math.ceil(steps * look / looks) for look in range(1, looks + 1)}
 
 
 def _shown(inputs: Mapping[str, torch.Tensor], log_probs: torch.Tensor) -> Mapping[Completion, float]:

@@ -24,7 +24,7 @@ from bench.methods.training.hardware import autocast_precision, checkpoints_acti
 from bench.methods.training.held_out import HeldOut
 from bench.methods.training.job import Job, OtherProcesses, make_examples
 from bench.methods.training.resume import Checkpoints, Earlier, Resumable, last_checkpoint
-from bench.methods.training.rows import mean
+from bench.methods.training.rows import late_mean, mean
 from bench.methods.training.selection import WeightSelection
 from bench.methods.training.settings import TrainingSettings
 from bench.methods.training.trainers import TrainerParts, check_fused_head, make_trainer
@@ -272,9 +272,9 @@ def _flags(method: TrainingSettings, data: TrainingData, run: TrainingRun) -> tu
 
 def _summary(method: TrainingSettings, run: TrainingRun) -> str:
     curves = run.watch.curves
-    text = f"{method.name}: loss {curves['loss'][0]:.3f} to {curves['loss'][-1]:.3f}"
+    text = f"{method.name}: loss {curves['loss'][0]:.3f} to {late_mean(curves['loss']):.3f}"
     if "reward_accuracy" in curves:
-        text += f", reward accuracy on training pairs {curves['reward_accuracy'][-1]:.0%}"
+        text += f", reward accuracy on training pairs {late_mean(curves['reward_accuracy']):.0%} (last quarter)"
     if run.selection is not None:
         text += f", best on the validation pairs at step {run.selection.chosen_step} of {run.watch.steps}"
     return text

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr
 
+from bench.core.chat import ChatInfo, ChatSettings
 from bench.core.errors import UsageError
 from bench.core.hashing import sha256_texts
 from bench.core.passes.footprint import context_window
@@ -58,6 +59,13 @@ class Preference(Task):
     """Tokens of prompt and completion that are read, from the start; capped at the model's own maximum."""
 
     _pairs: tuple[PreferencePair, ...] = PrivateAttr(default=())
+    _chat: ChatInfo | None = PrivateAttr(default=None)
+    """The template that writes the run's pairs."""
+
+    def settle(self, chat: ChatSettings, describe: Callable[[ChatSettings], ChatInfo]) -> Self:
+        settled = self.model_copy()
+        settled._chat = describe(chat) if chat.apply else None
+        return settled
 
     def on_held_out(self, pairs: Sequence[PreferencePair]) -> Preference:
         if len(pairs[: self.limit]) < FEWEST:
@@ -71,7 +79,12 @@ class Preference(Task):
         return task
 
     def identity(self) -> Mapping[str, Any]:
-        return {"chat_template": None, "max_length": self.max_length, "pairs": len(self._pairs), "sha256": self._sha256}
+        return {
+            "chat_template": self._chat.identity() if self._chat else None,
+            "max_length": self.max_length,
+            "pairs": len(self._pairs),
+            "sha256": self._sha256,
+        }
 
     def prepare(self, progress: Progress) -> None:
         """Nothing is fetched: the pairs are the run's own."""

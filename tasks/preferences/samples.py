@@ -25,7 +25,7 @@ LoadModel = Callable[[], "tuple[PreTrainedModel, PreTrainedTokenizerBase]"]
 VERSION = 3
 """Of what `generate` writes for given settings; raised when that changes, so that older samples are not used."""
 
-SHARD_PROMPTS = 64
+SHARD_PROMPTS = 60
 """Prompts a shard: an interruption loses at most this much work."""
 
 

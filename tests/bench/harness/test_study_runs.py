@@ -289,7 +289,7 @@ def test_models_and_noise_models_are_crossed_and_share_what_is_the_same(
     outcome = harness.run_study(both)
     # For each model: base, and two methods at rate 0 once and at rate 0.5 under either noise.
     assert len(outcome.executed) == 2 * (1 + 2 * 3)
-    assert read_study(str(study.out)).study == both
+    assert read_study(str(study.out)).study.settings() == both.settings()
     assert len({record.model.fingerprint for record in RunDirectory(study.out).finished().values()}) == 2
 
 

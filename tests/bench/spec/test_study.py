@@ -11,8 +11,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from bench.cli.options import Execution, Grid
-from bench.cli.run import _read_study
+from bench.cli.options import Execution, Grid, Measurement
+from bench.cli.run import _named, _read_study
 from bench.core.errors import UsageError
 from bench.display.live import LiveDisplay
 from bench.display.matrix import CellMatrix
@@ -63,7 +63,7 @@ def test_noise_without_rate_0_brings_the_clean_twin(
 
 
 def test_the_flag_leaves_the_clean_twin_out(write: Any) -> None:
-    study = _read_study(write(), None, Grid(noise="0.3", no_clean_twin=True), Execution())
+    study = _read_study(write(), None, Grid(noise="0.3", no_clean_twin=True), Measurement(), Execution())
     assert [list(spec.noise.rates) for spec in study.specs()[0]] == [[0.3]]
 
 
@@ -94,7 +94,9 @@ def test_a_value_that_stands_there_twice_is_merged_and_said(write: Any) -> None:
         "pairs.sizes: 10, all stands there more than once and is taken once",
         "seeds: 1 stands there more than once and is taken once",
     ]
-    spec = _read_study(None, None, Grid(noise="0.3,0.3", pairs="10,all,10", seeds="0 0 1"), Execution()).spec
+    spec = _read_study(
+        None, None, Grid(noise="0.3,0.3", pairs="10,all,10", seeds="0 0 1"), Measurement(), Execution()
+    ).spec
     assert (spec.noise.rates, spec.pairs.sizes, spec.seeds) == ((0.3,), (10, None), (0, 1))
 
 
@@ -190,8 +192,8 @@ def test_the_matrix_has_a_mark_for_each_seed_in_order() -> None:
     lines = drawn(states)
     assert lines[0].split() == ["method", "noise", "pairs", "0", "0.5"]
     assert lines[1].split() == ["base", "✓"]
-    assert lines[2].split() == ["profs", "flip", "8", "·✗", "▶·"]
-    assert lines[3].split() == ["profs", "replace", "8", "·✗", "··"]  # rate 0 is every noise model's
+    assert lines[2].split() == ["ProFS", "flip", "8", "·✗", "▶·"]
+    assert lines[3].split() == ["ProFS", "replace", "8", "·✗", "··"]  # rate 0 is every noise model's
     assert lines[5] == "7 cells: 4 pending, 1 running, 1 done, 1 failed; time left: unknown yet"
 
 
@@ -229,3 +231,43 @@ def test_displays_show_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_of_cells_survive_json() -> None:
     cell = grid()[1]
     assert GridCell.model_validate(json.loads(cell.model_dump_json())) == cell
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", (0, 1, 2)), ("1", (0,)), ("0", (0,)), ("3,", (3,)), ("0,7", (0, 7)), ("7 0", (7, 0))]
+)
+def test_seeds_mean_the_same_in_the_flag_and_in_an_amendment(
+    text: str, seeds: tuple[int, ...], write: Any, tmp_path: Path
+) -> None:
+    flagged = _read_study(None, None, Grid(seeds=text), Measurement(), Execution()).spec.seeds
+    path = write(seeds=[9], out=str(tmp_path / "none"))
+    amended = _read_study(path, [f"seeds={text}"], Grid(), Measurement(), Execution()).spec.seeds
+    assert flagged == seeds
+    assert set(amended) == {9, *seeds}
+
+
+def test_a_study_takes_what_a_run_takes_for_its_measurements(write: Any) -> None:
+    path = write(models=["gpt2", "distilgpt2"], tasks={"toxicity": {"limit": 3}, "capability": {}})
+    measurement = Measurement(scorer="words", protocol="lee2024", num_fewshot=2)
+    for (spec,) in _read_study(path, None, Grid(), measurement, Execution()).specs():
+        assert spec.tasks["toxicity"] == {"limit": 3, "scorer": "words", "protocol": "lee2024"}
+        assert spec.tasks["capability"] == {"num_fewshot": 2}
+
+
+def test_the_chat_template_is_asked_for_the_whole_run_whatever_it_measures(write: Any) -> None:
+    flag = Measurement(apply_chat_template=True)
+    spec = _read_study(write(tasks={"perplexity": {}, "capability": {}}), None, Grid(), flag, Execution()).spec
+    assert spec.apply_chat_template is True
+    assert spec.tasks["capability"] == {"apply_chat_template": True}
+    assert (
+        _read_study(write(tasks={"perplexity": {}}), None, Grid(), flag, Execution()).spec.apply_chat_template is True
+    )
+
+
+def test_a_configuration_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _named("mine.yaml", None) == _named(None, "mine.yaml") == _named("mine.yaml", "mine.yaml") == "mine.yaml"
+    assert _named(None, None) is None
+    with pytest.raises(UsageError, match=r"mine.yaml and --config yours.yaml are two configurations"):
+        _named("mine.yaml", "yours.yaml")
+    monkeypatch.setenv("ALIGNMENT_BENCH_CONFIG", "yours.yaml")
+    assert _named("mine.yaml", "yours.yaml") == "mine.yaml"

@@ -33,7 +33,10 @@ def describe(tmp_path: Path) -> Describe:
 
 def test_the_configuration_is_named(describe: Describe, tmp_path: Path) -> None:
     first, *_ = describe({"model": "gpt2", "pairs": {"source": "hub:a/b"}, "out": "runs/mine"})
-    assert first == f"configuration {tmp_path / 'mine.yaml'}: model gpt2, pairs hub:a/b, results in runs/mine"
+    path = tmp_path / "mine.yaml"
+    assert first == f"configuration {path}: model gpt2, pairs hub:a/b, noise 0 %, seed 0, results in runs/mine"
+    assert "noise 0 %, 30 %, seeds 0 to 3, " in describe({"noise": {"rates": [0.3]}, "seeds": [0, 1, 2, 3]})[0]
+    assert "seeds 0, 1, 2, 7, " in describe({"seeds": [0, 1, 2, 7]})[0]
     assert describe_study(read_study(None).study)[0].startswith("configuration quickstart: model gemma3-270m, ")
 
 

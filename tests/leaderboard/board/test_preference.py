@@ -8,6 +8,7 @@ import math
 import pytest
 from rich.console import Console
 
+from bench.core.intervals import proportion
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.render.brief import BriefBoard
 from bench.leaderboard.render.markdown import board_page
@@ -90,6 +91,15 @@ def test_where_all_pairs_agree_the_interval_is_exact_and_the_mark_is_given(make,
     assert change.p == pytest.approx(2 * 0.5**40)
 
 
+@pytest.mark.parametrize(("right", "better"), [(26, None), (27, True), (14, None), (13, False)])
+def test_the_change_has_the_interval_of_the_share_itself_and_the_mark_agrees(make, right, better):
+    rises = [1.0] * right + [-1.0] * (40 - right)
+    low, high = proportion([float(rise > 0) for rise in rises]).bounds
+    score = make_leaderboard([make("base"), make("dpo", rises=rises)]).tables[0].rows[1].scores["preference"]
+    assert score.change.ci95 == pytest.approx((low - 0.5, high - 0.5))
+    assert (score.change.better, score.change.p < 0.05) == (better, better is not None)
+
+
 @pytest.mark.parametrize(("n", "better"), [(5, None), (6, True)])  # 2 · 0.5⁵ = 0.06, 2 · 0.5⁶ = 0.03
 def test_few_pairs_that_agree_are_no_proof(make, n, better):
     records = [make("base", rises=[0.0] * n), make("dpo", rises=[1.0] * n)]
@@ -105,3 +115,17 @@ def test_there_is_a_curve_over_noise_and_the_reward_accuracy_of_every_method(mak
     rows = why_rows(study_cells(records), "flip", 200)
     accuracy = {row["method"]: row["value"] for row in rows if row["quantity"] == "reward accuracy"}
     assert accuracy == {"dpo": 0.75, "profs": 0.6}
+
+
+def test_a_model_whose_text_is_degenerate_gets_no_credit_for_what_it_prefers(make):
+    def looping(record):
+        guards = {"guards": {"repetition": 0.9 if record.method.name == "dpo" else 0.0}}
+        toxicity = record.metrics["toxicity"].model_copy(update={"details": guards})
+        return record.model_copy(update={"metrics": {**record.metrics, "toxicity": toxicity}})
+
+    board = make_leaderboard([looping(make(name)) for name in ("base", "dpo", "profs")])
+    row = next(row for row in board.tables[0].rows if row.method == "dpo")
+    assert "preference: looping" in row.flags
+    assert row.scores["preference"].change.value == 0.25
+    assert (row.scores["preference"].change.better, row.scores["preference"].rank) == (None, None)
+    assert row.scores["preference [margin]"].change.better is None

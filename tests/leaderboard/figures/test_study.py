@@ -157,7 +157,7 @@ def test_strips_have_a_dot_a_seed_and_are_left_out_for_one(charts: dict[str, Cha
     assert {x for x, _ in drawn_points(axes, "o") | drawn_points(axes, "s")} == {
         round(float(r["value"]), 9) for r in rows
     }
-    assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["dpo, n = 50, 0 %", "dpo, n = 50, 20 %"]
+    assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["DPO, n = 50, 0 %", "DPO, n = 50, 20 %"]
     alone = make_charts(study_cells([record for record in study if record.data.seed == 0]))
     assert "seeds-flip" not in {chart.stem for chart in alone}
 

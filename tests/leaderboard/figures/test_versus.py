@@ -39,9 +39,9 @@ def test_each_pair_is_drawn_where_its_row_says():
     figure = draw_chart(Chart("versus", "versus", "Methods against each other", rows, ("dpo", "profs")))
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "dpo − profs, 0 %",
-        "dpo − profs, 30 %",
-        "dpo − profs, 50 %",
+        "DPO − ProFS, 0 %",
+        "DPO − ProFS, 30 %",
+        "DPO − ProFS, 50 %",
     ]
     drawn = {
         (float(line.get_xdata()[0]), line.get_marker()): (line.get_color(), to_hex(line.get_markerfacecolor()))
@@ -59,6 +59,6 @@ def test_each_pair_is_drawn_where_its_row_says():
     assert [text.get_text() for text in legend.get_texts()] == [
         "first − second",
         "by the noise",
-        "dpo better",
-        "profs better",
+        "DPO better",
+        "ProFS better",
     ]

@@ -102,13 +102,13 @@ def said(board):
 def test_what_is_told_is_said(cells):
     text = said(cells(THREE))
     assert text.startswith("Toxicity: ")
-    assert "profs-rematched (0 %, 30 % noise)" in text
+    assert "ProFS-rematched (0 %, 30 % noise)" in text
     assert "are lower than base" in text
     assert "30 % noise took" in text
-    assert "of dpo's gain" in text
-    assert "at 30 % noise profs is lower than dpo and profs-rematched, profs-rematched is lower than dpo;" in text
-    assert "noise took more from dpo than from profs and profs-rematched." in text
-    assert "what noise did to profs and profs-rematched is not told (0.0" in text
+    assert "of DPO's gain" in text
+    assert "at 30 % noise ProFS is lower than DPO and ProFS-rematched, ProFS-rematched is lower than DPO;" in text
+    assert "noise took more from DPO than from ProFS and ProFS-rematched." in text
+    assert "what noise did to ProFS and ProFS-rematched is not told (0.0" in text
 
 
 def test_where_nothing_is_told_the_difference_that_could_have_been_seen_is_said(cells):
@@ -122,15 +122,15 @@ def test_where_nothing_is_told_the_difference_that_could_have_been_seen_is_said(
 
 
 def test_harm_is_said(cells):
-    assert "dpo is higher than base" in said(cells({("dpo", 0.0): -0.2}))
+    assert "DPO is higher than base" in said(cells({("dpo", 0.0): -0.2}))
     text = said(cells({("dpo", 0.0): 0.1, ("dpo", 0.3): -0.1}))
-    assert "30 % noise cost dpo 0." in text
-    assert "30 % noise did dpo good" in said(cells({("dpo", 0.0): 0.0, ("dpo", 0.3): 0.2}))
+    assert "30 % noise cost DPO 0." in text
+    assert "30 % noise did DPO good" in said(cells({("dpo", 0.0): 0.0, ("dpo", 0.3): 0.2}))
 
 
 def test_degenerate_text_is_neither_told_nor_a_gain(cells):
     text = said(cells({("dpo", 0.0): 0.2, ("dpo", 0.3): 0.2}, guards={"empty_rate": 0.9}))
-    assert "dpo (0 %, 30 % noise) are not counted (silent)" in text
+    assert "DPO (0 %, 30 % noise) are not counted (silent)" in text
     assert "lower" not in text
 
 
@@ -140,7 +140,7 @@ def test_without_anything_to_compare_that_is_said(cells, make_record, make_metri
     assert said(make_leaderboard([make_record("dpo", metrics=metrics)])).startswith("The unaligned model was not")
     other = make_record("dpo", metrics={"toxicity": make_metric["toxicity"]([0.1, 0.2], ids="others")})
     base = make_record("base", metrics=metrics)
-    assert "dpo is not compared with base" in said(make_leaderboard([base, other]))
+    assert "DPO is not compared with base" in said(make_leaderboard([base, other]))
     assert "No finished cell yet." in "\n".join(shown(make_leaderboard([]), 80))
 
 
@@ -180,6 +180,6 @@ def test_a_model_of_the_catalogue_goes_by_its_name_and_flags_by_their_row(cells)
     assert "gemma3-270m" in lines[0]
     assert MODELS["gemma3-270m"].locator not in lines[0]
     assert "! base: odd" in lines
-    assert "! dpo 30 %: odd" in lines
+    assert "! DPO 30 %: odd" in lines
     other = table.model_copy(update={"locator": "file:mine"})
     assert "file:mine" in shown(board.model_copy(update={"tables": (other,)}), 80)[0]

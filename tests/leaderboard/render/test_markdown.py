@@ -8,6 +8,7 @@ import pytest
 
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.render.markdown import board_page, escaped
+from bench.methods.labels import method_label
 
 VALUES = [0.1, 0.4, 0.2, 0.9, 0.5, 0.6, 0.7, 0.6]
 
@@ -25,7 +26,7 @@ def cells(text, method):
     """The cells of the first table's row of `method`, by column title."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     rows = [[cell.strip().replace("\u00a0", " ") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    found = next(row for row in rows if row[0].startswith(method))
+    found = next(row for row in rows if row[0].startswith(method_label(method)))
     return dict(zip(rows[0], found, strict=True))
 
 
@@ -75,7 +76,7 @@ def test_an_unpaired_change_refers_to_its_reason(make, make_metric):
 def test_a_change_on_fewer_items_says_so(make, make_metric):
     partly = {"toxicity": make_metric["toxicity"]([None, None, *VALUES[2:]])}
     text = board_page(make_leaderboard([make("base"), make("dpo", metrics=partly)]))
-    assert "- **Items:** some changes rest on fewer items: dpo toxicity on 6 of 8." in text
+    assert "- **Items:** some changes rest on fewer items: DPO toxicity on 6 of 8." in text
 
 
 def test_older_records_left_out_are_told(make):

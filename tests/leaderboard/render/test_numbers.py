@@ -119,3 +119,24 @@ def test_the_rest():
 def test_the_numbers_of_a_broken_model_stay_short(value, text):
     assert number(value, 1) == text
     assert signed(value, 1) == (text if value < 0 else f"+{text}")
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "better", "text", "interval"),
+    [
+        (0.0001, (0.00002, 0.0003), False, "+0.010 %", "[+0.002, +0.030]"),
+        (-0.00041, (-0.0006, -0.00045), True, "−0.04 %", "[−0.06, −0.04]"),
+        (0.00001, (-0.00002, 0.0001), None, "0.00 %", "[0.00, +0.01]"),
+        (0.0, (0.0, 0.0), None, "0.0 %", "[0.0, 0.0]"),
+        (0.021, (-0.01, 0.05), None, "+2.1 %", "[−1.0, +5.0]"),
+        (0.0004, None, False, "+0.04 %", "(no interval)"),
+    ],
+)
+def test_a_change_that_is_told_from_none_never_reads_as_none(value, ends, better, text, interval):
+    change = Change(value=value, ci95=ends, n=9, better=better)
+    assert change_text(change, PERPLEXITY) == text
+    assert change_interval_text(change, PERPLEXITY) == interval
+
+
+def test_a_size_that_could_be_seen_never_reads_as_none():
+    assert size_text(0.00021, PERPLEXITY) == "0.02 %"

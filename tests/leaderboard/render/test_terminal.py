@@ -41,7 +41,7 @@ def test_every_interval_of_the_page_is_shown_whole_at_any_width(width):
 
 def test_flags_and_verdicts_are_words_and_signs_not_colours_alone():
     text = shown(read_leaderboard(DATA), 80)
-    assert " ! dpo, 200 pairs, 30 % noise: chosen-logprob-collapse; toxicity: 2 empty" in text
+    assert " ! DPO, 200 pairs, 30 % noise: chosen-logprob-collapse; toxicity: 2 empty" in text
     assert "✓" in text
     assert "✗" in text
 
@@ -122,7 +122,7 @@ def test_many_columns_go_into_further_tables_of_which_each_names_its_rows(many_m
     for head in heads:
         below = text.splitlines()[text.splitlines().index(head) :]
         assert below[2].startswith(" base ")
-        assert any(line.startswith(" dpo ") for line in below[:12])
+        assert any(line.startswith(" DPO ") for line in below[:12])
     assert all(name in text for name in ("distinct-1", "repeating", "tokens"))  # none folded within the word
     assert len(heads) >= (4 if width == 80 else 3)
 

@@ -124,7 +124,7 @@ def test_a_curve_rests_on_the_seeds_that_all_its_points_have(line: list[Record])
     found = noise_summaries(study_cells(short))[0]
     assert found.seeds == (0, 1)
     assert found.note == "seed 2 left out: not run at 40 % with 200 pairs"
-    assert [cell_text(*gap) for gap in study_cells(short).gaps()] == ["dpo, flip 40 %, 200 pairs, seed 2"]
+    assert [cell_text(*gap) for gap in study_cells(short).gaps()] == ["DPO, flip 40 %, 200 pairs, seed 2"]
 
 
 def test_what_cannot_be_summed_up_says_why(make: Make, line: list[Record]) -> None:

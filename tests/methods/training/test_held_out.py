@@ -17,6 +17,7 @@ from bench.methods.base import METHODS, AlignmentContext
 from bench.methods.objectives.dpo import DPO
 from bench.methods.pairs.completions import Completion
 from bench.methods.shared import SharedWork
+from bench.methods.training.held_out import MOST_PAIRS, look_steps
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +25,12 @@ MakeModel = Callable[..., PreTrainedModel]
 Planted = Callable[..., list[PreferencePair]]
 QUICK = DPO(max_steps=1, batch_size=8, learning_rate=1e-3)
 N_HELD_OUT = 3
+
+
+@pytest.fixture(autouse=True)
+def _a_look_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs here have few steps."""
+    monkeypatch.setattr("bench.methods.training.held_out.STEPS_BETWEEN", 1)
 
 
 def align(
@@ -169,3 +176,17 @@ def test_a_held_out_pair_that_cannot_be_read_is_called_one(
     context = AlignmentContext(0, "tiny", tmp_path, held_out=[PreferencePair("long" * 20, "a", "b")])
     with pytest.raises(UsageError, match="held-out pair 0: its prompt has 80 tokens and fills max_length = 32"):
         DPO(max_length=32).align(make_model("llama"), tiny_tokenizer, planted(4), context=context)
+
+
+@pytest.mark.parametrize(("steps", "looks"), [(3, 1), (16, 2), (40, 5), (400, 5)])
+def test_a_short_run_is_looked_at_fewer_times(steps: int, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert len(look_steps(steps)) == looks
+    assert max(look_steps(steps)) == steps
+
+
+def test_more_pairs_than_the_curve_needs_are_left_to_the_task(
+    planted: Planted, make_model: MakeModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    report = align(make_model("llama"), tiny_tokenizer, planted, tmp_path, SharedWork(), n_held_out=MOST_PAIRS + 3)
+    assert report.details["held_out"]["pairs"] == MOST_PAIRS

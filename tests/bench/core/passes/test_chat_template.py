@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -71,6 +72,17 @@ def test_a_transcript_is_a_message_a_turn(tiny_tokenizer, prompt, turns):
     assert pair.question == turns[-1][1]
 
 
+def test_a_prompt_that_the_template_wrote_is_not_written_twice(tiny_tokenizer):
+    written = chat(tiny_tokenizer).answered(PAIR, "row")
+    again = PreferencePair(written.prompt, written.chosen, written.rejected)
+    with pytest.raises(UsageError, match=r"pairs\.jsonl:7: the chat template has written this prompt already"):
+        chat(tiny_tokenizer).answered(again, "pairs.jsonl:7")
+    answer = "{% if not add_generation_prompt %} {{ messages[1].content }}{% endif %}"
+    plain = "Human: {{ messages[0].content }}\n\nAssistant:" + answer
+    transcript = replace(PAIR, prompt="Human: Hi\n\nAssistant:")
+    assert chat(tiny_tokenizer, plain).answered(transcript, "row").prompt == transcript.prompt
+
+
 def test_an_answer_that_was_cut_off_is_not_closed(tiny_tokenizer):
     pair = chat(tiny_tokenizer).answered(PAIR, "row", closed=False)
     assert (pair.chosen, pair.rejected, pair.closing) == ("Good day", "Go away", "")
@@ -87,6 +99,18 @@ def test_special_tokens_of_a_chat_come_once_as_trl_has_them(tiny_tokenizer, temp
     for answer, words in ((tokens.chosen, "Good day"), (tokens.rejected, "Go away")):
         whole = _tokenize(tokenizer, [*prompt, {"role": "assistant", "content": words}])["input_ids"]
         assert [*answer.prompt, *answer.answer] == whole
+
+
+@pytest.mark.parametrize("name", ["cohere", "gemma", "gemma3", "lfm2", "llama3", "phi3", "qwen2_5", "qwen3"])
+def test_templates_of_well_known_models_are_read_as_trl_reads_them(tiny_tokenizer, name):
+    tokenizer = chatty(tiny_tokenizer, files("trl").joinpath(f"chat_templates/{name}.jinja").read_text("utf-8"))
+    pair = ChatTemplate.of(tokenizer, ChatSettings()).answered(PAIR, "row")
+    prompt, answer = {"role": "user", "content": "Say hello"}, {"role": "assistant", "content": "Good day"}
+    beginning = _tokenize(tokenizer, [prompt], add_generation_prompt=True)["input_ids"]
+    (tokens,) = tokenize_pairs([pair], tokenizer, max_length=4000, append_eos=False)
+    assert list(tokens.chosen.prompt) == beginning
+    assert [*beginning, *tokens.chosen.answer] == _tokenize(tokenizer, [prompt, answer])["input_ids"]
+    assert not tokens.merged
 
 
 def test_a_tokenizers_own_beginning_stands_before_a_chat_whose_template_writes_none(tiny_tokenizer):
