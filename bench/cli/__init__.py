@@ -4,7 +4,8 @@ Read `app`, which names the commands, and `options`, which has the flags that se
 commands: `init`, `run` (with study, plan, status, list, leaderboard), `read` (finished runs), `look`, `align`,
 `scorers`, `reproduce`, `doctor`.
 
-May import: core, spec, harness, edit, tune, scoring, analyse, reproduce, display, leaderboard.compare.
+May import: core, spec, harness, edit, tune, scoring, analyse, reproduce, display,
+leaderboard.board, leaderboard.compare.
 """
 
 from lazy_loader import attach

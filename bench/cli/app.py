@@ -14,7 +14,7 @@ from bench.cli.examples import example
 from bench.cli.init import init
 from bench.cli.look import analyse_app, inspect
 from bench.cli.options import option
-from bench.cli.read import compare, report, score
+from bench.cli.read import cite, compare, report, score
 from bench.cli.reproduce import reproduce
 from bench.cli.run import leaderboard, list_, plan, run_command, schema, status, study
 from bench.cli.scorers import scorers_app
@@ -61,6 +61,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "report": report,
     "score": score,
     "compare": compare,
+    "cite": cite,
     "edit": edit,
     "tune": tune,
     "inspect": inspect,

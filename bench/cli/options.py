@@ -38,6 +38,8 @@ Device = Annotated[str | None, option("cpu, cuda, cuda:1, mps, or auto.", env="D
 Dtype = Annotated[str | None, option("float32, bfloat16, float16, or auto.", env="DTYPE")]
 Batch = Annotated[str | None, option("Evaluation batch: a number or auto.", "--batch-size", env="BATCH_SIZE")]
 Set = Annotated[list[str] | None, option("Any setting, e.g. methods.dpo.learning_rate=5e-5. Repeatable.", "--set")]
+BoardFormat = Literal["table", "markdown", "json", "csv", "latex", "html"]
+"""How a board is printed."""
 PrintFormat = Annotated[Format, option("How to print it.", "--format", "-f")]
 
 Target = Annotated[

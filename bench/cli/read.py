@@ -44,12 +44,23 @@ def compare(
     show_comparison(compare_cells(first, second, metric=metric, top=top, show_text=show_text), format)
 
 
+def cite(
+    directory: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run's directory.")] = None,
+) -> None:
+    """Print BibTeX for the suite and, of a run, for its methods, data and scorers."""
+    from bench.display.cite import show_citations
+
+    show_citations(directory)
+
+
 def report(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run's or study's directory.")],
     out: Annotated[Path | None, option("Folder for the report.", show_default="RUN/report")] = None,
+    figures: Annotated[str | None, option("Formats of pictures: png, svg, pdf.", show_default="png,svg")] = None,
+    no_titles: Annotated[bool, option("No titles in pictures: a paper has captions.", "--no-titles")] = False,
     format: Annotated[Format, option("How to print the tables.", "--format", "-f")] = "table",
 ) -> None:
     """Draw a study's curves over noise and numbers of pairs, with the numbers behind them and what they come to."""
     from bench.display.report import report_run
 
-    report_run(directory, format, out)
+    report_run(directory, format, out, figures=figures, titles=not no_titles)

@@ -12,6 +12,7 @@ import typer
 from bench.cli.options import (
     ENVIRONMENT,
     Amend,
+    BoardFormat,
     Config,
     DryRun,
     Execution,
@@ -19,7 +20,6 @@ from bench.cli.options import (
     Listing,
     Measurement,
     Notes,
-    PrintFormat,
     Target,
     common_flags,
     given,
@@ -106,13 +106,32 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
 
 def leaderboard(
     directory: Annotated[Path, typer.Argument(help="A run's directory.")],
-    format: PrintFormat = "table",
+    format: Annotated[BoardFormat, option("How to print it.", "--format", "-f")] = "table",
     notes: Notes = False,
+    where: Annotated[
+        list[str] | None, option("Only rows that fit, e.g. method=dpo,noise=0.3 or rank=2. Repeatable.", "--where")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, option("Only this metric; the first one leads. Repeatable.", "--metric")
+    ] = None,
+    columns: Annotated[
+        str | None, option("Columns, e.g. toxicity,capability,retained,pairs,seeds,memory,time.", "--columns")
+    ] = None,
+    sort: Annotated[str | None, option("By a metric, best first, or method, noise, pairs, time; -time turns.")] = None,
+    group_by: Annotated[str | None, option("Rows that agree stand together: method, noise, pairs, seeds.")] = None,
 ) -> None:
     """Print the board of finished cells, made anew from the records."""
     from bench.display.run import show_leaderboard
+    from bench.leaderboard.board.view import View, parse_where
 
-    show_leaderboard(directory, format, notes=notes)
+    view = View(
+        where=parse_where(where or ()),
+        metrics=tuple(metric or ()),
+        columns=tuple(filter(None, map(str.strip, (columns or "").split(",")))),
+        sort=sort,
+        group_by=group_by,
+    )
+    show_leaderboard(directory, format, notes=notes, view=view)
 
 
 def schema() -> None:
@@ -175,7 +194,6 @@ def _read_study(
             ("apply_chat_template",): measurement.apply_chat_template or None,
             ("tasks", "toxicity", "protocol"): measurement.protocol,
             ("tasks", "capability", "num_fewshot"): measurement.num_fewshot,
-            ("apply_chat_template",): measurement.apply_chat_template or None,
             ("tasks", "capability", "apply_chat_template"): measurement.apply_chat_template or None,
             ("tasks", "capability", "include_path"): [str(path) for path in measurement.include_path or ()] or None,
         }

@@ -14,32 +14,48 @@ from bench.models.catalogue import MODELS
 
 if TYPE_CHECKING:
     from bench.leaderboard.board.values import Leaderboard
+    from bench.leaderboard.board.view import View
 
 FEW_SEEDS = 3
 """From so many seeds on an interval speaks of training too."""
 
 
-def print_brief(console: Console, board: Leaderboard, directory: Path, *, notes: bool) -> None:
+def print_brief(
+    console: Console, board: Leaderboard, directory: Path, *, notes: bool, view: View | None = None
+) -> None:
     """The board and two commands worth typing next.
 
     Arguments:
         directory: the run's.
         notes: the whole board, with tasks, guards, budget and notes, and no commands.
+        view: which part is shown, and how; None for all of it.
+
+    Raises:
+        UsageError: the view does not fit the board.
     """
+    from bench.leaderboard.board.view import view_board
     from bench.leaderboard.render.brief import BriefBoard
 
+    whole = sum(len(table.rows) for table in board.tables)
+    board = view_board(board, view) if view is not None else board
+    shown = sum(len(table.rows) for table in board.tables)
     if notes:
         print_board(console, board)
         return
-    names = {entry.locator: name for name, entry in MODELS.items()}
-    named = tuple(
-        table.model_copy(update={"locator": names.get(table.locator, table.locator)}) for table in board.tables
-    )
-    console.print(BriefBoard(board.model_copy(update={"tables": named})))
+    console.print(BriefBoard(with_model_names(board), view))
+    if shown < whole:
+        console.print(Text(f" {shown} of {whole} rows; ranks and marks are those of the whole board", "dim"))
     for command, purpose in next_commands(board, directory):
         line = f" {command}  # {purpose}"
         fits = len(line) <= console.width
         console.print(Text(line if fits else f" {command}", "bold"), soft_wrap=True)
+
+
+def with_model_names(board: Leaderboard) -> Leaderboard:
+    """The board with models of the catalogue under their names there."""
+    names = {entry.locator: name for name, entry in MODELS.items()}
+    tables = (table.model_copy(update={"locator": names.get(table.locator, table.locator)}) for table in board.tables)
+    return board.model_copy(update={"tables": tuple(tables)})
 
 
 def next_commands(board: Leaderboard, directory: Path) -> list[tuple[str, str]]:

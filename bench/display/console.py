@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from bench.leaderboard.board.values import Leaderboard
 
 FILE_COLUMNS = 200
-"""Width of tables in a file or a pipe, where no terminal says how much fits."""
+"""Width of tables in a file or a pipe, where neither a terminal nor COLUMNS says how much fits."""
 LOG = Console(stderr=True, width=None if sys.stderr.isatty() else FILE_COLUMNS)
-RESULT = Console(width=None if sys.stdout.isatty() else FILE_COLUMNS)
+RESULT = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else FILE_COLUMNS)
 
 
 def progress_display() -> LiveDisplay:

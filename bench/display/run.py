@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.core.errors import BenchError
-from bench.display.board import print_brief
+from bench.display.board import print_brief, with_model_names
 from bench.display.console import LOG, RESULT, log, print_json, write_line
 from bench.display.matrix import CellMatrix
 from bench.harness.states import CellStates, GridCell, State, duration
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.harness.plan import Plan, RunEstimate
     from bench.harness.run import Outcome
     from bench.harness.status import Status
+    from bench.leaderboard.board.view import View
     from bench.tasks.preferences.pool import PairPool
 
 
@@ -128,23 +129,37 @@ def show_outcome(outcome: Outcome, out: Path, *, notes: bool) -> None:
     write_line(str(out / "leaderboard.md"))
 
 
-def show_leaderboard(directory: Path, form: str, *, notes: bool) -> None:
+def show_leaderboard(directory: Path, form: str, *, notes: bool, view: View | None = None) -> None:
     """Make a directory's board anew and print it.
 
     Arguments:
-        form: "markdown" and "json" are always whole.
+        form: a file's form has every row and metric that the view lets through.
         notes: the whole board as a table too, not what fits a screen.
+        view: which part is shown, and how; None for all of it.
+
+    Raises:
+        UsageError, BenchError: as for `read_leaderboard`, or the view does not fit the board.
     """
+    from bench.leaderboard.board.view import view_board
     from bench.leaderboard.export import board_json, read_leaderboard
+    from bench.leaderboard.formats.csv_lines import board_csv
+    from bench.leaderboard.formats.latex import board_latex
+    from bench.leaderboard.formats.web_page import board_html
     from bench.leaderboard.render.markdown import board_page
 
     board = read_leaderboard(directory)
-    if form == "markdown":
-        sys.stdout.write(board_page(board))
-    elif form == "json":
-        print_json(board_json(board))
+    if form == "table":
+        print_brief(RESULT, board, directory, notes=notes, view=view)
+        return
+    shown = view_board(board, view) if view is not None else board
+    if form == "json":
+        print_json(board_json(shown))
+        return
+    for_people = {"latex": board_latex, "html": board_html}
+    if form in for_people:
+        sys.stdout.write(for_people[form](with_model_names(shown)))
     else:
-        print_brief(RESULT, board, directory, notes=notes)
+        sys.stdout.write(board_csv(shown) if form == "csv" else board_page(shown))
 
 
 def show_pool(pool: PairPool, out: Path | None) -> None:

@@ -20,8 +20,9 @@ from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferenc
 from bench.tasks.preferences.pool import PairPool
 from bench.tasks.texts.prose import neutral_identity
 
-BY_TEXTS = {"source", "chat"}
-"""What is said of pairs that are known by their texts: where those come from, and what template wrote them."""
+BY_TEXTS = {"source", "chat", "n_pool"}
+"""What is said of pairs that are known by their texts: where those come from, what template wrote them, and of how many
+they were drawn."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def plan_draws(spec: RunSpec) -> list[Draw]:
     if not needs_pairs(spec):
         return []
     return [
-        Draw(n, spec.noise.model, rate, seed, spec.pairs.held_out)
+        Draw(n, spec.noise.model, rate, seed, spec.pairs.held_out, disjoint=spec.pairs.disjoint)
         for seed in spec.seeds
         for n in spec.pairs.sizes
         for rate in spec.noise.rates
@@ -218,6 +219,8 @@ def describe_data(data: PreferenceData | None) -> DataInfo:
         noise=noise,
         seed=data.seed,
         chat=data.chat,
+        n_pool=data.n_pool,
+        disjoint=data.disjoint or None,
     )
 
 

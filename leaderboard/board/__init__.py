@@ -2,7 +2,7 @@
 
 Read `build` (records to tables), `rows`, and `values`, which all of this comes to. A score: `scores`, from items paired
 by `pairing`, with `extras`, `margins` and `degenerate`. Over a whole table: `holm`, `budget`, and `noise`, which sets
-noisy rows against their clean twins; over rows of the same `conditions` `ranking` and `contrasts`; and a method's rows
+noisy rows against their clean twins; over rows of the same pairs and noise `ranking` and `contrasts`; a method's rows
 `over_noise`. `operating_points` are chosen of a method's settings.
 `effects` says before a study is run what it could find.
 

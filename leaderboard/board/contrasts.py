@@ -5,7 +5,6 @@ from contextlib import suppress
 from itertools import combinations
 
 from bench.core.values import Metric
-from bench.leaderboard.board.conditions import Condition
 from bench.leaderboard.board.degenerate import WARNINGS
 from bench.leaderboard.board.holm import holm_adjusted
 from bench.leaderboard.board.noise import NoisePoint, Twins, noise_points
@@ -13,6 +12,7 @@ from bench.leaderboard.board.pairing import UnpairedError, gain_sheet, is_expone
 from bench.leaderboard.board.ranking import MetricsBySeed
 from bench.leaderboard.board.scores import paired_change, strata_change
 from bench.leaderboard.board.values import Change, MethodContrast, Row
+from bench.leaderboard.records.conditions import Condition
 from bench.leaderboard.statistics.retention import retained_difference
 
 MOST_ROWS = 12

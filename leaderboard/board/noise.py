@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric
-from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.degenerate import WARNINGS
 from bench.leaderboard.board.holm import holm_adjusted
 from bench.leaderboard.board.pairing import UnpairedError, gain_sheet, is_exponential
 from bench.leaderboard.board.ranking import MetricsBySeed
 from bench.leaderboard.board.scores import paired_change
 from bench.leaderboard.board.values import Change, NoiseEffect, Row
+from bench.leaderboard.records.conditions import conditions_of
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.panel import Sheet
 from bench.leaderboard.statistics.retention import Retained, retained_gain
@@ -39,7 +39,7 @@ def find_twins(rows: Sequence[Row], history: Sequence[Record]) -> dict[int, int]
     Arguments:
         history: the records behind the rows.
     """
-    keys = list(zip(method_keys(rows, history), conditions_of(rows, history), strict=True))
+    keys = list(zip(method_keys(rows, history), conditions_of([row.cells[0] for row in rows], history), strict=True))
     places = {key: index for index, key in reversed(list(enumerate(keys)))}
     clean = {
         index: places.get((method, condition.without_noise))

@@ -13,10 +13,10 @@ from typing import Any
 
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric
-from bench.leaderboard.board.conditions import Condition, conditions_of
 from bench.leaderboard.board.degenerate import WARNINGS
 from bench.leaderboard.board.pairing import UnpairedError, make_sheet, make_strata, minus
 from bench.leaderboard.board.values import OperatingPoint, Row, TriedSetting
+from bench.leaderboard.records.conditions import Condition, conditions_of
 from bench.leaderboard.records.perplexity_rise import PerplexityRise
 from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.pareto import on_front
@@ -109,7 +109,7 @@ def _setting(row: Row) -> str:
 def _tried(selection: Selection) -> dict[tuple[str, Condition], dict[str, int]]:
     """By method and pairs: each setting's hash to its row among the selection's."""
     tried: dict[tuple[str, Condition], dict[str, int]] = {}
-    conditions = conditions_of(selection.rows, selection.records)
+    conditions = conditions_of([row.cells[0] for row in selection.rows], selection.records)
     keys = [_setting(row) for row in selection.rows]
     for index, (key, condition) in enumerate(zip(keys, conditions, strict=True)):
         if condition is not None and not condition.noise_rate:

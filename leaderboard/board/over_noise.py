@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.core.values import Metric
-from bench.leaderboard.board.conditions import Condition
 from bench.leaderboard.board.contrasts import paired_gap
 from bench.leaderboard.board.degenerate import WARNINGS
 from bench.leaderboard.board.pairing import Strata, Stratum, UnpairedError, join_seeds, make_strata
 from bench.leaderboard.board.ranking import MetricsBySeed
 from bench.leaderboard.board.scores import strata_change
 from bench.leaderboard.board.values import Change, OverNoise, Row
+from bench.leaderboard.records.conditions import Condition
 
 FEWEST = 3
 """Rows of a method, the one without noise among them: of fewer the table of what noise did says all."""

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
-from bench.leaderboard.board.conditions import conditions_of
 from bench.leaderboard.board.contrasts import make_contrasts
 from bench.leaderboard.board.degenerate import lacking_seeds, text_warnings, warnings_of, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
@@ -20,6 +19,7 @@ from bench.leaderboard.board.over_noise import over_noise
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
 from bench.leaderboard.board.scores import NO_BASE, metric_score
 from bench.leaderboard.board.values import MethodContrast, OperatingPoint, OverNoise, Row, Score
+from bench.leaderboard.records.conditions import conditions_of
 from bench.leaderboard.records.labels import distinctions, pool_names
 from bench.leaderboard.records.perplexity_rise import PerplexityRise
 from bench.leaderboard.records.record import Record
@@ -64,14 +64,14 @@ def make_rows(
     groups = _gathered(history)
     bases = groups.pop(BASE, [])
     labels = _labels(groups)
-    against = _Reference(newest_metrics(bases), validations, margins)
+    against = _Reference(newest_metrics(bases), validations, margins, len(groups))
     drafts = [_row(group, labels[key], against) for key, group in groups.items()]
     drafts.sort(key=_sort_key)
     if bases:
-        drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
+        drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins, len(groups))))
     measured = [metrics for _, metrics in drafts]
     rows = with_holm(_of_all_seeds([row for row, _ in drafts], measured))
-    conditions, twins = conditions_of(rows, history), find_twins(rows, history)
+    conditions, twins = conditions_of([row.cells[0] for row in rows], history), find_twins(rows, history)
     rows = with_noise(with_ranks(rows, measured, conditions), measured, against.metrics, twins)
     points = operating_points(rows, history, conditions, selection, rise) if rise else ()
     passed_over = {index for point in points if point.rows for index in {*point.swept} - {*point.rows}}
@@ -187,6 +187,8 @@ class _Reference:
     """Of the unaligned model; empty where it was not measured, and for itself."""
     validations: Validations
     margins: Margins
+    rows: int
+    """Beside the unaligned model's: marks of a column are corrected for as many changes."""
 
 
 def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference) -> tuple[Row, MetricsBySeed]:
@@ -234,7 +236,7 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
     """One metric of a row, by seed, and why it earns no credit, if it does not."""
     base = against.metrics.get(name)
     by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
-    score = metric_score(by_seed, base, margin=against.margins.get(name))
+    score = metric_score(by_seed, base, margin=against.margins.get(name), tests=against.rows)
     is_base = all(map(_is_base, judged.values()))
     warnings = warnings_of(by_seed.values(), {} if base is None else extras([base]), is_base=is_base)
     score = without_credit(score, warnings)
@@ -252,10 +254,27 @@ def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
         "pool_sha256": record.data.pool_sha256,
         "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,
+        "n_pool": record.data.n_pool,
+        "disjoint": bool(record.data.disjoint),
+        "alike": _alike(list(used)),
         "noise_model": record.data.noise.model,
         "noise_rate": record.data.noise.rate,
         "seeds": tuple(sorted({record.data.seed for record in used})),
     }
+
+
+def _alike(cells: Sequence[Record]) -> bool:
+    """Whether cells of several seeds measured the same for every item, so that seeds made no difference."""
+    values = [
+        {
+            (name, task): part.items
+            for name, m in cell.metrics.items()
+            for task, part in {"": m, **(m.tasks or {})}.items()
+        }
+        for cell in cells
+    ]
+    several = len({cell.data.seed for cell in cells}) > 1
+    return several and all(of_cell == values[0] for of_cell in values) and any(values[0].values())
 
 
 def _flags(

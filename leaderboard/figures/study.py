@@ -42,8 +42,11 @@ MOST_TICKS = 8
 RATE_LABEL = "noise rate (% of pairs)"
 
 
-def draw_chart(chart: Chart) -> Figure:
+def draw_chart(chart: Chart, *, title: bool = True) -> Figure:
     """The picture of a chart; nothing is in it that its rows do not say.
+
+    Arguments:
+        title: whether it stands in the picture; a paper's caption takes its place.
 
     Raises:
         ValueError: the chart has no rows.
@@ -61,7 +64,8 @@ def draw_chart(chart: Chart) -> Figure:
     }
     with drawing_style():
         figure = draw[chart.kind](chart)
-        figure.suptitle(chart.title)
+        if title:
+            figure.suptitle(chart.title)
     return figure
 
 

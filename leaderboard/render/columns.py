@@ -73,7 +73,9 @@ def budget_columns(table: Table) -> list[TextColumn]:
         TextColumn("align memory", lambda row: _memory(row, row.budget.peak_rss_bytes), "align"),
     ]
     if any(budget.peak_device_bytes is not None for budget in budgets):
-        columns.append(TextColumn("device memory", lambda row: _memory(row, row.budget.peak_device_bytes), "align"))
+        columns.append(
+            TextColumn("align device memory", lambda row: _memory(row, row.budget.peak_device_bytes), "align")
+        )
     if any(budget.energy_joules is not None for budget in budgets):
         columns.append(TextColumn("energy", lambda row: _energy(row.budget), "energy"))
     return columns

@@ -92,7 +92,7 @@ def _main(table: Table) -> str:
         TextColumn("peak memory", lambda row: gibibytes_text(row.peak_rss_bytes)),
     ]
     if any(row.peak_device_bytes is not None for row in table.rows):
-        columns.append(TextColumn("device memory", lambda row: gibibytes_text(row.peak_device_bytes)))
+        columns.append(TextColumn("peak device memory", lambda row: gibibytes_text(row.peak_device_bytes)))
     if any(row.flags for row in table.rows):
         columns.append(TextColumn("flags", lambda row: "; ".join(row.flags), left=True))
     return _grid(table, columns)

@@ -22,7 +22,7 @@ from bench.leaderboard.render.columns import (
 )
 from bench.leaderboard.render.contrasts import comparison_sections
 from bench.leaderboard.render.grid import RowGrid, column_gap
-from bench.leaderboard.render.notes import FAILED, RANK, shows_ranks, subtitle, table_notes, unpaired_reasons
+from bench.leaderboard.render.notes import FAILED, RANK, opening, shows_ranks, table_notes, unpaired_reasons
 from bench.leaderboard.render.numbers import (
     MISSING,
     change_interval_text,
@@ -65,8 +65,7 @@ class TerminalBoard:
 
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     gap = column_gap(width)
-    more = subtitle(table)
-    yield Text.assemble("\n ", (table.locator, "bold"), f" · {more}" if more else "")
+    yield Padding(opening(table), (1, 0, 0, 1))
     yield _main(table, wide=width >= WIDE)
     for row in table.rows:
         if row.flags:  # what the exclamation marks mean
@@ -96,7 +95,8 @@ def _main(table: Table, *, wide: bool) -> RowGrid:
     if wide:
         leading += [*condition_columns(table), *([TRIALS] if table.has_aligned else [])]
     cost = TextColumn(
-        "align\nmemory", lambda row: f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}"
+        "align time\npeak memory",
+        lambda row: f"{seconds_text(row.align_seconds)}\n{gibibytes_text(row.peak_rss_bytes)}",
     )
     return RowGrid(
         table.rows, leading, [*(_score_column(column, table, wide=wide) for column in main_columns(table)), cost]

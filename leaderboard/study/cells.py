@@ -9,13 +9,13 @@ from typing import NamedTuple
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric, Value
 from bench.leaderboard.board.build import make_columns
-from bench.leaderboard.board.conditions import condition_of
 from bench.leaderboard.board.degenerate import warnings_of
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.pairing import is_exponential, make_strata, mean_of, minus
 from bench.leaderboard.board.rows import newest_metrics
 from bench.leaderboard.board.scores import metric_score
 from bench.leaderboard.board.values import Column
+from bench.leaderboard.records.conditions import condition_of
 from bench.leaderboard.records.labels import distinctions, joined, pool_names
 from bench.leaderboard.records.record import Record
 from bench.methods.labels import method_label

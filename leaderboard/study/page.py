@@ -1,6 +1,6 @@
 """A study's report as a Markdown page, with notes in plain words to read it by."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -12,6 +12,9 @@ from bench.leaderboard.study.charts import Chart
 from bench.leaderboard.study.report import Drawn, StudySection
 from bench.leaderboard.study.summary_tables import noise_tables, size_tables
 
+DEFAULT_PICTURES = ("png", "svg")
+IN_BROWSERS = ("png", "svg")
+"""Formats that a page can show, the first one rather."""
 MOST_NAMED = 30
 """Missing cells that are named one by one."""
 
@@ -27,11 +30,15 @@ def summary_sections(section: StudySection, *, between: str) -> list[Section]:
     ]
 
 
-def report_page(drawn: Drawn) -> str:
-    """The whole page; pictures are beside it. The same records give the same bytes."""
+def report_page(drawn: Drawn, pictures: Sequence[str] = DEFAULT_PICTURES) -> str:
+    """The whole page; pictures are beside it. The same records give the same bytes.
+
+    Arguments:
+        pictures: their formats, e.g. "png".
+    """
     parts = ["# Study report", f"From {drawn.report.n_records} records. Arrows point to the better side."]
     for section in drawn.report.sections:
-        parts += _section(section, drawn.charts)
+        parts += _section(section, drawn.charts, pictures)
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,15 +52,18 @@ def missing_line(section: StudySection) -> str:
     return f"{len(section.missing)} {cells} missing: {'; '.join(section.missing[:MOST_NAMED])}{rest}"
 
 
-def _section(section: StudySection, charts: Mapping[str, Chart]) -> Iterator[str]:
+def _section(section: StudySection, charts: Mapping[str, Chart], pictures: Sequence[str]) -> Iterator[str]:
     yield f"## {escaped(section.title)}"
     if section.missing:
         yield f"**{escaped(missing_line(section))}.** What follows is of the cells there are."
     for stem in section.pictures:
         chart = charts[stem]
         yield f"### {escaped(chart.title)}"
-        yield f"![{escaped(chart.title)}]({stem}.png)"
-        yield f"{READING['captions'][chart.kind]} [Numbers]({stem}.csv), [SVG]({stem}.svg)."
+        seen = next((form for form in IN_BROWSERS if form in pictures), None)
+        if seen is not None:
+            yield f"![{escaped(chart.title)}]({stem}.{seen})"
+        files = [f"[Numbers]({stem}.csv)", *(f"[{form.upper()}]({stem}.{form})" for form in pictures if form != seen)]
+        yield f"{READING['captions'][chart.kind]} {', '.join(files)}."
     for reading, tables in (
         (READING["noise_tables"], noise_tables(section.noise_curves, section.metrics, between=" ")),
         (READING["size_tables"], size_tables(section.size_curves, section.metrics, between=" ")),

@@ -39,6 +39,25 @@ class Capability(Task):
     of the mean is a bootstrap within tasks: the tasks are fixed, their documents a sample.
     """
 
+    references = (
+        """
+@misc{eval-harness,
+  title     = {The Language Model Evaluation Harness},
+  author    = {Gao, Leo and Tow, Jonathan and Abbasi, Baber and Biderman, Stella and Black, Sid and DiPofi, Anthony
+               and Foster, Charles and Golding, Laurence and Hsu, Jeffrey and Le Noac'h, Alain and Li, Haonan
+               and McDonell, Kyle and Muennighoff, Niklas and Ociepa, Chris and Phang, Jason and Reynolds, Laria
+               and Schoelkopf, Hailey and Skowron, Aviya and Sutawika, Lintang and Tang, Eric and Thite, Anish
+               and Wang, Ben and Wang, Kevin and Zou, Andy},
+  month     = {07},
+  year      = {2024},
+  publisher = {Zenodo},
+  version   = {v0.4.3},
+  doi       = {10.5281/zenodo.12608602},
+  url       = {https://zenodo.org/records/12608602}
+}
+""",
+    )
+
     tasks: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(VALIDATION_SPLITS)
     """Tasks, groups and tags of lm-eval's, or of `include_path`; `limit` is for each task."""
     data: Literal["pypi", "hub"] = "pypi"

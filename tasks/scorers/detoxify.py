@@ -60,6 +60,17 @@ class Detoxify(Scorer):
     Reference: Hanu and Unitary team 2020, https://github.com/unitaryai/detoxify.
     """
 
+    references = (
+        """
+@misc{hanu2020detoxify,
+  title        = {Detoxify},
+  author       = {Hanu, Laura and Thewlis, James and {Unitary team}},
+  howpublished = {Github. https://github.com/unitaryai/detoxify},
+  year         = {2020}
+}
+""",
+    )
+
     variant: Variant = "original"
     """Published checkpoint to download; without effect where `checkpoint` is given."""
     checkpoint: Path | None = None

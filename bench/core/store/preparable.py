@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.core.progress import Progress
 from bench.core.store.assets import PypiFile, describe_missing
@@ -11,6 +11,9 @@ from bench.core.values import Value
 
 class Preparable(Value, ABC):
     """Frozen, validated settings of something that `prepare` makes ready for use."""
+
+    references: ClassVar[tuple[str, ...]] = ()
+    """What to cite, each as one BibTeX entry; those of parent classes are cited as well."""
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:

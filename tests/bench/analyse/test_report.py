@@ -274,3 +274,16 @@ def test_a_report_imports_no_torch(tmp_path: Path, whole: list[Record]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_pictures_come_in_the_formats_asked_for_and_the_page_names_them(
+    tmp_path: Path, whole: list[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = report_run(put(tmp_path, whole), "json", figures="PDF, svg", titles=False)
+    suffixes = {path.suffix for path in page.parent.iterdir()}
+    assert suffixes == {".md", ".json", ".csv", ".pdf", ".svg"}
+    text = page.read_text()
+    assert ".svg)" in text
+    assert ".png" not in text
+    with pytest.raises(UsageError, match="unknown picture format 'jpg'"):
+        report_run(tmp_path, "json", figures="pdf,jpg")

@@ -17,6 +17,7 @@ from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.render.notes import MEANINGS, known_flags
 from bench.leaderboard.render.numbers import energy_text, rough_count_text
 from bench.leaderboard.render.terminal import TerminalBoard
+from bench.methods.labels import method_label
 
 Make = Callable[..., Record]
 VALUES = [0.1, 0.4, 0.2, 0.9]
@@ -61,7 +62,7 @@ def page_cells(text: str, heading: str, method: str) -> dict[str, str]:
     """The cells of a method's row in the table below a heading, by column title."""
     lines = [line for line in text.partition(heading)[2].split("\n\n")[1].splitlines() if line.startswith("|")]
     rows = [[cell.strip().replace("\u00a0", " ") for cell in line.split("|")[1:-1]] for line in lines]
-    return dict(zip(rows[0], next(row for row in rows if row[0].startswith(method)), strict=True))
+    return dict(zip(rows[0], next(row for row in rows if row[0].startswith(method_label(method))), strict=True))
 
 
 def test_seeds_are_averaged_and_memory_is_the_highest(make: Make) -> None:
@@ -103,7 +104,7 @@ def test_the_page_shows_the_budget_and_dashes(make: Make) -> None:
     ]
     text = board_page(make_leaderboard(records))
     assert page_cells(text, "### Budget", "dpo") == {
-        "method": "dpo",
+        "method": "DPO",
         "pairs": "200",
         "noise": "0 %",
         "steps": "47",

@@ -216,3 +216,18 @@ def test_methods_can_be_told_apart_without_colour(charts: dict[str, Chart]) -> N
 def test_nothing_to_draw() -> None:
     with pytest.raises(ValueError, match="nothing to draw"):
         draw_chart(Chart("x", "values", "x", (), ()))
+
+
+def test_a_pdf_embeds_truetype_fonts_and_no_type_3(charts: Mapping[str, Chart], tmp_path: Path) -> None:
+    path = tmp_path / "x.pdf"
+    save_figure(draw_chart(charts["tradeoff-flip"]), path)
+    data = path.read_bytes()
+    assert b"/CIDFontType2" in data or b"/Subtype /TrueType" in data
+    assert b"/FontFile2" in data
+    assert b"/Type3" not in data
+
+
+def test_titles_are_left_out_on_request(charts: Mapping[str, Chart]) -> None:
+    chart = charts["tradeoff-flip"]
+    assert draw_chart(chart).get_suptitle() == chart.title
+    assert draw_chart(chart, title=False).get_suptitle() == ""

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from bench.core.errors import UsageError
 from bench.display.board import next_commands, print_brief
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.values import Leaderboard
+from bench.leaderboard.board.view import View
 from bench.leaderboard.records.failures import FailedCell
 from bench.leaderboard.render.brief import MOST_ROWS, shown_rows
 from bench.leaderboard.render.findings import findings
@@ -183,3 +185,31 @@ def test_a_model_of_the_catalogue_goes_by_its_name_and_flags_by_their_row(cells)
     assert "! DPO 30 %: odd" in lines
     other = table.model_copy(update={"locator": "file:mine"})
     assert "file:mine" in shown(board.model_copy(update={"tables": (other,)}), 80)[0]
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 111])
+def test_columns_for_which_there_is_no_room_are_left_out_and_named(cells, width) -> None:
+    lines = shown(cells(THREE), width)
+    assert max(len(line) for line in lines if not line.startswith(" bench")) <= width
+    text = "\n".join(lines)
+    left_out = [name for name in ("gain", "perplexity", "capability", "align") if name not in lines[1] + lines[2]]
+    assert ("no room for" in text) == bool(left_out)
+
+
+def test_columns_that_are_asked_for_are_shown_in_their_order(cells) -> None:
+    lines = shown(cells(THREE), 120, view=View(columns=("capability", "pairs", "toxicity")))
+    assert lines[1].split() == ["capability", "toxicity", "↓"]
+    assert lines[2].split()[:6] == ["method", "↑", "Δ", "points", "pairs", "Δ"]
+    with pytest.raises(UsageError, match="unknown column 'capabilty'; did you mean 'capability'"):
+        shown(cells(THREE), 120, view=View(columns=("capabilty",)))
+
+
+def test_groups_are_parted_and_what_is_not_shown_is_counted(cells) -> None:
+    lines = shown(cells(THREE), 120, view=View(where={"noise": ("0.3",)}, group_by="noise"))
+    assert " 4 of 7 rows; ranks and marks are those of the whole board" in lines
+
+
+def test_both_boards_open_with_the_same_line(cells) -> None:
+    board = cells(THREE)
+    whole = [line for line in shown(board, 120, notes=True) if line]
+    assert whole[0] == shown(board, 120)[0]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.core.values import BASE
-from bench.leaderboard.board.values import Row
 from bench.leaderboard.records.record import Record
 
 
@@ -34,11 +33,11 @@ def condition_of(record: Record) -> Condition | None:
     return Condition(data.pool_sha256, data.held_out, n_pairs, noise_model, data.noise.rate)
 
 
-def conditions_of(rows: Sequence[Row], history: Sequence[Record]) -> list[Condition | None]:
-    """Of each row.
+def conditions_of(cells: Sequence[str], history: Sequence[Record]) -> list[Condition | None]:
+    """Of each cell, by its id.
 
     Arguments:
-        history: the records behind the rows.
+        history: records, theirs among them.
     """
     records = {record.cell_id: record for record in history}
-    return [condition_of(records[row.cells[0]]) for row in rows]
+    return [condition_of(records[cell]) for cell in cells]
