@@ -93,8 +93,7 @@ def _grid(table: Table, rows: Sequence[Row], *, wide: bool) -> Grid:
     columns.append(TextColumn(_lead_title(lead, table), partial(_lead, lead, between)))
     if any(lead.metric in row.scores and row.scores[lead.metric].noise for row in rows):
         columns.append(TextColumn("gain\nretained", partial(_retained, lead.metric, between)))
-    side = [column for column in table.columns[1:] if column.metric in SIDE_METRICS]
-    columns += [TextColumn(_side_title(column), partial(_side, column)) for column in side]
+    columns += _side_columns(table, wide=wide)
     columns.append(TextColumn("align\ntime", lambda row: MISSING if row.is_base else seconds_text(row.align_seconds)))
     grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 1 if wide else 0))
     grid.add_column("method", overflow="fold")
@@ -135,6 +134,23 @@ def _lead(column: Column, between: str, row: Row) -> Text:
 
 def _retained(metric: str, between: str, row: Row) -> str:
     return retained_text(row, metric, between) if row.noise_rate else ""
+
+
+def _side_columns(table: Table, *, wide: bool) -> list[TextColumn]:
+    """The further metrics; where there is little room, those that change by points stand one above the other."""
+    side = [column for column in table.columns[1:] if column.metric in SIDE_METRICS]
+    shares = [] if wide else [column for column in side if style_of(column).change_head]
+    stacked = shares if len(shares) > 1 else []
+    columns = [TextColumn("\n".join(one.metric for one in stacked), partial(_stacked, stacked))] if stacked else []
+    return columns + [TextColumn(_side_title(one), partial(_side, one)) for one in side if one not in stacked]
+
+
+def _stacked(columns: Sequence[Column], row: Row) -> Text:
+    """A line a metric; of base all on one, as it has a single one."""
+    texts = [_side(column, row) for column in columns]
+    if not row.is_base:
+        return Text("\n").join(texts)
+    return Text(", ".join(text.plain.removesuffix(style_of(columns[0]).unit) for text in texts))
 
 
 def _side_title(column: Column) -> str:
