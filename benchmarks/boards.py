@@ -39,15 +39,8 @@ def made_up(rng: np.random.Generator, gain: float, shared: dict[str, Any]) -> di
     parts = {
         name: _metric(of_task, "accuracy", name, higher=True) for name, of_task in zip(TASKS, answers, strict=True)
     }
-    capability = Metric(
-        value=float(answers.mean()),
-        stderr=0.04,
-        ci95=(0.4, 0.6),
-        n=140,
-        unit="accuracy",
-        higher_is_better=True,
-        tasks=parts,
-    )
+    capability = _metric(answers.reshape(-1), "accuracy", "answers", higher=True)
+    capability = capability.model_copy(update={"items": None, "tasks": parts})
     return {
         "toxicity": _metric(toxicity, "mean toxicity probability", "prompts"),
         "perplexity": _metric(losses, "perplexity per token", "documents", weights=shared["weights"]),

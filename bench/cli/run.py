@@ -175,7 +175,6 @@ def _read_study(
             ("apply_chat_template",): measurement.apply_chat_template or None,
             ("tasks", "toxicity", "protocol"): measurement.protocol,
             ("tasks", "capability", "num_fewshot"): measurement.num_fewshot,
-            ("apply_chat_template",): measurement.apply_chat_template or None,
             ("tasks", "capability", "apply_chat_template"): measurement.apply_chat_template or None,
             ("tasks", "capability", "include_path"): [str(path) for path in measurement.include_path or ()] or None,
         }

@@ -20,8 +20,9 @@ from bench.tasks.preferences.draw import Draw, PreferenceData, prepare_preferenc
 from bench.tasks.preferences.pool import PairPool
 from bench.tasks.texts.prose import neutral_identity
 
-BY_TEXTS = {"source", "chat"}
-"""What is said of pairs that are known by their texts: where those come from, and what template wrote them."""
+BY_TEXTS = {"source", "chat", "n_pool"}
+"""What is said of pairs that are known by their texts: where those come from, what template wrote them, and of how many
+they were drawn."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,7 @@ def describe_data(data: PreferenceData | None) -> DataInfo:
         noise=noise,
         seed=data.seed,
         chat=data.chat,
+        n_pool=data.n_pool,
     )
 
 

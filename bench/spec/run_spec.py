@@ -12,6 +12,7 @@ from bench.core.chat import ChatSettings
 from bench.core.chat_date import CHAT_DATE
 from bench.core.errors import UsageError
 from bench.core.files import PACKAGE, require_file
+from bench.core.registry import unknown
 from bench.core.values import BASE, Value
 from bench.leaderboard.records.ledger import TuningNote
 from bench.methods.base import METHODS, AlignmentMethod
@@ -266,10 +267,16 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def find_config(name: str | None) -> Path:
-    """The file that `--config` means: a path, or the name of a shipped one; the quickstart where nothing is given."""
+    """The file that `--config` means: a path, or the name of a shipped one; the quickstart where nothing is given.
+
+    Raises:
+        UsageError: it is no path, and none is called so.
+    """
     shipped = shipped_configs()
     if name is None:
         return shipped["quickstart"]
+    if name not in shipped and name.replace("-", "_").isidentifier() and not Path(name).exists():
+        raise unknown("configuration", name, shipped)
     return shipped[name] if name in shipped and not Path(name).exists() else Path(name)
 
 

@@ -18,6 +18,7 @@ TASKS: Mapping[str, str] = {
     "toxicity": f"{{prompts: {PROMPTS}, scorer: bilstm, limit: 200}}  # prompts continued, and who judges the text",
     "perplexity": "{source: wikipedia-boolq, limit: 40}  # documents",
     "capability": "{limit: 20}  # questions of each of lm-eval's tasks",
+    "preference": "{}  # held-out pairs: whether the preference was learnt",
 }
 """What is measured at first; of other tasks that a run has where nothing is given, all."""
 

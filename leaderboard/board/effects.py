@@ -25,6 +25,8 @@ class MeasuredSpread:
 
     metric: str
     unit: str
+    model: str
+    """The last part of its locator."""
     method: str
     n_pairs: int
     rate: float
@@ -82,7 +84,7 @@ def shipped_effects(n_items: Mapping[str, int], n_seeds: int) -> list[str]:
     """
     lines = [
         f"  {measured.metric}: {measured.words(measured.effect(n_items=items, n_seeds=n_seeds))} with {items} items, "
-        f"judged by {measured.method} at noise {measured.rate:g} ({measured.unit})"
+        f"judged by {measured.method} at noise {measured.rate:g} on {measured.model} ({measured.unit})"
         for measured in shipped_spreads()
         if (items := n_items.get(measured.metric, 0)) > 1
     ]
@@ -92,8 +94,7 @@ def shipped_effects(n_items: Mapping[str, int], n_seeds: int) -> list[str]:
     alone = " (how seeds differ is left out)" if n_seeds == 1 else ""
     return [
         f"smallest difference from the unaligned model that {_seeds(n_seeds)} can tell{alone} with power 0.8, judged "
-        "by the shipped studies of SmolLM2-135M-Instruct until cells are finished; another model may spread several "
-        "times as much:",
+        "by the shipped studies until cells are finished; another model may spread several times as much:",
         *lines,
         *(f"  {name}: not known until cells are finished, as no shipped study has it" for name in others),
     ]
@@ -158,6 +159,7 @@ def _measured(name: str, group: Sequence[Record], base: Record) -> MeasuredSprea
     return MeasuredSpread(
         metric=name,
         unit=base.metrics[name].unit,
+        model=base.model.locator.rpartition("/")[2],
         method=first.method.name,
         n_pairs=first.data.n_pairs,
         rate=first.data.noise.rate,

@@ -14,7 +14,7 @@ from bench.leaderboard.board.degenerate import WARNINGS
 from bench.leaderboard.board.pairing import Strata, UnpairedError, join_seeds, make_sheet, make_strata, minus, spreads
 from bench.leaderboard.board.values import Row
 from bench.leaderboard.statistics.means import p_values
-from bench.leaderboard.statistics.ranks import RankComparison, rank_labels, surely_better, tie_ranks
+from bench.leaderboard.statistics.ranks import RankComparison, rank_labels, rank_ranges, surely_better
 
 MetricsBySeed = Mapping[str, Mapping[int, Metric]]
 """What a row is made of: each metric under each seed."""
@@ -64,7 +64,7 @@ def with_ranks(
 
 
 def rank(contenders: Sequence[Contender | None], *, higher_is_better: bool) -> list[str | None]:
-    """Labels such as "1=", "1=", "3" (`bench.leaderboard.statistics.ranks`), from all pairs, Holm-corrected over them.
+    """Labels such as "1–2", "1–2", "3" (`bench.leaderboard.statistics.ranks`), from all pairs, Holm-corrected over all.
 
     Two rows are compared on the items and the seeds that both have; where both have several seeds, but share fewer than
     two, they are not, as nothing would be known of seeds. Rows that cannot be compared are not told apart.
@@ -83,7 +83,7 @@ def rank(contenders: Sequence[Contender | None], *, higher_is_better: bool) -> l
     position = {index: number for number, index in enumerate(ranked)}
     better = surely_better(len(ranked), {(position[a], position[b]): comparisons[a, b] for a, b in comparisons})
     with suppress(ValueError):  # rows measured on different items can beat each other in a circle
-        for index, label in zip(ranked, rank_labels(tie_ranks(better)), strict=True):
+        for index, label in zip(ranked, rank_labels(rank_ranges(better)), strict=True):
             labels[index] = label
     return labels
 

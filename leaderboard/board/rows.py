@@ -52,11 +52,11 @@ def make_rows(history: Sequence[Record], validations: Validations, margins: Marg
     groups = _gathered(history)
     bases = groups.pop(BASE, [])
     labels = _labels(groups)
-    against = _Reference(newest_metrics(bases), validations, margins)
+    against = _Reference(newest_metrics(bases), validations, margins, len(groups))
     drafts = [_row(group, labels[key], against) for key, group in groups.items()]
     drafts.sort(key=_sort_key)
     if bases:
-        drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins)))
+        drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins, len(groups))))
     measured = [metrics for _, metrics in drafts]
     rows = with_holm(_of_all_seeds([row for row, _ in drafts], measured))
     conditions, twins = conditions_of(rows, history), find_twins(rows, history)
@@ -171,6 +171,8 @@ class _Reference:
     """Of the unaligned model; empty where it was not measured, and for itself."""
     validations: Validations
     margins: Margins
+    rows: int
+    """Beside the unaligned model's: marks of a column are corrected for as many changes."""
 
 
 def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference) -> tuple[Row, MetricsBySeed]:
@@ -218,7 +220,7 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
     """One metric of a row, by seed, and why it earns no credit, if it does not."""
     base = against.metrics.get(name)
     by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
-    score = metric_score(by_seed, base, margin=against.margins.get(name))
+    score = metric_score(by_seed, base, margin=against.margins.get(name), tests=against.rows)
     is_base = all(map(_is_base, judged.values()))
     warnings = warnings_of(by_seed.values(), {} if base is None else extras([base]), is_base=is_base)
     score = without_credit(score, warnings)
@@ -236,10 +238,26 @@ def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
         "pool_sha256": record.data.pool_sha256,
         "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,
+        "n_pool": record.data.n_pool,
+        "alike": _alike(list(used)),
         "noise_model": record.data.noise.model,
         "noise_rate": record.data.noise.rate,
         "seeds": tuple(sorted({record.data.seed for record in used})),
     }
+
+
+def _alike(cells: Sequence[Record]) -> bool:
+    """Whether cells of several seeds measured the same for every item, so that seeds made no difference."""
+    values = [
+        {
+            (name, task): part.items
+            for name, m in cell.metrics.items()
+            for task, part in {"": m, **(m.tasks or {})}.items()
+        }
+        for cell in cells
+    ]
+    several = len({cell.data.seed for cell in cells}) > 1
+    return several and all(of_cell == values[0] for of_cell in values) and any(values[0].values())
 
 
 def _flags(

@@ -12,6 +12,7 @@ import numpy as np
 from bench.core.intervals import Interval, Transform, proportion
 from bench.core.values import Metric
 from bench.leaderboard.board.extras import extras
+from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.margins import preserved
 from bench.leaderboard.board.pairing import (
     Strata,
@@ -28,9 +29,10 @@ from bench.leaderboard.board.pairing import (
 from bench.leaderboard.board.values import Change, Score
 from bench.leaderboard.statistics.answers import answer_bounds, answers_p, count_answers
 from bench.leaderboard.statistics.equivalence import LEVEL
-from bench.leaderboard.statistics.means import mean_bounds, p_values
+from bench.leaderboard.statistics.means import least_marked, mean_bounds, p_values
 from bench.leaderboard.statistics.panel import Sheet
 from bench.leaderboard.statistics.power import Spread, detectable_effect
+from bench.leaderboard.statistics.variance import variance_of
 
 NO_BASE = "base was not measured"
 TAIL = 0.025
@@ -40,7 +42,9 @@ POWER = 0.8
 """Chance with which a change that is called detectable is found."""
 
 
-def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: float | None = None) -> Score:
+def metric_score(
+    by_seed: Mapping[int, Metric], base: Metric | None, *, margin: float | None = None, tests: int | None = None
+) -> Score:
     """A row's score on one metric. Whether its change is better is judged here by its interval alone.
 
     With one seed intervals are over items, as a record's own is; with several they are over items and seeds
@@ -51,6 +55,7 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
         base: the unaligned model's; None where there is none, and for base itself.
         margin: the loss against base, positive and in the change's unit, up to which the metric counts as preserved;
             None where that is not asked.
+        tests: changes that a mark is corrected for; None where no mark is given.
     """
     measured = {seed: metric for seed, metric in sorted(by_seed.items()) if metric.value is not None}
     counts: Counter[str] = Counter()
@@ -61,7 +66,7 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
     metrics = list(measured.values())
     values = {seed: metric.value for seed, metric in measured.items() if metric.value is not None}
     several = len(values) > 1
-    change, reason = _change_or_reason(metrics, base, margin)
+    change, reason = _change_or_reason(metrics, base, margin, tests)
     value, ci95, n = _average(metrics) if several else (metrics[0].value, metrics[0].ci95, metrics[0].n)
     return Score(
         value=value,
@@ -77,21 +82,23 @@ def metric_score(by_seed: Mapping[int, Metric], base: Metric | None, *, margin: 
     )
 
 
-def paired_change(after: Sequence[Metric], before: Sequence[Metric], *, margin: float | None = None) -> Change:
+def paired_change(
+    after: Sequence[Metric], before: Sequence[Metric], *, margin: float | None = None, tests: int | None = None
+) -> Change:
     """After minus before on the same items, of exponentials after over before minus one; intervals as `metric_score`'s.
 
     Arguments:
         after, before: the metric as measured for each seed, the same seeds in the same order; a single measurement
             stands beside every seed of the other.
-        margin: as for `metric_score`.
+        margin, tests: as for `metric_score`.
 
     Raises:
         UnpairedError: items were not kept, or are not the same.
     """
-    return strata_change(make_strata(after), make_strata(before), of=after[0], margin=margin)
+    return strata_change(make_strata(after), make_strata(before), of=after[0], margin=margin, tests=tests)
 
 
-def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = None) -> Change:
+def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = None, tests: int | None = None) -> Change:
     """A minus B, as `paired_change`.
 
     Arguments:
@@ -123,6 +130,8 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
         better=better,
         p=p,
         detectable=None if table is None else _detectable(table, exponential),
+        detectable_mark=None if table is None or tests is None else _detectable_mark(table, exponential, tests),
+        carried_by=None if table is None else _carried_by(table),
         preserved=verdict,
     )
 
@@ -185,14 +194,14 @@ def _average(metrics: Sequence[Metric]) -> tuple[float, tuple[float, float] | No
 
 
 def _change_or_reason(
-    metrics: Sequence[Metric], base: Metric | None, margin: float | None
+    metrics: Sequence[Metric], base: Metric | None, margin: float | None, tests: int | None
 ) -> tuple[Change | None, str | None]:
     if base is None:
         return None, None
     if base.value is None:
         return None, NO_BASE
     try:
-        return paired_change(metrics, [base], margin=margin), None
+        return paired_change(metrics, [base], margin=margin, tests=tests), None
     except UnpairedError as reason:
         return None, str(reason)
 
@@ -249,6 +258,23 @@ def _detectable(sheet: Sheet, exponential: bool) -> float | None:
     if not exponential:
         return effect
     return math.expm1(effect) if effect < LARGEST_LOGARITHM else None
+
+
+def _detectable_mark(table: Sheet, exponential: bool, tests: int) -> float | None:
+    """The smallest true change whose p is, with chance `POWER`, small enough to be marked as the only one of `tests`;
+    None where nothing spreads, or no number can hold it."""
+    if table.n_items < 2:
+        return None
+    (least,) = least_marked(table, alpha=ALPHA / tests)
+    effect = float(least) + NormalDist().inv_cdf(POWER) * math.sqrt(float(variance_of(table).variance[0]))
+    if not exponential:
+        return None if math.isnan(effect) else effect
+    return math.expm1(effect) if effect < LARGEST_LOGARITHM else None
+
+
+def _carried_by(table: Sheet) -> float:
+    pulls = (table.weights * table.item_means[:, 0]) ** 2
+    return float(pulls.sum() ** 2 / (pulls**2).sum()) if pulls.any() else 0.0
 
 
 @lru_cache(maxsize=256)

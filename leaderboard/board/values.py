@@ -42,7 +42,11 @@ class Change(Value):
     p_holm: float | None = None
     """Adjusted for all changes of the column's rows; of a task, for all rows and tasks. None outside a table."""
     detectable: float | None = None
-    """The smallest true change, in either direction, that the row's items and seeds find with 80 % power."""
+    """The smallest true change, in either direction, that has an interval without zero with 80 % power."""
+    detectable_mark: float | None = None
+    """The same for a mark: for p to be small enough to be the smallest of the column's rows. None of a task."""
+    carried_by: float | None = None
+    """How many items of equal changes would say as much: where few items move far, fewer than moved."""
     preserved: Preserved | None = None
     """Of metrics with a margin."""
 
@@ -128,7 +132,8 @@ class Score(Value):
     different items."""
     n: int
     rank: str | None = None
-    """Place among the table's rows, "1=" where it is shared; None where rows cannot be ranked, or this one is not."""
+    """Place among the rows that it is ranked with, "1–3" where it may be any of these; None where rows cannot be
+    ranked, or this one is not."""
     by_seed: Mapping[int, float] = Field(default_factory=dict)
     """Each seed's own value, where several were run."""
     spread: float | None = None
@@ -193,11 +198,15 @@ class Row(Value):
     """Pairs set aside; None for base."""
     n_pairs: int | None = None
     """None for base."""
+    n_pool: int | None = None
+    """Pairs that these were drawn from; None for base, and where older records do not say."""
     noise_model: str | None = None
     """None for base."""
     noise_rate: float | None = None
     """None for base."""
     seeds: tuple[int, ...] = ()
+    alike: bool = False
+    """Whether there are several seeds, whose cells are the same in every item: no more than one measurement."""
     scores: Mapping[str, Score]
     """By metric; a metric that was not measured is not there."""
     align_seconds: float

@@ -79,6 +79,8 @@ class DataInfo(Value):
     """Clean pairs of the pool that were set aside and not trained on."""
     n_pairs: int = Field(ge=0)
     """Pairs that the method was given."""
+    n_pool: int | None = Field(default=None, ge=0)
+    """Pairs that they were drawn from, the held-out ones aside; None for the unaligned model, and in older records."""
     pairs_sha256: str
     """Hash of the clean pairs in order, before noise."""
     noise: NoiseInfo

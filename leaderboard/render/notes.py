@@ -22,6 +22,7 @@ from bench.leaderboard.render.numbers import (
     WORSE,
     count_text,
     moment_text,
+    rate_text,
     seconds_text,
     size_text,
     style_of,
@@ -35,8 +36,10 @@ FAILED: str = _TEXTS["failed"]
 """What failed cells mean for a board."""
 PACKAGES_SHOWN = ("alignment-bench", "torch", "transformers", "trl", "peft", "lm-eval")
 SETTINGS_SHOWN = 12
-ALL_ALIKE = "1="
-"""Every row's rank where none is surely better than another."""
+MOST_OF_POOL = 0.2
+"""Share of the pool that a seed's pairs are, above which other seeds say little of another pool."""
+FEW = 15
+"""Items that carry a change, below which its interval may cover too little."""
 RANK = "#"
 """Stands before a rank on the terminal, where it shares a line with the value."""
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -78,7 +81,7 @@ def table_notes(table: Table) -> list[Note]:
     notes += [Note("Model", model), *_pairs(table), *_chat(table), _cost(table)]
     if table.has_aligned:
         notes += [Note("Budget", _TEXTS["budget"]), *_energy(table)]
-    notes += _partly_paired(table)
+    notes += [*_few_items(table), *_partly_paired(table)]
     if table.superseded:
         text = f"{table.superseded} older of the same row and seed are left out; the newest counts."
         notes.append(Note("Records", text))
@@ -87,7 +90,7 @@ def table_notes(table: Table) -> list[Note]:
 
 def shows_ranks(table: Table, column: Column) -> bool:
     """Whether any two rows could be told apart in this metric."""
-    return any(rank != ALL_ALIKE for rank in _rank_labels(table, column))
+    return any(rank.partition("–")[0] != "1" for rank in _rank_labels(table, column))
 
 
 def _rank_labels(table: Table, column: Column) -> list[str]:
@@ -140,7 +143,21 @@ def _seeds(table: Table) -> Note:
     numbers = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     parts = [f"{numbers} a row, averaged item by item; how seeds differ is part of the intervals, and stands apart too"]
     parts += [note for note in map(note_on_seeds, counts) if note]
-    return Note("Seeds", f"{'; '.join(parts)}.")
+    return Note("Seeds", f"{'; '.join([*parts, *_same_pairs(table)])}.")
+
+
+def _same_pairs(table: Table) -> Iterator[str]:
+    """What several seeds of the same pool of pairs do not show, and which of them are one measurement."""
+    several = [row for row in table.rows if len(row.seeds) > 1]
+    shares = {(row.n_pairs, row.n_pool) for row in several if row.n_pairs and row.n_pool}
+    large = sorted((n, pool) for n, pool in shares if n > MOST_OF_POOL * pool)
+    if large:
+        named = ", ".join(f"{count_text(n)} of {count_text(pool)} pairs" for n, pool in large)
+        yield _TEXTS["same_pairs"].format(named=named)
+    elif any(row.n_pool is None for row in several):
+        yield _TEXTS["unknown_pool"]
+    if alike := dict.fromkeys(f"{row.method} {rate_text(row.noise_rate)}" for row in several if row.alike):
+        yield _TEXTS["alike"].format(rows=", ".join(alike))
 
 
 def _ranks(table: Table) -> Iterator[Note]:
@@ -148,7 +165,7 @@ def _ranks(table: Table) -> Iterator[Note]:
     alike = [column.metric for column in ranked if not shows_ranks(table, column)]
     texts = [_TEXTS["ranks"].format(rank=RANK)] if len(alike) < len(ranked) else []
     if alike:
-        texts.append(f"No two rows can be told apart in {', '.join(alike)}, so that all share the first rank.")
+        texts.append(f"No two rows can be told apart in {', '.join(alike)}, so that each may be any.")
     if texts:
         yield Note("Rank", " ".join(texts))
 
@@ -174,6 +191,8 @@ def _detectable_in(table: Table, column: Column) -> str:
     seeds = sorted({len(row.seeds) for row in changed})
     runs = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     spans = f"{size_text(median(sizes), style)} ({size_text(max(sizes), style)})"
+    if marked := [change.detectable_mark for change in changes if change.detectable_mark]:
+        spans += f", for a mark {size_text(median(marked), style)} ({size_text(max(marked), style)}),"
     return f"{column.metric} {spans} with {count_text(items)} items and {runs} seed{'' if runs == '1' else 's'}"
 
 
@@ -247,6 +266,19 @@ def _energy(table: Table) -> Iterator[Note]:
     if reasons:
         text += f"; not counted for some rows: {reasons}"
     yield Note("Energy", f"{text}." if sources else f"not counted: {reasons}.")
+
+
+def _few_items(table: Table) -> list[Note]:
+    """Changes that few items carry; of answers, whose intervals know it, none are named."""
+    few = [
+        f"{row.method} {rate_text(row.noise_rate)} {column.metric} by {count_text(change.carried_by)} of {change.n}"
+        for column in table.columns
+        if not column.unit.startswith("accuracy")
+        for row in table.rows
+        if column.metric in row.scores and (change := row.scores[column.metric].change)
+        if change.carried_by and change.carried_by < FEW
+    ]
+    return [Note("Few items", _TEXTS["few_items"].format(few=FEW, rows="; ".join(dict.fromkeys(few))))] if few else []
 
 
 def _partly_paired(table: Table) -> list[Note]:

@@ -68,7 +68,7 @@ def value_text(score: Score | None, style: NumberStyle) -> str:
 
 
 def rank_text(score: Score | None) -> str:
-    """`1=` where the rank is shared, `3` where not, or a dash."""
+    """`1–3` where it may be any of these, `3` where not, or a dash."""
     return MISSING if score is None or score.rank is None else score.rank
 
 

@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = attach(
         "panel": ["Sheet"],
         "permutation": ["sign_flip_p"],
         "power": ["Spread", "detectable_effect"],
-        "ranks": ["rank_labels", "surely_better", "tie_ranks"],
+        "ranks": ["rank_labels", "rank_ranges", "surely_better"],
         "retention": ["retained_gain"],
         "seeds": ["seeded_difference", "seeded_mean"],
     },

@@ -65,6 +65,8 @@ class PreferenceData:
     seed: int
     chat: ChatInfo | None = None
     """As the pool has it."""
+    n_pool: int | None = None
+    """Pairs that there were to draw from: all but the held-out ones."""
 
     @property
     def n_flipped(self) -> int:
@@ -107,6 +109,7 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
             rate=0.0,
             seed=draw.seed,
             chat=pool.chat,
+            n_pool=len(pool.pairs),
         )
     held_out = held_out_indices(pool, draw.held_out)
     training = [pair for index, pair in enumerate(pool.pairs) if index not in held_out]
@@ -130,6 +133,7 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
         rate=draw.rate,
         seed=draw.seed,
         chat=pool.chat,
+        n_pool=len(training),
     )
 
 

@@ -85,6 +85,12 @@ class ChatTemplate:
         """
         prompt = _turns(pair.prompt)
         beginning = self._asked(prompt, origin)
+        whole = prompt[-1]["content"] == pair.prompt  # a transcript ends as some templates' prompts do
+        if whole and self._behind_question and pair.prompt.rstrip().endswith(self._behind_question):
+            raise UsageError(
+                f"{origin}: the chat template has written this prompt already, as in pairs that a run exported; leave "
+                "apply_chat_template at auto, under which plain texts stay as they are"
+            )
         answers = pair.chosen.strip(), pair.rejected.strip()
         written = PreferencePair(beginning, answers[0], answers[1], question=str(prompt[-1]["content"]))
         if closed:
@@ -146,6 +152,12 @@ class ChatTemplate:
         if words not in text:
             raise UsageError(f"{origin}: the chat template leaves out or alters what the user says; {OFF}")
         return text
+
+    @cached_property
+    def _behind_question(self) -> str:
+        """What the template writes between the user's words and the answer."""
+        question = self._with_system([{"role": "user", "content": PROBE}])
+        return self._render(question, "a chat", opened=True).rpartition(PROBE)[2].strip()
 
     @cached_property
     def _added_start(self) -> str:

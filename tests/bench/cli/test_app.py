@@ -52,6 +52,7 @@ def test_help_names_every_command() -> None:
         (["run", "--set", "methods.dpo.lr=1e-4"], 2, "did you mean 'learning_rate'"),
         (["run", "--tasks", "mmlu"], 2, "use capability with --set tasks.capability.tasks=[mmlu]"),
         (["run", "--model_name_or_path=gpt2"], 2, "use --model"),
+        (["study", "Noise_Study"], 2, "did you mean 'noise-study'"),
         (["study", "noise-study", "--config", "smollm2"], 2, "two configurations"),
     ],
 )

@@ -192,8 +192,8 @@ def test_the_matrix_has_a_mark_for_each_seed_in_order() -> None:
     lines = drawn(states)
     assert lines[0].split() == ["method", "noise", "pairs", "0", "0.5"]
     assert lines[1].split() == ["base", "✓"]
-    assert lines[2].split() == ["profs", "flip", "8", "·✗", "▶·"]
-    assert lines[3].split() == ["profs", "replace", "8", "·✗", "··"]  # rate 0 is every noise model's
+    assert lines[2].split() == ["ProFS", "flip", "8", "·✗", "▶·"]
+    assert lines[3].split() == ["ProFS", "replace", "8", "·✗", "··"]  # rate 0 is every noise model's
     assert lines[5] == "7 cells: 4 pending, 1 running, 1 done, 1 failed; time left: unknown yet"
 
 
@@ -252,6 +252,16 @@ def test_a_study_takes_what_a_run_takes_for_its_measurements(write: Any) -> None
     for (spec,) in _read_study(path, None, Grid(), measurement, Execution()).specs():
         assert spec.tasks["toxicity"] == {"limit": 3, "scorer": "words", "protocol": "lee2024"}
         assert spec.tasks["capability"] == {"num_fewshot": 2}
+
+
+def test_the_chat_template_is_asked_for_the_whole_run_whatever_it_measures(write: Any) -> None:
+    flag = Measurement(apply_chat_template=True)
+    spec = _read_study(write(tasks={"perplexity": {}, "capability": {}}), None, Grid(), flag, Execution()).spec
+    assert spec.apply_chat_template is True
+    assert spec.tasks["capability"] == {"apply_chat_template": True}
+    assert (
+        _read_study(write(tasks={"perplexity": {}}), None, Grid(), flag, Execution()).spec.apply_chat_template is True
+    )
 
 
 def test_a_configuration_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Ranks: what cannot be told apart shares one, what is told apart does not, and what must not win has none."""
+"""Ranks: ranges of what cannot be told apart overlap, of what is told apart do not; what must not win has none."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def contender(make_metric):
     return made
 
 
-def test_lower_is_better_and_what_is_alike_shares_a_rank(contender):
+def test_lower_is_better_and_what_is_alike_has_one_range(contender):
     rows = [contender(0.2), contender(0.0), contender(0.001), contender(-0.2)]
-    assert rank(rows, higher_is_better=False) == ["4", "2=", "2=", "1"]
-    assert rank(rows, higher_is_better=True) == ["1", "2=", "2=", "4"]
+    assert rank(rows, higher_is_better=False) == ["4", "2–3", "2–3", "1"]
+    assert rank(rows, higher_is_better=True) == ["1", "2–3", "2–3", "4"]
 
 
 def test_being_told_apart_is_not_transitive(contender):
     # The uncertain row lies between two that are told apart, and cannot be told from either.
     rows = [contender(-0.05), contender(0.0, wobble=0.5), contender(0.05)]
-    assert rank(rows, higher_is_better=False) == ["1=", "1=", "2"]
+    assert rank(rows, higher_is_better=False) == ["1–2", "1–3", "2–3"]
 
 
 def test_few_rows_have_no_ranks(contender):
@@ -74,7 +74,7 @@ def test_seeds_that_differ_much_hide_what_items_would_show(contender):
         return [contender(shift, seeds=(0, 1, 2), seed_sd=seed_sd) for shift in (-0.1, 0.0, 0.1)]
 
     assert rank(rows(0.0), higher_is_better=False) == ["1", "2", "3"]
-    assert rank(rows(0.5), higher_is_better=False) == ["1=", "1=", "1="]
+    assert rank(rows(0.5), higher_is_better=False) == ["1–3", "1–3", "1–3"]
 
 
 def test_rows_that_share_too_few_seeds_are_not_told_apart(contender):
@@ -82,15 +82,15 @@ def test_rows_that_share_too_few_seeds_are_not_told_apart(contender):
     first, second, alike = (
         contender(shift, seeds=seeds) for shift, seeds in ((-0.5, (0, 1)), (0.5, (1, 2)), (0.5, (0, 1)))
     )
-    assert rank([first, second, unknown], higher_is_better=False) == ["1=", "1=", "1="]
-    assert rank([first, alike, unknown], higher_is_better=False) == ["1=", "2", "1="]
+    assert rank([first, second, unknown], higher_is_better=False) == ["1–3", "1–3", "1–3"]
+    assert rank([first, alike, unknown], higher_is_better=False) == ["1–2", "2–3", "1–3"]
     one_seed = contender(0.5, seeds=(1,))  # which says nothing of seeds anyway
-    assert rank([first, one_seed, unknown], higher_is_better=False) == ["1=", "2", "1="]
+    assert rank([first, one_seed, unknown], higher_is_better=False) == ["1–2", "2–3", "1–3"]
 
 
-def test_rows_that_are_the_same_to_the_last_item_share(contender):
+def test_rows_that_are_the_same_to_the_last_item_have_one_range(contender):
     rows = [contender(0.0), contender(0.0), contender(-0.2)]
-    assert rank(rows, higher_is_better=False) == ["2=", "2=", "1"]
+    assert rank(rows, higher_is_better=False) == ["2–3", "2–3", "1"]
 
 
 def test_averages_over_tasks_are_ranked_task_by_task(make_metric):
@@ -124,7 +124,7 @@ def test_a_degenerate_row_is_not_ranked_on_the_board(make_record, make_metric):
     }
     page = board_page(board)
     assert "| rank |" in page
-    assert "**Rank:** One more than the number of rows that are surely better" in page
+    assert "**Rank:** The ranks that a row may have" in page
 
 
 def test_a_column_in_which_all_are_alike_has_no_ranks_and_says_so(make_record, make_metric):
@@ -136,7 +136,7 @@ def test_a_column_in_which_all_are_alike_has_no_ranks_and_says_so(make_record, m
 
     page = board_page(make_leaderboard([record(name) for name in ("base", "dpo", "profs")]))
     assert "| rank |" not in page
-    assert "**Rank:** No two rows can be told apart in toxicity, so that all share the first rank." in page
+    assert "**Rank:** No two rows can be told apart in toxicity, so that each may be any." in page
 
 
 def test_ranks_hold_within_one_noise_rate(make_record, make_metric):

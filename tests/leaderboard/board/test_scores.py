@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
+from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.scores import metric_score, paired_change
+from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.statistics.seeds import seeded_difference, seeded_mean
 
 BASE = [random.Random(index).random() for index in range(200)]
@@ -264,3 +266,31 @@ def test_seeds_on_different_items_have_a_mean_but_no_interval(toxicity):
     )
     assert (found.value, found.ci95) == (pytest.approx(0.4), None)
     assert "different items" in found.unpaired
+
+
+def test_a_mark_needs_more_than_an_interval_without_zero(toxicity):
+    noise = random.Random(13)
+    seeds = {seed: toxicity([v - 0.05 + noise.gauss(0, 0.1) for v in BASE]) for seed in range(3)}
+    one, three = ({0: seeds[0]}, seeds)
+    for rows in (one, three):
+        alone, among = (metric_score(rows, toxicity(BASE), tests=tests).change for tests in (1, 12))
+        assert alone.detectable == among.detectable
+        assert alone.detectable <= 1.05 * alone.detectable_mark < among.detectable_mark
+    ratios = [metric_score(rows, toxicity(BASE), tests=12).change for rows in (one, three)]
+    assert ratios[1].detectable_mark / ratios[1].detectable > 1.5 > ratios[0].detectable_mark / ratios[0].detectable
+
+
+def test_how_many_items_carry_a_change_is_counted(toxicity):
+    few = [v + (0.5 if place < 4 else 0.0) for place, v in enumerate(BASE)]
+    assert metric_score({0: toxicity(few)}, toxicity(BASE)).change.carried_by == pytest.approx(4)
+    noise = random.Random(14)
+    many = [v + noise.gauss(0, 0.1) for v in BASE]
+    assert metric_score({0: toxicity(many)}, toxicity(BASE)).change.carried_by > 50
+    assert metric_score({0: toxicity(BASE)}, toxicity(BASE)).change.carried_by == 0
+
+
+def test_a_change_that_few_items_carry_is_named_under_the_table(make_record, toxicity):
+    few = [v + (0.5 if place < 4 else 0.0) for place, v in enumerate(BASE)]
+    records = [make_record(name, metrics={"toxicity": toxicity(v)}) for name, v in (("base", BASE), ("dpo", few))]
+    page = board_page(make_leaderboard(records))
+    assert "fewer than 15 items" in page and "dpo 0 % toxicity by 4 of 200" in page

@@ -112,7 +112,11 @@ def test_notes_say_what_marks_seeds_and_numbers_can_bear(make, make_metric):
     one = board_page(make_leaderboard([make("base"), make("dpo", metrics=moved(0))]))
     assert "Holm's correction over all rows of the column leaves p at most 0.05" in one
     assert "- **Seeds:** one a row (0); no interval says how another draw of pairs or training would do." in one
-    assert re.search(r"\*\*Detectable:\*\* .*: toxicity 0\.\d{3} \(0\.\d{3}\) with 8 items and 1 seed\.", one)
+    assert re.search(
+        r"\*\*Detectable:\*\* .*: toxicity 0\.\d{3} \(0\.\d{3}\), for a mark 0\.\d{3} \(0\.\d{3}\), "
+        r"with 8 items and 1 seed\.",
+        one,
+    )
     assert "**Rank:**" not in one
     two = board_page(make_leaderboard([make("base"), *(make("dpo", metrics=moved(s), seed=s) for s in (0, 1))]))
     assert "and over seeds where a row has several" in two

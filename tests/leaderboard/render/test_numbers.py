@@ -97,8 +97,8 @@ def test_verdicts_sizes_and_ranks():
     )
     assert (size_text(-0.021, ACCURACY), size_text(0.05, PERPLEXITY)) == ("2.1 points", "5.0 %")
     assert size_text(0.0214, TOXICITY) == "0.021"
-    score = Score(value=0.1, ci95=None, n=3, rank="1=")
-    assert [rank_text(each) for each in (score, score.model_copy(update={"rank": None}), None)] == ["1=", "–", "–"]
+    score = Score(value=0.1, ci95=None, n=3, rank="1–3")
+    assert [rank_text(each) for each in (score, score.model_copy(update={"rank": None}), None)] == ["1–3", "–", "–"]
 
 
 def test_the_rest():

@@ -54,9 +54,9 @@ def test_wide_puts_a_value_beside_its_interval():
 def test_ranks_stand_before_values_only_where_rows_can_be_told_apart():
     text = shown(read_leaderboard(DATA), 80)
     assert re.search(r"#3 46\.6", text)
-    assert re.search(r"#1= 28\.3", text)
+    assert re.search(r"#1–2 28\.3", text)
     assert not re.search(r"#\d+=? 0\.", text)  # toxicity: all share the first rank
-    assert "Rank: One more than the number of rows that are surely better (# on a terminal" in " ".join(text.split())
+    assert "Rank: The ranks that a row may have (# on a terminal" in " ".join(text.split())
 
 
 def test_verdicts_are_shown_with_their_intervals():

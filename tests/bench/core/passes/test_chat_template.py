@@ -72,6 +72,17 @@ def test_a_transcript_is_a_message_a_turn(tiny_tokenizer, prompt, turns):
     assert pair.question == turns[-1][1]
 
 
+def test_a_prompt_that_the_template_wrote_is_not_written_twice(tiny_tokenizer):
+    written = chat(tiny_tokenizer).answered(PAIR, "row")
+    again = PreferencePair(written.prompt, written.chosen, written.rejected)
+    with pytest.raises(UsageError, match=r"pairs\.jsonl:7: the chat template has written this prompt already"):
+        chat(tiny_tokenizer).answered(again, "pairs.jsonl:7")
+    answer = "{% if not add_generation_prompt %} {{ messages[1].content }}{% endif %}"
+    plain = "Human: {{ messages[0].content }}\n\nAssistant:" + answer
+    transcript = replace(PAIR, prompt="Human: Hi\n\nAssistant:")
+    assert chat(tiny_tokenizer, plain).answered(transcript, "row").prompt == transcript.prompt
+
+
 def test_an_answer_that_was_cut_off_is_not_closed(tiny_tokenizer):
     pair = chat(tiny_tokenizer).answered(PAIR, "row", closed=False)
     assert (pair.chosen, pair.rejected, pair.closing) == ("Good day", "Go away", "")
