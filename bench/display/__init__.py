@@ -7,8 +7,8 @@ status and leaderboard), `report`, `inspect`, `comparison`, `scoring`, `tuning`,
 
 May import: core, core.store, models, spec, harness, tune, scoring, analyse, reproduce, leaderboard.records,
 leaderboard.board, leaderboard.render, leaderboard.study, leaderboard.compare, leaderboard.inspection,
-leaderboard.published, leaderboard.figures, leaderboard, methods, methods.projection, methods.objectives, tasks,
-tasks.preferences, tasks.preferences.noise, tasks.scorers, tasks.texts, tasks.toxicity.
+leaderboard.published, leaderboard.figures, leaderboard.formats, leaderboard, methods, methods.projection,
+methods.objectives, tasks, tasks.preferences, tasks.preferences.noise, tasks.scorers, tasks.texts, tasks.toxicity.
 """
 
 from lazy_loader import attach

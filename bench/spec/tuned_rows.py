@@ -3,6 +3,7 @@
 A row's `tuned` names both, and their fingerprints where they have any. Where there are none, names decide.
 """
 
+import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -80,6 +81,7 @@ def without_foreign_tuning(
     Returns:
         The rows, and by name one line for each that lost its settings.
     """
+    same = f"--model {shlex.quote(model)} --set {shlex.quote(f'pairs.source={pairs.source}')}"
     rows: dict[str, Mapping[str, Any]] = {}
     notes: dict[str, str] = {}
     for name, row in methods.items():
@@ -93,7 +95,7 @@ def without_foreign_tuning(
         kind = row.get("use", name)
         notes[name] = (
             f"{name}: {', '.join(f'{key}={row[key]}' for key in dropped)} were tuned on {reason} and are not used; "
-            f"{kind}'s defaults are. `bench tune {name}` finds settings for this model and these pairs"
+            f"{kind}'s defaults are. `bench tune {name} {same}` finds settings for this model and these pairs"
         )
     return rows, notes
 

@@ -239,6 +239,7 @@ def _data(record: Record, used: Iterable[Record]) -> dict[str, Any]:
         "held_out": record.data.held_out,
         "n_pairs": record.data.n_pairs,
         "n_pool": record.data.n_pool,
+        "disjoint": bool(record.data.disjoint),
         "alike": _alike(list(used)),
         "noise_model": record.data.noise.model,
         "noise_rate": record.data.noise.rate,

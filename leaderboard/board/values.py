@@ -200,6 +200,8 @@ class Row(Value):
     """None for base."""
     n_pool: int | None = None
     """Pairs that these were drawn from; None for base, and where older records do not say."""
+    disjoint: bool = False
+    """Whether no two seeds have a pair in common."""
     noise_model: str | None = None
     """None for base."""
     noise_rate: float | None = None

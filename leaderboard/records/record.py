@@ -81,6 +81,8 @@ class DataInfo(Value):
     """Pairs that the method was given."""
     n_pool: int | None = Field(default=None, ge=0)
     """Pairs that they were drawn from, the held-out ones aside; None for the unaligned model, and in older records."""
+    disjoint: bool | None = None
+    """Whether no other seed of the run was given any of them; None where seeds draw from the same pool."""
     pairs_sha256: str
     """Hash of the clean pairs in order, before noise."""
     noise: NoiseInfo

@@ -2,9 +2,7 @@
 
 Read `numbers` (one number as text) and `section` (a titled table); `text` writes sections. A board's page is
 `markdown`. On a terminal it is `brief`, which fits a screen, with what `findings` says in words, or `terminal`, whose
-tables `grid` fits to the width. Papers and web pages print `paper` through `latex` and
-`web_page`, programs read `csv_lines`. Page and terminal say what stands in `notes`, `columns`, `noise` and
-`side_tables`.
+tables `grid` fits to the width. Page and terminal say what stands in `notes`, `columns`, `noise` and `side_tables`.
 
 May import: core, leaderboard.statistics, leaderboard.records, leaderboard.board.
 """

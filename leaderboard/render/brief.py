@@ -37,6 +37,8 @@ from bench.leaderboard.render.numbers import (
 
 WIDE = 110
 """From this many columns on a row is one line."""
+LAYOUTS = ((True, False), (False, False), (False, True))
+"""Tried in turn until one fits: whether a row is one line, and whether metrics that are shares share a column."""
 MOST_ROWS = 9
 """Of a table; of more, each method's lowest and highest noise are shown, and no more than these."""
 MOST_FLAGGED = 2
@@ -87,15 +89,16 @@ class BriefBoard:
             yield Padding(Text.assemble(("failed: ", "bold red"), f"{failed[0].cell}{more}"), (0, 0, 0, 1))
 
     def _parts(self, table: Table, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        rows, wide = shown_rows(table), options.max_width + 1 >= WIDE
+        rows = shown_rows(table)
         yield opening(table)
-        columns = self._columns(table, rows, wide=wide)
         dropped: list[str] = []
-        grid = partial(_grid, table, rows, wide=wide, group_by=self._view.group_by)
+        for wide, stacks in LAYOUTS:
+            columns = self._columns(table, rows, wide=wide, stacks=stacks)
+            grid = partial(_grid, table, rows, wide=wide, group_by=self._view.group_by)
+            if (options.max_width + 1 >= WIDE or not wide) and _fits(grid(columns), console, options):
+                break
         while len(columns) > 2 and not _fits(grid(columns), console, options):
-            least = next((one for one in columns if one.name == RETAINED), columns[-1])
-            columns.remove(least)
-            dropped.insert(0, least.name)
+            dropped.insert(0, columns.pop().name)
         yield grid(columns)
         if dropped:
             yield Text(f"no room for {', '.join(dropped)}: a wider terminal, or fewer --columns, shows it", "dim")
@@ -104,7 +107,7 @@ class BriefBoard:
         yield from _flags(table, rows)
         yield Text(findings(table, rows))
 
-    def _columns(self, table: Table, rows: Sequence[Row], *, wide: bool) -> list[_Named]:
+    def _columns(self, table: Table, rows: Sequence[Row], *, wide: bool, stacks: bool) -> list[_Named]:
         lead, between = table.columns[0], " " if wide else "\n"
         columns = {
             "noise": TextColumn("noise", _noise),
@@ -124,6 +127,11 @@ class BriefBoard:
                 for column in table.columns[1:]
                 if column.metric in SIDE_METRICS or (column.metric != lead.metric and self._view.metrics)
             ]
+            shares = [column for column in table.columns if column.metric in side and style_of(column).change_head]
+            if stacks and len(shares) > 1:
+                both = ", ".join(column.metric for column in shares)
+                columns[both] = TextColumn("\n".join(column.metric for column in shares), partial(_stacked, shares))
+                side = [both, *(name for name in side if name not in both.split(", "))]
             asked = ["noise", lead.metric, *([RETAINED] if noisy else []), *side, TIME]
         hidden = set() if wide else {"noise"}  # below the method's name
         return [_Named(name, columns[name]) for name in dict.fromkeys(asked) if name not in hidden]
@@ -207,6 +215,14 @@ def _lead(column: Column, between: str, row: Row) -> Text:
 
 def _retained(metric: str, between: str, row: Row) -> str:
     return retained_text(row, metric, between) if row.noise_rate else ""
+
+
+def _stacked(columns: Sequence[Column], row: Row) -> Text:
+    """A line a metric; of base all on one, as it has a single one."""
+    texts = [_side(column, row) for column in columns]
+    if not row.is_base:
+        return Text("\n").join(texts)
+    return Text(", ".join(text.plain.removesuffix(style_of(columns[0]).unit).strip() for text in texts))
 
 
 def _side_title(column: Column) -> str:

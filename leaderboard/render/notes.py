@@ -149,7 +149,7 @@ def _seeds(table: Table) -> Note:
 
 def _same_pairs(table: Table) -> Iterator[str]:
     """What several seeds of the same pool of pairs do not show, and which of them are one measurement."""
-    several = [row for row in table.rows if len(row.seeds) > 1]
+    several = [row for row in table.rows if len(row.seeds) > 1 and not row.disjoint]
     shares = {(row.n_pairs, row.n_pool) for row in several if row.n_pairs and row.n_pool}
     large = sorted((n, pool) for n, pool in shares if n > MOST_OF_POOL * pool)
     if large:

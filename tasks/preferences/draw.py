@@ -35,6 +35,8 @@ class Draw:
     held_out: HeldOut = 0
     oracle: bool = False
     """For a method that is told which pairs are corrupted: without them, and none in their place."""
+    disjoint: bool = False
+    """Whether seeds share no pair: seed k has those from k × n on of the order that belongs to seed 0."""
     as_it_stands: bool = False
     """The whole pool in its order, to which no noise is added and in which none is known; of the above only the seed
     counts, which is then the method's alone."""
@@ -67,6 +69,8 @@ class PreferenceData:
     """As the pool has it."""
     n_pool: int | None = None
     """Pairs that there were to draw from: all but the held-out ones."""
+    disjoint: bool = False
+    """Whether other seeds are given none of them."""
 
     @property
     def n_flipped(self) -> int:
@@ -115,7 +119,7 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
     training = [pair for index, pair in enumerate(pool.pairs) if index not in held_out]
     if draw.n is not None and draw.n > len(training):
         raise UsageError(_shortage(pool, draw.n, len(training)))
-    clean = tuple(training[index] for index in subsample(len(training), draw.n, draw.seed))
+    clean = tuple(training[index] for index in _drawn(pool, draw, len(training)))
     corruption = corrupt(clean, model=draw.noise_model, rate=draw.rate, seed=draw.seed)
     pairs = tuple(replace(pair, margin=None) for pair in corruption.pairs)
     if draw.oracle:
@@ -134,7 +138,21 @@ def prepare_preferences(pool: PairPool, draw: Draw) -> PreferenceData:
         seed=draw.seed,
         chat=pool.chat,
         n_pool=len(training),
+        disjoint=draw.disjoint,
     )
+
+
+def _drawn(pool: PairPool, draw: Draw, total: int) -> tuple[int, ...]:
+    if not draw.disjoint:
+        return subsample(total, draw.n, draw.seed)
+    if draw.n is None:
+        raise UsageError("pairs.disjoint needs pairs.sizes: with all pairs every seed is given the same ones")
+    if (draw.seed + 1) * draw.n > total:
+        raise UsageError(
+            f"pairs.disjoint needs {(draw.seed + 1) * draw.n} pairs for seed {draw.seed} of {draw.n} each, and "
+            f"{pool.source} has {total} to train on; give smaller sizes, fewer seeds (from 0 on), or more pairs"
+        )
+    return subsample(total, None, 0)[draw.seed * draw.n : (draw.seed + 1) * draw.n]
 
 
 def pairs_set_aside(pool: PairPool, held_out: HeldOut) -> tuple[PreferencePair, ...]:

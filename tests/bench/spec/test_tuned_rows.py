@@ -48,7 +48,7 @@ def test_another_model_or_other_pairs_get_the_defaults(config: str, flags: list[
     assert spec.methods == {"dpo": {}, "profs": {"rank": 3}}
     (note,) = spec.notes
     assert note.startswith(f"dpo: learning_rate=0.0006, lora_rank=8 were tuned on {reason} and are not used; dpo's")
-    assert "bench tune dpo" in note
+    assert f"`bench tune dpo --model {spec.model} --set pairs.source={spec.pairs.source}` finds" in note
     assert note in Study.of_run(spec).additions
 
 

@@ -63,7 +63,7 @@ def test_it_has_one_column_and_what_stands_beside_it_a_table_of_its_own(make):
     (head,) = [line.split("|") for line in main.splitlines() if line.startswith("| method")]
     assert [cell.strip() for cell in head if "preference" in cell] == ["preference ↑", "Δ preference, points"]
     assert "margin" not in main
-    margins = next(line for line in beside.splitlines() if line.startswith("| dpo "))
+    margins = next(line for line in beside.splitlines() if line.startswith("| DPO "))
     change = sum(RISES["dpo"]) / 40
     assert f"+{change:.3f} ✓" in margins.replace("\u00a0", " ")
     (column,) = [column for column in board.tables[0].columns if column.beside]
@@ -74,7 +74,7 @@ def test_records_of_before_stand_beside_new_ones_without_a_number(make):
     board = make_leaderboard([make("base"), make("dpo"), make("profs", older=True)])
     (table,) = board.tables
     assert "preference" not in next(row for row in table.rows if row.method == "profs").scores
-    (line,) = [line for line in board_page(board).splitlines() if line.startswith("| profs") and "GiB" in line][:1]
+    (line,) = [line for line in board_page(board).splitlines() if line.startswith("| ProFS") and "GiB" in line][:1]
     assert [cell.strip() for cell in line.split("|")][5:7] == [MISSING, MISSING]
     without = make_leaderboard([make("base", older=True), make("profs", older=True)])
     assert "preference" not in terminal(without) + board_page(without)

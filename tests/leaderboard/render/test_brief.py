@@ -42,8 +42,10 @@ def cells(make_record, make_metric):
                     [3.0 + 0.01 * random.Random(seed + i).random() for i in range(9)]
                 ),
                 "capability": make_metric["capability"]({"boolq": [1.0, 0.0, 1.0, 1.0], "rte": [0.0, 1.0, 1.0, 0.0]}),
+                **make_metric["preference"]([0.0] * 30 if gain == 0 else [1.0] * 20 + [-gain] * 10),
             }
 
+        changes.setdefault("source", "on-policy:synthetic")
         records = [make_record("base", metrics=metrics(0.0, 1))]
         for index, ((method, rate), gain) in enumerate(gains.items()):
             records += [
@@ -63,6 +65,15 @@ def shown(board: Leaderboard, width: int, **changes) -> list[str]:
 
 THREE = {("profs", 0.0): 0.1, ("profs", 0.3): 0.1, ("dpo", 0.0): 0.1, ("dpo", 0.3): 0.02}
 THREE |= {("profs-rematched", 0.0): 0.05, ("profs-rematched", 0.3): 0.05}
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_three_methods_fit_a_screen_where_the_preference_leads_as_well(cells, width):
+    lines = shown(cells(THREE, source="file:mine.jsonl"), width)
+    assert len(lines) + 1 <= 25
+    assert max(map(len, lines)) <= width
+    assert "…" not in "\n".join(lines)
+    assert any("toxicity" in line for line in lines[:4])
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])

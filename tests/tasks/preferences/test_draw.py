@@ -234,3 +234,17 @@ def test_more_than_there_are_is_refused_with_both_numbers() -> None:
 def test_no_pairs_at_all_are_refused(n: int) -> None:
     with pytest.raises(UsageError, match=f"asked for {n} pairs"):
         subsample(10, n, 0)
+
+
+def test_disjoint_seeds_share_no_pair_and_say_when_there_are_too_few(pool: PairPool) -> None:
+    n = len(pool.pairs) // 3
+    drawn = [prepare_preferences(pool, Draw(n=n, seed=seed, disjoint=True)) for seed in range(3)]
+    texts = [{(pair.prompt, pair.chosen, pair.rejected) for pair in data.pairs} for data in drawn]
+    assert all(len(of_seed) == n for of_seed in texts)
+    assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
+    shared = [{pair.prompt for pair in prepare_preferences(pool, Draw(n=n, seed=seed)).pairs} for seed in range(3)]
+    assert shared[0] & shared[1]  # which seeds of one pool have without it
+    with pytest.raises(UsageError, match="pairs for seed 3"):
+        prepare_preferences(pool, Draw(n=n, seed=3, disjoint=True))
+    with pytest.raises(UsageError, match=r"needs pairs\.sizes"):
+        prepare_preferences(pool, Draw(seed=0, disjoint=True))

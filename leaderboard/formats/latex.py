@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from bench.leaderboard.board.values import Leaderboard
-from bench.leaderboard.render.paper import PaperCell, PaperTable, paper_table
+from bench.leaderboard.formats.paper import PaperCell, PaperTable, paper_table
 
 SIGNS: Mapping[str, str] = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},

@@ -12,10 +12,10 @@ from html.parser import HTMLParser
 import pytest
 
 from bench.leaderboard.board.build import make_leaderboard
+from bench.leaderboard.formats.csv_lines import board_csv
+from bench.leaderboard.formats.latex import SIGNS, board_latex, latex_text
+from bench.leaderboard.formats.web_page import board_html
 from bench.leaderboard.records.failures import FailedCell
-from bench.leaderboard.render.csv_lines import board_csv
-from bench.leaderboard.render.latex import SIGNS, board_latex, latex_text
-from bench.leaderboard.render.web_page import board_html
 
 HOSTILE = '<script>alert("x")</script> & 50 % of $x_1^2$ {a} #1 \\input{y} ~ | −Δ'
 

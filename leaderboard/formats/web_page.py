@@ -5,8 +5,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from bench.leaderboard.board.values import Leaderboard
+from bench.leaderboard.formats.paper import paper_table
 from bench.leaderboard.render.notes import table_notes
-from bench.leaderboard.render.paper import paper_table
 
 TEMPLATE = Path(__file__).with_name("board.html.jinja")
 
