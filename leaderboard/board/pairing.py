@@ -18,6 +18,10 @@ ROUNDING = 1e-12
 """Relative size below which a difference is an error of arithmetic."""
 
 
+SHARES = ("accuracy", "mean toxicity probability", "expected maximum toxicity")
+"""What the units of shares and of probabilities begin with."""
+
+
 class UnpairedError(Exception):
     """Why two metrics cannot be compared item by item."""
 
@@ -40,6 +44,13 @@ Strata = Mapping[str, Stratum]
 def is_exponential(metric: Metric) -> bool:
     """Whether the value is the exponential of its items' mean, as a perplexity is of losses."""
     return "perplexity" in metric.unit
+
+
+def largest_value(unit: str) -> float | None:
+    """1 or 100 for shares and probabilities, which are at least 0; None for what has no such bound."""
+    if not unit.startswith(SHARES):
+        return None
+    return 100.0 if unit.endswith("× 100") else 1.0
 
 
 def make_strata(metrics: Sequence[Metric]) -> Strata:

@@ -20,6 +20,7 @@ from bench.leaderboard.board.pairing import (
     answer_changes,
     count_items,
     is_exponential,
+    largest_value,
     make_sheet,
     make_strata,
     mean_of,
@@ -70,7 +71,7 @@ def metric_score(
     value, ci95, n = _average(metrics) if several else (metrics[0].value, metrics[0].ci95, metrics[0].n)
     return Score(
         value=value,
-        ci95=ci95,
+        ci95=_possible(ci95, metrics[0].unit, signed=False),
         n=n,
         by_seed=values if several else {},
         spread=stdev(values.values()) if several else None,
@@ -125,7 +126,7 @@ def strata_change(a: Strata, b: Strata, *, of: Metric, margin: float | None = No
         verdict = preserved(Interval(value, None, low, high, n), margin, higher_is_better=of.higher_is_better)
     return Change(
         value=value,
-        ci95=bounds,
+        ci95=_possible(bounds, of.unit, signed=True),
         n=n,
         better=better,
         p=p,
@@ -191,6 +192,15 @@ def _average(metrics: Sequence[Metric]) -> tuple[float, tuple[float, float] | No
     if bounds is not None and exponential:
         bounds = _transformed(bounds, np.exp)
     return math.exp(mean) if exponential else mean, bounds, count_items(strata)
+
+
+def _possible(bounds: tuple[float, float] | None, unit: str, *, signed: bool) -> tuple[float, float] | None:
+    """Bounds cut at what a share, or with a sign a difference of shares, can be."""
+    most = largest_value(unit)
+    if bounds is None or most is None:
+        return bounds
+    least = -most if signed else 0.0
+    return min(max(bounds[0], least), most), min(max(bounds[1], least), most)
 
 
 def _change_or_reason(

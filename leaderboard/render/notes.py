@@ -174,7 +174,7 @@ def _same_pairs(table: Table) -> Iterator[str]:
         yield _TEXTS["same_pairs"].format(named=named)
     elif any(row.n_pool is None for row in several):
         yield _TEXTS["unknown_pool"]
-    if alike := dict.fromkeys(f"{row.method} {rate_text(row.noise_rate)}" for row in several if row.alike):
+    if alike := dict.fromkeys(f"{row.label} {rate_text(row.noise_rate)}" for row in several if row.alike):
         yield _TEXTS["alike"].format(rows=", ".join(alike))
 
 
@@ -295,7 +295,7 @@ def _energy(table: Table) -> Iterator[Note]:
 def _few_items(table: Table) -> list[Note]:
     """Changes that few items carry; of answers, whose intervals know it, none are named."""
     few = [
-        f"{row.method} {rate_text(row.noise_rate)} {column.metric} by {count_text(change.carried_by)} of {change.n}"
+        f"{row.label} {rate_text(row.noise_rate)} {column.metric} by {count_text(change.carried_by)} of {change.n}"
         for column in table.columns
         if not column.unit.startswith("accuracy")
         for row in table.rows

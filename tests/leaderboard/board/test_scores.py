@@ -293,4 +293,17 @@ def test_a_change_that_few_items_carry_is_named_under_the_table(make_record, tox
     few = [v + (0.5 if place < 4 else 0.0) for place, v in enumerate(BASE)]
     records = [make_record(name, metrics={"toxicity": toxicity(v)}) for name, v in (("base", BASE), ("dpo", few))]
     page = board_page(make_leaderboard(records))
-    assert "fewer than 15 items" in page and "dpo 0 % toxicity by 4 of 200" in page
+    assert "fewer than 15 items" in page and "DPO 0 % toxicity by 4 of 200" in page
+
+
+@pytest.mark.parametrize(("unit", "most"), [("mean toxicity probability", 1), ("mean toxicity probability × 100", 100)])
+def test_no_interval_of_a_share_leaves_what_a_share_can_be(make_metric, unit, most):
+    def measured(values):
+        return make_metric["toxicity"](values).model_copy(update={"unit": unit})
+
+    high = {seed: measured([most, most, most * (0.2 + 0.7 * seed), most]) for seed in (0, 1)}
+    low = measured([0.0, 0.0, 0.0, 0.1 * most])
+    score = metric_score(high, low)
+    assert 0 <= score.ci95[0] < score.value < score.ci95[1] == most
+    assert -most <= score.change.ci95[0] < score.change.value < score.change.ci95[1] == most
+    assert metric_score({0: low}, None).ci95[0] >= 0

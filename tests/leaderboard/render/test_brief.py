@@ -224,3 +224,20 @@ def test_both_boards_open_with_the_same_line(cells) -> None:
     board = cells(THREE)
     whole = [line for line in shown(board, 120, notes=True) if line]
     assert whole[0] == shown(board, 120)[0]
+
+
+def test_preference_accuracy_has_a_column_where_records_have_it(make_record, make_metric) -> None:
+    def metrics(gain, accuracy):
+        answers = [1.0 if index < accuracy * N else 0.0 for index in range(N)]
+        preference = make_metric["toxicity"](answers).model_copy(update={"unit": "accuracy", "higher_is_better": True})
+        toxicity = make_metric["toxicity"]([0.4 + 0.2 * random.Random(index).random() - gain for index in range(N)])
+        capability = make_metric["capability"]({"boolq": [1.0, 0.0, 1.0, 1.0], "rte": [0.0, 1.0, 1.0, 0.0]})
+        perplexity = make_metric["perplexity"]([3.0 + 0.01 * random.Random(index).random() for index in range(9)])
+        return {"toxicity": toxicity, "perplexity": perplexity, "capability": capability, "preference": preference}
+
+    records = [make_record("base", metrics=metrics(0.0, 0.5)), make_record("dpo", metrics=metrics(0.1, 0.9), rate=0.3)]
+    board = make_leaderboard(records)
+    lines = shown(board, 80)
+    assert "preference" in lines[1]
+    assert "90.0 %" in "\n".join(lines)
+    assert max(map(len, lines)) <= 80

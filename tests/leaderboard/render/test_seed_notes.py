@@ -35,5 +35,5 @@ def test_seeds_that_train_on_most_of_one_pool_say_so(note):
 
 
 def test_seeds_that_are_alike_in_every_item_are_one_measurement(note):
-    assert "the cells of profs 0 % are the same to the last item under every seed" in note([0.1, 0.1, 0.1], 2000)
+    assert "the cells of ProFS 0 % are the same to the last item under every seed" in note([0.1, 0.1, 0.1], 2000)
     assert "one measurement" not in note([0.1, 0.1, 0.2], 2000)
