@@ -263,14 +263,17 @@ def _points(table: Sheet) -> tuple[Interval, ...]:
     if n == 1:
         return tuple(Interval(float(mean), None, None, None, 1) for mean in means)
     errors, (lows, highs) = np.sqrt(variance_of(table).variance), mean_bounds(table)
-    spreads = np.ptp(table.values, axis=(0, 1)) > 0
-    moved = table.values.any(axis=(0, 1))
-    return tuple(
-        Interval(float(mean), *((float(error), float(low), float(high)) if differs else (None, None, None)), n)
-        if moves
-        else Interval(0.0, 0.0, 0.0, 0.0, n)
-        for mean, error, low, high, differs, moves in zip(means, errors, lows, highs, spreads, moved, strict=True)
-    )
+    points = []
+    for column, mean in enumerate(means):
+        values = table.values[..., column]
+        if not values.any():
+            points.append(Interval(0.0, 0.0, 0.0, 0.0, n))
+        elif np.ptp(values) == 0:
+            points.append(Interval(float(mean), None, None, None, n))
+        else:
+            bounds = float(lows[column]), float(highs[column])
+            points.append(Interval(float(mean), float(errors[column]), bounds[0], bounds[1], n))
+    return tuple(points)
 
 
 def _is_gain(mean: float, p: float | None) -> bool:

@@ -108,9 +108,9 @@ def _interval(table: Sheet, transform: Transform | None, level: float) -> Interv
         error = float(np.sqrt(variance_of(table).variance[0])) if n > 1 else 0.0
         if error <= ROUNDING * float(np.abs(table.values).max()):
             return Interval(value, None, None, None, n)
-        bounds = [float(transform(bound)[0]) for bound in mean_bounds(table, level=level)]
-        if not np.isfinite(bounds).all():
+        low, high = (float(transform(bound)[0]) for bound in mean_bounds(table, level=level))
+        if not np.isfinite([low, high]).all():
             return Interval(value, None, None, None, n)
         step = 1e-4 * error
         slope = float((transform(table.means + step) - transform(table.means - step))[0]) / (2 * step)
-        return Interval(value, error * slope, *bounds, n)
+        return Interval(value, error * slope, low, high, n)
