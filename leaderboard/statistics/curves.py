@@ -263,16 +263,17 @@ def _points(table: Sheet) -> tuple[Interval, ...]:
     if n == 1:
         return tuple(Interval(float(mean), None, None, None, 1) for mean in means)
     errors, (lows, highs) = np.sqrt(variance_of(table).variance), mean_bounds(table)
-    intervals = []
-    for column, mean in enumerate(map(float, means)):
+    points = []
+    for column, mean in enumerate(means):
         values = table.values[..., column]
         if not values.any():
-            intervals.append(Interval(0.0, 0.0, 0.0, 0.0, n))
+            points.append(Interval(0.0, 0.0, 0.0, 0.0, n))
         elif np.ptp(values) == 0:
-            intervals.append(Interval(mean, None, None, None, n))
+            points.append(Interval(float(mean), None, None, None, n))
         else:
-            intervals.append(Interval(mean, float(errors[column]), float(lows[column]), float(highs[column]), n))
-    return tuple(intervals)
+            bounds = float(lows[column]), float(highs[column])
+            points.append(Interval(float(mean), float(errors[column]), bounds[0], bounds[1], n))
+    return tuple(points)
 
 
 def _is_gain(mean: float, p: float | None) -> bool:

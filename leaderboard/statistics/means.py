@@ -20,7 +20,7 @@ from bench.leaderboard.statistics.variance import variance_of
 ROUNDING = 1e-12
 """Relative size below which a difference is an error of arithmetic."""
 _PIVOTS = 2048
-_HALVINGS = 40
+_HALVINGS = 26
 _LEAST_SKEWNESS, _MOST_SKEWNESS = 1e-9, 0.3
 """Below the first Hall's cubic is a straight line, and is not to be divided by; from about 0.4 on it is so flat that an
 end may lie anywhere. 0.3 is that of 192 items of which 11 move, alike."""
@@ -89,7 +89,7 @@ def least_marked(table: Sheet, *, alpha: float) -> Array:
     error = np.sqrt(parts.variance)
     if table.n_seeds == 1:
         return np.asarray(np.where(error > 0, error * stdtrit(parts.freedom, 1 - alpha / 2), np.nan))
-    low, high = np.zeros_like(error), 1e6 * error
+    low, high = np.zeros_like(error), 2e3 * error
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         is_marked = _seeded_p(table, middle) <= alpha

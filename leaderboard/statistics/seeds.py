@@ -109,7 +109,7 @@ def _interval(table: Sheet, transform: Transform | None, level: float) -> Interv
         if error <= ROUNDING * float(np.abs(table.values).max()):
             return Interval(value, None, None, None, n)
         low, high = (float(transform(bound)[0]) for bound in mean_bounds(table, level=level))
-        if not (np.isfinite(low) and np.isfinite(high)):
+        if not np.isfinite([low, high]).all():
             return Interval(value, None, None, None, n)
         step = 1e-4 * error
         slope = float((transform(table.means + step) - transform(table.means - step))[0]) / (2 * step)
