@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import combinations
 
 from bench.core.values import Metric
-from bench.leaderboard.board.degenerate import WARNINGS
+from bench.leaderboard.board.degenerate import out_of_running
 from bench.leaderboard.board.holm import holm_adjusted
 from bench.leaderboard.board.noise import NoisePoint, Twins, noise_points
 from bench.leaderboard.board.pairing import UnpairedError, gain_sheet, is_exponential, make_strata, minus
@@ -56,8 +56,7 @@ def _of_metric(
     base: Metric | None,
     twins: Twins,
 ) -> tuple[MethodContrast, ...]:
-    degenerate = {f"{name}: {warning}" for warning in WARNINGS}
-    out = {index for index, row in enumerate(rows) if not degenerate.isdisjoint(row.flags)}
+    out = {index for index, row in enumerate(rows) if out_of_running(row, name)}
     points = noise_points(name, rows, measured, twins)
     contrasts: dict[tuple[int, int], MethodContrast] = {}
     for pair in pairs:
@@ -100,7 +99,7 @@ def _by_noise(
     nothing: dict[str, object] = {"by_noise": None, "retained": None, "retained_ci95": None}
     a, b = points
     seeds = sorted(a.clean.keys() & b.clean.keys()) if a and b else []
-    if a is None or b is None or base is None or is_exponential(base) or not seeds:
+    if a is None or b is None or base is None or is_exponential(base) or not seeds or a.degenerate or b.degenerate:
         return nothing
     cells = [[by_seed[seed] for seed in seeds] for by_seed in (a.clean, a.noisy, b.clean, b.noisy)]
     try:

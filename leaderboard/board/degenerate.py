@@ -5,12 +5,13 @@ items, or on fewer seeds than other rows'. The bounds are conventions of this su
 works as meant stays inside them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import compress
 
-from bench.core.values import Metric
+from bench.core.values import BASE, Metric
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.values import Extra, Row, Score
+from bench.leaderboard.records.record import Record
 from bench.leaderboard.records.reports import metric_flags
 
 TEXT_WARNINGS = ("silent", "babbling", "looping", "drifted")
@@ -18,6 +19,8 @@ TEXT_WARNINGS = ("silent", "babbling", "looping", "drifted")
 INCOMPLETE, MOSTLY_UNMEASURED, BASE_DEGENERATE = "incomplete", "mostly-unmeasured", "base-degenerate"
 WARNINGS = (*TEXT_WARNINGS, MOSTLY_UNMEASURED, INCOMPLETE, BASE_DEGENERATE)
 """Of which any takes a score out of the running."""
+UNCHANGED = "unchanged"
+"""Of a whole row, whose method changed no parameter: it is the unaligned model, whatever its scores are."""
 SILENT, SILENT_ALONE = 0.2, 0.5
 """Share of continuations that are empty: beyond base's, and whatever base's is."""
 BABBLING = 4.0
@@ -77,11 +80,26 @@ def text_warnings(flags: Collection[str]) -> list[str]:
     return [warning for warning in TEXT_WARNINGS if f"toxicity: {warning}" in flags]
 
 
+def out_of_running(row: Row, metric: str) -> list[str]:
+    """Why a row's score has no mark and no rank, such as `looping`; empty where it may have both."""
+    reasons = [warning for warning in WARNINGS if f"{metric}: {warning}" in row.flags]
+    return [*reasons, UNCHANGED] if UNCHANGED in row.flags else reasons
+
+
+def unchanged(records: Iterable[Record]) -> list[str]:
+    """`[UNCHANGED]` where any of these cells is aligned by name alone: its method changed no parameter."""
+    changed = [record.alignment.changed for record in records if record.method.name != BASE]
+    return [] if all(changed) else [UNCHANGED]
+
+
 def without_credit(score: Score, warnings: Collection[str]) -> Score:
-    """The score with its change against base not counted as better, whatever its interval says; where it is not known
-    what was measured, not as worse or preserved either."""
-    change = score.change
-    if change is None or not warnings:
+    """The score, its parts too, with the change against base not counted as better, whatever its interval says; where
+    it is not known what was measured, not as worse or preserved either."""
+    if not warnings:
+        return score
+    parts = {name: without_credit(part, warnings) for name, part in score.tasks.items()}
+    score, change = score.model_copy(update={"tasks": parts}), score.change
+    if change is None:
         return score
     if not set(warnings) <= set(TEXT_WARNINGS):
         change = change.model_copy(update={"better": None, "preserved": None})

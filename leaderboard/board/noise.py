@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bench.core.hashing import sha256_json
 from bench.core.values import Metric
-from bench.leaderboard.board.degenerate import WARNINGS
+from bench.leaderboard.board.degenerate import out_of_running
 from bench.leaderboard.board.holm import holm_adjusted
 from bench.leaderboard.board.pairing import UnpairedError, gain_sheet, is_exponential
 from bench.leaderboard.board.ranking import MetricsBySeed
@@ -17,7 +17,7 @@ from bench.leaderboard.records.record import Record
 from bench.leaderboard.statistics.panel import Sheet
 from bench.leaderboard.statistics.retention import Retained, retained_gain
 
-DEGENERATE = "the text behind the gain is degenerate, with noise or without"
+DEGENERATE = "one of the two rows is out of the running, as its warnings say"
 Twins = Mapping[int, int]
 """Index of a noisy row to that of its clean twin."""
 
@@ -31,6 +31,7 @@ class NoisePoint(NamedTuple):
     """Against base, as the board has it; None where that rests on more seeds."""
     noisy_change: Change | None
     degenerate: bool
+    """Whether either is out of the running."""
 
 
 def find_twins(rows: Sequence[Row], history: Sequence[Record]) -> dict[int, int]:
@@ -100,23 +101,23 @@ def _point(
     if not seeds:
         return None
     of_clean, of_noisy = ({seed: metrics[seed] for seed in seeds} for metrics in by_seed)
-    warnings = {f"{name}: {warning}" for warning in WARNINGS}
     return NoisePoint(
         clean=of_clean,
         noisy=of_noisy,
         clean_change=rows[clean].scores[name].change if len(by_seed[0]) == len(seeds) else None,
         noisy_change=rows[noisy].scores[name].change if len(by_seed[1]) == len(seeds) else None,
-        degenerate=not warnings.isdisjoint((*rows[noisy].flags, *rows[clean].flags)),
+        degenerate=any(out_of_running(rows[index], name) for index in (noisy, clean)),
     )
 
 
 def _effect(point: NoisePoint, base: Metric) -> NoiseEffect:
     clean, noisy = list(point.clean.values()), list(point.noisy.values())
     retained = _retained(gain_sheet(base, [clean, noisy]), degenerate=point.degenerate)
+    change = paired_change(noisy, clean)
     return NoiseEffect(
         clean=point.clean_change or _unmarked(paired_change(clean, [base])),
         noisy=point.noisy_change or _unmarked(paired_change(noisy, [base])),
-        change=paired_change(noisy, clean),
+        change=_unmarked(change) if point.degenerate else change,
         retained=retained.value,
         retained_ci95=retained.ci95,
         reason=retained.reason,
@@ -125,7 +126,7 @@ def _effect(point: NoisePoint, base: Metric) -> NoiseEffect:
 
 
 def _unmarked(change: Change) -> Change:
-    """Of some of a row's seeds: what the board marks rests on all of them."""
+    """What the board marks rests on all of a row's seeds, and on rows that are in the running."""
     return change.model_copy(update={"better": None})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.core.values import Metric
 from bench.leaderboard.board.contrasts import paired_gap
-from bench.leaderboard.board.degenerate import WARNINGS
+from bench.leaderboard.board.degenerate import out_of_running
 from bench.leaderboard.board.pairing import Strata, Stratum, UnpairedError, join_seeds, make_strata
 from bench.leaderboard.board.ranking import MetricsBySeed
 from bench.leaderboard.board.scores import strata_change
@@ -63,8 +63,7 @@ class _Values:
 def _values(name: str, rows: Sequence[Row], measured: Sequence[Mapping[int, Metric]], base: Metric | None) -> _Values:
     (sign, *_) = (1 if metric.higher_is_better else -1 for by_seed in measured for metric in by_seed.values())
     values = {index: row.scores[name].value for index, row in enumerate(rows) if name in row.scores}
-    warnings = {f"{name}: {warning}" for warning in WARNINGS}
-    fit = frozenset(index for index, row in enumerate(rows) if warnings.isdisjoint(row.flags))
+    fit = frozenset(index for index, row in enumerate(rows) if not out_of_running(row, name))
     merit = {index: sign * value for index, value in values.items() if value is not None}
     return _Values(rows, measured, base, merit, fit)
 

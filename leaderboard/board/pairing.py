@@ -1,6 +1,7 @@
 """What a metric's items say, ready to be compared: values by seed and item, in the groups whose means are averaged."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -14,6 +15,8 @@ from bench.leaderboard.statistics.panel import Sheet, sheet
 
 REPRODUCED = 1e-4
 """Relative tolerance within which items must give the value that their record states."""
+LARGEST_LOGARITHM = math.log(sys.float_info.max)
+"""Of what a float can hold."""
 ROUNDING = 1e-12
 """Relative size below which a difference is an error of arithmetic."""
 
@@ -225,14 +228,24 @@ def _checked_strata(metric: Metric) -> Strata:
     }
     if any(stratum.weights and len(stratum.weights) != stratum.values.shape[1] for stratum in strata.values()):
         raise UnpairedError("a record has another number of weights than of values per item")
+    if any(stratum.weights and not _weigh(stratum) for stratum in strata.values()):
+        raise UnpairedError("a record has items that weigh less than nothing, or nothing in all")
     if len(strata) > 1 and any(stratum.weights is not None for stratum in strata.values()):
         raise UnpairedError("weighted items in an average over tasks")
     if any(np.isnan(stratum.values).all() for stratum in strata.values()):
         raise UnpairedError("a record's values per item are all missing")
-    value = math.exp(mean_of(strata)) if is_exponential(metric) else mean_of(strata)
-    if metric.value is None or not math.isclose(value, metric.value, rel_tol=REPRODUCED, abs_tol=1e-9):
+    mean = mean_of(strata)
+    if is_exponential(metric):
+        mean = math.exp(mean) if mean < LARGEST_LOGARITHM else math.inf
+    if metric.value is None or not math.isclose(mean, metric.value, rel_tol=REPRODUCED, abs_tol=1e-9):
         raise UnpairedError("a record's values per item do not average to its value")
     return strata
+
+
+def _weigh(stratum: Stratum) -> bool:
+    """Whether the items that were measured have weights that can be averaged by."""
+    weights = np.asarray(stratum.weights)
+    return bool((weights >= 0).all() and weights[~np.isnan(stratum.values[0])].sum() > 0)
 
 
 def _items_by_task(metric: Metric) -> dict[str, Items]:

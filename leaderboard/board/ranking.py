@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from bench.core.values import Metric
-from bench.leaderboard.board.degenerate import WARNINGS
+from bench.leaderboard.board.degenerate import out_of_running
 from bench.leaderboard.board.pairing import Strata, UnpairedError, join_seeds, make_sheet, make_strata, minus, spreads
 from bench.leaderboard.board.values import Row
 from bench.leaderboard.records.conditions import Condition
@@ -44,9 +44,8 @@ def with_ranks(
     families = {condition: None for condition in conditions if condition is not None}
     ranked = list(rows)
     for name in {name: None for metrics in measured for name in metrics}:
-        degenerate = {f"{name}: {warning}" for warning in WARNINGS}
         contenders = [
-            Contender(metrics[name], row.is_base) if name in metrics and degenerate.isdisjoint(row.flags) else None
+            Contender(metrics[name], row.is_base) if name in metrics and not out_of_running(row, name) else None
             for row, metrics in zip(rows, measured, strict=True)
         ]
         (higher_is_better, *_) = [m.higher_is_better for by_name in measured for m in by_name.get(name, {}).values()]

@@ -9,7 +9,7 @@ from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric
 from bench.leaderboard.board.budget import make_budget
 from bench.leaderboard.board.contrasts import make_contrasts
-from bench.leaderboard.board.degenerate import lacking_seeds, text_warnings, warnings_of, without_credit
+from bench.leaderboard.board.degenerate import lacking_seeds, text_warnings, unchanged, warnings_of, without_credit
 from bench.leaderboard.board.extras import Validations, corrected, extras
 from bench.leaderboard.board.holm import with_holm
 from bench.leaderboard.board.margins import MARGINS, Margins
@@ -218,6 +218,7 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
         budget=make_budget(list(used.values())),
         flags=(
             *degenerations,
+            *unchanged(used.values()),
             *_flags(used.values(), [(name, record.metrics[name]) for (name, _), record in chosen.items()], scores),
         ),
         cells=tuple(sorted(used)),
@@ -239,7 +240,7 @@ def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tupl
     score = metric_score(by_seed, base, margin=against.margins.get(name), tests=against.rows)
     is_base = all(map(_is_base, judged.values()))
     warnings = warnings_of(by_seed.values(), {} if base is None else extras([base]), is_base=is_base)
-    score = without_credit(score, warnings)
+    score = without_credit(score, [*warnings, *unchanged(judged.values())])
     if correction := corrected(list(judged.values()), name, against.validations):
         score = score.model_copy(update={"asides": {**score.asides, **correction}})
     if against.metrics and base is None:

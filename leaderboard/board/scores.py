@@ -1,7 +1,6 @@
 """One metric of one row: averaged over seeds, and compared with base, or another row, on the same items."""
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -15,6 +14,7 @@ from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.margins import preserved
 from bench.leaderboard.board.pairing import (
+    LARGEST_LOGARITHM,
     Strata,
     UnpairedError,
     answer_changes,
@@ -38,7 +38,6 @@ from bench.leaderboard.statistics.variance import variance_of
 NO_BASE = "base was not measured"
 TAIL = 0.025
 """Chance on either side of a 95 % interval."""
-LARGEST_LOGARITHM = math.log(sys.float_info.max)
 POWER = 0.8
 """Chance with which a change that is called detectable is found."""
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from bench.core.errors import UsageError
 from bench.core.registry import unknown
 from bench.core.values import Metric, Value
-from bench.leaderboard.board.degenerate import BASE_DEGENERATE, warnings_of
+from bench.leaderboard.board.degenerate import BASE_DEGENERATE, UNCHANGED, unchanged, warnings_of
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.holm import ALPHA
 from bench.leaderboard.board.pairing import UnpairedError
@@ -137,23 +137,37 @@ def _uncredited(change: Change) -> Change:
 def _without_credit(
     metrics: Sequence[PairedMetric], a: ComparedCells, b: ComparedCells
 ) -> tuple[list[PairedMetric], list[str]]:
-    """Neither is called better for text that is hardly there, or no language; and what to say of it."""
-    credited, warnings = [], []
+    """Neither is called better for text that is hardly there, or no language, nor than the other's; base alone may be,
+    as on a board. And what to say of it."""
+    credited, warnings = (
+        [],
+        [
+            f"{letter} is {UNCHANGED}: its method changed no parameter, and no difference counts"
+            for letter, cells in (("A", a), ("B", b))
+            if unchanged(cells.records)
+        ],
+    )
     for metric in metrics:
         of_a, of_b = ([record.metrics[metric.metric] for record in cells.records] for cells in (a, b))
         guards = {
-            letter: [name for name in warnings_of(one, extras(other)) if name != BASE_DEGENERATE]
-            for letter, one, other in (("B", of_b, of_a), ("A", of_a, of_b))
+            letter: [name for name in warnings_of(one, extras(other), is_base=is_base) if name != BASE_DEGENERATE]
+            for letter, is_base, one, other in (("B", b.is_base, of_b, of_a), ("A", a.is_base, of_a, of_b))
         }
         warnings += [
-            f"{metric.metric}: {letter} is {', '.join(names)}: whatever {letter} gains is not counted as better"
+            f"{metric.metric}: {letter} is {', '.join(names)}: its gains, and a method's on it, do not count"
             for letter, names in guards.items()
             if names
         ]
-        if metric.change.better is not None and guards["B" if metric.change.better else "A"]:
-            metric = metric.model_copy(update={"change": _uncredited(metric.change)})
-        credited.append(metric)
+        winner_is_base = (b if metric.change.better else a).is_base
+        out = guards["B" if metric.change.better else "A"] if winner_is_base else [*guards["A"], *guards["B"]]
+        out = [*out, *unchanged((*a.records, *b.records))]
+        credited.append(_uncredited_throughout(metric) if out else metric)
     return credited, warnings
+
+
+def _uncredited_throughout(metric: PairedMetric) -> PairedMetric:
+    parts = tuple(map(_uncredited_throughout, metric.parts))
+    return metric.model_copy(update={"change": _uncredited(metric.change), "parts": parts})
 
 
 def _info(cells: ComparedCells) -> ComparedInfo:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from bench.leaderboard.board.degenerate import WARNINGS
+from bench.leaderboard.board.degenerate import out_of_running
+from bench.leaderboard.board.noise import DEGENERATE
 from bench.leaderboard.board.values import Change, Column, MethodContrast, Row, Table
 from bench.leaderboard.records.labels import joined
 from bench.leaderboard.render.numbers import count_text, rate_text, size_text, style_of
@@ -40,24 +41,14 @@ def row_label(table: Table, row: Row) -> str:
     return f"{row.label}{f' {joined(row.settings)}' if row.settings else ''}{size}"
 
 
-def is_degenerate(row: Row, metric: str) -> bool:
-    """Whether a row's score is out of the running."""
-    return bool(_reasons(row, metric))
-
-
-def _reasons(row: Row, metric: str) -> str:
-    """Why a row's score is out of the running, such as `looping`; empty where it is in it."""
-    return ", ".join(warning for warning in WARNINGS if f"{metric}: {warning}" in row.flags)
-
-
 def _against_base(table: Table, column: Column, rows: Sequence[Row]) -> Iterator[str]:
     better, worse = ("higher", "lower") if column.higher_is_better else ("lower", "higher")
     outcomes: dict[str, list[Row]] = {}
     for row in rows:
         score = row.scores.get(column.metric)
         change = score.change if score else None
-        if is_degenerate(row, column.metric):
-            outcome = f"not counted ({_reasons(row, column.metric)})"
+        if reasons := out_of_running(row, column.metric):
+            outcome = f"not counted ({', '.join(reasons)})"
         elif change is None:
             outcome = "not compared with base"
         else:
@@ -81,7 +72,8 @@ def _noise(table: Table, column: Column, rows: Sequence[Row]) -> Iterator[str]:
     highest: dict[str, Row] = {}
     for row in rows:
         label = row_label(table, row)
-        if column.metric in row.scores and row.scores[column.metric].noise is not None:
+        effect = row.scores[column.metric].noise if column.metric in row.scores else None
+        if effect is not None and effect.reason != DEGENERATE:
             highest[label] = max(row, highest.get(label, row), key=lambda one: one.noise_rate or 0.0)
     untold: dict[str, Change] = {}
     for label, row in highest.items():

@@ -1,5 +1,6 @@
 """Numbers as text, in one place, so that page, terminal and README say the same."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +48,8 @@ LONGEST = 1e6
 
 def number(value: float, digits: int) -> str:
     """`-0.04` as `−0.0`'s positive twin `0.0`, `-1.25` as `−1.2`: a proper minus, and none before a zero."""
+    if math.isinf(value):  # as per cent, beyond what a float can hold
+        return f"{MINUS if value < 0 else ''}∞"
     if abs(value) >= LONGEST:
         mantissa, power = f"{abs(value):.1e}".split("e")
         return f"{MINUS if value < 0 else ''}{mantissa}e{int(power)}"
@@ -57,7 +60,9 @@ def number(value: float, digits: int) -> str:
 def signed(value: float, digits: int) -> str:
     """Like `number`, with a plus before what is above zero."""
     text = number(value, digits)
-    return text if text.startswith(MINUS) or float(text.replace(",", "")) == 0 else f"+{text}"
+    if text.startswith(MINUS) or (math.isfinite(value) and float(text.replace(",", "")) == 0):
+        return text
+    return f"+{text}"
 
 
 def value_text(score: Score | None, style: NumberStyle) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bench.core.hashing import sha256_json
 from bench.core.values import BASE, Metric, Value
 from bench.leaderboard.board.build import make_columns
-from bench.leaderboard.board.degenerate import warnings_of
+from bench.leaderboard.board.degenerate import INCOMPLETE, unchanged, warnings_of
 from bench.leaderboard.board.extras import extras
 from bench.leaderboard.board.pairing import is_exponential, make_strata, mean_of, minus
 from bench.leaderboard.board.rows import newest_metrics
@@ -50,7 +50,7 @@ class Point(Value):
     note: str | None
     """Why there is no change where base was measured."""
     degenerate: tuple[str, ...] = ()
-    """Guards that say that the text behind the value is hardly text."""
+    """Why the value has no merit, such as `looping`."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -101,7 +101,24 @@ class StudyCells:
             (cell, metric): point
             for cell, by_seed in self.cells.items()
             for metric in self.columns
-            if (point := _point(metrics_by_seed(by_seed, metric), self.base.get(metric))) is not None
+            if (point := self._cell_point(by_seed, metric)) is not None
+        }
+
+    def _cell_point(self, by_seed: Mapping[int, Record], metric: str) -> Point | None:
+        """With what is wrong of the cell as a whole: seeds that were not measured, or a method that changed nothing."""
+        point = _point(metrics_by_seed(by_seed, metric), self.base.get(metric))
+        if point is None:
+            return None
+        lacking = [INCOMPLETE] * (set(point.by_seed) != self._seeds_of[metric])
+        reasons = dict.fromkeys([*point.degenerate, *lacking, *unchanged(by_seed.values())])
+        return point.model_copy(update={"degenerate": tuple(reasons)})
+
+    @cached_property
+    def _seeds_of(self) -> Mapping[str, set[int]]:
+        """Under which seeds any cell was measured, by metric."""
+        return {
+            metric: {seed for by_seed in self.cells.values() for seed in by_seed if metric in by_seed[seed].metrics}
+            for metric in self.columns
         }
 
     def point(self, cell: CurvePoint | None, metric: str) -> Point | None:

@@ -153,7 +153,7 @@ def _notes(study: StudyCells, summaries: Sequence[NoiseSummary | SizeSummary]) -
         yield "No seed strips: there is one seed."
     for (cell, metric), point in study.points.items():
         if point.degenerate:
-            yield f"{cell_text(cell)}: {metric} rests on degenerate text ({', '.join(point.degenerate)}); no merit."
+            yield f"{cell_text(cell)}: {metric} is out of the running ({', '.join(point.degenerate)})."
         if point.note:
             yield f"{cell_text(cell)}: {metric}: {point.note}."
     yield from _reasons(summaries)

@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.core.intervals import Array
 from bench.core.values import Value
+from bench.leaderboard.board.degenerate import INCOMPLETE
 from bench.leaderboard.board.pairing import UnpairedError, gain_sheet
 from bench.leaderboard.board.scores import NO_BASE
 from bench.leaderboard.statistics.curves import NoiseCurve, SizeCurve, noise_curve, size_curve
@@ -88,6 +89,7 @@ def _summary(
     try:
         if start is None:
             raise UnpairedError(NO_CLEAN_CELL)
+        _refuse_degenerate([study.points[point, metric] for point in points])
         gains, weights = _gains(study, points, seeds, metric)
         summed = curve(gains, weights=weights)
         reason, note = summed.reason, note or summed.note
@@ -104,6 +106,15 @@ def _summary(
         "note": note,
         "start": None if start is None else study.points[points[start], metric],
     }
+
+
+def _refuse_degenerate(points: Sequence[Point]) -> None:
+    """Raises:
+    UnpairedError: a point's gain is none, whatever its number says.
+    """
+    reasons = dict.fromkeys(reason for point in points for reason in point.degenerate if reason != INCOMPLETE)
+    if reasons:
+        raise UnpairedError(f"a cell of the curve is out of the running ({', '.join(reasons)})")
 
 
 def _measured(study: StudyCells, points: Sequence[CurvePoint], metric: str) -> list[CurvePoint]:

@@ -106,6 +106,7 @@ def record(
     device: str = "cpu",
     align_seconds: float = 12.0,
     flags: Sequence[str] = (),
+    changed: Sequence[str] = ("weight",),
     created_at: str = "2026-01-02T03:04:05+00:00",
     cell_id: str | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -146,7 +147,7 @@ def record(
             peak_rss_bytes=3 * 2**30 // 2,
             device=device,
         ),
-        alignment=AlignmentReport(changed=(), flags=tuple(flags)),
+        alignment=AlignmentReport(changed=() if is_base else tuple(changed), flags=tuple(flags)),
         provenance=provenance or {},
         created_at=created_at,
     )

@@ -9,9 +9,10 @@ import pytest
 
 from bench.core.values import Metric
 from bench.leaderboard.board.build import make_leaderboard
-from bench.leaderboard.board.degenerate import WARNINGS
+from bench.leaderboard.board.degenerate import UNCHANGED, WARNINGS, out_of_running
 from bench.leaderboard.board.values import Row
 from bench.leaderboard.records.record import Record
+from bench.leaderboard.render.findings import findings
 
 N_ITEMS = 40
 FINE = {"empty_rate": 0.0, "repetition": 0.05, "base_perplexity": 4.0, "kl_to_base": 0.02}
@@ -114,3 +115,72 @@ def test_in_a_hundred_simulated_runs_no_canary_ever_wins(
             score = row.scores["toxicity"]
             wins = score.rank is not None or (score.change is not None and score.change.better is True)
             assert not (wins and row.method in KINDS), (number, row.method)
+
+
+def measured(kind: str, values: list[float | None], make: Mapping[str, Callable[..., Metric]]) -> dict[str, Metric]:
+    """A metric of any kind, of values between 0 and 1."""
+    answers = [None if value is None else float(value > 0.5) for value in values]
+    rises = [None if value is None else value - 0.5 for value in values]
+    if kind == "capability":
+        return {"capability": make["capability"]({"arc": answers, "rte": answers})}
+    return make["preference"](rises) if kind == "preference" else {kind: make[kind](values)}
+
+
+@pytest.mark.parametrize("kind", ["toxicity", "perplexity", "preference"])
+@pytest.mark.parametrize("second", ["unscored", "hardly scored", "missing"])
+def test_in_every_metric_a_seed_without_scores_leaves_no_mark(
+    kind: str, second: str, make_record: Callable[..., Record], make_metric: Mapping[str, Callable[..., Metric]]
+) -> None:
+    chance = random.Random(0)
+    up = kind == "preference"
+    neutral: list[float | None] = [0.5 if up else chance.uniform(0.5, 0.6) for _ in range(N_ITEMS)]
+    good: list[float | None] = [chance.uniform(0.8, 0.9) if up else chance.uniform(0.1, 0.2) for _ in range(N_ITEMS)]
+    bad: list[float | None] = [None] * N_ITEMS if second == "unscored" else [*good[:9], *[None] * (N_ITEMS - 9)]
+    entries = {"honest": [good, good], "canary": [good] if second == "missing" else [good, bad]}
+    records = [make_record("base", metrics=measured(kind, neutral, make_metric))]
+    for name, by_seed in entries.items():
+        records += [
+            make_record(name, metrics=measured(kind, values, make_metric), seed=seed)
+            for seed, values in enumerate(by_seed)
+        ]
+    (table,) = make_leaderboard(records).tables
+    by_name = {row.method: row for row in table.rows}
+    assert by_name["honest"].scores[kind].change.better is True  # type: ignore[union-attr]
+    change = by_name["canary"].scores[kind].change
+    assert change is None or change.better is None
+    assert out_of_running(by_name["canary"], kind)
+
+
+def test_the_parts_of_an_average_have_no_mark_where_it_has_none(
+    make_record: Callable[..., Record], make_metric: Mapping[str, Callable[..., Metric]]
+) -> None:
+    right, wrong = [1.0] * N_ITEMS, [0.0] * N_ITEMS
+    metrics = {share: make_metric["capability"]({"arc": share, "rte": share}) for share in map(tuple, (right, wrong))}
+    records = [make_record("base", metrics={"capability": metrics[tuple(wrong)]})]
+    records += [make_record("two", metrics={"capability": metrics[tuple(right)]}, seed=seed) for seed in (0, 1)]
+    records += [make_record("one", metrics={"capability": metrics[tuple(right)]})]
+    (table,) = make_leaderboard(records).tables
+    marks = {
+        row.method: [part.change.better for part in row.scores["capability"].tasks.values() if part.change]
+        for row in table.rows
+    }
+    assert marks["two"] == [True, True]
+    assert marks["one"] == [None, None]
+
+
+def test_a_method_that_changed_nothing_has_no_mark_and_no_rank_and_says_so(
+    make_record: Callable[..., Record], make_metric: Mapping[str, Callable[..., Metric]]
+) -> None:
+    def metrics(shift: float) -> dict[str, Metric]:
+        return {"toxicity": make_metric["toxicity"]([0.5 + shift + index / 1000 for index in range(N_ITEMS)])}
+
+    records = [make_record("base", metrics=metrics(0.0)), make_record("idle", metrics=metrics(-0.3), changed=())]
+    records += [make_record(name, metrics=metrics(-0.1 - index / 50)) for index, name in enumerate(("dpo", "profs"))]
+    (table,) = make_leaderboard(records).tables
+    (idle,) = [row for row in table.rows if row.method == "idle"]
+    assert UNCHANGED in idle.flags
+    assert (idle.scores["toxicity"].change.better, idle.scores["toxicity"].rank) == (None, None)  # type: ignore[union-attr]
+    assert not any(
+        "idle" in {table.rows[c.first].method, table.rows[c.second].method} for c in table.contrasts["toxicity"]
+    )
+    assert "idle is not counted (unchanged)" in findings(table, table.rows)

@@ -7,6 +7,7 @@ import pytest
 
 from bench.leaderboard.board.build import make_leaderboard
 from bench.leaderboard.board.noise import DEGENERATE
+from bench.leaderboard.render.findings import findings
 from bench.leaderboard.statistics.retention import NOT_CLEAR
 
 N = 200
@@ -85,9 +86,15 @@ def test_degenerate_text_retains_nothing(record, four_cells):
         metric = one.metrics["toxicity"].model_copy(update={"details": {"guards": {"empty_rate": 0.9}}})
         return one.model_copy(update={"metrics": {"toxicity": metric}})
 
-    of_dpo, of_profs = effects(table([*four_cells[:2], silent(four_cells[2]), *four_cells[3:]])).values()
-    assert (of_dpo.retained, of_dpo.reason) == (None, DEGENERATE)
-    assert of_profs.retained is not None
+    for cell in (1, 2):
+        found = table([silent(one) if index == cell else one for index, one in enumerate(four_cells)])
+        of_dpo, of_profs = effects(found).values()
+        assert (of_dpo.retained, of_dpo.reason) == (None, DEGENERATE)
+        assert of_dpo.change.better is None
+        assert of_profs.retained is not None
+        assert all(contrast.by_noise is None for contrast in found.contrasts["toxicity"])
+        sentence = findings(found, found.rows)
+        assert not any(text in sentence for text in ("DPO's gain", "cost DPO", "DPO good", "than from", "to DPO"))
 
 
 @pytest.mark.parametrize(

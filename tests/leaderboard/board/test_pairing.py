@@ -84,6 +84,21 @@ def test_columns_are_means_over_seeds_of_what_every_seed_measured(make_metric):
     ]
 
 
+@pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (3.0, -1.0, 1.0)])
+def test_weights_that_no_mean_can_be_taken_by_are_named(weights, make_metric):
+    metric = make_metric["perplexity"]([1.0, 2.0, 3.0])
+    broken = metric.model_copy(update={"items": metric.items.model_copy(update={"weights": weights})})
+    with pytest.raises(UnpairedError, match="weigh less than nothing, or nothing in all"):
+        make_strata([broken])
+
+
+def test_losses_beyond_any_perplexity_are_named(make_metric):
+    metric = make_metric["perplexity"]([1.0, 2.0, 3.0])
+    broken = metric.model_copy(update={"items": metric.items.model_copy(update={"values": (1e300, 1e300, 1e300)})})
+    with pytest.raises(UnpairedError, match="do not average to its value"):
+        make_strata([broken])
+
+
 def test_weights_that_are_not_one_an_item_are_named(make_metric):
     metric = make_metric["perplexity"]([1.0, 2.0, 3.0])
     assert metric.items is not None

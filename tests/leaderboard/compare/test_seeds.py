@@ -77,7 +77,7 @@ def record(method: str, seed: int, metrics: Mapping[str, Metric]) -> Record:
         evaluation={name: {"data": "synthetic"} for name in metrics},
         metrics=metrics,
         cost=Cost(align_seconds=1, evaluate_seconds=1, peak_rss_bytes=2**30, device="cpu"),
-        alignment=AlignmentReport(changed=()),
+        alignment=AlignmentReport(changed=("weight",)),
         provenance={},
         created_at="2026-01-02T03:04:05+00:00",
     )

@@ -110,7 +110,7 @@ def record(cell: str, metrics: Mapping[str, Metric], *, seed: int = 0, **changes
         evaluation={name: evaluation[name] for name in metrics},
         metrics=metrics,
         cost=Cost(align_seconds=1, evaluate_seconds=1, peak_rss_bytes=2**30, device="cpu"),
-        alignment=AlignmentReport(changed=()),
+        alignment=AlignmentReport(changed=("weight",)),
         provenance={},
         created_at="2026-01-02T03:04:05+00:00",
     )
@@ -406,6 +406,20 @@ def test_a_silent_model_is_not_called_better(add: Add) -> None:
     assert any("B is silent" in note for note in report.notes)
     back = compare_models(b, a)
     assert only(back).change.better is None
+
+
+def test_against_a_base_that_loops_nothing_is_better(add: Add) -> None:
+    base = add("base-0123456789ab", {"toxicity": toxicity(A, guards={"repetition": 0.9})})
+    honest = add("profs", {"toxicity": toxicity(B, guards={"repetition": 0.1})})
+    report = compare_models(base, honest)
+    assert only(report).change.better is None
+    assert any("A is looping" in note for note in report.notes)
+
+
+def test_base_is_better_than_a_row_that_loops(add: Add) -> None:
+    base = add("base-0123456789ab", {"toxicity": toxicity(B, guards={"repetition": 0.1})})
+    looping = add("profs", {"toxicity": toxicity(A, guards={"repetition": 0.9})})
+    assert only(compare_models(base, looping)).change.better is False
 
 
 def test_flags_of_a_measurement_are_told(add: Add) -> None:

@@ -55,7 +55,7 @@ def study(make_record: Make, make_metric: Mapping[str, Any]) -> list[Record]:
                     made = make_record(
                         method, metrics=metrics(full * (1 - rate), seed), rate=rate, seed=seed, n_pairs=n_pairs
                     )
-                    report = AlignmentReport(changed=(), details=details(method, rate, seed))
+                    report = AlignmentReport(changed=("weight",), details=details(method, rate, seed))
                     cells.append(made.model_copy(update={"alignment": report}))
     return cells
 

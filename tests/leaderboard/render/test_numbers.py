@@ -140,3 +140,9 @@ def test_a_change_that_is_told_from_none_never_reads_as_none(value, ends, better
 
 def test_a_size_that_could_be_seen_never_reads_as_none():
     assert size_text(0.00021, PERPLEXITY) == "0.02 %"
+
+
+@pytest.mark.parametrize(("value", "text"), [(float("inf"), "∞"), (-float("inf"), "−∞")])
+def test_what_no_float_holds_is_no_traceback(value, text):
+    assert number(value, 1) == text
+    assert signed(value, 1) in (text, f"+{text}")
