@@ -105,7 +105,7 @@ def test_report_has_pictures_numbers_and_a_page(
     assert "**ε₅₀:**" in text
     out = capsys.readouterr().out
     assert out.endswith(f"{page}\n")
-    assert "| dpo | toxicity | −0.2" in out
+    assert "| DPO | toxicity | −0.2" in out
 
 
 def test_planted_curve_comes_out_in_json(
@@ -138,7 +138,7 @@ def test_csv_holds_every_seed_and_mean(tmp_path: Path, whole: list[Record]) -> N
 def test_missing_cells_are_named(tmp_path: Path, whole: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
     put(tmp_path, whole[:-1])
     report_run(tmp_path, "table")
-    assert "1 cell is missing: dpo, flip 40 %, 100 pairs, seed 2" in " ".join(capsys.readouterr().out.split())
+    assert "1 cell is missing: DPO, flip 40 %, 100 pairs, seed 2" in " ".join(capsys.readouterr().out.split())
 
 
 def test_missing_cells_of_a_study_are_those_of_its_list(
@@ -162,8 +162,8 @@ def test_missing_cells_of_a_study_are_those_of_its_list(
     report_run(tmp_path, "json")
     (section,) = table(capsys)["sections"]
     assert section["missing"] == [
-        "dpo, flip 20 %, 100 pairs, seed 0",
-        "dpo, flip 20 %, 100 pairs, seed 1 (failed: out of memory)",
+        "DPO, flip 20 %, 100 pairs, seed 0",
+        "DPO, flip 20 %, 100 pairs, seed 1 (failed: out of memory)",
     ]
 
 
