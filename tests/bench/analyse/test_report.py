@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -30,7 +31,8 @@ GAINS = {0.0: 0.2, 0.2: 0.12, 0.4: 0.0}
 
 
 def toxicity(gain: float, seed: int) -> Metric:
-    values = tuple(0.3 + 0.1 * (i % 5) - (gain + 0.01 * ((i + seed) % 3) if gain else 0.0) for i in range(25))
+    scatter = random.Random(seed)
+    values = tuple(0.3 + 0.1 * (i % 5) - (gain + scatter.uniform(0.0, 0.02) if gain else 0.0) for i in range(25))
     return Metric(
         value=sum(values) / 25,
         stderr=0.02,
@@ -71,7 +73,7 @@ def cell(
         evaluation={"toxicity": {"prompts": "planted"}},
         metrics={"toxicity": toxicity(gain, seed)},
         cost=Cost(align_seconds=1.0, evaluate_seconds=1.0, peak_rss_bytes=1, device="cpu"),
-        alignment=AlignmentReport(changed=()),
+        alignment=AlignmentReport(changed=("weight",)),
         provenance={},
         created_at="2026-01-02T03:04:05+00:00",
     )

@@ -15,6 +15,7 @@ from bench.harness.plan import Plan, plan_study
 from bench.harness.run import run
 from bench.leaderboard.records.record import read_records
 from bench.methods.base import AlignmentContext, AlignmentMethod
+from bench.methods.labels import method_label
 from bench.spec.run_spec import RunSpec
 from bench.spec.study import Study
 
@@ -58,7 +59,7 @@ def test_controls_stand_on_the_board_beside_what_they_control(spec: RunSpec, tmp
     assert len({records[name].metrics["perplexity"].value for name in records}) == 6
     assert {name for name, record in records.items() if "neutral" in record.method.config} == {"profs-clean"}
     page = (spec.out / "leaderboard.md").read_text()
-    assert all(name in page for name in CONTROLS)
+    assert all(method_label(name) in page for name in CONTROLS)
 
 
 def test_neutral_texts_are_part_of_the_cells_that_read_them_and_of_no_other(spec: RunSpec, tmp_path: Path) -> None:
