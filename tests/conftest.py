@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+os.environ.pop("COLUMNS", None)  # pytest's own terminal has no part in what a pipe is given
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a hub fails at once
 os.environ["ALIGNMENT_BENCH_DTYPE"] = "float32"  # the same numbers whatever this processor has units for
 

@@ -54,15 +54,17 @@ def resolve_spec(
         settings["sweep"] = {name: swept for name, swept in written.sweep.items() if name in settings["methods"]}
     if tasks is not None:
         settings = _choose(settings, "tasks", tasks, TASKS)
-    limits = [] if limit is None else [(["tasks", name, "limit"], limit) for name in settings["tasks"]]
     scorers = [] if scorer is None else [(["tasks", "toxicity", "scorer"], scorer)]
-    for key_path, value in [*flags, *limits, *scorers]:
-        if key_path[0] == "tasks" and key_path[1] not in settings["tasks"]:  # which this would silently add
+    for key_path, value in [*flags, *scorers]:
+        # Which this would silently add.
+        if key_path[0] == "tasks" and len(key_path) > 2 and key_path[1] not in settings["tasks"]:
             if key_path[2] == "apply_chat_template":
                 continue  # the flag is for the whole run as well
             flag, present = "--" + key_path[2].replace("_", "-"), ",".join(settings["tasks"])
             raise UsageError(f"{flag} is for the {key_path[1]} task, which is not among --tasks {present}")
         settings = assign(_before_preset(settings, key_path, value), key_path, value)
+    for name in settings["tasks"] if limit is not None else ():
+        settings = assign(settings, ["tasks", name, "limit"], limit)
     key_paths = sorted(map(parse_assignment, assignments), key=lambda parsed: not _is_preset(parsed[0]))
     for key_path, value in key_paths:
         kind, *rest = key_path

@@ -89,4 +89,4 @@ def test_the_command_itself_prints_anywhere(directory: Path) -> None:
     command = [sys.executable, "-m", "bench.cli", "leaderboard", str(directory), "--format", "markdown"]
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.isascii() and b"profs" in done.stdout
+    assert done.stdout.isascii() and b"ProFS" in done.stdout

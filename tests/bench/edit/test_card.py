@@ -43,7 +43,7 @@ def record(method: str, metrics: dict[str, Metric], *, flags: tuple[str, ...] = 
         evaluation={name: {"prompts": {"source": "file:/home/me/prompts.jsonl"}, "limit": 4} for name in metrics},
         metrics=metrics,
         cost=Cost(align_seconds=1, evaluate_seconds=1, peak_rss_bytes=1, device="cpu"),
-        alignment=AlignmentReport(changed=(), flags=flags),
+        alignment=AlignmentReport(changed=("weight",), flags=flags),
         provenance={},
         created_at="2026-01-01T00:00:00+00:00",
     )
@@ -159,7 +159,7 @@ def test_parts_of_an_average_have_rows_and_results(facts: CardFacts) -> None:
     parts = {name: metric([x], unit="accuracy", higher_is_better=True) for name, x in (("boolq", 1.0), ("rte", 0.0))}
     whole = metric([0.5], unit="accuracy", higher_is_better=True, items=None, tasks=parts)
     text = model_card(replace(facts, evidence=evidence(record("profs", {"capability": whole}))))
-    assert "| – boolq | 100.0 % [90.0, 110.0] | 1 |" in text
+    assert "| – boolq | 100.0 % [90.0, 100.0] | 1 |" in text
     results = {result.dataset_name: result.metric_value for result in ModelCard(text).data.eval_results}
     assert results == {"file:prompts.jsonl": 0.5, "boolq": 1.0, "rte": 0.0}
 

@@ -107,8 +107,8 @@ def test_a_run_leaves_records_generations_and_a_board(spec: RunSpec) -> None:
         rows = (spec.out / "generations" / f"{record.cell_id}.toxicity.jsonl").read_text().splitlines()
         assert len(rows) == 6
     page = (spec.out / "leaderboard.md").read_text()
-    assert "profs" in page
-    assert "dpo" in page
+    assert "ProFS" in page
+    assert "DPO" in page
     assert json.loads((spec.out / "leaderboard.json").read_text())
     assert (spec.out / "config.yaml").is_file()
 
@@ -195,7 +195,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(spec: RunSpec, monkeypatch:
         patched.setattr("bench.harness.run.execute", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(spec)
-    assert "profs" in (spec.out / "leaderboard.md").read_text()
+    assert "ProFS" in (spec.out / "leaderboard.md").read_text()
     assert [cell_id.split("-")[0] for cell_id in run(spec).executed] == ["dpo"]
 
 

@@ -138,7 +138,7 @@ def test_margin_rises_on_clean_pairs_and_half_the_labels_flipped_kills_it(
     gains = []
     for pairs in (planted(48), half_flipped(planted(48))):
         held = align(name, make_model("llama"), tiny_tokenizer, pairs, context, **settings).details["held_out"]
-        assert held["curve"]["step"] == [0, 3, 5, 8, 10, 12]
+        assert held["curve"]["step"] == [0, 12]  # too few steps for a look in between
         assert held["curve"]["margin"][0] == held["margin_before"]
         assert held["curve"]["margin"][-1] == pytest.approx(held["margin_after"], abs=1e-3)
         gains.append(held["margin_after"] - held["margin_before"])
