@@ -195,7 +195,8 @@ def spreads(table: Sheet) -> list[bool]:
 
 def mean_of(strata: Strata) -> float:
     """Mean over strata of their weighted means over the items that every seed measured."""
-    return fmean(_mean(stratum) for stratum in strata.values())
+    means = [_mean(stratum) for stratum in strata.values()]
+    return means[0] if len(means) == 1 else fmean(means)
 
 
 def count_items(strata: Strata) -> int:
@@ -259,7 +260,8 @@ def _items_by_task(metric: Metric) -> dict[str, Items]:
 
 
 def _mean(stratum: Stratum) -> float:
-    of_items = stratum.values.mean(axis=0)  # NaN where any seed lacks an item
+    # NaN where any seed lacks an item
+    of_items = stratum.values.mean(axis=0) if len(stratum.values) > 1 else stratum.values[0]
     measured = of_items == of_items
     if stratum.weights is None:
         return float(of_items[measured].mean())

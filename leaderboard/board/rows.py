@@ -17,7 +17,7 @@ from bench.leaderboard.board.noise import find_twins, method_keys, with_noise
 from bench.leaderboard.board.operating_points import Selection, operating_points
 from bench.leaderboard.board.over_noise import over_noise
 from bench.leaderboard.board.ranking import MetricsBySeed, with_ranks
-from bench.leaderboard.board.scores import NO_BASE, metric_score
+from bench.leaderboard.board.scores import NO_BASE, metric_scores
 from bench.leaderboard.board.values import MethodContrast, OperatingPoint, OverNoise, Row, Score
 from bench.leaderboard.records.conditions import conditions_of
 from bench.leaderboard.records.labels import distinctions, pool_names
@@ -65,10 +65,10 @@ def make_rows(
     bases = groups.pop(BASE, [])
     labels = _labels(groups)
     against = _Reference(newest_metrics(bases), validations, margins, len(groups))
-    drafts = [_row(group, labels[key], against) for key, group in groups.items()]
+    drafts = _drafts(list(groups.values()), [labels[key] for key in groups], against)
     drafts.sort(key=_sort_key)
     if bases:
-        drafts.insert(0, _row(bases, {}, _Reference({}, validations, margins, len(groups))))
+        drafts = [*_drafts([bases], [{}], _Reference({}, validations, margins, len(groups))), *drafts]
     measured = [metrics for _, metrics in drafts]
     rows = with_holm(_of_all_seeds([row for row, _ in drafts], measured))
     conditions, twins = conditions_of([row.cells[0] for row in rows], history), find_twins(rows, history)
@@ -86,18 +86,17 @@ def make_rows(
 
 def _of_all_seeds(rows: Sequence[Row], measured: Sequence[MetricsBySeed]) -> list[Row]:
     """The rows, those without credit in a metric that lack a seed under which another row was measured in it."""
+    seeds: dict[str, set[int]] = {}
+    for row, metrics in zip(rows, measured, strict=True):
+        for name, by_seed in () if row.is_base else metrics.items():
+            seeds.setdefault(name, set()).update(by_seed)
     marked = []
     for row, metrics in zip(rows, measured, strict=True):
-        lacking = {}
-        for name in {} if row.is_base else metrics:
-            seeds = {
-                seed
-                for other, of_other in zip(rows, measured, strict=True)
-                for seed in of_other.get(name, {})
-                if not other.is_base
-            }
-            if missing := sorted(seeds - metrics[name].keys()):
-                lacking[name] = missing
+        lacking = {
+            name: missing
+            for name, by_seed in metrics.items()
+            if not row.is_base and (missing := sorted(seeds[name] - by_seed.keys()))
+        }
         marked.append(lacking_seeds(row, lacking) if lacking else row)
     return marked
 
@@ -191,17 +190,54 @@ class _Reference:
     """Beside the unaligned model's: marks of a column are corrected for as many changes."""
 
 
-def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference) -> tuple[Row, MetricsBySeed]:
-    """A row, and the metrics that it is made of."""
+def _drafts(
+    groups: Sequence[Sequence[Record]], labels: Sequence[Mapping[str, str]], against: _Reference
+) -> list[tuple[Row, MetricsBySeed]]:
+    """Rows, and the metrics that each is made of."""
+    judged = [_judged(group) for group in groups]
+    scores: list[dict[str, Score]] = [{} for _ in groups]
+    for name in {name: None for by_name in judged for name in by_name}:
+        there = {index: by_name[name] for index, by_name in enumerate(judged) if name in by_name}
+        by_seed = [{seed: record.metrics[name] for seed, record in cells.items()} for cells in there.values()]
+        base, margin = against.metrics.get(name), against.margins.get(name)
+        for index, score in zip(there, metric_scores(by_seed, base, margin=margin, tests=against.rows), strict=True):
+            scores[index][name] = score
+    return [
+        _row(group, label, by_name, of_row, against)
+        for group, label, by_name, of_row in zip(groups, labels, judged, scores, strict=True)
+    ]
+
+
+def _judged(group: Sequence[Record]) -> dict[str, dict[int, Record]]:
+    """For each metric of a row, in order, the newest record of each seed."""
+    by_name: dict[str, dict[int, Record]] = {name: {} for name in in_order(n for one in group for n in one.metrics)}
+    for record in group:
+        for name in record.metrics:
+            by_name[name][_seed(record)] = record
+    return by_name
+
+
+def _row(
+    group: Sequence[Record],
+    label: Mapping[str, str],
+    by_name: Mapping[str, Mapping[int, Record]],
+    computed: Mapping[str, Score],
+    against: _Reference,
+) -> tuple[Row, MetricsBySeed]:
+    """A row, and the metrics that it is made of.
+
+    Arguments:
+        by_name: the records that count, by metric and seed.
+        computed: the score of each metric, before it is known whether it earns credit.
+    """
     chosen = {(name, _seed(record)): record for record in group for name in record.metrics}
     used = {record.cell_id: record for record in chosen.values()} or {group[-1].cell_id: group[-1]}
     scores: dict[str, Score] = {}
     degenerations: dict[str, None] = {}
     measured: dict[str, dict[int, Metric]] = {}
-    for name in in_order(name for name, _ in chosen):
-        judged = {seed: record for (metric, seed), record in chosen.items() if metric == name}
+    for name, judged in by_name.items():
         measured[name] = {seed: record.metrics[name] for seed, record in judged.items()}
-        scores[name], warnings = _score(name, judged, against)
+        scores[name], warnings = _score(name, judged, computed[name], against)
         if name.partition(" [")[0] == PREFERENCE and (of_text := text_warnings(degenerations)):
             # To prefer the right one of two texts is no merit of a model that writes none.
             scores[name] = without_credit(scores[name], of_text)
@@ -233,11 +269,10 @@ def _row(group: Sequence[Record], label: Mapping[str, str], against: _Reference)
     return row, measured
 
 
-def _score(name: str, judged: Mapping[int, Record], against: _Reference) -> tuple[Score, list[str]]:
+def _score(name: str, judged: Mapping[int, Record], score: Score, against: _Reference) -> tuple[Score, list[str]]:
     """One metric of a row, by seed, and why it earns no credit, if it does not."""
     base = against.metrics.get(name)
     by_seed = {seed: record.metrics[name] for seed, record in judged.items()}
-    score = metric_score(by_seed, base, margin=against.margins.get(name), tests=against.rows)
     is_base = all(map(_is_base, judged.values()))
     warnings = warnings_of(by_seed.values(), {} if base is None else extras([base]), is_base=is_base)
     score = without_credit(score, [*warnings, *unchanged(judged.values())])

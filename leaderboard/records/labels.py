@@ -33,12 +33,11 @@ def distinctions(alternatives: Sequence[Any]) -> list[dict[str, str]]:
     Leaves that some of them lack, and hashes, are named only where nothing else tells them apart.
     """
     leaves = [flat(alternative) for alternative in alternatives]
-    names = sorted({name for settings in leaves for name in settings if len({other.get(name) for other in leaves}) > 1})
+    every = {name for settings in leaves for name in settings}
+    names = sorted(name for name in every if len({other.get(name) for other in leaves}) > 1)
+    differ = {name for name in names if len({other[name] for other in leaves if name in other}) > 1}
     everything = [{name: settings[name] for name in names if name in settings} for settings in leaves]
-    shared = [
-        {name: text for name, text in settings.items() if len({other[name] for other in leaves if name in other}) > 1}
-        for settings in everything
-    ]
+    shared = [{name: text for name, text in settings.items() if name in differ} for settings in everything]
     plain = [{name: text for name, text in settings.items() if not _HASH.match(text)} for settings in shared]
     enough = _kinds(everything)
     fewest = next(choice for choice in (plain, shared, everything) if _kinds(choice) == enough)

@@ -5,6 +5,7 @@ Details are a plug-in's own affair: what is not made as here is left to those th
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -38,6 +39,8 @@ def share_toxic(metric: Metric) -> float | None:
 def metric_estimates(metric: Metric) -> Iterator[tuple[str, float, ExtraEstimate]]:
     """What a metric says besides its value: a dotted name, e.g. "guards.distinct_2", the number, and more about it."""
     details = metric.details
+    if not details:
+        return
     plain = {name: details.get(name) for name in PLAIN}
     plain |= {f"guards.{name}": value for name, value in _mapping(details.get("guards")).items()}
     for name, value in plain.items():
@@ -46,7 +49,7 @@ def metric_estimates(metric: Metric) -> Iterator[tuple[str, float, ExtraEstimate
     named = {name: details.get(name) for name in ESTIMATES}
     named |= {f"{group}.{name}": value for group in GROUPS for name, value in _mapping(details.get(group)).items()}
     for name, value in named.items():
-        estimate = _parsed(ExtraEstimate, value or {})
+        estimate = _parsed(ExtraEstimate, value) if value else None
         if (
             estimate is not None
             and estimate.number is not None
@@ -94,6 +97,11 @@ def training_curves(record: Record) -> Curves | None:
 
 def _parsed(kind: type[Kind], value: Any) -> Kind | None:
     try:
-        return TypeAdapter(kind).validate_python(value)
+        report: Kind = _adapter(kind).validate_python(value)
     except ValidationError:
         return None
+    return report
+
+
+_adapter = cache(TypeAdapter)
+"""Making one takes longer than all that it reads."""

@@ -99,7 +99,7 @@ def read_sidecars(directory: Path, cells: Sequence[str]) -> Sidecars:
     A column is of one judge: where a scorer's scores were made by several versions of it, the newest version counts,
     and the others' are put aside until they are made anew.
     """
-    read: dict[Path, Rescored] = {}
+    known, read = set(cells), dict[Path, Rescored]()
     unused: dict[Path, str] = {}
     for path in json_files(directory / SCORES):
         try:
@@ -107,7 +107,7 @@ def read_sidecars(directory: Path, cells: Sequence[str]) -> Sidecars:
         except ValueError as reason:
             unused[path] = str(reason)
             continue
-        if score.cell_id in cells:
+        if score.cell_id in known:
             read[path] = score
         else:
             unused[path] = f"there is no record of cell {score.cell_id}"
@@ -124,15 +124,17 @@ def read_sidecars(directory: Path, cells: Sequence[str]) -> Sidecars:
 def with_scores(records: Sequence[Record], scores: Sequence[Rescored]) -> list[Record]:
     """Copies of the records with each score as a further metric, which says that it was measured afterwards."""
     labelled = {score.metric_name for score in scores if score.by_labeller}
+    by_cell: dict[str, list[Rescored]] = {}
+    for score in scores:
+        by_cell.setdefault(score.cell_id, []).append(score)
     copies = []
     for record in records:
         metrics, evaluation = dict(record.metrics), dict(record.evaluation)
-        for score in scores:
-            if score.cell_id == record.cell_id:
-                # The name of the setting is part of the sentence in a column's note, and sorts before the others.
-                note = LABELLER_NOTE if score.metric_name in labelled else ""
-                metrics[score.metric_name] = score.metric
-                evaluation[score.metric_name] = {AFTERWARDS: f"scored from the stored text{note}", **score.identity}
+        for score in by_cell.get(record.cell_id, ()):
+            # The name of the setting is part of the sentence in a column's note, and sorts before the others.
+            note = LABELLER_NOTE if score.metric_name in labelled else ""
+            metrics[score.metric_name] = score.metric
+            evaluation[score.metric_name] = {AFTERWARDS: f"scored from the stored text{note}", **score.identity}
         copies.append(record.model_copy(update={"metrics": metrics, "evaluation": evaluation}))
     return copies
 

@@ -35,12 +35,12 @@ class Sheet:
     @cached_property
     def means(self) -> Array:
         """(columns,)."""
-        return np.asarray(self.weights @ self.item_means)
+        return _weighted(self.weights, self.item_means)
 
     @cached_property
     def deviations(self) -> Array:
         """Of each seed's mean from the mean, (seeds, columns)."""
-        return np.asarray(np.tensordot(self.values, self.weights, axes=(1, 0)) - self.means)
+        return np.asarray(_weighted(self.weights, self.values) - self.means)
 
     @property
     def residuals(self) -> Array:
@@ -54,7 +54,7 @@ class Sheet:
     @cached_property
     def residual_variance(self) -> Array:
         """What residuals alone would put between the seeds' means, (columns,)."""
-        of_seeds = np.tensordot(self.residuals**2, self.weights**2, axes=(1, 0)).sum(axis=0) / (self.n_seeds - 1)
+        of_seeds = _weighted(self.weights**2, self.residuals**2).sum(axis=0) / (self.n_seeds - 1)
         return np.asarray(of_seeds * self.n_items / (self.n_items - 1))
 
     @cached_property
@@ -80,6 +80,11 @@ class Sheet:
     def variance_between(self) -> Array:
         """Of the seeds' means, (columns,)."""
         return np.asarray((self.deviations**2).sum(axis=0) / (self.n_seeds - 1))
+
+
+def _weighted(weights: Array, values: Array) -> Array:
+    """The sum over items, of (..., items, columns). Matrix products would round a column otherwise in other company."""
+    return np.asarray((weights[:, None] * values).sum(axis=-2))
 
 
 def sheet(columns: Sequence[ArrayLike], weights: Sequence[float] | None = None) -> Sheet:

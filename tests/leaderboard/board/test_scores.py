@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from bench.leaderboard.board.build import make_leaderboard
-from bench.leaderboard.board.scores import metric_score, paired_change
+from bench.leaderboard.board.scores import metric_score, metric_scores, paired_change
 from bench.leaderboard.render.markdown import board_page
 from bench.leaderboard.statistics.seeds import seeded_difference, seeded_mean
 
@@ -307,3 +307,22 @@ def test_no_interval_of_a_share_leaves_what_a_share_can_be(make_metric, unit, mo
     assert 0 <= score.ci95[0] < score.value < score.ci95[1] == most
     assert -most <= score.change.ci95[0] < score.change.value < score.change.ci95[1] == most
     assert metric_score({0: low}, None).ci95[0] >= 0
+
+
+def test_a_row_has_the_same_score_in_company(toxicity):
+    noise = random.Random(3)
+
+    def rows_of(n_seeds: int, n_items: int) -> list[dict[int, object]]:
+        return [
+            {
+                seed: toxicity([value - 0.01 * row + noise.gauss(0, 0.02) for value in BASE[:n_items]])
+                for seed in range(n_seeds)
+            }
+            for row in range(5)
+        ]
+
+    rows = [*rows_of(3, 200), *rows_of(1, 200), *rows_of(2, 150), {0: toxicity(BASE)}]
+    options = {"margin": 0.01, "tests": 20}
+    alone = [metric_score(row, toxicity(BASE), **options) for row in rows]
+    assert metric_scores(rows, toxicity(BASE), **options) == alone
+    assert sum(score.change is not None for score in alone) == 11  # the others' items are not base's
