@@ -103,5 +103,7 @@ def _parsed(kind: type[Kind], value: Any) -> Kind | None:
     return report
 
 
-_adapter = cache(TypeAdapter)
-"""Making one takes longer than all that it reads."""
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Made once: that takes longer than all that it reads."""
+    return TypeAdapter(kind)
