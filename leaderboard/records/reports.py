@@ -97,7 +97,7 @@ def training_curves(record: Record) -> Curves | None:
 
 def _parsed(kind: type[Kind], value: Any) -> Kind | None:
     try:
-        report: Kind = _adapter(kind).validate_python(value)
+        report: Kind = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # classes can be hashed
     except ValidationError:
         return None
     return report
