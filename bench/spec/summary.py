@@ -93,7 +93,7 @@ def _count(task: Task, settings: Mapping[str, Any]) -> str:
     """How many items are measured; of prompts that are here, all are counted."""
     prompts = settings.get("prompts")
     if task.limit is not None:
-        return str(task.limit)
+        return f"at most {task.limit}" if task.needs_held_out else str(task.limit)
     if prompts is None or prompt_source(prompts).downloads():
         return "all"
     return f"all {len(load_prompt_set(prompts, Silent(), settings.get('merge', 'alike')).prompts)}"

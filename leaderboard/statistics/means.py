@@ -20,6 +20,8 @@ from bench.leaderboard.statistics.variance import variance_of
 
 ROUNDING = 1e-12
 """Relative size below which a difference is an error of arithmetic."""
+MOST_ERRORS = 2e3
+"""Standard errors beyond which no mean is looked for."""
 _PIVOTS = 2048
 _STEPS = 60
 _EXACT = 1e-9
@@ -80,7 +82,8 @@ def p_values(table: Sheet) -> list[float | None]:
 
 def least_marked(table: Sheet, *, alpha: float) -> Array:
     """The smallest mean of each column, (columns,), that would have a p-value of `alpha` with spreads like these; NaN
-    where nothing spreads. Skewness is left out.
+    where nothing spreads by more than an error of arithmetic, and where no mean within 2,000 standard errors would have
+    it, as with two seeds and very many rows. Skewness is left out.
 
     Arguments:
         table: of at least two items.
@@ -89,9 +92,11 @@ def least_marked(table: Sheet, *, alpha: float) -> Array:
 
     parts = variance_of(table)
     error = np.sqrt(parts.variance)
+    spreads = error > ROUNDING * np.abs(table.values).max(axis=(0, 1))
     if table.n_seeds == 1:
-        return np.asarray(np.where(error > 0, error * stdtrit(parts.freedom, 1 - alpha / 2), np.nan))
-    return np.asarray(np.where(error > 0, _root(_pivoted(table), error, alpha), np.nan))
+        return np.asarray(np.where(spreads, error * stdtrit(parts.freedom, 1 - alpha / 2), np.nan))
+    root, most = _root(_pivoted(table), error, alpha), MOST_ERRORS * error
+    return np.asarray(np.where(spreads & (root < most * (1 - 1e-6)), root, np.nan))
 
 
 def _root(pivoted: Array, error: Array, alpha: float) -> Array:
@@ -103,7 +108,7 @@ def _root(pivoted: Array, error: Array, alpha: float) -> Array:
     """
     from scipy.special import ndtr
 
-    low, high, root = np.zeros_like(error), 2e3 * error, 5 * error
+    low, high, root = np.zeros_like(error), MOST_ERRORS * error, 5 * error
     left = np.flatnonzero(error > 0)
     for _ in range(_STEPS):
         mean, errors = root[left], pivoted[left]
